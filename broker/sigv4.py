@@ -98,8 +98,6 @@ def presign_get(
         query["X-Amz-Security-Token"] = uri_encode(credentials.session_token)
     canonical_query = "&".join(f"{name}={query[name]}" for name in sorted(query))
     canonical_request = f"GET\n{path}\n{canonical_query}\nhost:{host}\n\nhost\n{UNSIGNED_PAYLOAD}"
-    signature = sign(
-        credentials.secret_key, now, region, string_to_sign(now, region, canonical_request)
-    )
+    signature = sign(credentials.secret_key, now, region, string_to_sign(now, region, canonical_request))
     url_query = "&".join(f"{name}={value}" for name, value in query.items())
     return f"{scheme}://{host}{path}?{url_query}&X-Amz-Signature={signature}"

@@ -1,0 +1,118 @@
+"""What can go wrong, in the words of the domain.
+
+The docstring of each class is the message that the caller reads, filled with the facts given when it is raised.
+How each becomes an HTTP answer stands in `broker/api/problems.py`.
+"""
+
+from inspect import cleandoc
+
+
+class BrokerError(Exception):
+    """The broker could not do what was asked."""
+
+    def __init__(self, **facts: object) -> None:
+        super().__init__()
+        self.facts = facts
+
+    def __str__(self) -> str:
+        return cleandoc(type(self).__doc__ or "").format(**self.facts)
+
+
+# What a caller may not have.
+
+
+class NotAuthenticated(BrokerError):
+    """The request needs a valid bearer token: {reason}."""
+
+
+class PermissionMissing(BrokerError):
+    """The token does not carry the permission {permission}."""
+
+
+class MediaNotFound(BrokerError):
+    """There is no such media."""
+
+
+# What the rules refuse, before anything is recorded.
+
+
+class RequestInvalid(BrokerError):
+    """The request is not valid: {reason}."""
+
+
+class TypeNotAllowed(BrokerError):
+    """The content type {content_type!r} is not accepted; accepted are {allowed}."""
+
+
+class SizeNotAllowed(BrokerError):
+    """The size of {size} bytes is not accepted; accepted are 1 to {max_size} bytes."""
+
+
+class DurationNotAllowed(BrokerError):
+    """The duration of {duration_seconds:g} seconds is not accepted; it may be at most {max_seconds} seconds."""
+
+
+class MetadataTooLarge(BrokerError):
+    """The metadata takes {size} bytes as JSON; at most {max_size} are accepted."""
+
+
+class RedirectNotAllowed(BrokerError):
+    """The origin of redirect_url is not accepted; accepted are {allowed}."""
+
+
+class QuotaExceeded(BrokerError):
+    """The quota of {limit} for {quota} would be exceeded: {used} are in use, {asked} more were asked for."""
+
+
+class IdempotencyKeyReused(BrokerError):
+    """This Idempotency-Key was used before with a different request."""
+
+
+class IdempotencyKeyInFlight(BrokerError):
+    """A request with this Idempotency-Key is still being handled; ask again in a moment."""
+
+
+# What the life of a media refuses.
+
+
+class IllegalTransition(BrokerError):
+    """A media that is {state} knows no event {event}."""
+
+
+class NothingUploaded(BrokerError):
+    """Nothing has been uploaded yet; upload first, then ask again."""
+
+
+class NotReady(BrokerError):
+    """The media is {status}, not ready."""
+
+
+class UploadRejected(BrokerError):
+    """What arrived is not what was promised: {differences}."""
+
+
+class UploadExpired(BrokerError):
+    """The upload was not used in time; ask for a new one."""
+
+
+# What is away.
+
+
+class StorageAway(BrokerError):
+    """S3 can not be reached or does not answer as it should; ask again in a moment."""
+
+
+class StorageRefused(BrokerError):
+    """S3 refused the broker's own request ({operation}: {code}); the operator must look at its rights and bucket."""
+
+
+class CredentialsExpired(BrokerError):
+    """The broker's own credentials for S3 have ended or are missing; ask again in a moment."""
+
+
+class DatabaseAway(BrokerError):
+    """The database can not be reached; ask again in a moment."""
+
+
+class SettingsInvalid(BrokerError):
+    """{problems}"""

@@ -1,0 +1,140 @@
+"""The life of a media: what one is, which states it knows, and which event leads where.
+
+Everything that changes a state is a row of `TRANSITIONS`; there is no other way. This module does no input or output and
+reads no clock.
+"""
+
+import os
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import NamedTuple
+from uuid import UUID
+
+from broker.errors import IllegalTransition
+
+
+class State(StrEnum):
+    """Where a media stands."""
+
+    PENDING = "pending"
+    PROMOTING = "promoting"
+    READY = "ready"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    DELETING = "deleting"
+    DELETED = "deleted"
+
+
+class Event(StrEnum):
+    """What may happen to a media."""
+
+    MATCH = "HEAD matches"
+    DIFFER = "HEAD differs"
+    PROMOTE = "copied and compared"
+    OVERWRITE = "staging was overwritten"
+    GIVE_UP = "overwritten too often"
+    EXPIRE = "policy expired, nothing there"
+    DELETE = "delete"
+    PURGE = "objects gone, policy expired"
+
+
+class Transition(NamedTuple):
+    """One row of the table: in `source`, on `event`, to `target`, provided that `guard` holds."""
+
+    source: State
+    event: Event
+    target: State
+    guard: str
+
+
+TRANSITIONS = (
+    Transition(State.PENDING, Event.MATCH, State.PROMOTING, "etag, size, type and checksum are recorded"),
+    Transition(State.PENDING, Event.DIFFER, State.REJECTED, "the staging object is purged"),
+    Transition(State.PENDING, Event.EXPIRE, State.EXPIRED, "a last HEAD found nothing after the grace"),
+    Transition(State.PROMOTING, Event.PROMOTE, State.READY, "the final object is the one that was judged"),
+    Transition(State.PROMOTING, Event.OVERWRITE, State.PENDING, "judged again, a bounded number of times"),
+    Transition(State.PROMOTING, Event.GIVE_UP, State.REJECTED, "the bound is reached"),
+    Transition(State.PENDING, Event.DELETE, State.DELETING, "the owner, or an administrator"),
+    Transition(State.PROMOTING, Event.DELETE, State.DELETING, "the owner, or an administrator"),
+    Transition(State.READY, Event.DELETE, State.DELETING, "the owner, or an administrator"),
+    Transition(State.REJECTED, Event.DELETE, State.DELETING, "the owner, or an administrator"),
+    Transition(State.EXPIRED, Event.DELETE, State.DELETING, "the owner, or an administrator"),
+    Transition(State.DELETING, Event.PURGE, State.DELETED, "no policy can bring an object back"),
+)
+INITIAL = State.PENDING
+GONE = frozenset({State.DELETING, State.DELETED})
+"""The states in which a media is no longer shown to anybody."""
+
+_TARGETS = MappingProxyType({(row.source, row.event): row.target for row in TRANSITIONS})
+
+
+def next_state(state: State, event: Event) -> State:
+    """Return the state to which `event` leads from `state`.
+
+    Raises IllegalTransition where the table has no such row.
+    """
+    try:
+        return _TARGETS[state, event]
+    except KeyError:
+        raise IllegalTransition(state=state, event=event) from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Media:
+    """Hold the record of one upload and its object.
+
+    Sizes are bytes, instants are aware and in UTC. The first block is what was promised, the second what was judged.
+    """
+
+    id: UUID
+    owner: str
+    state: State = INITIAL
+    version: int = 0
+    """Counts the changes of this record; a change names the version it was decided on."""
+
+    content_type: str
+    max_size: int
+    promised_size: int | None = None
+    promised_sha256: str | None = None
+    filename: str | None = None
+    duration_seconds: float | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    redirect_url: str | None = None
+    created_at: datetime
+    policy_expires_at: datetime
+    idempotency_key: str | None = None
+    idempotency_digest: str | None = None
+
+    size: int | None = None
+    etag: str | None = None
+    checksum: str | None = None
+    """`<algorithm>:<base64>`, such as `CRC64NVME:…`, where S3 keeps one."""
+    judgements: int = 0
+    ready_at: datetime | None = None
+    differences: str | None = None
+
+    due_at: datetime | None = None
+    """When the sweep must look at it; None: never again."""
+
+    @property
+    def promised_bytes(self) -> int:
+        """Return how many bytes the policy lets in at most."""
+        return self.max_size if self.promised_size is None else self.promised_size
+
+
+def new_id(now: datetime) -> UUID:
+    """Return a UUIDv7 whose timestamp is `now`, to the millisecond.
+
+    Source: RFC 9562, section 5.7. The standard library's own takes no time, so that an id could not be frozen.
+    """
+    milliseconds = int(now.timestamp() * 1000)
+    random = int.from_bytes(os.urandom(10))
+    value = milliseconds << 80 | 0x7 << 76 | (random >> 4 & 0xFFF) << 64 | 0b10 << 62 | random >> 18
+    return UUID(int=value)
+
+
+def created_on(media_id: UUID) -> datetime:
+    """Return the instant that a UUIDv7 carries."""
+    return datetime.fromtimestamp((media_id.int >> 80) / 1000, UTC)

@@ -1,0 +1,122 @@
+"""What the broker accepts, and where it puts it: types, sizes, durations, keys.
+
+No key holds user input: both are derived from the media's id.
+"""
+
+import json
+from dataclasses import dataclass
+from types import MappingProxyType
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from broker.errors import (
+    DurationNotAllowed,
+    MetadataTooLarge,
+    RedirectNotAllowed,
+    SizeNotAllowed,
+    TypeNotAllowed,
+)
+from broker.media import created_on
+
+EXTENSIONS = MappingProxyType(
+    {
+        "video/mp4": "mp4",
+        "video/webm": "webm",
+        "video/quicktime": "mov",
+        "video/x-matroska": "mkv",
+        "video/mpeg": "mpg",
+        "video/3gpp": "3gp",
+        "video/3gpp2": "3g2",
+        "video/x-m4v": "m4v",
+        "video/ogg": "ogv",
+        "video/x-msvideo": "avi",
+        "video/mp2t": "ts",
+    }
+)
+"""The extension of a final key for each type; a type that is not named here gets `bin`."""
+
+DEFAULT_TYPES = tuple(EXTENSIONS)
+MAX_METADATA_BYTES = 2048
+MAX_OBJECT_BYTES = 5 * 1024**3
+"""S3 takes at most 5 GB in one POST, and copies at most 5 GB in one CopyObject (Amazon S3 User Guide)."""
+
+
+def media_type(content_type: str) -> str:
+    """Return `type/subtype` in lower case, without parameters such as `;codecs=vp9`.
+
+    Source: RFC 9110, section 8.3.1.
+    """
+    return content_type.partition(";")[0].strip().lower()
+
+
+def origin(url: str) -> str | None:
+    """Return the origin of an http(s) URL, such as `https://app.example`; None where it has none.
+
+    Source: RFC 6454, section 4.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
+        return None
+    default = {"http": 80, "https": 443}[parts.scheme]
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}" + (f":{port}" if port not in {None, default} else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """Say which uploads are accepted. Sizes are bytes, durations seconds."""
+
+    types: tuple[str, ...] = DEFAULT_TYPES
+    max_size: int = 100_000_000
+    max_duration_seconds: int = 300
+    redirect_origins: tuple[str, ...] = ()
+
+    def check_type(self, content_type: str) -> str:
+        """Return the bare media type that the policy will carry, or raise TypeNotAllowed."""
+        bare = media_type(content_type)
+        if bare not in self.types:
+            raise TypeNotAllowed(content_type=content_type, allowed=", ".join(self.types))
+        return bare
+
+    def check_size(self, size: int | None) -> None:
+        """Raise SizeNotAllowed unless `size` is unknown or within the bounds."""
+        if size is not None and not 1 <= size <= self.max_size:
+            raise SizeNotAllowed(size=size, max_size=self.max_size)
+
+    def check_duration(self, seconds: float | None) -> None:
+        """Raise DurationNotAllowed unless the declared duration is unknown or within the bounds."""
+        if seconds is not None and not 0 <= seconds <= self.max_duration_seconds:
+            raise DurationNotAllowed(duration_seconds=seconds, max_seconds=self.max_duration_seconds)
+
+    def check_metadata(self, metadata: dict[str, str]) -> None:
+        """Raise MetadataTooLarge when it takes more than 2 KB as UTF-8 encoded JSON."""
+        if not metadata:
+            return
+        size = len(json.dumps(metadata, ensure_ascii=False).encode())
+        if size > MAX_METADATA_BYTES:
+            raise MetadataTooLarge(size=size, max_size=MAX_METADATA_BYTES)
+
+    def check_redirect(self, url: str | None) -> None:
+        """Raise RedirectNotAllowed unless the URL's origin is one of the configured ones."""
+        if url is not None and origin(url) not in self.redirect_origins:
+            allowed = ", ".join(self.redirect_origins) or "none (no origin is configured)"
+            raise RedirectNotAllowed(allowed=allowed)
+
+
+def staging_key(media_id: UUID) -> str:
+    """Return the key that a policy names: `staging/<xx>/<id>`."""
+    return f"staging/{_spread(media_id)}/{media_id}"
+
+
+def final_key(media_id: UUID, content_type: str) -> str:
+    """Return the key of the checked object: `media/<xx>/YYYY/MM/DD/<id>.<ext>`; no policy ever names it."""
+    extension = EXTENSIONS.get(content_type, "bin")
+    return f"media/{_spread(media_id)}/{created_on(media_id):%Y/%m/%d}/{media_id}.{extension}"
+
+
+def _spread(media_id: UUID) -> str:
+    return media_id.hex[-2:]
