@@ -1,0 +1,7 @@
+"""Where media are kept: one schema, one `Store`, over SQLite (embedded) and PostgreSQL (production)."""
+
+from broker.store.migration import is_current, migrate, pending_revision
+from broker.store.reads import Backlog
+from broker.store.store import Store
+
+__all__ = ["Backlog", "Store", "is_current", "migrate", "pending_revision"]

@@ -1,0 +1,145 @@
+"""Threads that do together what many coroutines ask for at the same time.
+
+A coroutine hands an operation over and awaits its future. A thread takes all that has gathered meanwhile,
+runs it as one batch, and answers a whole batch with one call into each event loop. So nothing blocks the
+loop, and a commit, a query or a change of threads is paid once for many requests.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from broker.errors import DatabaseAway
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+class Operation(Generic[T]):
+    """One thing asked of the database, which answers a T."""
+
+    __slots__ = ()
+
+
+class _Asked(NamedTuple):
+    operation: Operation[Any]
+    future: "asyncio.Future[Any]"
+    at: float
+
+
+Run = Callable[[Sequence[Operation[Any]]], Sequence[object]]
+"""Run a batch; return one outcome for each operation, an exception where it failed."""
+
+
+class Batcher:
+    """Run operations in batches of at most `limit` on `threads` threads, which start with the first
+    operation.
+
+    What has waited longer than `patience_seconds` is not begun any more: DatabaseAway.
+    """
+
+    def __init__(self, name: str, run: Run, *, limit: int, threads: int, patience_seconds: float) -> None:
+        self._name = name
+        self._run = run
+        self._limit = limit
+        self._patience_seconds = patience_seconds
+        self._queue: SimpleQueue[_Asked | None] = SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True)
+            for number in range(threads)
+        ]
+        self._starting = threading.Lock()
+        self._started = False
+        self._closed = False
+
+    def submit(self, operation: Operation[T]) -> "asyncio.Future[T]":
+        """Return the future of what `operation` answers; it belongs to the running loop."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        if not self._started:
+            self._start()
+        if self._closed:
+            raise DatabaseAway
+        self._queue.put(_Asked(operation, future, time.monotonic()))
+        return future
+
+    def close(self) -> None:
+        """Finish what was submitted, then end the threads; this blocks."""
+        with self._starting:
+            self._closed = True
+            if not self._started:
+                return
+        self._queue.put(None)
+        for thread in self._threads:
+            thread.join()
+        # What slipped in between the last look at the flag and the end.
+        while (asked := self._next()) is not None:
+            _answer([asked], [DatabaseAway()])
+
+    def _start(self) -> None:
+        with self._starting:
+            if not self._started and not self._closed:
+                for thread in self._threads:
+                    thread.start()
+                self._started = True
+
+    def _work(self) -> None:
+        while (first := self._queue.get()) is not None:
+            batch = [first]
+            while len(batch) < self._limit and (asked := self._next()) is not None:
+                batch.append(asked)
+            self._settle(batch)
+        # One mark ends every thread.
+        self._queue.put(None)
+
+    def _next(self) -> _Asked | None:
+        try:
+            asked = self._queue.get_nowait()
+        except Empty:
+            return None
+        if asked is None:
+            # The mark of the end, put back for the outer loop.
+            self._queue.put(None)
+        return asked
+
+    def _settle(self, batch: list[_Asked]) -> None:
+        oldest = time.monotonic() - self._patience_seconds
+        late = [asked for asked in batch if asked.at < oldest]
+        # Nobody awaits what was cancelled, and nothing of it has been done yet.
+        batch = [asked for asked in batch if asked.at >= oldest and not asked.future.cancelled()]
+        if late:
+            _answer(late, [DatabaseAway() for _ in late])
+        if not batch:
+            return
+        outcomes: Sequence[object]
+        try:
+            outcomes = self._run([asked.operation for asked in batch])
+        except Exception:
+            logger.exception("a batch of the %s failed", self._name)
+            outcomes = [DatabaseAway() for _ in batch]
+        _answer(batch, outcomes)
+
+
+def _answer(batch: Sequence[_Asked], outcomes: Sequence[object]) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], object]]] = {}
+    for asked, outcome in zip(batch, outcomes, strict=True):
+        by_loop.setdefault(asked.future.get_loop(), []).append((asked.future, outcome))
+    for loop, answers in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_resolve, answers)
+        except RuntimeError:
+            logger.debug("an event loop was closed before %d answers reached it", len(answers))
+
+
+def _resolve(answers: Sequence[tuple["asyncio.Future[Any]", object]]) -> None:
+    for future, outcome in answers:
+        if future.done():
+            continue
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)

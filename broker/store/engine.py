@@ -1,0 +1,107 @@
+"""Connections to either database, and which of their errors mean that it is away."""
+
+from math import ceil
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from broker.errors import SettingsInvalid
+
+AWAY = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError)
+"""The database is lost, locked beyond the timeout, full or read-only: nothing that the caller could mend."""
+
+MIGRATION_SECONDS = 600.0
+
+
+def parse_url(url: str) -> sa.URL:
+    """Return the URL with its driver named: psycopg 3 for PostgreSQL, the standard library's for SQLite.
+
+    Raises SettingsInvalid for another database, and for SQLite in memory, which neither threads nor processes
+    could share.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except exc.ArgumentError:
+        raise SettingsInvalid(problems="the database URL can not be read") from None
+    match parsed.drivername:
+        case "postgres" | "postgresql" | "postgresql+psycopg":
+            return parsed.set(drivername="postgresql+psycopg")
+        case "sqlite" | "sqlite+pysqlite":
+            if parsed.database in (None, "", ":memory:") or "mode=memory" in str(parsed.database):
+                raise SettingsInvalid(
+                    problems="SQLite in memory is not supported; name a file: sqlite:///path"
+                )
+            return parsed.set(drivername="sqlite+pysqlite")
+        case other:
+            raise SettingsInvalid(
+                problems=f"the database {other!r} is not supported; use postgresql or sqlite"
+            )
+
+
+def writing_engine(url: sa.URL, *, timeout_seconds: float) -> sa.Engine:
+    """Return an engine of one connection whose transactions may write.
+
+    On SQLite each begins as BEGIN IMMEDIATE: two processes that share the file wait for each other at the
+    start, where waiting is harmless, and never in the middle.
+    """
+    engine = _engine(url, timeout_seconds=timeout_seconds, pool_size=1)
+    if engine.dialect.name == "sqlite":
+        sa.event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def reading_engine(url: sa.URL, *, timeout_seconds: float, pool_size: int) -> sa.Engine:
+    """Return an engine whose statements each see what is committed when they start."""
+    return _engine(url, timeout_seconds=timeout_seconds, pool_size=pool_size, isolation_level="AUTOCOMMIT")
+
+
+def migrating_engine(url: sa.URL) -> sa.Engine:
+    """Return an engine for one long transaction: what waits for another migration waits until that is
+    done."""
+    engine = _engine(url, timeout_seconds=MIGRATION_SECONDS, pool_size=1)
+    if engine.dialect.name == "sqlite":
+        sa.event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def _engine(url: sa.URL, *, timeout_seconds: float, **options: Any) -> sa.Engine:
+    on_sqlite = url.get_backend_name() == "sqlite"
+    arguments = _sqlite_arguments(timeout_seconds) if on_sqlite else _postgresql_arguments(timeout_seconds)
+    engine = sa.create_engine(
+        url,
+        connect_args={name: value for name, value in arguments.items() if name not in url.query},
+        pool_timeout=timeout_seconds,
+        max_overflow=0,
+        **options,
+    )
+    if on_sqlite:
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+    return engine
+
+
+def _sqlite_arguments(timeout_seconds: float) -> dict[str, Any]:
+    # isolation_level None: the driver begins no transaction by itself.
+    return {"timeout": timeout_seconds, "isolation_level": None, "check_same_thread": False}
+
+
+def _postgresql_arguments(timeout_seconds: float) -> dict[str, Any]:
+    milliseconds = ceil(timeout_seconds * 1000)
+    limits = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+    return {
+        "connect_timeout": max(2, ceil(min(timeout_seconds, 10))),
+        "tcp_user_timeout": milliseconds,
+        "options": " ".join(f"-c {limit}={milliseconds}" for limit in limits),
+        "application_name": "s3-media-broker",
+    }
+
+
+def _prepare_sqlite(connection: Any, record: object) -> None:
+    cursor = connection.cursor()
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_immediate(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,0 +1,1 @@
+"""One module for each revision; they are history and never edited."""

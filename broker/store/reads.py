@@ -1,0 +1,109 @@
+"""What only looks, several questions at a time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from broker.errors import MediaNotFound
+from broker.media import GONE, Media, State
+from broker.quota import Usage
+from broker.store.batching import Operation
+from broker.store.ledger import read_usage
+from broker.store.rows import COLUMNS, media_of
+from broker.store.schema import PENDING, SHOWN
+from broker.store.schema import media as table
+
+
+@dataclass(frozen=True, slots=True)
+class Get(Operation[Media]):
+    """Look a media up; `owner` None: anyone's."""
+
+    media_id: UUID
+    owner: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Operation[list[Media]]):
+    """Look up at most `limit` media that are shown, newest first, older than `before`."""
+
+    owner: str | None
+    state: State | None
+    limit: int
+    before: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageOf(Operation[Usage]):
+    """Look up what an owner uses."""
+
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Say what waits: how many media are pending and since when, and since when the sweep is behind."""
+
+    pending_count: int
+    oldest_pending_at: datetime | None
+    oldest_due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class LookAtBacklog(Operation[Backlog]):
+    """Look up the backlog."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ping(Operation[None]):
+    """Ask the database for a sign of life."""
+
+
+_GET = sa.select(*COLUMNS).where(table.c.id.in_(sa.bindparam("ids", expanding=True)))
+_PENDING = sa.select(sa.func.count(), sa.func.min(table.c.created_at)).where(PENDING)
+_OLDEST_DUE = sa.select(sa.func.min(table.c.due_at))
+_PING = sa.select(sa.literal(1))
+
+
+def answer(connection: sa.Connection, operations: Sequence[Operation[Any]]) -> list[object]:
+    """Answer all operations; the lookups of a batch are one query."""
+    found: dict[UUID, Media] = {}
+    if ids := {operation.media_id for operation in operations if isinstance(operation, Get)}:
+        for media in map(media_of, connection.execute(_GET, {"ids": list(ids)})):
+            found[media.id] = media
+    outcomes: list[object] = []
+    for operation in operations:
+        match operation:
+            case Get(media_id, owner):
+                known = found.get(media_id)
+                shown = known is not None and owner in (None, known.owner)
+                outcomes.append(known if shown else MediaNotFound())
+            case Page():
+                outcomes.append(_page(connection, operation))
+            case UsageOf(owner):
+                outcomes.append(read_usage(connection, owner))
+            case LookAtBacklog():
+                outcomes.append(_backlog(connection))
+            case _:
+                outcomes.append(connection.execute(_PING) and None)
+    return outcomes
+
+
+def _page(connection: sa.Connection, page: Page) -> list[Media]:
+    if page.state in GONE:
+        return []
+    query = sa.select(*COLUMNS).order_by(table.c.id.desc()).limit(page.limit)
+    if page.owner is not None:
+        query = query.where(table.c.owner == page.owner)
+    query = query.where(SHOWN) if page.state is None else query.where(table.c.state == page.state)
+    if page.before is not None:
+        query = query.where(table.c.id < page.before)
+    return [media_of(row) for row in connection.execute(query)]
+
+
+def _backlog(connection: sa.Connection) -> Backlog:
+    pending_count, oldest_pending_at = connection.execute(_PENDING).one()
+    return Backlog(pending_count, oldest_pending_at, connection.execute(_OLDEST_DUE).scalar())

@@ -1,0 +1,129 @@
+"""The tables, as SQLAlchemy Core declares them.
+
+What stands here and what the migrations build must be equal; a test holds that on both databases. A change of
+this module needs a revision beside it in `migrations/versions/`.
+"""
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeEngine
+
+from broker.media import State
+
+
+class Instant(sa.types.TypeDecorator[datetime]):
+    """Hold an aware datetime to the microsecond: `timestamptz` on PostgreSQL, ISO 8601 text in UTC on SQLite.
+
+    The text has a fixed width, so that it sorts as time does.
+    """
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[datetime] | TypeEngine[str]:
+        """Return the database's own type."""
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(sa.String(32))
+        return dialect.type_descriptor(sa.DateTime(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | str | None:
+        """Return what the database keeps for `value`; ValueError when it is naive."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"an instant must be aware: {value!r}")
+        if dialect.name == "sqlite":
+            return value.astimezone(UTC).isoformat(timespec="microseconds")
+        return value
+
+    def process_result_value(self, value: datetime | str | None, dialect: Dialect) -> datetime | None:
+        """Return the instant in UTC."""
+        if isinstance(value, str):
+            return datetime.fromisoformat(value)
+        return None if value is None else value.astimezone(UTC)
+
+
+_STATE = sa.Enum(
+    State,
+    name="state",
+    native_enum=False,
+    create_constraint=True,
+    length=16,
+    values_callable=lambda states: [state.value for state in states],
+)
+_DOCUMENT = sa.JSON().with_variant(JSONB(), "postgresql")
+
+METADATA = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+SHOWN = sa.text("state NOT IN ('deleting', 'deleted')")
+"""The states that a list shows, literally: a planner matches a partial index by its text, never by a
+parameter."""
+
+PENDING = sa.text("state = 'pending'")
+
+media = sa.Table(
+    "media",
+    METADATA,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("state", _STATE, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("content_type", sa.Text, nullable=False),
+    sa.Column("max_size", sa.BigInteger, nullable=False),
+    sa.Column("promised_size", sa.BigInteger),
+    sa.Column("promised_sha256", sa.Text),
+    sa.Column("filename", sa.Text),
+    sa.Column("duration_seconds", sa.Double),
+    sa.Column("metadata", _DOCUMENT, nullable=False),
+    sa.Column("redirect_url", sa.Text),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("policy_expires_at", Instant, nullable=False),
+    sa.Column("idempotency_key", sa.Text),
+    sa.Column("idempotency_digest", sa.Text),
+    sa.Column("size", sa.BigInteger),
+    sa.Column("etag", sa.Text),
+    sa.Column("checksum", sa.Text),
+    sa.Column("judgements", sa.Integer, nullable=False),
+    sa.Column("ready_at", Instant),
+    sa.Column("differences", sa.Text),
+    sa.Column("due_at", Instant),
+)
+
+# A list without a state, a list with one, the sweep, the gauges, and a repeated request: each is one range of
+# one index.
+sa.Index("ix_media_shown", media.c.owner, media.c.id, sqlite_where=SHOWN, postgresql_where=SHOWN)
+sa.Index("ix_media_state", media.c.owner, media.c.state, media.c.id)
+_IS_DUE = media.c.due_at.is_not(None)
+sa.Index("ix_media_due", media.c.due_at, sqlite_where=_IS_DUE, postgresql_where=_IS_DUE)
+sa.Index("ix_media_pending", media.c.created_at, sqlite_where=PENDING, postgresql_where=PENDING)
+_HAS_KEY = media.c.idempotency_key.is_not(None)
+sa.Index(
+    "uq_media_idempotency",
+    media.c.owner,
+    media.c.idempotency_key,
+    unique=True,
+    sqlite_where=_HAS_KEY,
+    postgresql_where=_HAS_KEY,
+)
+
+usage = sa.Table(
+    "usage",
+    METADATA,
+    sa.Column("owner", sa.Text, primary_key=True),
+    sa.Column("pending_count", sa.BigInteger, nullable=False),
+    sa.Column("promised_bytes", sa.BigInteger, nullable=False),
+    sa.Column("stored_bytes", sa.BigInteger, nullable=False),
+    sa.Column("media_count", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("pending_count >= 0", name="pending_count"),
+    sa.CheckConstraint("promised_bytes >= 0", name="promised_bytes"),
+    sa.CheckConstraint("stored_bytes >= 0", name="stored_bytes"),
+    sa.CheckConstraint("media_count >= 0", name="media_count"),
+)

@@ -1,0 +1,144 @@
+"""The one store of media and usage, over SQLite and PostgreSQL."""
+
+import asyncio
+import builtins
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from broker.errors import DatabaseAway
+from broker.media import Event, Media, State, next_state
+from broker.quota import Quota, Usage
+from broker.store import reads, writes
+from broker.store.batching import Batcher, Operation
+from broker.store.engine import AWAY, parse_url, reading_engine, writing_engine
+from broker.store.rows import FIXED
+
+logger = logging.getLogger(__name__)
+
+MAX_BATCH = 256
+
+
+class Store:
+    """Record media and what their owners use; everything is durable when it returns.
+
+    Each method raises DatabaseAway when the database can not be reached or does not answer within the
+    timeout. A write that ended so may or may not have happened; nothing needs a restart once the database is
+    back.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 5, timeout_seconds: float = 5.0) -> None:
+        """Prepare for the database at `url`; the first operation connects.
+
+        One connection of `pool_size` writes, the others read. `timeout_seconds` bounds each wait: for a
+        connection, a lock, a statement, and a place in a batch.
+        """
+        parsed = parse_url(url)
+        readers = max(1, pool_size - 1)
+        self._writing = writing_engine(parsed, timeout_seconds=timeout_seconds)
+        self._reading = reading_engine(parsed, timeout_seconds=timeout_seconds, pool_size=readers)
+        self._writes = Batcher(
+            "writer", self._write, limit=MAX_BATCH, threads=1, patience_seconds=timeout_seconds
+        )
+        self._reads = Batcher(
+            "reader", self._read, limit=MAX_BATCH, threads=readers, patience_seconds=timeout_seconds
+        )
+
+    async def add(self, media: Media, quota: Quota) -> Media:
+        """Record `media` and reserve what it takes; QuotaExceeded, with the numbers, when that does not fit.
+
+        Where the owner used its idempotency key before, record nothing and return the earlier media.
+        """
+        return await self._writes.submit(writes.Add(media, quota))
+
+    async def get(self, media_id: UUID, owner: str | None) -> Media:
+        """Return the owner's media, or anyone's when `owner` is None, in whatever state it is;
+        MediaNotFound."""
+        return await self._reads.submit(reads.Get(media_id, owner))
+
+    async def change(self, media: Media, event: Event, **changes: Any) -> Media | None:
+        """Take `media` where `event` leads, with `changes` to its fields; None when someone else was first.
+
+        Raises IllegalTransition, and nothing happens, where the table of transitions has no such row.
+        """
+        return await self._replace(media, next_state(media.state, event), changes)
+
+    async def amend(self, media: Media, **changes: Any) -> Media | None:
+        """Change fields of `media` within its state; None when someone else was first."""
+        return await self._replace(media, media.state, changes)
+
+    async def list(
+        self, owner: str | None, *, state: State | None, limit: int, before: UUID | None
+    ) -> builtins.list[Media]:
+        """Return at most `limit` media of the owner, or anyone's, newest first, older than `before`.
+
+        What is deleting or deleted is never listed.
+        """
+        return await self._reads.submit(reads.Page(owner, state, limit, before))
+
+    async def claim_due(self, now: datetime, *, lease_until: datetime, limit: int) -> builtins.list[Media]:
+        """Claim at most `limit` media that are due, the longest due first, and return them as they now are.
+
+        Nobody else claims them before `lease_until`. Who sweeps finishes or amends them until then.
+        """
+        return await self._writes.submit(writes.Claim(now, lease_until, limit))
+
+    async def usage(self, owner: str) -> Usage:
+        """Return what `owner` uses."""
+        return await self._reads.submit(reads.UsageOf(owner))
+
+    async def backlog(self) -> reads.Backlog:
+        """Return how much is pending and how far behind the sweep is."""
+        return await self._reads.submit(reads.LookAtBacklog())
+
+    async def ping(self) -> None:
+        """Return when the database has answered."""
+        await self._reads.submit(reads.Ping())
+
+    async def close(self) -> None:
+        """Finish what was asked, then end all connections; nothing can be asked afterwards."""
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        for batcher in (self._writes, self._reads):
+            batcher.close()
+        for engine in (self._writing, self._reading):
+            engine.dispose()
+
+    async def _replace(self, media: Media, state: State, changes: dict[str, Any]) -> Media | None:
+        if fixed := FIXED & changes.keys():
+            raise ValueError(f"{', '.join(sorted(fixed))} can not be changed")
+        after = replace(media, state=state, version=media.version + 1, **changes)
+        return await self._writes.submit(writes.Change(media, after))
+
+    def _write(self, operations: Sequence[Operation[Any]]) -> Sequence[object]:
+        return _guarded(self._transact, operations)
+
+    def _read(self, operations: Sequence[Operation[Any]]) -> Sequence[object]:
+        return _guarded(self._look_up, operations)
+
+    def _transact(self, operations: Sequence[Operation[Any]]) -> Sequence[object]:
+        with self._writing.begin() as connection:
+            return writes.apply(connection, operations)
+
+    def _look_up(self, operations: Sequence[Operation[Any]]) -> Sequence[object]:
+        with self._reading.connect() as connection:
+            return reads.answer(connection, operations)
+
+
+def _guarded(
+    run: Callable[[Sequence[Operation[Any]]], Sequence[object]], operations: Sequence[Operation[Any]]
+) -> Sequence[object]:
+    """Run a batch; when one operation spoils it, run each alone, so that it fails none but itself."""
+    try:
+        return run(operations)
+    except AWAY as error:
+        logger.warning("the database is away: %s", error)
+        return [DatabaseAway() for _ in operations]
+    except Exception as error:
+        if len(operations) == 1:
+            return [error]
+        return [outcome for operation in operations for outcome in _guarded(run, [operation])]

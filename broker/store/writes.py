@@ -1,0 +1,173 @@
+"""What changes the database, many operations in one transaction.
+
+What is expected to fail (a quota, a repeated key, a lost race) is found by reading under a lock before
+anything is written, so that it costs its neighbours nothing and needs no savepoint.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from broker.errors import QuotaExceeded
+from broker.media import Media, State
+from broker.quota import Quota, Usage, footprint
+from broker.store.batching import Operation
+from broker.store.ledger import Ledger
+from broker.store.rows import COLUMNS, FIXED, media_of, row_of
+from broker.store.schema import media as table
+
+
+@dataclass(frozen=True, slots=True)
+class Add(Operation[Media]):
+    """Record a media within a quota; answer the media that is recorded under its idempotency key."""
+
+    media: Media
+    quota: Quota
+
+
+@dataclass(frozen=True, slots=True)
+class Change(Operation[Media | None]):
+    """Replace `before` by `after` if it is still as it was; answer None otherwise."""
+
+    before: Media
+    after: Media
+
+    @property
+    def difference(self) -> Usage:
+        """Return what the change adds to the owner's usage."""
+        return footprint(self.after) - footprint(self.before)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim(Operation[list[Media]]):
+    """Lease at most `limit` media that are due, the longest due first."""
+
+    now: datetime
+    lease_until: datetime
+    limit: int
+
+
+_NOTHING = Usage()
+_INSERT = table.insert()
+_REPEATED = sa.select(*COLUMNS).where(
+    sa.tuple_(table.c.owner, table.c.idempotency_key).in_(sa.bindparam("keys", expanding=True)),
+    table.c.idempotency_key.is_not(None),
+)
+_CURRENT = (
+    sa.select(table.c.id, table.c.state, table.c.version)
+    .where(table.c.id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(table.c.id)
+    .with_for_update()
+)
+_UPDATE = (
+    table.update()
+    .where(table.c.id == sa.bindparam("of_id"))
+    .values({column.name: sa.bindparam(column.name) for column in COLUMNS if column.name not in FIXED})
+    .values(state=sa.bindparam("state"), version=sa.bindparam("version"))
+)
+# A common table expression, since PostgreSQL may run a subquery that locks more often than once.
+_DUE = (
+    sa.select(table.c.id)
+    .where(table.c.due_at <= sa.bindparam("now"))
+    .order_by(table.c.due_at)
+    .limit(sa.bindparam("at_most"))
+    .with_for_update(skip_locked=True)
+    .cte("due")
+)
+_CLAIM = (
+    table.update()
+    .where(table.c.id.in_(sa.select(_DUE.c.id)))
+    .values(due_at=sa.bindparam("lease_until"), version=table.c.version + 1)
+    .returning(*COLUMNS)
+)
+
+
+def apply(connection: sa.Connection, operations: Sequence[Operation[Any]]) -> list[object]:
+    """Do all operations in the transaction of `connection`; return an outcome for each, an exception where it
+    failed."""
+    adds = [operation for operation in operations if isinstance(operation, Add)]
+    changes = [operation for operation in operations if isinstance(operation, Change)]
+    ledger = Ledger(
+        connection,
+        [add.media.owner for add in adds]
+        + [change.before.owner for change in changes if change.difference != _NOTHING],
+    )
+    outcomes: dict[int, object] = {}
+    for add, outcome in zip(adds, _add(connection, adds, ledger), strict=True):
+        outcomes[id(add)] = outcome
+    for change, changed in zip(changes, _change(connection, changes, ledger), strict=True):
+        outcomes[id(change)] = changed
+    ledger.write()
+    for operation in operations:
+        if isinstance(operation, Claim):
+            outcomes[id(operation)] = _claim(connection, operation)
+    return [outcomes[id(operation)] for operation in operations]
+
+
+def _add(connection: sa.Connection, adds: Sequence[Add], ledger: Ledger) -> list[Media | QuotaExceeded]:
+    keys = [
+        (add.media.owner, add.media.idempotency_key) for add in adds if add.media.idempotency_key is not None
+    ]
+    recorded: dict[tuple[str, str | None], Media] = {}
+    if keys:
+        for row in connection.execute(_REPEATED, {"keys": keys}):
+            earlier = media_of(row)
+            recorded[earlier.owner, earlier.idempotency_key] = earlier
+    outcomes: list[Media | QuotaExceeded] = []
+    rows = []
+    for media, quota in ((add.media, add.quota) for add in adds):
+        key = (media.owner, media.idempotency_key)
+        if key in recorded:
+            outcomes.append(recorded[key])
+            continue
+        try:
+            ledger.reserve(media, quota)
+        except QuotaExceeded as exceeded:
+            outcomes.append(exceeded)
+            continue
+        if media.idempotency_key is not None:
+            recorded[key] = media
+        rows.append(row_of(media))
+        outcomes.append(media)
+    if rows:
+        connection.execute(_INSERT, rows)
+    return outcomes
+
+
+def _change(connection: sa.Connection, changes: Sequence[Change], ledger: Ledger) -> list[Media | None]:
+    if not changes:
+        return []
+    ids = {change.before.id for change in changes}
+    current: dict[UUID, tuple[State, int]] = {
+        media_id: (state, version)
+        for media_id, state, version in connection.execute(_CURRENT, {"ids": sorted(ids)})
+    }
+    outcomes: list[Media | None] = []
+    rows = []
+    for change in changes:
+        before, after = change.before, change.after
+        if current.get(before.id) != (before.state, before.version):
+            outcomes.append(None)
+            continue
+        current[before.id] = (after.state, after.version)
+        if (difference := change.difference) != _NOTHING:
+            ledger.move(before.owner, difference)
+        rows.append(row_of(after) | {"of_id": after.id})
+        outcomes.append(after)
+    if rows:
+        connection.execute(_UPDATE, [{name: row[name] for name in _UPDATED} for row in rows])
+    return outcomes
+
+
+_UPDATED = ("of_id", "state", "version", *(column.name for column in COLUMNS if column.name not in FIXED))
+
+
+def _claim(connection: sa.Connection, claim: Claim) -> list[Media]:
+    rows = connection.execute(
+        _CLAIM, {"now": claim.now, "lease_until": claim.lease_until, "at_most": claim.limit}
+    )
+    return sorted(map(media_of, rows), key=lambda media: media.id)
