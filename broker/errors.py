@@ -83,6 +83,10 @@ class NothingUploaded(BrokerError):
     """Nothing has been uploaded yet; upload first, then ask again."""
 
 
+class PromotionRunning(BrokerError):
+    """The upload has arrived and is being confirmed; ask again in a moment."""
+
+
 class NotReady(BrokerError):
     """The media is {status}, not ready."""
 

@@ -1,7 +1,6 @@
 """The life of a media: what one is, which states it knows, and which event leads where.
 
-Everything that changes a state is a row of `TRANSITIONS`; there is no other way. This module does no input or output and
-reads no clock.
+Everything that changes a state is a row of `TRANSITIONS`; there is no other way.
 """
 
 import os
@@ -81,6 +80,33 @@ def next_state(state: State, event: Event) -> State:
         raise IllegalTransition(state=state, event=event) from None
 
 
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """Say what S3 answered to a HEAD: the size in bytes, the ETag without quotes, the type, and a checksum.
+
+    `checksum` is `<algorithm>:<base64>`, such as `CRC64NVME:…`. `etag_is_md5` is false under SSE-KMS and SSE-C, where
+    a copy gets another ETag than its source (Amazon S3 API Reference, "Object": ETag).
+    """
+
+    size: int
+    etag: str
+    content_type: str
+    checksum: str | None = None
+    etag_is_md5: bool = True
+
+    def same_object(self, other: "Arrived") -> bool:
+        """Tell whether two answers describe the same bytes of the same type, as far as S3 can tell."""
+        if (self.size, self.content_type) != (other.size, other.content_type):
+            return False
+        algorithm = (self.checksum or "").partition(":")[0]
+        comparable = algorithm and other.checksum and other.checksum.startswith(f"{algorithm}:")
+        if comparable and self.checksum != other.checksum:
+            return False
+        if self.etag_is_md5 and other.etag_is_md5:
+            return self.etag == other.etag
+        return bool(comparable)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Media:
     """Hold the record of one upload and its object.
@@ -111,12 +137,21 @@ class Media:
     etag: str | None = None
     checksum: str | None = None
     """`<algorithm>:<base64>`, such as `CRC64NVME:…`, where S3 keeps one."""
+    etag_is_md5: bool = True
     judgements: int = 0
+    """How often a HEAD was judged; an overwritten staging object is judged again."""
     ready_at: datetime | None = None
     differences: str | None = None
 
     due_at: datetime | None = None
     """When the sweep must look at it; None: never again."""
+
+    @property
+    def judged(self) -> Arrived | None:
+        """Return what was judged, once it was."""
+        if self.size is None or self.etag is None:
+            return None
+        return Arrived(self.size, self.etag, self.content_type, self.checksum, self.etag_is_md5)
 
     @property
     def promised_bytes(self) -> int:

@@ -16,7 +16,7 @@ from broker.errors import (
     SizeNotAllowed,
     TypeNotAllowed,
 )
-from broker.media import created_on
+from broker.media import Arrived, Media, created_on
 
 EXTENSIONS = MappingProxyType(
     {
@@ -105,6 +105,20 @@ class Rules:
         if url is not None and origin(url) not in self.redirect_origins:
             allowed = ", ".join(self.redirect_origins) or "none (no origin is configured)"
             raise RedirectNotAllowed(allowed=allowed)
+
+
+def differences(media: Media, arrived: Arrived) -> str:
+    """Return in words how what arrived differs from what was promised; empty: it does not."""
+    found = []
+    if media.promised_size is not None and arrived.size != media.promised_size:
+        found.append(f"the size is {arrived.size} bytes, not {media.promised_size}")
+    elif not 1 <= arrived.size <= media.max_size:
+        found.append(f"the size is {arrived.size} bytes, not 1 to {media.max_size}")
+    if media_type(arrived.content_type) != media.content_type:
+        found.append(f"the type is {media_type(arrived.content_type)!r}, not {media.content_type!r}")
+    if media.promised_sha256 is not None and arrived.checksum != f"SHA256:{media.promised_sha256}":
+        found.append("the SHA-256 checksum is not the promised one")
+    return "; ".join(found)
 
 
 def staging_key(media_id: UUID) -> str:

@@ -1,0 +1,58 @@
+"""What the OpenAPI document says beside the schemas: an example of each problem that a route may answer."""
+
+from typing import Any
+
+from broker import errors
+from broker.api.problems import MEDIA_TYPE, PROBLEMS
+from broker.errors import BrokerError
+
+EXAMPLE_FACTS: dict[str, Any] = {
+    "reason": "it has ended",
+    "permission": "media:upload",
+    "content_type": "image/png",
+    "allowed": "video/mp4, video/webm",
+    "size": 250_000_000,
+    "max_size": 100_000_000,
+    "duration_seconds": 900.0,
+    "max_seconds": 300,
+    "quota": "pending_count",
+    "limit": 20,
+    "used": 20,
+    "asked": 1,
+    "status": "pending",
+    "differences": "the type is 'text/html', not 'video/mp4'",
+    "operation": "head_object",
+    "code": "AccessDenied",
+    "errors": [{"at": "body.content_type", "problem": "Field required"}],
+}
+AUTHENTICATED = (errors.NotAuthenticated, errors.PermissionMissing, errors.RequestInvalid, errors.DatabaseAway)
+"""What any route that needs a token may answer."""
+
+
+def problems(*kinds: type[BrokerError]) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI `responses` of a route that may answer with these problems."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for kind in kinds:
+        problem = PROBLEMS[kind]
+        answer = responses.setdefault(
+            problem.status,
+            {
+                "description": "",
+                "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}, "examples": {}}},
+            },
+        )
+        answer["description"] = "; ".join(filter(None, [answer["description"], problem.title]))
+        answer["content"][MEDIA_TYPE]["examples"][problem.slug] = {"value": _example(kind)}
+    return responses
+
+
+def _example(kind: type[BrokerError]) -> dict[str, Any]:
+    problem = PROBLEMS[kind]
+    return {
+        "type": problem.type,
+        "title": problem.title,
+        "status": problem.status,
+        "detail": str(kind(**EXAMPLE_FACTS)),
+        "success": False,
+        **{name: EXAMPLE_FACTS[name] for name in problem.extra},
+    }

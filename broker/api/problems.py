@@ -1,0 +1,106 @@
+"""One table from each domain error to its HTTP answer.
+
+Source: RFC 9457, "Problem Details for HTTP APIs".
+"""
+
+import json
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+
+from broker import errors
+from broker.errors import BrokerError
+
+MEDIA_TYPE = "application/problem+json"
+NO_STORE = {"Cache-Control": "no-store"}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Say how one error is answered; `retry_after` is in seconds."""
+
+    status: int
+    slug: str
+    title: str
+    retry_after: int | None = None
+    extra: tuple[str, ...] = ()
+    """The facts of the error that stand beside the message, as members of their own."""
+
+    @property
+    def type(self) -> str:
+        """Return the stable identifier of this kind of problem."""
+        return f"urn:s3-media:problem:{self.slug}"
+
+
+INTERNAL = Problem(500, "internal", "The broker failed")
+PROBLEMS: dict[type[BrokerError], Problem] = {
+    errors.NotAuthenticated: Problem(401, "not-authenticated", "Not authenticated"),
+    errors.PermissionMissing: Problem(403, "permission-missing", "Permission missing"),
+    errors.MediaNotFound: Problem(404, "media-not-found", "Media not found"),
+    errors.RequestInvalid: Problem(422, "request-invalid", "Request not valid", extra=("errors",)),
+    errors.TypeNotAllowed: Problem(422, "type-not-allowed", "Content type not allowed"),
+    errors.SizeNotAllowed: Problem(422, "size-not-allowed", "Size not allowed", extra=("max_size",)),
+    errors.DurationNotAllowed: Problem(422, "duration-not-allowed", "Duration not allowed", extra=("max_seconds",)),
+    errors.MetadataTooLarge: Problem(422, "metadata-too-large", "Metadata too large", extra=("max_size",)),
+    errors.RedirectNotAllowed: Problem(422, "redirect-not-allowed", "Redirect not allowed"),
+    errors.QuotaExceeded: Problem(403, "quota-exceeded", "Quota exceeded", extra=("quota", "limit", "used", "asked")),
+    errors.IdempotencyKeyReused: Problem(422, "idempotency-key-reused", "Idempotency-Key reused"),
+    errors.IdempotencyKeyInFlight: Problem(409, "idempotency-key-in-flight", "Request in flight", retry_after=1),
+    errors.NothingUploaded: Problem(409, "nothing-uploaded", "Nothing uploaded yet", retry_after=2),
+    errors.PromotionRunning: Problem(409, "promotion-running", "Being confirmed", retry_after=2),
+    errors.NotReady: Problem(409, "not-ready", "Not ready", extra=("status",)),
+    errors.UploadRejected: Problem(422, "upload-rejected", "Upload rejected", extra=("differences",)),
+    errors.UploadExpired: Problem(410, "upload-expired", "Upload expired"),
+    errors.StorageAway: Problem(503, "storage-away", "S3 is away", retry_after=5),
+    errors.StorageRefused: Problem(503, "storage-refused", "S3 refused the broker", retry_after=30),
+    errors.CredentialsExpired: Problem(503, "credentials-expired", "Credentials have ended", retry_after=10),
+    errors.DatabaseAway: Problem(503, "database-away", "The database is away", retry_after=5),
+}
+
+
+def problem_response(error: BrokerError) -> Response:
+    """Answer with the problem that the table names for `error`."""
+    problem = PROBLEMS.get(type(error), INTERNAL)
+    detail = str(error) if problem is not INTERNAL else "This is logged; ask again later."
+    extra = {name: error.facts[name] for name in problem.extra if name in error.facts}
+    headers = {}
+    if problem.retry_after is not None:
+        headers["Retry-After"] = str(problem.retry_after)
+    if challenge := _challenge(error):
+        headers["WWW-Authenticate"] = challenge
+    return render(problem.status, problem.type, problem.title, detail, headers=headers, **extra)
+
+
+def _challenge(error: BrokerError) -> str | None:
+    """Return the challenge for a 401 or 403; it names an error only when a token was sent (RFC 6750, section 3)."""
+    if isinstance(error, errors.PermissionMissing):
+        return f'Bearer realm="s3-media", error="insufficient_scope", scope="{error.facts["permission"]}"'
+    if isinstance(error, errors.NotAuthenticated):
+        return 'Bearer realm="s3-media"' + (', error="invalid_token"' if error.facts.get("token_sent") else "")
+    return None
+
+
+def validation_error(error: RequestValidationError) -> errors.RequestInvalid:
+    """Return FastAPI's finding as ours: where and what, without the values that were sent."""
+    found = [{"at": ".".join(str(part) for part in one["loc"]), "problem": one["msg"]} for one in error.errors()]
+    reason = "; ".join(f"{one['at']}: {one['problem']}" for one in found)
+    return errors.RequestInvalid(reason=reason, errors=found)
+
+
+def http_problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+    """Answer with a problem that only HTTP knows, such as an unknown path or method."""
+    return render(status, "about:blank", HTTPStatus(status).phrase, detail, headers=headers or {})
+
+
+def internal_problem() -> Response:
+    """Answer for a failure of ours, without a word about it."""
+    return render(500, INTERNAL.type, INTERNAL.title, "This is logged; ask again later.", headers={})
+
+
+def render(status: int, kind: str, title: str, detail: str, *, headers: dict[str, str], **extra: object) -> Response:
+    """Write one problem document."""
+    document = {"type": kind, "title": title, "status": status, "detail": detail, "success": False, **extra}
+    return Response(json.dumps(document), status, {**NO_STORE, **headers}, MEDIA_TYPE)

@@ -1,0 +1,221 @@
+"""The bodies of requests and answers, each with an example."""
+
+import base64
+import binascii
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+
+from broker.media import State
+
+EXAMPLE_ID = "01980f2c-6b1e-7c3a-9d52-0f6a4f1be7a3"
+EXAMPLE_URL = f"https://videos.s3.eu-central-1.amazonaws.com/media/a3/2026/11/23/{EXAMPLE_ID}.mp4?X-Amz-Algorithm=…"
+
+
+def _without_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("should hold no NUL character")
+    return text
+
+
+def _sha256(text: str) -> str:
+    try:
+        digest = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        digest = b""
+    if len(digest) != 32:
+        raise ValueError("should be the base64 form of a SHA-256 digest, 44 characters")
+    return text
+
+
+Text = Annotated[StrictStr, AfterValidator(_without_nul)]
+
+
+def _example(**members: Any) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [members]})
+
+
+class UploadBody(BaseModel):
+    """Ask for an upload. Only `content_type` is needed; a known `size` makes the policy exact."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True) | _example(
+        content_type="video/mp4", size=4_190_112, filename="holiday.mp4", duration_seconds=12.5, metadata={"album": "7"}
+    )
+
+    content_type: Annotated[Text, Field(min_length=3, max_length=255)]
+    """The media type, such as `video/mp4`; parameters are dropped."""
+    size: Annotated[StrictInt, Field(ge=0, le=2**53)] | None = None
+    """The file's size in bytes."""
+    filename: Annotated[Text, Field(max_length=255)] | None = None
+    """What the file is called for its user; never part of a key."""
+    duration_seconds: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] | None = None
+    """The declared length of the video."""
+    checksum_sha256: Annotated[Text, AfterValidator(_sha256)] | None = None
+    """The SHA-256 of the file, base64: S3 itself then refuses other bytes."""
+    metadata: dict[Text, Text] = Field(default_factory=dict)
+    """Flat strings of your own, at most 2 KB as JSON; stored and returned."""
+    redirect_url: Annotated[Text, Field(max_length=2048)] | None = None
+    """Where the browser goes after a plain form's upload; its origin must be configured."""
+
+
+class UploadForm(BaseModel):
+    """What an upload library wants: post `fields`, then `file`, to `url`, with no header of your own."""
+
+    method: Literal["POST"] = "POST"
+    url: str
+    fields: dict[str, str]
+    headers: dict[str, str] = Field(default_factory=dict)
+
+
+class Issued(BaseModel):
+    """The policy for one upload."""
+
+    model_config = _example(
+        success=True,
+        media_id=EXAMPLE_ID,
+        status="pending",
+        upload={
+            "method": "POST",
+            "url": "https://videos.s3.eu-central-1.amazonaws.com/",
+            "fields": {
+                "Content-Type": "video/mp4",
+                "success_action_status": "201",
+                "key": f"staging/a3/{EXAMPLE_ID}",
+                "x-amz-algorithm": "AWS4-HMAC-SHA256",
+                "x-amz-credential": "AKIAIOSFODNN7EXAMPLE/20261123/eu-central-1/s3/aws4_request",
+                "x-amz-date": "20261123T120000Z",
+                "policy": "eyJleHBpcmF0aW9uIjo…",
+                "x-amz-signature": "5f2b…",
+            },
+            "headers": {},
+        },
+        expires_at="2026-11-23T12:15:00Z",
+        expires_in=900,
+        max_size=4_190_112,
+        complete_url=f"https://api.example/api/v1/s3-media/{EXAMPLE_ID}/complete",
+    )
+
+    success: StrictBool = True
+    media_id: UUID
+    status: State
+    upload: UploadForm | None
+    """None once the media is no longer pending."""
+    expires_at: datetime
+    expires_in: int
+    max_size: int
+    complete_url: str
+
+
+class Media(BaseModel):
+    """A media as its owner sees it."""
+
+    media_id: UUID
+    status: State
+    content_type: str
+    size: int | None
+    filename: str | None
+    duration_seconds: float | None
+    metadata: dict[str, str]
+    created_at: datetime
+    ready_at: datetime | None
+
+
+class Playback(Media):
+    """A ready media and a link to it."""
+
+    model_config = _example(
+        success=True,
+        media_id=EXAMPLE_ID,
+        status="ready",
+        content_type="video/mp4",
+        size=4_190_112,
+        filename="holiday.mp4",
+        duration_seconds=12.5,
+        metadata={"album": "7"},
+        created_at="2026-11-23T12:00:00Z",
+        ready_at="2026-11-23T12:00:09Z",
+        etag="9b2cf535f27731c974343645a3985328",
+        signed_url=EXAMPLE_URL,
+        expires_in=3600,
+        expires_at="2026-11-23T13:00:09Z",
+        message="The media is ready.",
+    )
+
+    success: StrictBool = True
+    etag: str | None
+    signed_url: str
+    expires_in: int
+    expires_at: datetime
+    message: str
+
+
+class Page(BaseModel):
+    """One page of media, newest first; `next_cursor` asks for the next one, None: there is none."""
+
+    model_config = _example(
+        success=True,
+        media=[
+            {
+                "media_id": EXAMPLE_ID,
+                "status": "ready",
+                "content_type": "video/mp4",
+                "size": 4_190_112,
+                "filename": "holiday.mp4",
+                "duration_seconds": 12.5,
+                "metadata": {"album": "7"},
+                "created_at": "2026-11-23T12:00:00Z",
+                "ready_at": "2026-11-23T12:00:09Z",
+            }
+        ],
+        next_cursor=None,
+    )
+
+    success: StrictBool = True
+    media: list[Media]
+    next_cursor: str | None
+
+
+class Deleted(BaseModel):
+    """A media that is gone."""
+
+    model_config = _example(success=True, media_id=EXAMPLE_ID, status="deleting", message="The media is deleted.")
+
+    success: StrictBool = True
+    media_id: UUID
+    status: State
+    message: str
+
+
+class S3Health(BaseModel):
+    """Whether S3 answers."""
+
+    model_config = _example(success=True, service="s3", bucket="videos", region="eu-central-1", status="healthy")
+
+    success: bool
+    service: Literal["s3"]
+    bucket: str
+    region: str
+    status: Literal["healthy", "unhealthy"]
+
+
+class Alive(BaseModel):
+    """Whether the process serves."""
+
+    model_config = _example(success=True, status="alive")
+
+    success: bool
+    status: str
+
+
+class ProblemDocument(BaseModel):
+    """A problem (RFC 9457). Members beside these depend on `type`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    success: Literal[False]

@@ -1,0 +1,32 @@
+"""What the routes work with: made once by the app's lifespan, found in the request's state."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fastapi import Request
+
+from broker.lifecycle import Lifecycle
+
+if TYPE_CHECKING:
+    from broker.api.auth import Authenticator
+    from broker.api.forms import FormStates
+    from broker.api.health import Health
+
+STATE_NAME = "s3_media"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Hold what the routes call."""
+
+    lifecycle: Lifecycle
+    authenticator: "Authenticator"
+    form_states: "FormStates"
+    health: "Health"
+    public_url: str | None
+
+
+def services(request: Request) -> Services:
+    """Return the services that the lifespan made."""
+    found: Services = getattr(request.state, STATE_NAME)
+    return found

@@ -1,0 +1,244 @@
+"""One S3 bucket: sign, head, promote, purge. The only place that knows boto3.
+
+S3's errors become domain errors here. Only a 404 is "not there"; all else is S3 away, or S3 refusing the broker itself.
+Nothing here blocks the event loop: boto3 runs on a pool of threads, and signing needs no boto3.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from broker import sigv4
+from broker.credentials import CredentialSource
+from broker.errors import StorageAway, StorageRefused
+from broker.media import Arrived
+from broker.policy import Promise, presign_post
+from broker.sigv4 import Credentials
+
+T = TypeVar("T")
+
+CHECKSUMS = ("SHA256", "CRC64NVME", "CRC32C", "CRC32", "SHA1")
+"""The checksums that S3 keeps, the strongest for our purpose first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BucketConfig:
+    """Say where the bucket is and how to talk to it."""
+
+    name: str
+    region: str
+    endpoint_url: str | None = None
+    public_endpoint_url: str | None = None
+    path_style: bool = False
+    dual_stack: bool = False
+    fips: bool = False
+    is_aws: bool = True
+    credentials: Credentials | None = None
+    timeout_seconds: float = 10
+    pool_size: int = 32
+
+
+class Bucket:
+    """Speak with one bucket. Create it off the event loop: boto3 loads its service model then."""
+
+    def __init__(self, config: BucketConfig) -> None:
+        self.config = config
+        session = boto3.Session()
+        self._client = _client(session, config, config.endpoint_url)
+        address = urlsplit(_form_address(config))
+        self._scheme, self._host = address.scheme, address.netloc
+        self._path = address.path.rstrip("/")
+        self.form_url = f"{self._scheme}://{self._host}{self._path}/"
+        """Where forms are posted, with a trailing slash (upload libraries append the key to it)."""
+        self._threads = ThreadPoolExecutor(config.pool_size, thread_name_prefix="s3")
+        self._credentials = CredentialSource(session, config.credentials, self._threads)
+
+    async def credentials(self, now: datetime) -> Credentials:
+        """Return keys that are valid at `now`. Raises CredentialsExpired."""
+        return await self._credentials.current(now)
+
+    def sign_upload(self, promise: Promise, keys: Credentials, *, now: datetime, expires_in: int) -> dict[str, str]:
+        """Return the form's fields; the policy in them ends `expires_in` seconds after `now`."""
+        return presign_post(promise, keys, now=now, region=self.config.region, expires_in=expires_in)
+
+    def sign_playback(
+        self, key: str, keys: Credentials, *, now: datetime, expires_in: int, overrides: dict[str, str]
+    ) -> str:
+        """Return a GET URL for `key` that ends `expires_in` seconds after `now`."""
+        return sigv4.presign_get(
+            keys,
+            now=now,
+            region=self.config.region,
+            scheme=self._scheme,
+            host=self._host,
+            path=f"{self._path}/{sigv4.uri_encode(key, safe='/')}",
+            expires_in=expires_in,
+            overrides=overrides,
+        )
+
+    async def head(self, key: str) -> Arrived | None:
+        """Return what is stored under `key`, or None where S3 says 404.
+
+        Raises StorageAway or StorageRefused.
+        """
+        return await self._run(self._head, key)
+
+    async def promote(self, source: str, target: str, judged: Arrived) -> bool:
+        """Copy `source` to `target` and tell whether `target` now is what was judged.
+
+        False: the source was overwritten or is gone, and `target` holds nothing. The source's ETag is a condition of
+        the copy, and the copy is compared afterwards, since not every store honours the condition.
+        """
+        return await self._run(self._promote, source, target, judged)
+
+    async def purge(self, *keys: str) -> None:
+        """Remove the objects under `keys`, all their versions included; absent ones are no error."""
+        await self._run(self._purge, keys)
+
+    async def check(self) -> None:
+        """Raise StorageAway or StorageRefused unless the bucket answers."""
+        await self._run(self._check)
+
+    def close(self) -> None:
+        """Wait for calls under way, then let go of threads and connections."""
+        self._threads.shutdown(wait=True)
+        self._client.close()
+
+    async def _run(self, call: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
+
+    def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = getattr(self._client, operation)(Bucket=self.config.name, **parameters)
+        except ClientError as error:
+            raise _translated(operation, error) from error
+        except BotoCoreError as error:
+            raise StorageAway(operation=operation, cause=type(error).__name__) from error
+        return answer
+
+    def _head(self, key: str) -> Arrived | None:
+        try:
+            answer = self._call("head_object", Key=key, ChecksumMode="ENABLED")
+        except _Absent:
+            return None
+        return _arrived(answer)
+
+    def _promote(self, source: str, target: str, judged: Arrived) -> bool:
+        with suppress(_Absent, _PreconditionFailed):
+            self._call(
+                "copy_object",
+                Key=target,
+                CopySource={"Bucket": self.config.name, "Key": source},
+                CopySourceIfMatch=f'"{judged.etag}"',
+                IfNoneMatch="*",
+                MetadataDirective="REPLACE",
+                ContentType=judged.content_type,
+            )
+        promoted = self._head(target)
+        if promoted is None:
+            return False
+        if promoted.same_object(judged):
+            return True
+        self._purge([target])
+        return False
+
+    def _purge(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            with suppress(_Absent):
+                answer = self._call("delete_object", Key=key)
+                if "VersionId" in answer:
+                    self._purge_versions(key)
+
+    def _purge_versions(self, key: str) -> None:
+        more = True
+        while more:
+            found = self._call("list_object_versions", Prefix=key)
+            for version in [*found.get("Versions", ()), *found.get("DeleteMarkers", ())]:
+                self._call("delete_object", Key=key, VersionId=version["VersionId"])
+            more = found.get("IsTruncated", False)
+
+    def _check(self) -> None:
+        try:
+            self._call("head_bucket")
+        except _Absent:
+            raise StorageRefused(operation="head_bucket", code="NoSuchBucket") from None
+
+
+class _Absent(Exception):
+    """S3 answered 404."""
+
+
+class _PreconditionFailed(Exception):
+    """S3 answered 412: a condition of the request does not hold."""
+
+
+def _translated(operation: str, error: ClientError) -> Exception:
+    """Return the error of our domain for one of S3's."""
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    code = str(error.response.get("Error", {}).get("Code", "Unknown"))
+    if status == 404 and code != "NoSuchBucket":
+        return _Absent()
+    if status == 412:
+        return _PreconditionFailed()
+    if status in {0, 200, 409, 429} or status >= 500:
+        return StorageAway(operation=operation, cause=code)
+    return StorageRefused(operation=operation, code=code)
+
+
+def _arrived(answer: dict[str, Any]) -> Arrived:
+    checksum = next((f"{name}:{answer[f'Checksum{name}']}" for name in CHECKSUMS if f"Checksum{name}" in answer), None)
+    if answer.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT":
+        checksum = None
+    opaque_etag = answer.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in answer
+    return Arrived(
+        size=answer["ContentLength"],
+        etag=answer["ETag"].strip('"'),
+        content_type=answer.get("ContentType", "binary/octet-stream"),
+        checksum=checksum,
+        etag_is_md5=not opaque_etag,
+    )
+
+
+def _client(session: boto3.Session, config: BucketConfig, endpoint_url: str | None) -> Any:
+    """Return an S3 client with nothing left to defaults that differ between releases."""
+    keys = config.credentials
+    return session.client(
+        "s3",
+        region_name=config.region,
+        endpoint_url=endpoint_url,
+        aws_access_key_id=keys.access_key if keys else None,
+        aws_secret_access_key=keys.secret_key if keys else None,
+        aws_session_token=keys.session_token if keys else None,
+        config=Config(
+            signature_version="s3v4",
+            s3={"addressing_style": "path" if config.path_style else "virtual"},
+            use_dualstack_endpoint=config.dual_stack,
+            use_fips_endpoint=config.fips,
+            connect_timeout=min(config.timeout_seconds, 5),
+            read_timeout=config.timeout_seconds,
+            retries={"mode": "standard", "total_max_attempts": 3},
+            max_pool_connections=config.pool_size,
+            request_checksum_calculation="when_supported" if config.is_aws else "when_required",
+            response_checksum_validation="when_supported" if config.is_aws else "when_required",
+        ),
+    )
+
+
+def _form_address(config: BucketConfig) -> str:
+    """Return the address to which clients post, as botocore's endpoint rules resolve it for this bucket."""
+    session = boto3.Session(aws_access_key_id="resolve", aws_secret_access_key="the-address")  # noqa: S106
+    client = _client(session, config, config.public_endpoint_url or config.endpoint_url)
+    try:
+        address: str = client.generate_presigned_post(config.name, "key")["url"]
+    finally:
+        client.close()
+    return address

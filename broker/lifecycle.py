@@ -1,0 +1,276 @@
+"""Issue, complete, playback, list, delete: the verbs in the life of a media.
+
+Each verb reads like the table in `broker/media.py`. The record is written before each effect on S3, so that a crash at
+any point is finished by the next request or by the sweep; every change is a compare-and-set, and who loses the race
+reads again and decides again.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from broker.bucket import Bucket
+from broker.disposition import attachment
+from broker.errors import (
+    CredentialsExpired,
+    IdempotencyKeyInFlight,
+    IdempotencyKeyReused,
+    MediaNotFound,
+    NotReady,
+    StorageAway,
+    StorageRefused,
+    UploadExpired,
+    UploadRejected,
+)
+from broker.media import GONE, Event, Media, State, new_id
+from broker.policy import MAX_POLICY_SECONDS, Promise
+from broker.quota import Quota
+from broker.rules import Rules, final_key, staging_key
+from broker.settlement import LEASE, Settlement, utc_now
+from broker.store import Store
+
+DEFAULT_PLAYBACK_SECONDS = 3600
+RENEW_WITHIN = timedelta(seconds=MAX_POLICY_SECONDS)
+"""No policy of a media ends later than this after its first issue, however often it is renewed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadRequest:
+    """Say what a client asks to upload. Sizes are bytes, durations seconds, the checksum is base64."""
+
+    content_type: str
+    size: int | None = None
+    filename: str | None = None
+    duration_seconds: float | None = None
+    checksum_sha256: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    redirect_url: str | None = None
+
+    def digest(self) -> str:
+        """Return what tells two requests apart; 64 hex digits."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """Answer an issue: the media and, while it is pending, the form's address and fields."""
+
+    media: Media
+    url: str
+    fields: dict[str, str]
+    expires_in: int
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Playback:
+    """Answer with a link to a ready media; it ends at `expires_at`, `expires_in` seconds from now."""
+
+    media: Media
+    signed_url: str
+    expires_in: int
+    expires_at: datetime
+
+
+class Lifecycle:
+    """Carry out the verbs with one store and one bucket.
+
+    `owner` limits a verb to one owner's media; None is an administrator, or the broker itself.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        bucket: Bucket,
+        *,
+        rules: Rules,
+        quota: Quota,
+        settlement: Settlement,
+        policy_seconds: int,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._store = store
+        self._bucket = bucket
+        self._rules = rules
+        self._quota = quota
+        self._policy_seconds = policy_seconds
+        self._clock = clock
+        self._settlement = settlement
+        self._in_flight: set[tuple[str, str]] = set()
+
+    async def issue(
+        self,
+        asked: UploadRequest,
+        owner: str,
+        *,
+        idempotency_key: str | None = None,
+        uploaded_url: Callable[[UUID], str] | None = None,
+    ) -> Issued:
+        """Record a pending media and return the policy for it; the record is durable first.
+
+        `uploaded_url` gives the address to which S3 sends a plain form back. With an idempotency key the same request
+        gets the same media, with a fresh policy while it is pending.
+        """
+        if idempotency_key is None:
+            return await self._issue(asked, owner, None, uploaded_url)
+        claim = (owner, idempotency_key)
+        if claim in self._in_flight:
+            raise IdempotencyKeyInFlight
+        self._in_flight.add(claim)
+        try:
+            return await self._issue(asked, owner, idempotency_key, uploaded_url)
+        finally:
+            self._in_flight.discard(claim)
+
+    async def _issue(
+        self,
+        asked: UploadRequest,
+        owner: str,
+        idempotency_key: str | None,
+        uploaded_url: Callable[[UUID], str] | None,
+    ) -> Issued:
+        content_type = self._rules.check_type(asked.content_type)
+        self._rules.check_size(asked.size)
+        self._rules.check_duration(asked.duration_seconds)
+        self._rules.check_metadata(asked.metadata)
+        self._rules.check_redirect(asked.redirect_url)
+        now = self._clock().replace(microsecond=0)
+        keys = await self._bucket.credentials(now)
+        ends = now + timedelta(seconds=_lifetime(keys.lifetime(self._policy_seconds, now)))
+        media = Media(
+            id=new_id(self._clock()),
+            owner=owner,
+            content_type=content_type,
+            max_size=self._rules.max_size,
+            promised_size=asked.size,
+            promised_sha256=asked.checksum_sha256,
+            filename=asked.filename,
+            duration_seconds=asked.duration_seconds,
+            metadata=asked.metadata,
+            redirect_url=asked.redirect_url,
+            created_at=now,
+            policy_expires_at=ends,
+            idempotency_key=idempotency_key,
+            idempotency_digest=asked.digest() if idempotency_key else None,
+            due_at=ends + self._settlement.grace,
+        )
+        recorded = await self._store.add(media, self._quota)
+        if recorded.id != media.id:
+            if recorded.idempotency_digest != media.idempotency_digest:
+                raise IdempotencyKeyReused
+            recorded = await self._renew(recorded, now)
+        return await self._signed(recorded, now, uploaded_url)
+
+    async def _renew(self, media: Media, now: datetime) -> Media:
+        """Record a later end for the policy of a pending media, but never later than its bound."""
+        while media.state is State.PENDING:
+            ends = min(now + timedelta(seconds=self._policy_seconds), media.created_at + RENEW_WITHIN)
+            if ends <= now:
+                raise UploadExpired
+            if ends <= media.policy_expires_at:
+                return media
+            renewed = await self._store.amend(media, policy_expires_at=ends, due_at=ends + self._settlement.grace)
+            media = renewed or await self._store.get(media.id, None)
+        return media
+
+    async def _signed(self, media: Media, now: datetime, uploaded_url: Callable[[UUID], str] | None) -> Issued:
+        if media.state is not State.PENDING:
+            if media.state in GONE:
+                raise UploadExpired
+            return Issued(media, self._bucket.form_url, {}, 0, now)
+        keys = await self._bucket.credentials(now)
+        left = int((media.policy_expires_at - now).total_seconds())
+        expires_in = _lifetime(keys.lifetime(min(left, self._policy_seconds), now))
+        promise = Promise(
+            bucket=self._bucket.config.name,
+            key=staging_key(media.id),
+            content_type=media.content_type,
+            min_size=media.promised_size or 1,
+            max_size=media.promised_bytes,
+            sha256=media.promised_sha256,
+            redirect_to=uploaded_url(media.id) if media.redirect_url and uploaded_url else None,
+        )
+        fields = self._bucket.sign_upload(promise, keys, now=now, expires_in=expires_in)
+        return Issued(media, self._bucket.form_url, fields, expires_in, now + timedelta(seconds=expires_in))
+
+    async def complete(self, media_id: UUID, owner: str | None) -> Playback:
+        """Judge what arrived, promote it, and return a link to it; on a ready media just the link.
+
+        Raises NothingUploaded, PromotionRunning, UploadRejected, UploadExpired, MediaNotFound, and StorageAway where
+        S3 is away: then the state is kept, and the next call or the sweep goes on.
+        """
+        media = await self._visible(media_id, owner)
+        while media.state is not State.READY:
+            match media.state:
+                case State.PENDING:
+                    media = await self._settlement.judge(media)
+                case State.PROMOTING:
+                    media = await self._settlement.take_over(media)
+                case State.REJECTED:
+                    raise UploadRejected(differences=media.differences, media=media)
+                case State.EXPIRED:
+                    raise UploadExpired
+                case _:
+                    raise MediaNotFound
+        return await self._link(media, DEFAULT_PLAYBACK_SECONDS, download=False)
+
+    async def playback(self, media_id: UUID, owner: str | None, *, expires_in: int, download: bool) -> Playback:
+        """Return a link that ends in `expires_in` seconds, or sooner where the credentials do.
+
+        Raises MediaNotFound and NotReady.
+        """
+        media = await self._visible(media_id, owner)
+        if media.state is not State.READY:
+            raise NotReady(status=media.state)
+        return await self._link(media, expires_in, download=download)
+
+    async def list_media(
+        self, owner: str | None, *, state: State | None, limit: int, before: UUID | None
+    ) -> list[Media]:
+        """Return at most `limit` media, newest first, older than `before`."""
+        return await self._store.list(owner, state=state, limit=limit, before=before)
+
+    async def delete(self, media_id: UUID, owner: str | None) -> None:
+        """Record that a media is being deleted and remove its objects; from then on nobody sees it.
+
+        An S3 that is away does not undo this: the sweep removes the objects later. Raises MediaNotFound.
+        """
+        media = await self._visible(media_id, owner)
+        deleting = None
+        while deleting is None:
+            deleting = await self._store.change(media, Event.DELETE, due_at=self._clock() + LEASE)
+            if deleting is None:
+                media = await self._visible(media_id, owner)
+        with suppress(StorageAway, StorageRefused):
+            await self._bucket.purge(staging_key(media.id), final_key(media.id, media.content_type))
+
+    async def _link(self, media: Media, asked_seconds: int, *, download: bool) -> Playback:
+        now = self._clock().replace(microsecond=0)
+        keys = await self._bucket.credentials(now)
+        expires_in = _lifetime(keys.lifetime(asked_seconds, now))
+        overrides = {"response-content-disposition": attachment(_download_name(media))} if download else {}
+        url = self._bucket.sign_playback(
+            final_key(media.id, media.content_type), keys, now=now, expires_in=expires_in, overrides=overrides
+        )
+        return Playback(media, url, expires_in, now + timedelta(seconds=expires_in))
+
+    async def _visible(self, media_id: UUID, owner: str | None) -> Media:
+        media = await self._store.get(media_id, owner)
+        if media.state in GONE:
+            raise MediaNotFound
+        return media
+
+
+def _lifetime(seconds: int) -> int:
+    """Return a lifetime that a signature can have. Raises CredentialsExpired for none at all."""
+    if seconds < 1:
+        raise CredentialsExpired
+    return seconds
+
+
+def _download_name(media: Media) -> str:
+    return media.filename or final_key(media.id, media.content_type).rpartition("/")[2]

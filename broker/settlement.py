@@ -1,0 +1,178 @@
+"""What a media's own state asks for, whoever asks: judge what arrived, promote it, purge what is left.
+
+A client's complete and the sweep come through here. Whoever promotes holds a lease (`due_at`), so that one copy is made
+and a crash is taken over; every change is a compare-and-set, and who loses it reads again.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+from broker.bucket import Bucket
+from broker.errors import NothingUploaded, PromotionRunning, StorageAway, StorageRefused
+from broker.media import Event, GONE, Media, State
+from broker.rules import differences, final_key, staging_key
+from broker.store import Store
+
+LEASE = timedelta(seconds=120)
+"""For how long whoever promotes has a media for itself; after that somebody else takes over."""
+MAX_JUDGEMENTS = 3
+"""How often an overwritten staging object is judged before the upload is rejected."""
+WAIT_SECONDS = 0.1
+WAITS = 30
+"""How often, and with which rest, a second caller looks whether a promotion under way has ended."""
+
+
+def utc_now() -> datetime:
+    """Return the time; the only clock of the verbs."""
+    return datetime.now(UTC)
+
+
+class Settlement:
+    """Drive a media to where its state rests, with one store and one bucket."""
+
+    def __init__(
+        self, store: Store, bucket: Bucket, *, grace: timedelta, clock: Callable[[], datetime] = utc_now
+    ) -> None:
+        self.grace = grace
+        self._store = store
+        self._bucket = bucket
+        self._clock = clock
+
+    async def settle(self, media: Media) -> None:
+        """Finish what is due for a media that the sweep has claimed.
+
+        Raises StorageAway and the like: then the state is kept, and the lease of the claim runs out.
+        """
+        match media.state:
+            case State.PENDING:
+                await self._settle_pending(media)
+            case State.PROMOTING:
+                await self._settle_pending(await self._promote(media))
+            case State.DELETING:
+                await self._finish_deleting(media)
+            case _:
+                await self._bucket.purge(staging_key(media.id))
+                await self._store.amend(media, due_at=None)
+
+    async def judge(self, media: Media) -> Media:
+        """Compare what arrived with what was promised, record the verdict, and promote or reject.
+
+        Returns the media as it then is; after a lost race that may be any state. Raises NothingUploaded.
+        """
+        arrived = await self._bucket.head(staging_key(media.id))
+        if arrived is None:
+            raise NothingUploaded
+        wrong = differences(media, arrived)
+        if wrong:
+            return await self._reject(media, Event.DIFFER, wrong)
+        judged = await self._store.change(
+            media,
+            Event.MATCH,
+            size=arrived.size,
+            etag=arrived.etag,
+            etag_is_md5=arrived.etag_is_md5,
+            checksum=arrived.checksum,
+            judgements=media.judgements + 1,
+            due_at=self._clock() + LEASE,
+        )
+        return await self._reread(media) if judged is None else await self._promote(judged)
+
+    async def take_over(self, media: Media) -> Media:
+        """Go on with a promotion that somebody else began: wait for its end, or for the end of its lease.
+
+        Raises PromotionRunning where it takes longer than a caller should wait.
+        """
+        for _ in range(WAITS):
+            if media.state is not State.PROMOTING:
+                return media
+            now = self._clock()
+            if media.due_at is None or media.due_at <= now:
+                leased = await self._store.amend(media, due_at=now + LEASE)
+                if leased is not None:
+                    return await self._promote(leased)
+            await asyncio.sleep(WAIT_SECONDS)
+            media = await self._reread(media)
+        raise PromotionRunning
+
+    async def _promote(self, media: Media) -> Media:
+        """Copy the judged object to its final key; only the holder of the lease comes here."""
+        if media.judged is None:
+            raise AssertionError("a media is judged before it is promoted")
+        try:
+            promoted = await self._bucket.promote(*_keys(media), media.judged)
+        except (StorageAway, StorageRefused):
+            await self._store.amend(media, due_at=self._clock())
+            raise
+        if not promoted:
+            return await self._judge_again(media)
+        now = self._clock()
+        ready = await self._store.change(media, Event.PROMOTE, ready_at=now, due_at=self._last_purge_at(media, now))
+        if ready is None:
+            return await self._lost_promotion(media)
+        await self._purge_staging(ready)
+        return ready
+
+    async def _judge_again(self, media: Media) -> Media:
+        if media.judgements >= MAX_JUDGEMENTS:
+            return await self._reject(media, Event.GIVE_UP, "it was overwritten while it was being checked")
+        again = await self._store.change(media, Event.OVERWRITE, due_at=media.policy_expires_at + self.grace)
+        return again or await self._reread(media)
+
+    async def _lost_promotion(self, media: Media) -> Media:
+        """Read what happened meanwhile; a copy that nobody owns any more is removed."""
+        media = await self._reread(media)
+        if media.state in GONE:
+            await self._bucket.purge(*_keys(media))
+        return media
+
+    async def _reject(self, media: Media, event: Event, wrong: str) -> Media:
+        due_at = self._last_purge_at(media, self._clock())
+        rejected = await self._store.change(media, event, differences=wrong, due_at=due_at)
+        if rejected is None:
+            return await self._reread(media)
+        await self._purge_staging(rejected)
+        return rejected
+
+    async def _settle_pending(self, media: Media) -> None:
+        """Judge until it rests; a promotion that somebody else holds rests too."""
+        while media.state is State.PENDING:
+            try:
+                media = await self.judge(media)
+            except NothingUploaded:
+                await self._expire(media)
+                return
+
+    async def _expire(self, media: Media) -> None:
+        """End a policy that was not used; one that was renewed meanwhile is left alone."""
+        if self._policy_is_over(media):
+            await self._store.change(media, Event.EXPIRE, due_at=None)
+        else:
+            await self._store.amend(media, due_at=media.policy_expires_at + self.grace)
+
+    async def _finish_deleting(self, media: Media) -> None:
+        await self._bucket.purge(*_keys(media))
+        if self._policy_is_over(media):
+            await self._store.change(media, Event.PURGE, due_at=None)
+        else:
+            await self._store.amend(media, due_at=media.policy_expires_at + self.grace)
+
+    async def _purge_staging(self, media: Media) -> None:
+        """Remove the staging object now; where S3 is away, the sweep does when it is due."""
+        with suppress(StorageAway, StorageRefused):
+            await self._bucket.purge(staging_key(media.id))
+
+    async def _reread(self, media: Media) -> Media:
+        return await self._store.get(media.id, None)
+
+    def _policy_is_over(self, media: Media) -> bool:
+        return self._clock() >= media.policy_expires_at + self.grace
+
+    def _last_purge_at(self, media: Media, now: datetime) -> datetime:
+        """Return when no policy can bring the staging object back any more."""
+        return max(media.policy_expires_at + self.grace, now + LEASE)
+
+
+def _keys(media: Media) -> tuple[str, str]:
+    return staging_key(media.id), final_key(media.id, media.content_type)
