@@ -88,7 +88,7 @@ class PromotionRunning(BrokerError):
 
 
 class NotReady(BrokerError):
-    """The media is {status}, not ready."""
+    """The media is {media_status}, not ready."""
 
 
 class UploadRejected(BrokerError):

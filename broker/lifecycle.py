@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import structlog
+
 from broker.bucket import Bucket
 from broker.disposition import attachment
 from broker.errors import (
@@ -20,7 +22,9 @@ from broker.errors import (
     IdempotencyKeyInFlight,
     IdempotencyKeyReused,
     MediaNotFound,
+    NothingUploaded,
     NotReady,
+    PromotionRunning,
     StorageAway,
     StorageRefused,
     UploadExpired,
@@ -32,6 +36,8 @@ from broker.quota import Quota
 from broker.rules import Rules, final_key, staging_key
 from broker.settlement import LEASE, Settlement, utc_now
 from broker.store import Store
+
+log = structlog.get_logger()
 
 DEFAULT_PLAYBACK_SECONDS = 3600
 RENEW_WITHIN = timedelta(seconds=MAX_POLICY_SECONDS)
@@ -74,6 +80,14 @@ class Playback:
     signed_url: str
     expires_in: int
     expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FormUploaded:
+    """Say where a browser goes after a plain form's upload, and how that ended."""
+
+    redirect_url: str
+    status: State
 
 
 class Lifecycle:
@@ -218,6 +232,20 @@ class Lifecycle:
                     raise MediaNotFound
         return await self._link(media, DEFAULT_PLAYBACK_SECONDS, download=False)
 
+    async def complete_form(self, media_id: UUID) -> FormUploaded:
+        """Complete what a plain form uploaded; say how that ended and where the browser goes now.
+
+        Raises MediaNotFound for a media that was not issued with a `redirect_url`.
+        """
+        try:
+            await self.complete(media_id, None)
+        except (NothingUploaded, PromotionRunning, UploadRejected, UploadExpired, StorageAway, StorageRefused) as error:
+            log.info("form is not complete", media_id=str(media_id), reason=type(error).__name__)
+        media = await self._visible(media_id, None)
+        if media.redirect_url is None:
+            raise MediaNotFound
+        return FormUploaded(media.redirect_url, media.state)
+
     async def playback(self, media_id: UUID, owner: str | None, *, expires_in: int, download: bool) -> Playback:
         """Return a link that ends in `expires_in` seconds, or sooner where the credentials do.
 
@@ -225,7 +253,7 @@ class Lifecycle:
         """
         media = await self._visible(media_id, owner)
         if media.state is not State.READY:
-            raise NotReady(status=media.state)
+            raise NotReady(media_status=media.state)
         return await self._link(media, expires_in, download=download)
 
     async def list_media(

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from broker.bucket import Bucket
 from broker.errors import NothingUploaded, PromotionRunning, StorageAway, StorageRefused
-from broker.media import Event, GONE, Media, State
+from broker.media import GONE, Event, Media, State
 from broker.rules import differences, final_key, staging_key
 from broker.store import Store
 

@@ -19,7 +19,7 @@ EXAMPLE_FACTS: dict[str, Any] = {
     "limit": 20,
     "used": 20,
     "asked": 1,
-    "status": "pending",
+    "media_status": "pending",
     "differences": "the type is 'text/html', not 'video/mp4'",
     "operation": "head_object",
     "code": "AccessDenied",

@@ -8,7 +8,7 @@ from broker.errors import MediaNotFound
 
 
 class FormStates:
-    """Make and read the state in `/{media_id}/uploaded/{state}`; the key is derived, so that no token can be made of it."""
+    """Make and read the state in `/{media_id}/uploaded/{state}`; its key is derived, so no token can be made of it."""
 
     def __init__(self, secret: str) -> None:
         self._serializer = URLSafeSerializer(secret, salt="s3-media/uploaded")

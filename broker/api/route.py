@@ -7,10 +7,10 @@ import structlog
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 
 from broker.api.problems import http_problem, internal_problem, problem_response, validation_error
 from broker.errors import BrokerError
-from starlette.exceptions import HTTPException
 
 log = structlog.get_logger()
 

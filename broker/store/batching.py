@@ -50,8 +50,7 @@ class Batcher:
         self._patience_seconds = patience_seconds
         self._queue: SimpleQueue[_Asked | None] = SimpleQueue()
         self._threads = [
-            threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True)
-            for number in range(threads)
+            threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True) for number in range(threads)
         ]
         self._starting = threading.Lock()
         self._started = False

@@ -29,14 +29,10 @@ def parse_url(url: str) -> sa.URL:
             return parsed.set(drivername="postgresql+psycopg")
         case "sqlite" | "sqlite+pysqlite":
             if parsed.database in (None, "", ":memory:") or "mode=memory" in str(parsed.database):
-                raise SettingsInvalid(
-                    problems="SQLite in memory is not supported; name a file: sqlite:///path"
-                )
+                raise SettingsInvalid(problems="SQLite in memory is not supported; name a file: sqlite:///path")
             return parsed.set(drivername="sqlite+pysqlite")
         case other:
-            raise SettingsInvalid(
-                problems=f"the database {other!r} is not supported; use postgresql or sqlite"
-            )
+            raise SettingsInvalid(problems=f"the database {other!r} is not supported; use postgresql or sqlite")
 
 
 def writing_engine(url: sa.URL, *, timeout_seconds: float) -> sa.Engine:

@@ -39,9 +39,7 @@ class Ledger:
         self._before: dict[str, Usage] = {}
         if wanted := sorted(set(owners)):
             blank = asdict(Usage())
-            connection.execute(
-                _OPEN[connection.dialect.name], [{"owner": owner, **blank} for owner in wanted]
-            )
+            connection.execute(_OPEN[connection.dialect.name], [{"owner": owner, **blank} for owner in wanted])
             for owner, *counters in connection.execute(_LOCK, {"owners": wanted}):
                 self._before[owner] = Usage(*counters)
         self._now = dict(self._before)
@@ -59,9 +57,7 @@ class Ledger:
     def write(self) -> None:
         """Write the usage that differs from what was locked."""
         changed = [
-            {"of_owner": owner, **asdict(used)}
-            for owner, used in self._now.items()
-            if used != self._before[owner]
+            {"of_owner": owner, **asdict(used)} for owner, used in self._now.items() if used != self._before[owner]
         ]
         if changed:
             self._connection.execute(_WRITE, changed)

@@ -40,12 +40,8 @@ class Store:
         readers = max(1, pool_size - 1)
         self._writing = writing_engine(parsed, timeout_seconds=timeout_seconds)
         self._reading = reading_engine(parsed, timeout_seconds=timeout_seconds, pool_size=readers)
-        self._writes = Batcher(
-            "writer", self._write, limit=MAX_BATCH, threads=1, patience_seconds=timeout_seconds
-        )
-        self._reads = Batcher(
-            "reader", self._read, limit=MAX_BATCH, threads=readers, patience_seconds=timeout_seconds
-        )
+        self._writes = Batcher("writer", self._write, limit=MAX_BATCH, threads=1, patience_seconds=timeout_seconds)
+        self._reads = Batcher("reader", self._read, limit=MAX_BATCH, threads=readers, patience_seconds=timeout_seconds)
 
     async def add(self, media: Media, quota: Quota) -> Media:
         """Record `media` and reserve what it takes; QuotaExceeded, with the numbers, when that does not fit.

@@ -109,9 +109,7 @@ def apply(connection: sa.Connection, operations: Sequence[Operation[Any]]) -> li
 
 
 def _add(connection: sa.Connection, adds: Sequence[Add], ledger: Ledger) -> list[Media | QuotaExceeded]:
-    keys = [
-        (add.media.owner, add.media.idempotency_key) for add in adds if add.media.idempotency_key is not None
-    ]
+    keys = [(add.media.owner, add.media.idempotency_key) for add in adds if add.media.idempotency_key is not None]
     recorded: dict[tuple[str, str | None], Media] = {}
     if keys:
         for row in connection.execute(_REPEATED, {"keys": keys}):
@@ -143,8 +141,7 @@ def _change(connection: sa.Connection, changes: Sequence[Change], ledger: Ledger
         return []
     ids = {change.before.id for change in changes}
     current: dict[UUID, tuple[State, int]] = {
-        media_id: (state, version)
-        for media_id, state, version in connection.execute(_CURRENT, {"ids": sorted(ids)})
+        media_id: (state, version) for media_id, state, version in connection.execute(_CURRENT, {"ids": sorted(ids)})
     }
     outcomes: list[Media | None] = []
     rows = []
@@ -167,7 +164,5 @@ _UPDATED = ("of_id", "state", "version", *(column.name for column in COLUMNS if 
 
 
 def _claim(connection: sa.Connection, claim: Claim) -> list[Media]:
-    rows = connection.execute(
-        _CLAIM, {"now": claim.now, "lease_until": claim.lease_until, "at_most": claim.limit}
-    )
+    rows = connection.execute(_CLAIM, {"now": claim.now, "lease_until": claim.lease_until, "at_most": claim.limit})
     return sorted(map(media_of, rows), key=lambda media: media.id)

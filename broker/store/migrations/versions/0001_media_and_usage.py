@@ -36,6 +36,7 @@ def upgrade() -> None:
         sa.Column("size", sa.BigInteger),
         sa.Column("etag", sa.Text),
         sa.Column("checksum", sa.Text),
+        sa.Column("etag_is_md5", sa.Boolean(), nullable=False),
         sa.Column("judgements", sa.Integer, nullable=False),
         sa.Column("ready_at", _INSTANT),
         sa.Column("differences", sa.Text),

@@ -1,0 +1,209 @@
+"""The media routes; each is one call of a verb."""
+
+import base64
+import binascii
+from typing import Annotated
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import RedirectResponse
+from pydantic import BaseModel
+
+from broker import errors, lifecycle, media
+from broker.api import schemas
+from broker.api.auth import Deleter, Reader, Uploader
+from broker.api.documentation import AUTHENTICATED, problems
+from broker.api.problems import NO_STORE
+from broker.api.route import ProblemRoute
+from broker.api.state import services
+from broker.policy import MAX_PLAYBACK_SECONDS
+
+S3_IS_AWAY = (errors.StorageAway, errors.StorageRefused, errors.CredentialsExpired)
+IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")]
+
+router = APIRouter(route_class=ProblemRoute, tags=["media"])
+
+
+@router.post(
+    "/upload",
+    status_code=201,
+    response_model=schemas.Issued,
+    responses={
+        200: {"model": schemas.Issued, "description": "The Idempotency-Key's media is no longer pending"},
+        **problems(
+            *AUTHENTICATED,
+            errors.TypeNotAllowed,
+            errors.SizeNotAllowed,
+            errors.DurationNotAllowed,
+            errors.MetadataTooLarge,
+            errors.RedirectNotAllowed,
+            errors.QuotaExceeded,
+            errors.IdempotencyKeyReused,
+            errors.IdempotencyKeyInFlight,
+            errors.UploadExpired,
+            errors.CredentialsExpired,
+        ),
+    },
+)
+async def issue_upload(
+    request: Request, caller: Uploader, body: schemas.UploadBody, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Issue a policy for one upload: post its fields and the file to its address, then complete.
+
+    With an `Idempotency-Key` the same request gets the same media again.
+    """
+    base = _base_address(request, "/upload")
+    issued = await services(request).lifecycle.issue(
+        lifecycle.UploadRequest(**body.model_dump()),
+        caller.owner,
+        idempotency_key=idempotency_key,
+        uploaded_url=lambda media_id: f"{base}/{media_id}/uploaded/{services(request).form_states.make(media_id)}",
+    )
+    pending = issued.media.state is media.State.PENDING
+    answer = schemas.Issued(
+        media_id=issued.media.id,
+        status=issued.media.state,
+        upload=schemas.UploadForm(url=issued.url, fields=issued.fields) if pending else None,
+        expires_at=issued.expires_at,
+        expires_in=issued.expires_in,
+        max_size=issued.media.promised_bytes,
+        complete_url=f"{base}/{issued.media.id}/complete",
+    )
+    return _answer(answer, 201 if pending else 200)
+
+
+@router.post(
+    "/{media_id}/complete",
+    response_model=schemas.Playback,
+    responses=problems(
+        *AUTHENTICATED,
+        errors.MediaNotFound,
+        errors.NothingUploaded,
+        errors.PromotionRunning,
+        errors.UploadRejected,
+        errors.UploadExpired,
+        *S3_IS_AWAY,
+    ),
+)
+async def complete_upload(request: Request, caller: Uploader, media_id: UUID) -> Response:
+    """Check what arrived and make it playable. Asking again is harmless."""
+    playback = await services(request).lifecycle.complete(media_id, caller.reach)
+    return _answer(_playback(playback, "The media is ready."))
+
+
+@router.get(
+    "/{media_id}/uploaded/{state}",
+    status_code=303,
+    response_class=RedirectResponse,
+    responses=problems(errors.MediaNotFound, errors.RequestInvalid, errors.DatabaseAway),
+)
+async def form_was_uploaded(request: Request, media_id: UUID, state: str) -> Response:
+    """Take a browser back from S3: complete, then send it on to the app with `media_id` and `status`."""
+    services(request).form_states.check(media_id, state)
+    uploaded = await services(request).lifecycle.complete_form(media_id)
+    return RedirectResponse(
+        _with_query(uploaded.redirect_url, media_id=str(media_id), status=uploaded.status), 303, NO_STORE
+    )
+
+
+@router.get(
+    "/{media_id}",
+    response_model=schemas.Playback,
+    responses=problems(*AUTHENTICATED, errors.MediaNotFound, errors.NotReady, errors.CredentialsExpired),
+)
+async def playback_link(
+    request: Request,
+    caller: Reader,
+    media_id: UUID,
+    expires_in: Annotated[int, Query(ge=1, le=MAX_PLAYBACK_SECONDS)] = lifecycle.DEFAULT_PLAYBACK_SECONDS,
+    download: bool = False,
+) -> Response:
+    """Hand out a link to a ready media. `expires_in` of the answer is the truth, also where the keys end sooner."""
+    playback = await services(request).lifecycle.playback(
+        media_id, caller.reach, expires_in=expires_in, download=download
+    )
+    return _answer(_playback(playback, "The link is ready."))
+
+
+@router.get("/", response_model=schemas.Page, responses=problems(*AUTHENTICATED))
+async def list_media(
+    request: Request,
+    caller: Reader,
+    status: media.State | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: Annotated[str | None, Query(max_length=64)] = None,
+) -> Response:
+    """List the caller's media, newest first."""
+    found = await services(request).lifecycle.list_media(
+        caller.owner, state=status, limit=limit + 1, before=_from_cursor(cursor)
+    )
+    page = found[:limit]
+    next_cursor = _to_cursor(page[-1].id) if len(found) > limit else None
+    return _answer(schemas.Page(media=[_media(one) for one in page], next_cursor=next_cursor))
+
+
+@router.delete("/{media_id}", response_model=schemas.Deleted, responses=problems(*AUTHENTICATED, errors.MediaNotFound))
+async def delete_media(request: Request, caller: Deleter, media_id: UUID) -> Response:
+    """Delete a media and its objects. It is gone for everybody at once, also where S3 is away and objects follow."""
+    await services(request).lifecycle.delete(media_id, caller.reach)
+    return _answer(schemas.Deleted(media_id=media_id, status=media.State.DELETING, message="The media is deleted."))
+
+
+def _answer(body: BaseModel, status: int = 200) -> Response:
+    return Response(body.model_dump_json(), status, NO_STORE, "application/json")
+
+
+def _media(found: media.Media) -> schemas.Media:
+    return schemas.Media(**_members(found))
+
+
+def _playback(playback: lifecycle.Playback, message: str) -> schemas.Playback:
+    return schemas.Playback(
+        **_members(playback.media),
+        etag=playback.media.etag,
+        signed_url=playback.signed_url,
+        expires_in=playback.expires_in,
+        expires_at=playback.expires_at,
+        message=message,
+    )
+
+
+def _members(found: media.Media) -> dict[str, object]:
+    return {
+        "media_id": found.id,
+        "status": found.state,
+        "content_type": found.content_type,
+        "size": found.size if found.size is not None else found.promised_size,
+        "filename": found.filename,
+        "duration_seconds": found.duration_seconds,
+        "metadata": found.metadata,
+        "created_at": found.created_at,
+        "ready_at": found.ready_at,
+    }
+
+
+def _base_address(request: Request, path_of_route: str) -> str:
+    """Return the absolute address under which this router is mounted, for clients."""
+    origin = services(request).public_url or f"{request.url.scheme}://{request.url.netloc}"
+    return f"{origin}{request.url.path.removesuffix(path_of_route)}"
+
+
+def _with_query(url: str, **parameters: str) -> str:
+    """Return `url` with parameters added to the query that it has."""
+    parts = urlsplit(url)
+    query = [*parse_qsl(parts.query, keep_blank_values=True), *parameters.items()]
+    return urlunsplit(parts._replace(query=urlencode(query)))
+
+
+def _to_cursor(media_id: UUID) -> str:
+    return base64.urlsafe_b64encode(media_id.bytes).decode().rstrip("=")
+
+
+def _from_cursor(cursor: str | None) -> UUID | None:
+    if cursor is None:
+        return None
+    try:
+        return UUID(bytes=base64.urlsafe_b64decode(cursor + "=="))
+    except (binascii.Error, ValueError):
+        raise errors.RequestInvalid(reason="cursor: should be the next_cursor of an earlier page", errors=[]) from None

@@ -1,0 +1,162 @@
+"""The only wiring: settings to store, bucket, verbs and routes.
+
+`create_app` makes the whole application; `create_router` makes what another FastAPI application includes.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime, timedelta
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from broker.api import health, media
+from broker.api.auth import Authenticator
+from broker.api.forms import FormStates
+from broker.api.health import Health
+from broker.api.problems import http_problem
+from broker.api.schemas import ProblemDocument
+from broker.api.state import STATE_NAME, Services
+from broker.bucket import Bucket, BucketConfig
+from broker.lifecycle import Lifecycle
+from broker.settings import Settings
+from broker.settlement import Settlement, utc_now
+from broker.store import Store
+from broker.worker.sweep import Sweep
+
+PREFIX = "/api/v1/s3-media"
+MAX_BODY_BYTES = 64 * 1024
+
+Clock = Callable[[], datetime]
+Lifespan = Callable[[Any], AbstractAsyncContextManager[dict[str, Services]]]
+
+
+def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
+    """Return the application: the router under its prefix, CORS for the configured origins, and the documents."""
+    app = FastAPI(
+        title="The broker for direct-to-S3 video uploads",
+        version=_version(),
+        description="Clients ask for a policy, upload to S3 with it, and say that they are done; the broker checks.",
+        separate_input_output_schemas=False,
+        max_body_size=MAX_BODY_BYTES,
+    )
+    app.include_router(create_router(settings, clock=clock), prefix=PREFIX)
+    app.include_router(health.router, include_in_schema=False)
+    app.add_exception_handler(HTTPException, _http_error)
+    _document_problems(app)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
+            expose_headers=["Retry-After"],
+            max_age=600,
+        )
+    return app
+
+
+def create_router(settings: Settings, *, clock: Clock = utc_now) -> APIRouter:
+    """Return the routes with the lifespan that serves them, for `app.include_router(router, prefix=…)`."""
+    router = APIRouter(lifespan=_lifespan(settings, clock))
+    router.include_router(health.router)
+    router.include_router(media.router)
+    return router
+
+
+@asynccontextmanager
+async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterator[tuple[Services, Sweep]]:
+    """Open what the verbs need, and close it again: requests in flight finish first, then the queues are drained."""
+    bucket = await asyncio.to_thread(Bucket, bucket_config(settings))
+    store = Store(
+        settings.database_url, pool_size=settings.database_pool_size, timeout_seconds=settings.database_timeout_seconds
+    )
+    settlement = Settlement(store, bucket, grace=timedelta(seconds=settings.grace_seconds), clock=clock)
+    verbs = Lifecycle(
+        store,
+        bucket,
+        settlement=settlement,
+        rules=settings.rules,
+        quota=settings.quota,
+        policy_seconds=settings.policy_seconds,
+        clock=clock,
+    )
+    secret = settings.secret_key.get_secret_value()
+    services = Services(
+        lifecycle=verbs,
+        authenticator=Authenticator(secret, leeway_seconds=settings.jwt_leeway_seconds),
+        form_states=FormStates(secret),
+        health=Health(store, bucket),
+        public_url=settings.public_url,
+    )
+    try:
+        yield services, Sweep(store, settlement, rest_seconds=settings.sweep_seconds, clock=clock)
+    finally:
+        await store.close()
+        await asyncio.to_thread(bucket.close)
+
+
+def bucket_config(settings: Settings) -> BucketConfig:
+    """Return what the bucket needs of the settings."""
+    return BucketConfig(
+        name=settings.bucket_name,
+        region=settings.region,
+        endpoint_url=settings.s3_endpoint_url,
+        public_endpoint_url=settings.s3_public_endpoint_url,
+        path_style=settings.s3_path_style,
+        dual_stack=settings.s3_dual_stack,
+        fips=settings.s3_fips,
+        is_aws=settings.cloud_storage_provider == "aws",
+        credentials=settings.credentials,
+        timeout_seconds=settings.s3_timeout_seconds,
+        pool_size=settings.s3_pool_size,
+    )
+
+
+def _lifespan(settings: Settings, clock: Clock) -> Lifespan:
+    @asynccontextmanager
+    async def lifespan(_: Any) -> AsyncIterator[dict[str, Services]]:
+        async with running(settings, clock=clock) as (services, sweep):
+            sweeping = asyncio.create_task(sweep.run()) if settings.sweep else None
+            try:
+                yield {STATE_NAME: services}
+            finally:
+                if sweeping is not None:
+                    await sweep.stop()
+                    await sweeping
+
+    return lifespan
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    """Answer an unknown path or method with a problem too."""
+    if not isinstance(error, HTTPException):
+        raise error
+    return http_problem(error.status_code, error.detail, dict(error.headers or {}))
+
+
+def _document_problems(app: FastAPI) -> None:
+    """Add the schema of a problem to the OpenAPI document, where the routes' examples refer to it."""
+    make = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = make()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas.setdefault("ProblemDocument", ProblemDocument.model_json_schema())
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _version() -> str:
+    try:
+        return version("s3-media-broker")
+    except PackageNotFoundError:
+        return "0"
