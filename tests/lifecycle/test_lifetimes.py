@@ -1,0 +1,120 @@
+"""What is said of a lifetime is true, also where the broker's own credentials end first."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
+
+import pytest
+from freezegun import freeze_time
+
+from broker.app import running
+from broker.errors import CredentialsExpired
+from broker.lifecycle import Lifecycle, UploadRequest
+from broker.media import Event
+from broker.settings import Settings, load_settings
+from broker.store import Store, migrate
+
+NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
+MP4 = UploadRequest(content_type="video/mp4", size=1000)
+
+
+def settings_for(directory: Path, **overrides: object) -> Settings:
+    url = f"sqlite:///{directory}/broker.db"
+    migrate(url)
+    return load_settings(
+        None, bucket_name="videos", region="eu-central-1", secret_key="s" * 32, database_url=url, **overrides
+    )
+
+
+def ending(seconds: int) -> dict[str, object]:
+    return {
+        "access_key_id": "ASIAEXAMPLE",
+        "secret_access_key": "secret",
+        "session_token": "token",
+        "credential_expiration": NOW + timedelta(seconds=seconds),
+    }
+
+
+@asynccontextmanager
+async def verbs_of(settings: Settings) -> AsyncIterator[Lifecycle]:
+    async with running(settings) as (services, _):
+        yield services.lifecycle
+
+
+async def ready_media(settings: Settings, verbs: Lifecycle) -> UUID:
+    """Record a media that was uploaded and promoted, without an S3: only links are signed for it here."""
+    issued = await verbs.issue(MP4, "anna")
+    store = Store(settings.database_url)
+    promoting = await store.change(issued.media, Event.MATCH, size=1000, etag="e", judgements=1)
+    assert promoting is not None
+    assert await store.change(promoting, Event.PROMOTE, ready_at=NOW)
+    await store.close()
+    return issued.media.id
+
+
+@pytest.mark.parametrize(
+    ("credentials_end_in", "asked", "told"), [(600, 86_400, 600), (600, 60, 60), (1, 3600, 1), (90_000, 86_400, 86_400)]
+)
+async def test_a_link_lives_no_longer_than_the_credentials(
+    tmp_path: Path, credentials_end_in: int, asked: int, told: int
+) -> None:
+    settings = settings_for(tmp_path, **ending(credentials_end_in))
+    with freeze_time(NOW, real_asyncio=True):
+        async with verbs_of(settings) as verbs:
+            playback = await verbs.playback(
+                await ready_media(settings, verbs), "anna", expires_in=asked, download=False
+            )
+    assert playback.expires_in == told
+    assert playback.expires_at == NOW + timedelta(seconds=told)
+    assert parse_qs(urlsplit(playback.signed_url).query)["X-Amz-Expires"] == [str(told)]
+
+
+@pytest.mark.parametrize(("credentials_end_in", "told"), [(600, 600), (899, 899), (5000, 900)])
+async def test_a_policy_lives_no_longer_than_the_credentials(
+    tmp_path: Path, credentials_end_in: int, told: int
+) -> None:
+    with freeze_time(NOW, real_asyncio=True):
+        async with verbs_of(settings_for(tmp_path, **ending(credentials_end_in))) as verbs:
+            issued = await verbs.issue(MP4, "anna")
+    assert issued.expires_in == told
+    assert issued.expires_at == issued.media.policy_expires_at == NOW + timedelta(seconds=told)
+
+
+async def test_the_chain_s_credentials_end_when_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "ASIAEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "token")
+    monkeypatch.setenv("AWS_CREDENTIAL_EXPIRATION", (NOW + timedelta(minutes=10)).isoformat())
+    settings = settings_for(tmp_path).model_copy(update={"access_key_id": None, "secret_access_key": None})
+    with freeze_time(NOW, real_asyncio=True):
+        async with verbs_of(settings) as verbs:
+            issued = await verbs.issue(MP4, "anna")
+            playback = await verbs.playback(
+                await ready_media(settings, verbs), "anna", expires_in=86_400, download=False
+            )
+    assert issued.expires_in == 600
+    assert playback.expires_in == 600
+    assert issued.fields["x-amz-security-token"] == "token"
+
+
+async def test_ended_credentials_sign_nothing_and_record_nothing(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, **ending(0))
+    with freeze_time(NOW, real_asyncio=True):
+        async with verbs_of(settings) as verbs:
+            with pytest.raises(CredentialsExpired):
+                await verbs.issue(MP4, "anna")
+            assert await verbs.list_media("anna", state=None, limit=10, before=None) == []
+
+
+async def test_a_renewed_policy_never_outlives_its_bound(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, access_key_id="AK", secret_access_key="secret")
+    with freeze_time(NOW, real_asyncio=True) as time:
+        async with verbs_of(settings) as verbs:
+            first = await verbs.issue(MP4, "anna", idempotency_key="k")
+            time.tick(timedelta(minutes=50))
+            again = await verbs.issue(MP4, "anna", idempotency_key="k")
+    assert again.media.id == first.media.id
+    assert again.expires_at == NOW + timedelta(hours=1)
