@@ -1,0 +1,48 @@
+"""Serve the embedded S3 alone, with its keys printed."""
+
+import argparse
+import os
+import signal
+import sys
+from pathlib import Path
+
+from broker.dev.s3.server import random_key, start_embedded_s3
+
+
+def main() -> None:
+    """Read the command line, start S3, and wait until it is interrupted."""
+    parser = argparse.ArgumentParser(prog="python -m broker.dev.s3", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=9000)
+    parser.add_argument("--region", default="us-east-1")
+    parser.add_argument("--data-dir", type=Path, help="keep objects there; without it they end with the server")
+    parser.add_argument("--bucket", action="append", default=[], help="create a bucket; may be repeated")
+    parser.add_argument("--cors-origin", action="append", default=[], help="let pages of this origin use the buckets")
+    options = parser.parse_args()
+    access_key, secret_key = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
+    key = (access_key, secret_key) if access_key and secret_key else random_key()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with start_embedded_s3(
+        data_dir=options.data_dir,
+        host=options.host,
+        port=options.port,
+        credentials=[key],
+        region=options.region,
+        buckets=options.bucket,
+        cors_origins=options.cors_origin,
+    ) as s3:
+        sys.stdout.write(
+            f"AWS_ENDPOINT_URL={s3.endpoint_url}\n"
+            f"AWS_ACCESS_KEY_ID={s3.access_key}\n"
+            f"AWS_SECRET_ACCESS_KEY={s3.secret_key}\n"
+            f"AWS_REGION={s3.region}\n"
+        )
+        sys.stdout.flush()
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

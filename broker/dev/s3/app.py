@@ -1,0 +1,151 @@
+"""The ASGI application: read, believe, serve or refuse, and say who may read the answer."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from starlette.requests import ClientDisconnect
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from broker.dev.s3 import cors
+from broker.dev.s3.answers import refusal, request_ids
+from broker.dev.s3.errors import S3Error
+from broker.dev.s3.faults import Fault, Faults
+from broker.dev.s3.operations import CONFIGURE, OPERATIONS, POST_OBJECT, PREFLIGHT, operation_name
+from broker.dev.s3.payload import Payload
+from broker.dev.s3.plane import Plane
+from broker.dev.s3.post_object import post_object
+from broker.dev.s3.request import Request, read_request
+
+log = logging.getLogger(__name__)
+_DROPPED = frozenset({"content-length", "transfer-encoding", "connection", "date", "server"})
+
+
+class _ConnectionResetError(Exception):
+    pass
+
+
+@dataclass(slots=True)
+class S3App:
+    """Serve S3 and, on the same port, the other services that a client signs for.
+
+    `reset` breaks the connection of a request, for ordered faults.
+    """
+
+    plane: Plane
+    faults: Faults = field(default_factory=Faults)
+    reset: Callable[[Scope], None] = lambda scope: None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise NotImplementedError(scope["type"])
+        http = HttpRequest(scope, receive)
+        try:
+            response = await self._respond(http)
+        except ClientDisconnect:
+            return
+        except _ConnectionResetError:
+            self.reset(scope)
+            # Let the server see the loss before this call returns without an answer.
+            await asyncio.sleep(0.05)
+            return
+        await response(scope, receive, send)
+
+    async def _respond(self, http: HttpRequest) -> Response:
+        if (service := _other_service(http)) is not None:
+            return await self._other(http, service)
+        ids, request = request_ids(), None
+        try:
+            request = read_request(http)
+            response = await self._serve(request)
+        except S3Error as error:
+            await _drain(http)
+            response = refusal(error, ids, head=http.method == "HEAD")
+        except (ClientDisconnect, _ConnectionResetError):
+            raise
+        except Exception:
+            log.exception("%s %s", http.method, http.url.path)
+            await _drain(http)
+            response = refusal(S3Error("InternalError"), ids, head=http.method == "HEAD")
+        headers = ids | {"server": "AmazonS3"}
+        if request is not None and request.method != "OPTIONS":
+            headers |= cors.answer_headers(self.plane.services, request)
+        for name, value in headers.items():
+            response.headers[name] = value
+        return response
+
+    async def _serve(self, request: Request) -> Response:
+        operation = operation_name(request)
+        fault = self.faults.take(operation, request.key)
+        if fault is not None and fault.when == "before":
+            await _meet(fault)
+        response = await self._operate(operation, request)
+        if fault is not None and fault.when == "after":
+            await _meet(fault)
+        return response
+
+    async def _operate(self, operation: str, request: Request) -> Response:
+        if operation == PREFLIGHT:
+            return cors.preflight(self.plane.services, request)
+        if operation == POST_OBJECT:
+            return await post_object(self.plane, request)
+        payload = Payload(request, self.plane.authenticator.authenticate(request))
+        if operation == CONFIGURE:
+            return await self._configure(request, payload)
+        return await OPERATIONS[operation](self.plane, request, payload)
+
+    async def _configure(self, request: Request, payload: Payload) -> Response:
+        services = self.plane.services
+        asked = {name for name in request.params if not name.startswith("X-Amz-") and name != "x-id"}
+        if request.bucket and not asked:
+            if request.method == "PUT" and services.exists(request.bucket):
+                raise S3Error("BucketAlreadyOwnedByYou", BucketName=request.bucket)
+            if request.method == "DELETE" and not self.plane.store.is_empty(request.bucket):
+                raise S3Error("BucketNotEmpty", BucketName=request.bucket)
+        body = await payload.read()
+        headers = {name: value for name, value in request.headers.items() if name not in _DROPPED}
+        answer = await services.configure(request.method, request.bucket, request.query, headers, body)
+        return _passed_on(answer.status, answer.headers, answer.body)
+
+    async def _other(self, http: HttpRequest, service: str) -> Response:
+        headers = {name: value for name, value in http.headers.items() if name not in _DROPPED}
+        origin = f"{http.url.scheme}://{http.headers.get('host', 'localhost')}"
+        query = http.scope["query_string"].decode("latin-1")
+        body = await http.body()
+        answer = await self.plane.services.ask(http.method, origin, http.url.path, query, headers, body)
+        if service == "sts":
+            self.plane.authenticator.keyring.learn(answer.body.decode())
+        return _passed_on(answer.status, answer.headers, answer.body)
+
+
+def _passed_on(status: int, headers: dict[str, str], body: bytes) -> Response:
+    kept = {name: value for name, value in headers.items() if name.lower() not in _DROPPED}
+    return Response(body, status, kept)
+
+
+def _other_service(http: HttpRequest) -> str | None:
+    """Return the service of a header's credential scope when it is another one than S3."""
+    _, found, credential = http.headers.get("authorization", "").partition("Credential=")
+    if not found:
+        return None
+    parts = credential.partition(",")[0].strip().rsplit("/", 2)
+    return parts[1] if len(parts) == 3 and parts[1] != "s3" else None
+
+
+async def _meet(fault: Fault) -> None:
+    await asyncio.sleep(fault.delay_seconds)
+    if fault.reset:
+        raise _ConnectionResetError
+    if (error := fault.error()) is not None:
+        raise error
+
+
+async def _drain(http: HttpRequest) -> None:
+    """Take the rest of a refused body, so that the client can read why."""
+    with suppress(ClientDisconnect, RuntimeError):
+        async for _ in http.stream():
+            pass

@@ -1,0 +1,226 @@
+"""Believe a request only when its Signature Version 4 is right, in the header or in the query.
+
+Source: Amazon S3 API Reference, "Authenticating Requests (AWS Signature Version 4)".
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from broker import sigv4
+from broker.dev.s3.canonical import canonical_request, parse_amz_date, signature_mismatch
+from broker.dev.s3.clock import Clock, iso8601
+from broker.dev.s3.errors import S3Error
+from broker.dev.s3.keyring import Keyring
+from broker.dev.s3.request import Request
+
+SKEW_MAX = timedelta(minutes=15)
+EXPIRES_MAX_SECONDS: Final = 604_800
+SIGV2_REFUSED = "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256."
+_QUERY_PARAMETERS = (
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Signature",
+    "X-Amz-Date",
+    "X-Amz-SignedHeaders",
+    "X-Amz-Expires",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a credential names: the key, and the day, region and service it signs for."""
+
+    access_key: str
+    day: str
+    region: str
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A request that was believed, and what is needed to believe the chunks of its body."""
+
+    access_key: str
+    secret_key: str
+    region: str
+    at: datetime
+    signature: str
+    payload_hash: str
+
+    def sign(self, text: str) -> str:
+        """Sign a further text in the same scope."""
+        return sigv4.sign(self.secret_key, self.at, self.region, text)
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticator:
+    """Check signatures against a keyring, for one region."""
+
+    keyring: Keyring
+    clock: Clock
+    region: str
+
+    def authenticate(self, request: Request) -> Signed:
+        """Return who signed, or refuse as S3 does; nobody is `AccessDenied`."""
+        authorization = request.headers.get("authorization")
+        in_query = any(name in request.params for name in ("X-Amz-Algorithm", "X-Amz-Signature", "X-Amz-Credential"))
+        if authorization is not None and in_query:
+            raise S3Error(
+                "InvalidArgument",
+                "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, "
+                "Signature query string parameter or the Authorization header should be specified",
+                ArgumentName="Authorization",
+                ArgumentValue=authorization,
+            )
+        if in_query:
+            return self._query(request)
+        if authorization is not None:
+            return self._header(request, authorization)
+        if "Signature" in request.params and "AWSAccessKeyId" in request.params:
+            raise S3Error("InvalidRequest", SIGV2_REFUSED)
+        raise S3Error("AccessDenied")
+
+    def _header(self, request: Request, authorization: str) -> Signed:
+        if authorization.startswith("AWS "):
+            raise S3Error("InvalidRequest", SIGV2_REFUSED)
+        algorithm, _, rest = authorization.partition(" ")
+        if algorithm != sigv4.ALGORITHM:
+            raise S3Error(
+                "InvalidArgument",
+                "Unsupported Authorization Type",
+                ArgumentName="Authorization",
+                ArgumentValue=authorization,
+            )
+        parts = dict(re.findall(r"(\w+)=([^,\s]+)", rest))
+        if not {"Credential", "SignedHeaders", "Signature"} <= parts.keys():
+            raise S3Error("AuthorizationHeaderMalformed")
+        scope = self.scope(parts["Credential"], "AuthorizationHeaderMalformed")
+        date = request.headers.get("x-amz-date", "")
+        at = parse_amz_date(date)
+        if at is None or scope.day != date[:8]:
+            raise S3Error("AccessDenied", "AWS authentication requires a valid Date or x-amz-date header")
+        secret = self.keyring.secret(scope.access_key, request.headers.get("x-amz-security-token"))
+        self._check_skew(at, date)
+        payload_hash = request.headers.get("x-amz-content-sha256")
+        if payload_hash is None:
+            raise S3Error("InvalidRequest", "Missing required header for this request: x-amz-content-sha256")
+        return self._verify(request, scope, secret, at, parts["SignedHeaders"], parts["Signature"], payload_hash)
+
+    def _query(self, request: Request) -> Signed:
+        params = request.params
+        code = "AuthorizationQueryParametersError"
+        if missing := [name for name in _QUERY_PARAMETERS if name not in params]:
+            raise S3Error(
+                code,
+                "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, "
+                "X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters.",
+                Missing=", ".join(missing),
+            )
+        if params["X-Amz-Algorithm"] != sigv4.ALGORITHM:
+            raise S3Error(code, f'X-Amz-Algorithm only supports "{sigv4.ALGORITHM}" and "AWS4-ECDSA-P256-SHA256"')
+        scope = self.scope(params["X-Amz-Credential"], code)
+        expires_in = _expires_in(params["X-Amz-Expires"])
+        at = parse_amz_date(params["X-Amz-Date"])
+        if at is None:
+            raise S3Error(code, "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
+        if scope.day != params["X-Amz-Date"][:8]:
+            raise S3Error(code, f'Invalid credential date "{scope.day}". This date is not the same as X-Amz-Date.')
+        secret = self.keyring.secret(scope.access_key, params.get("X-Amz-Security-Token"))
+        now, ends_at = self.clock.now(), at + timedelta(seconds=expires_in)
+        if at - now > SKEW_MAX:
+            raise S3Error("AccessDenied", "Request is not yet valid", ServerTime=iso8601(now))
+        if now >= ends_at:
+            raise S3Error(
+                "AccessDenied",
+                "Request has expired",
+                X_Amz_Expires=expires_in,
+                Expires=iso8601(ends_at),
+                ServerTime=iso8601(now),
+            )
+        payload_hash = (
+            params.get("X-Amz-Content-Sha256") or request.headers.get("x-amz-content-sha256") or sigv4.UNSIGNED_PAYLOAD
+        )
+        return self._verify(
+            request, scope, secret, at, params["X-Amz-SignedHeaders"], params["X-Amz-Signature"], payload_hash
+        )
+
+    def scope(self, credential: str, code: str) -> Scope:
+        """Read a credential such as `AKID/20151229/us-east-1/s3/aws4_request`; refuse it with `code`."""
+        parts = credential.rsplit("/", 4)
+        if len(parts) != 5 or parts[4] != "aws4_request" or not re.fullmatch(r"\d{8}", parts[1]):
+            raise S3Error(
+                code,
+                "Error parsing the Credential; the Credential is mal-formed; expecting "
+                '"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".',
+            )
+        access_key, day, region, service, _ = parts
+        if region != self.region:
+            raise S3Error(
+                code,
+                f"Error parsing the Credential; the region '{region}' is wrong; expecting '{self.region}'",
+                Region=self.region,
+            )
+        if service != "s3":
+            raise S3Error(
+                code,
+                f'Error parsing the Credential; incorrect service "{service}". This endpoint belongs to "s3".',
+            )
+        return Scope(access_key, day, region, service)
+
+    def _check_skew(self, at: datetime, date: str) -> None:
+        now = self.clock.now()
+        if abs(now - at) > SKEW_MAX:
+            raise S3Error(
+                "RequestTimeTooSkewed",
+                RequestTime=date,
+                ServerTime=iso8601(now),
+                MaxAllowedSkewMilliseconds=int(SKEW_MAX.total_seconds() * 1000),
+            )
+
+    def _verify(
+        self,
+        request: Request,
+        scope: Scope,
+        secret: str,
+        at: datetime,
+        signed_headers: str,
+        signature: str,
+        payload_hash: str,
+    ) -> Signed:
+        names = signed_headers.split(";")
+        unsigned = [
+            name
+            for name in dict.fromkeys(request.headers.keys())
+            if name.startswith("x-amz-") and name != "x-amz-content-sha256" and name not in names
+        ]
+        if "host" not in names:
+            unsigned.append("host")
+        if unsigned:
+            raise S3Error(
+                "AccessDenied",
+                "There were headers present in the request which were not signed",
+                HeadersNotSigned=", ".join(unsigned),
+            )
+        canonical = canonical_request(request, names, payload_hash)
+        text = sigv4.string_to_sign(at, scope.region, canonical)
+        if not sigv4.same_signature(sigv4.sign(secret, at, scope.region, text), signature):
+            raise signature_mismatch(scope.access_key, text, signature, canonical)
+        request.access_key = scope.access_key
+        return Signed(scope.access_key, secret, scope.region, at, signature, payload_hash)
+
+
+def _expires_in(text: str) -> int:
+    code = "AuthorizationQueryParametersError"
+    if not re.fullmatch(r"-?\d+", text):
+        raise S3Error(code, "X-Amz-Expires should be a number")
+    if (seconds := int(text)) < 0:
+        raise S3Error(code, "X-Amz-Expires must be non-negative")
+    if seconds > EXPIRES_MAX_SECONDS:
+        raise S3Error(
+            code,
+            "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must "
+            f"be less than {EXPIRES_MAX_SECONDS} seconds",
+        )
+    return seconds

@@ -1,0 +1,24 @@
+"""The server's clock, which a test may set ahead or back."""
+
+from datetime import UTC, datetime, timedelta
+
+
+class Clock:
+    """Tell the time, `offset_seconds` away from the machine's."""
+
+    def __init__(self, offset_seconds: float = 0) -> None:
+        self.offset_seconds = offset_seconds
+
+    def now(self) -> datetime:
+        """Return the present instant in UTC."""
+        return datetime.now(UTC) + timedelta(seconds=self.offset_seconds)
+
+
+def iso8601(instant: datetime) -> str:
+    """Write an instant as S3's XML does, such as `2026-01-31T12:00:00.000Z`."""
+    return instant.strftime("%Y-%m-%dT%H:%M:%S.") + f"{instant.microsecond // 1000:03d}Z"
+
+
+def http_date(instant: datetime) -> str:
+    """Write an instant as an HTTP header does (RFC 9110 section 5.6.7)."""
+    return instant.strftime("%a, %d %b %Y %H:%M:%S GMT")

@@ -1,0 +1,89 @@
+"""Conditional requests: on a read, on the source of a copy, and on what a write replaces.
+
+Source: RFC 9110 section 13; Amazon S3 User Guide, "Conditional requests".
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+
+from broker.dev.s3.clock import http_date
+from broker.dev.s3.errors import S3Error
+from broker.dev.s3.objects import ObjectVersion
+
+
+def check_read(headers: Mapping[str, str], version: ObjectVersion) -> None:
+    """Refuse a GET or HEAD whose conditions do not hold: 412, or 304 where the client has it already."""
+    if (wanted := headers.get("if-match")) is not None:
+        if not _matches(wanted, version.etag):
+            raise _failed("If-Match")
+    elif _is_before(headers.get("if-unmodified-since"), version):
+        raise _failed("If-Unmodified-Since")
+    if (known := headers.get("if-none-match")) is not None:
+        unchanged = _matches(known, version.etag)
+    else:
+        unchanged = _is_unmodified(headers.get("if-modified-since"), version)
+    if unchanged:
+        raise NotModifiedError(version)
+
+
+def check_copy_source(headers: Mapping[str, str], version: ObjectVersion) -> None:
+    """Refuse a copy, 412, unless its `x-amz-copy-source-if-*` conditions hold."""
+    prefix = "x-amz-copy-source-if-"
+    if (wanted := headers.get(f"{prefix}match")) is not None:
+        if not _matches(wanted, version.etag):
+            raise _failed(f"{prefix}match")
+    elif _is_before(headers.get(f"{prefix}unmodified-since"), version):
+        raise _failed(f"{prefix}unmodified-since")
+    if (unwanted := headers.get(f"{prefix}none-match")) is not None:
+        if _matches(unwanted, version.etag):
+            raise _failed(f"{prefix}none-match")
+    elif _is_unmodified(headers.get(f"{prefix}modified-since"), version):
+        raise _failed(f"{prefix}modified-since")
+
+
+def check_write(headers: Mapping[str, str], current: ObjectVersion | None, key: str) -> None:
+    """Refuse a write or delete unless `If-Match` and `If-None-Match: *` hold for what is there now."""
+    if (wanted := headers.get("if-match")) is not None:
+        if current is None:
+            raise S3Error("NoSuchKey", Key=key)
+        if not _matches(wanted, current.etag):
+            raise _failed("If-Match")
+    if (unwanted := headers.get("if-none-match")) is not None:
+        if unwanted != "*":
+            raise S3Error("NotImplemented", Header="If-None-Match")
+        if current is not None:
+            raise _failed("If-None-Match")
+
+
+class NotModifiedError(S3Error):
+    """304: the client's copy is still the object."""
+
+    def __init__(self, version: ObjectVersion) -> None:
+        headers = {"ETag": f'"{version.etag}"', "Last-Modified": http_date(version.modified)}
+        super().__init__("NotModified", status=304, headers=headers)
+
+
+def _failed(condition: str) -> S3Error:
+    return S3Error("PreconditionFailed", Condition=condition)
+
+
+def _matches(header: str, etag: str) -> bool:
+    return any(tag.strip().strip('"') in ("*", etag) for tag in header.split(","))
+
+
+def _is_before(header: str | None, version: ObjectVersion) -> bool:
+    limit = _date(header)
+    return limit is not None and version.modified.replace(microsecond=0) > limit
+
+
+def _is_unmodified(header: str | None, version: ObjectVersion) -> bool:
+    since = _date(header)
+    return since is not None and version.modified.replace(microsecond=0) <= since
+
+
+def _date(header: str | None) -> datetime | None:
+    try:
+        return None if header is None else parsedate_to_datetime(header)
+    except ValueError:
+        return None

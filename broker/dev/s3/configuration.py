@@ -1,0 +1,47 @@
+"""What an embedded S3 is started with, as the parent process tells it to the child."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from broker.dev.s3.keyring import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Say where to listen (port 0 takes a free one), whom to believe and what to keep."""
+
+    keys: list[tuple[str, str]]
+    host: str = "127.0.0.1"
+    port: int = 0
+    region: str = "us-east-1"
+    data_dir: Path | None = None
+    buckets: list[str] = field(default_factory=list)
+    cors_origins: list[str] = field(default_factory=list)
+    sessions: list[Session] = field(default_factory=list)
+    clock_offset_seconds: float = 0
+    controlled: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` reads."""
+        return {
+            "keys": [list(pair) for pair in self.keys],
+            "host": self.host,
+            "port": self.port,
+            "region": self.region,
+            "data_dir": None if self.data_dir is None else str(self.data_dir),
+            "buckets": self.buckets,
+            "cors_origins": self.cors_origins,
+            "sessions": [session.to_json() for session in self.sessions],
+            "clock_offset_seconds": self.clock_offset_seconds,
+            "controlled": self.controlled,
+        }
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> "Configuration":
+        """Read what `to_json` wrote."""
+        known = dict(document)
+        known["keys"] = [(access, secret) for access, secret in known["keys"]]
+        known["data_dir"] = None if known["data_dir"] is None else Path(known["data_dir"])
+        known["sessions"] = [Session.from_json(session) for session in known["sessions"]]
+        return cls(**known)

@@ -1,0 +1,39 @@
+"""Read the XML documents that clients send."""
+
+from collections.abc import Iterator
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from broker.dev.s3.errors import S3Error
+
+
+def parse_xml(body: bytes, root: str) -> Element:
+    """Parse a document whose root element must be `root`; anything else is `MalformedXML`."""
+    try:
+        element: Element = fromstring(body)
+    except (ParseError, DefusedXmlException, ValueError):
+        raise S3Error("MalformedXML") from None
+    if _local(element) != root:
+        raise S3Error("MalformedXML")
+    return element
+
+
+def children(element: Element, name: str) -> Iterator[Element]:
+    """Yield the children with a local name, in any namespace."""
+    return (child for child in element if _local(child) == name)
+
+
+def text(element: Element, name: str, default: str | None = None) -> str:
+    """Return the text of a child; without a default the child must be there."""
+    child = next(children(element, name), None)
+    if child is None:
+        if default is None:
+            raise S3Error("MalformedXML")
+        return default
+    return child.text or ""
+
+
+def _local(element: Element) -> str:
+    return str(element.tag).rpartition("}")[2]

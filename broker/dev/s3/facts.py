@@ -1,0 +1,83 @@
+"""What a client says about an object beside its bytes, in headers or form fields, and how S3 says it back."""
+
+from collections.abc import Mapping
+from email.header import Header
+
+from broker.dev.s3.checksums import HEADER_PREFIX, header_name
+from broker.dev.s3.clock import http_date
+from broker.dev.s3.errors import S3Error
+from broker.dev.s3.objects import NULL_VERSION, ObjectVersion
+
+METADATA_PREFIX = "x-amz-meta-"
+METADATA_BYTES_MAX = 2048
+DEFAULT_CONTENT_TYPE = "binary/octet-stream"
+OVERRIDES = (
+    "Content-Type",
+    "Content-Language",
+    "Expires",
+    "Cache-Control",
+    "Content-Disposition",
+    "Content-Encoding",
+)
+_KEPT = (
+    *(name.lower() for name in OVERRIDES),
+    "x-amz-website-redirect-location",
+    "x-amz-server-side-encryption",
+    "x-amz-server-side-encryption-aws-kms-key-id",
+)
+
+
+def object_headers(said: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that are kept with an object and come back with it."""
+    kept = {name: said[name] for name in _KEPT if name in said}
+    if encoding := kept.get("content-encoding"):
+        # aws-chunked is how the bytes travelled, no property of the object.
+        rest = [part.strip() for part in encoding.split(",") if part.strip() != "aws-chunked"]
+        kept["content-encoding"] = ",".join(rest)
+    return {"content-type": DEFAULT_CONTENT_TYPE} | {name: value for name, value in kept.items() if value}
+
+
+def metadata(said: Mapping[str, str]) -> dict[str, str]:
+    """Return the user's metadata, at most 2 KB of names and values."""
+    found = {
+        name.removeprefix(METADATA_PREFIX): value for name, value in said.items() if name.startswith(METADATA_PREFIX)
+    }
+    size = sum(len(name.encode()) + len(value.encode()) for name, value in found.items())
+    if size > METADATA_BYTES_MAX:
+        raise S3Error("MetadataTooLarge", Size=size, MaxSizeAllowed=METADATA_BYTES_MAX)
+    return found
+
+
+def answer_headers(version: ObjectVersion, *, with_checksums: bool, versioned: bool) -> dict[str, str]:
+    """Return the headers by which GET and HEAD describe an object."""
+    headers = {
+        **version.headers,
+        "etag": f'"{version.etag}"',
+        "last-modified": http_date(version.modified),
+        "accept-ranges": "bytes",
+    }
+    headers.setdefault("x-amz-server-side-encryption", "AES256")
+    for name, value in version.metadata.items():
+        headers[METADATA_PREFIX + name] = value
+    if versioned or version.version_id != NULL_VERSION:
+        headers["x-amz-version-id"] = version.version_id
+    if version.storage_class != "STANDARD":
+        headers["x-amz-storage-class"] = version.storage_class
+    if version.tags:
+        headers["x-amz-tagging-count"] = str(len(version.tags))
+    if with_checksums:
+        headers |= checksum_headers(version)
+    return {name: header_value(value) for name, value in headers.items()}
+
+
+def checksum_headers(version: ObjectVersion) -> dict[str, str]:
+    """Return the checksum headers of an object."""
+    found = {header_name(name): value for name, value in version.checksums.items()}
+    return found | {HEADER_PREFIX + "type": version.checksum_type} if found else {}
+
+
+def header_value(text: str) -> str:
+    """Write text as a header can carry it: what is not ASCII as RFC 2047 says, as S3 does."""
+    if text.isascii():
+        return text
+    return Header(text, "utf-8", maxlinelen=10**6).encode()

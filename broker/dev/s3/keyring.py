@@ -1,0 +1,73 @@
+"""Who may sign: the long-lived key and the sessions that were handed out."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from broker.dev.s3.clock import Clock
+from broker.dev.s3.errors import S3Error
+from broker.sigv4 import same_signature
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Temporary credentials, as STS hands them out."""
+
+    access_key: str
+    secret_key: str
+    token: str
+    expires_at: datetime
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` reads."""
+        return asdict(self) | {"expires_at": self.expires_at.isoformat()}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> "Session":
+        """Read what `to_json` wrote."""
+        return cls(**(document | {"expires_at": datetime.fromisoformat(document["expires_at"])}))
+
+
+class Keyring:
+    """Hold every key that S3 knows."""
+
+    def __init__(self, keys: Iterable[tuple[str, str]], sessions: Iterable[Session], clock: Clock) -> None:
+        self._secrets = dict(keys)
+        self._sessions = {session.access_key: session for session in sessions}
+        self._clock = clock
+
+    def add(self, session: Session) -> None:
+        """Accept signatures of this session too."""
+        self._sessions[session.access_key] = session
+
+    def secret(self, access_key: str, token: str | None) -> str:
+        """Return the secret that belongs to a key.
+
+        Refuses an unknown key, a session's key without its token, a wrong token, and an ended session.
+        """
+        if (session := self._sessions.get(access_key)) is not None:
+            if token is None:
+                raise S3Error("InvalidAccessKeyId", AWSAccessKeyId=access_key)
+            if not same_signature(token, session.token):
+                raise S3Error("InvalidToken", Token_0=token)
+            if self._clock.now() >= session.expires_at:
+                raise S3Error("ExpiredToken", Token_0=token)
+            return session.secret_key
+        if (secret := self._secrets.get(access_key)) is None:
+            raise S3Error("InvalidAccessKeyId", AWSAccessKeyId=access_key)
+        if token is not None:
+            raise S3Error("InvalidToken", Token_0=token)
+        return secret
+
+    def learn(self, answer: str) -> None:
+        """Accept the session that an answer of STS (XML) hands out."""
+        found = {
+            name: match.group(1)
+            for name in ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration")
+            if (match := re.search(rf"<{name}>([^<]+)</{name}>", answer))
+        }
+        if len(found) == 4:
+            expires_at = datetime.fromisoformat(found["Expiration"])
+            self.add(Session(found["AccessKeyId"], found["SecretAccessKey"], found["SessionToken"], expires_at))

@@ -1,0 +1,110 @@
+"""PUT and DELETE of objects, one or up to a thousand.
+
+Source: Amazon S3 API Reference, "PutObject", "DeleteObject" and "DeleteObjects".
+"""
+
+from collections.abc import AsyncIterator, Mapping
+
+from starlette.responses import Response
+
+from broker.dev.s3 import facts
+from broker.dev.s3.answers import Content, xml_answer
+from broker.dev.s3.checksums import (
+    ALGORITHMS,
+    DEFAULT_ALGORITHM,
+    HEADER_PREFIX,
+    declared,
+    declared_md5,
+)
+from broker.dev.s3.conditional import check_write
+from broker.dev.s3.documents import children, parse_xml, text
+from broker.dev.s3.errors import S3Error
+from broker.dev.s3.objects import Incoming
+from broker.dev.s3.payload import Payload
+from broker.dev.s3.plane import OBJECT_BYTES_MAX, Plane, Stored
+from broker.dev.s3.request import Request
+from broker.dev.s3.tagging import read_tagging_header
+
+DELETE_KEYS_MAX = 1000
+
+
+async def put_object(plane: Plane, request: Request, payload: Payload) -> Response:
+    """Store the body as an object."""
+    said = request.said
+    plane.services.bucket(request.bucket)
+    check_write(said, plane.store.current(request.bucket, request.key), request.key)
+    facts.metadata(said)
+    with plane.store.incoming(asked_algorithm(said)) as incoming:
+        await receive(request, payload, incoming)
+        stored = Stored(incoming.path, incoming.digests.size, incoming.digests.md5.hex(), incoming.digests.checksums)
+        tags = read_tagging_header(said.get("x-amz-tagging", ""))
+        version = plane.put("ObjectCreated:Put", request.bucket, request.key, stored, said, tags=tags)
+    headers = {"etag": f'"{version.etag}"', "x-amz-server-side-encryption": "AES256"}
+    headers |= facts.checksum_headers(version)
+    if plane.services.versioning(request.bucket) is not None:
+        headers["x-amz-version-id"] = version.version_id
+    return Response(b"", 200, headers)
+
+
+async def receive(request: Request, payload: Payload, incoming: Incoming) -> None:
+    """Write a request's body to disk as it comes, and compare it with all that was declared."""
+    expected, md5 = declared(request.said), declared_md5(request.headers)
+    size = int(request.headers.get("x-amz-decoded-content-length", 0)) or request.content_length()
+    if size > OBJECT_BYTES_MAX:
+        raise S3Error("EntityTooLarge", ProposedSize=size, MaxSizeAllowed=OBJECT_BYTES_MAX)
+    chunks: AsyncIterator[bytes] = payload.chunks()
+    async for chunk in chunks:
+        incoming.write(chunk)
+    incoming.digests.compare(expected | declared(payload.trailers), md5)
+    incoming.close()
+
+
+def asked_algorithm(said: Mapping[str, str], default: str = DEFAULT_ALGORITHM) -> str:
+    """Return the checksum algorithm a client declares, announces as a trailer, or asks for."""
+    for algorithm in declared(said):
+        return algorithm
+    trailer = said.get("x-amz-trailer", "").strip().lower()
+    asked = (
+        trailer.removeprefix(HEADER_PREFIX)
+        if trailer.startswith(HEADER_PREFIX)
+        else said.get("x-amz-checksum-algorithm", said.get("x-amz-sdk-checksum-algorithm", default))
+    ).upper()
+    if asked not in ALGORITHMS:
+        raise S3Error("InvalidRequest", "Checksum algorithm provided is unsupported.")
+    return asked
+
+
+async def delete_object(plane: Plane, request: Request, payload: Payload) -> Response:
+    """Delete an object, or one version of it."""
+    headers = plane.delete(request.bucket, request.key, request.params.get("versionId"), request.headers)
+    return Response(b"", 204, headers)
+
+
+async def delete_objects(plane: Plane, request: Request, payload: Payload) -> Response:
+    """Delete up to 1,000 keys; each answers for itself."""
+    root = parse_xml(await payload.read(), "Delete")
+    wanted = list(children(root, "Object"))
+    if not 1 <= len(wanted) <= DELETE_KEYS_MAX:
+        raise S3Error("MalformedXML")
+    plane.services.bucket(request.bucket)
+    quiet = text(root, "Quiet", "false") == "true"
+    results: list[tuple[str, Content]] = []
+    for item in wanted:
+        key, version_id = text(item, "Key"), text(item, "VersionId", "") or None
+        etag = text(item, "ETag", "")
+        try:
+            done = plane.delete(request.bucket, key, version_id, {"if-match": etag} if etag else {})
+        except S3Error as error:
+            results.append(("Error", [("Key", key), ("Code", error.code), ("Message", error.message)]))
+            continue
+        deleted: list[tuple[str, Content]] = [("Key", key)]
+        if version_id is not None:
+            deleted.append(("VersionId", version_id))
+        if "x-amz-delete-marker" in done:
+            deleted += [
+                ("DeleteMarker", True),
+                ("DeleteMarkerVersionId", done["x-amz-version-id"]),
+            ]
+        if not quiet:
+            results.append(("Deleted", deleted))
+    return xml_answer("DeleteResult", results)

@@ -1,0 +1,109 @@
+"""Which operation a request asks for, and who serves it."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from starlette.responses import Response
+
+from broker.dev.s3 import copy, listing, multipart_upload, object_read, object_write, tagging
+from broker.dev.s3.errors import S3Error
+from broker.dev.s3.payload import Payload
+from broker.dev.s3.plane import Plane
+from broker.dev.s3.request import Request
+
+Operation: TypeAlias = Callable[[Plane, Request, Payload], Awaitable[Response]]
+
+POST_OBJECT = "PostObject"
+PREFLIGHT = "Preflight"
+CONFIGURE = "ConfigureBucket"
+
+OPERATIONS: dict[str, Operation] = {
+    "GetObject": object_read.get_object,
+    "HeadObject": object_read.head_object,
+    "PutObject": object_write.put_object,
+    "DeleteObject": object_write.delete_object,
+    "DeleteObjects": object_write.delete_objects,
+    "CopyObject": copy.copy_object,
+    "ListObjects": listing.list_objects,
+    "ListObjectsV2": listing.list_objects_v2,
+    "ListObjectVersions": listing.list_object_versions,
+    "GetObjectTagging": tagging.get_object_tagging,
+    "PutObjectTagging": tagging.put_object_tagging,
+    "DeleteObjectTagging": tagging.delete_object_tagging,
+    "CreateMultipartUpload": multipart_upload.create,
+    "UploadPart": multipart_upload.upload_part,
+    "UploadPartCopy": multipart_upload.upload_part_copy,
+    "CompleteMultipartUpload": multipart_upload.complete,
+    "AbortMultipartUpload": multipart_upload.abort,
+    "ListParts": multipart_upload.list_parts,
+    "ListMultipartUploads": multipart_upload.list_uploads,
+}
+_UNSERVED = frozenset({"acl", "attributes", "legal-hold", "retention", "restore", "select", "torrent"})
+
+
+def operation_name(request: Request) -> str:
+    """Return the operation's name in the Amazon S3 API Reference."""
+    if request.method == "OPTIONS":
+        return PREFLIGHT
+    return _object_operation(request) if request.key else _bucket_operation(request)
+
+
+def _object_operation(request: Request) -> str:
+    params = request.params
+    if unserved := _UNSERVED & params.keys():
+        raise S3Error("NotImplemented", Header=", ".join(unserved))
+    copies = "x-amz-copy-source" in request.headers
+    match request.method:
+        case "GET" if "uploadId" in params:
+            return "ListParts"
+        case "PUT" if "uploadId" in params:
+            return "UploadPartCopy" if copies else "UploadPart"
+        case "POST" if "uploadId" in params:
+            return "CompleteMultipartUpload"
+        case "POST" if "uploads" in params:
+            return "CreateMultipartUpload"
+        case "DELETE" if "uploadId" in params:
+            return "AbortMultipartUpload"
+        case "GET" | "PUT" | "DELETE" if "tagging" in params:
+            return f"{request.method.capitalize()}ObjectTagging"
+        case "PUT" if copies:
+            return "CopyObject"
+        case "GET" | "HEAD" | "PUT" | "DELETE":
+            return f"{request.method.capitalize()}Object"
+    raise S3Error("MethodNotAllowed", Method=request.method, ResourceType="OBJECT")
+
+
+def _bucket_operation(request: Request) -> str:
+    params = request.params
+    if not request.bucket:
+        return CONFIGURE
+    match request.method:
+        case "POST" if "delete" in params:
+            return "DeleteObjects"
+        case "POST":
+            return POST_OBJECT
+        case "GET" if "versions" in params:
+            return "ListObjectVersions"
+        case "GET" if "uploads" in params:
+            return "ListMultipartUploads"
+        case "GET" if params.get("list-type") == "2":
+            return "ListObjectsV2"
+        case "GET" if not params.keys() - _LISTING - _SIGNATURE:
+            return "ListObjects"
+    return CONFIGURE
+
+
+_LISTING = frozenset({"prefix", "marker", "max-keys", "delimiter", "encoding-type", "x-id"})
+_SIGNATURE = frozenset(
+    f"X-Amz-{name}"
+    for name in (
+        "Algorithm",
+        "Credential",
+        "Date",
+        "Expires",
+        "SignedHeaders",
+        "Signature",
+        "Security-Token",
+        "Content-Sha256",
+    )
+)

@@ -1,0 +1,101 @@
+"""One request to S3: which bucket and key it names, and in which words."""
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from urllib.parse import unquote_plus, unquote_to_bytes
+
+from starlette.datastructures import Headers
+from starlette.requests import Request as HttpRequest
+
+from broker.dev.s3.errors import S3Error
+
+_VIRTUAL_HOSTS = (
+    re.compile(r"(?P<bucket>.+)\.s3[.-].+"),
+    re.compile(r"(?!s3\.)(?P<bucket>.+)\.localhost"),
+)
+KEY_BYTES_MAX = 1024
+
+
+@dataclass(slots=True)
+class Request:
+    """A request, read but not yet believed."""
+
+    http: HttpRequest
+    method: str
+    host: str
+    raw_path: str
+    bucket: str
+    key: str
+    query: list[tuple[str, str]]
+    virtual_host: bool
+    params: dict[str, str] = field(init=False)
+    access_key: str = ""
+
+    def __post_init__(self) -> None:
+        self.params = dict(self.query)
+
+    @property
+    def headers(self) -> Headers:
+        """Return the headers, in any case."""
+        return self.http.headers
+
+    @property
+    def said(self) -> dict[str, str]:
+        """Return the headers, and the `x-amz-*` parameters by which a presigned URL stands in for headers."""
+        in_query = {name.lower(): value for name, value in self.query if name.lower().startswith("x-amz-")}
+        return in_query | {name: _utf8(value) for name, value in self.headers.items()}
+
+    def body(self) -> AsyncIterator[bytes]:
+        """Return the body as it comes."""
+        return self.http.stream()
+
+    @property
+    def base_url(self) -> str:
+        """Return the URL of the bucket, in the style the client uses, without a slash at its end."""
+        origin = f"{self.http.url.scheme}://{self.host}"
+        return origin if self.virtual_host else f"{origin}/{self.bucket}"
+
+    def content_length(self) -> int:
+        """Return how many bytes the body says it has; S3 takes no body without that."""
+        if "chunked" in self.headers.get("transfer-encoding", ""):
+            raise S3Error("NotImplemented", Header="Transfer-Encoding")
+        length = self.headers.get("content-length")
+        if length is None:
+            raise S3Error("MissingContentLength")
+        return int(length)
+
+
+def read_request(http: HttpRequest) -> Request:
+    """Tell bucket and key from the host (virtual-host style) or the path (path style)."""
+    host = http.headers.get("host", "")
+    raw_path = http.scope["raw_path"].decode("latin-1") or "/"
+    try:
+        path = unquote_to_bytes(raw_path).decode()
+    except UnicodeDecodeError:
+        raise S3Error("InvalidURI", URI=raw_path) from None
+    name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
+    virtual = next((m for pattern in _VIRTUAL_HOSTS if (m := pattern.fullmatch(name))), None)
+    if virtual is not None:
+        bucket, key = virtual["bucket"], path[1:]
+    else:
+        bucket, _, key = path[1:].partition("/")
+    check_key(key)
+    query = [
+        (unquote_plus(name), unquote_plus(value))
+        for name, _, value in (
+            pair.partition("=") for pair in http.scope["query_string"].decode("latin-1").split("&") if pair
+        )
+    ]
+    return Request(http, http.method, host, raw_path, bucket, key, query, virtual is not None)
+
+
+def _utf8(value: str) -> str:
+    raw = value.encode("latin-1")
+    return raw.decode("utf-8", "replace")
+
+
+def check_key(key: str) -> None:
+    """Refuse a key of more than 1,024 bytes."""
+    if (size := len(key.encode())) > KEY_BYTES_MAX:
+        raise S3Error("KeyTooLongError", Size=size, MaxSizeAllowed=KEY_BYTES_MAX)

@@ -1,0 +1,160 @@
+"""Everything that is not an object: bucket configuration, SQS, SNS, STS and IAM, by moto in this process.
+
+What configures a bucket is also written down, and told to moto again when a data directory is opened.
+"""
+
+import asyncio
+import base64
+import json
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from broker.dev.s3.errors import S3Error
+
+os.environ.setdefault("MOTO_DISABLE_GLOBAL_CORS", "true")
+
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.s3.models import FakeBucket, s3_backends
+from moto.sqs.models import sqs_backends
+from werkzeug.test import Client
+
+log = logging.getLogger(__name__)
+_UNSAID = frozenset({"authorization", "host", "content-length", "x-amz-date", "x-amz-security-token"})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What moto answered."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """Which events of which keys go to which queue."""
+
+    id: str
+    queue_arn: str
+    matches: Any
+
+
+class Services:
+    """Answer for moto, and read the buckets' configuration back from it."""
+
+    def __init__(self, root: Path, region: str) -> None:
+        self.region = region
+        self._file = root / "buckets.json"
+        self._client = Client(DomainDispatcherApplication(create_backend_app))
+        self._threads = ThreadPoolExecutor(max_workers=32, thread_name_prefix="moto")
+        self._told: dict[str, dict[str, Any]] = {}
+        if self._file.exists():
+            self._replay(json.loads(self._file.read_text()))
+
+    async def ask(
+        self, method: str, origin: str, path: str, query: str, headers: dict[str, str], body: bytes
+    ) -> Answer:
+        """Pass a request on to moto, outside the event loop (SQS may wait for messages)."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, lambda: self._ask(method, origin, path, query, headers, body))
+
+    async def configure(
+        self, method: str, bucket: str, query: list[tuple[str, str]], headers: dict[str, str], body: bytes
+    ) -> Answer:
+        """Pass a request about a bucket on to moto, and write down what changes the bucket."""
+        asked = "&".join(
+            f"{name}={value}" if value else name
+            for name, value in query
+            if not name.startswith("X-Amz-") and name != "x-id"
+        )
+        answer = await self.ask(method, self._origin, f"/{bucket}", asked, headers, body)
+        if method in ("PUT", "DELETE") and answer.status < 300:
+            self._write_down(method, bucket, asked, headers, body)
+        return answer
+
+    def create_bucket(self, name: str, cors_origins: list[str]) -> None:
+        """Create a bucket unless it is there, and let pages of the given origins use it."""
+        if not self.exists(name):
+            constraint = "" if self.region == "us-east-1" else f"<LocationConstraint>{self.region}</LocationConstraint>"
+            body = f"<CreateBucketConfiguration>{constraint}</CreateBucketConfiguration>" if constraint else ""
+            self._tell("PUT", name, "", {}, body.encode())
+        if cors_origins:
+            origins = "".join(f"<AllowedOrigin>{origin}</AllowedOrigin>" for origin in cors_origins)
+            methods = "".join(f"<AllowedMethod>{method}</AllowedMethod>" for method in ("POST", "GET", "HEAD"))
+            exposed = "".join(f"<ExposeHeader>{header}</ExposeHeader>" for header in ("ETag", "Location"))
+            rule = f"{origins}{methods}{exposed}<AllowedHeader>*</AllowedHeader>"
+            body = f"<CORSConfiguration><CORSRule>{rule}</CORSRule></CORSConfiguration>"
+            self._tell("PUT", name, "cors", {}, body.encode())
+
+    def exists(self, bucket: str) -> bool:
+        """Tell whether there is such a bucket."""
+        return bucket in s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets
+
+    def bucket(self, name: str) -> FakeBucket:
+        """Return a bucket's configuration, or refuse with `NoSuchBucket`."""
+        if not self.exists(name):
+            raise S3Error("NoSuchBucket", BucketName=name)
+        return s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets[name]
+
+    def versioning(self, bucket: str) -> str | None:
+        """Return `Enabled`, `Suspended`, or None where versioning was never switched on."""
+        return self.bucket(bucket).versioning_status
+
+    def notifications(self, bucket: str) -> list[Notification]:
+        """Return where events of a bucket go."""
+        configuration = self.bucket(bucket).notification_configuration
+        queues = [] if configuration is None else configuration.queue
+        return [Notification(queue.id, queue.arn, queue.matches) for queue in queues]
+
+    def send(self, queue_arn: str, message: str) -> None:
+        """Put a message into a queue; S3 does not tell the client when that fails."""
+        *_, region, account, name = queue_arn.split(":")
+        try:
+            sqs_backends[account][region].send_message(queue_name=name, message_body=message)
+        except Exception as error:
+            log.warning("the event for %s is lost: %s", queue_arn, error)
+
+    @property
+    def _origin(self) -> str:
+        return f"http://s3.{self.region}.amazonaws.com"
+
+    def _ask(self, method: str, origin: str, path: str, query: str, headers: dict[str, str], body: bytes) -> Answer:
+        response = self._client.open(
+            path, base_url=origin, method=method, query_string=query, headers=headers, data=body
+        )
+        return Answer(response.status_code, dict(response.headers), response.get_data())
+
+    def _tell(self, method: str, bucket: str, query: str, headers: dict[str, str], body: bytes) -> None:
+        answer = self._ask(method, self._origin, f"/{bucket}", query, headers, body)
+        if answer.status >= 300:
+            log.warning("%s /%s?%s answered %s: %s", method, bucket, query, answer.status, answer.body)
+            return
+        self._write_down(method, bucket, query, headers, body)
+
+    def _write_down(self, method: str, bucket: str, query: str, headers: dict[str, str], body: bytes) -> None:
+        name = f"{bucket}?{query}"
+        if method == "DELETE":
+            gone = [name] if query else [told for told in self._told if told.startswith(f"{bucket}?")]
+            for told in gone:
+                self._told.pop(told, None)
+        else:
+            self._told[name] = {
+                "bucket": bucket,
+                "query": query,
+                "headers": {key: value for key, value in headers.items() if key not in _UNSAID},
+                "body": base64.b64encode(body).decode(),
+            }
+        scratch = self._file.with_suffix(".new")
+        scratch.write_text(json.dumps(list(self._told.values()), indent=1))
+        os.replace(scratch, self._file)
+
+    def _replay(self, told: list[dict[str, Any]]) -> None:
+        for entry in told:
+            body = base64.b64decode(entry["body"])
+            self._tell("PUT", entry["bucket"], entry["query"], entry["headers"], body)
