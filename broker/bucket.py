@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -54,7 +54,7 @@ class Bucket:
         self.config = config
         session = boto3.Session()
         self._client = _client(session, config, config.endpoint_url)
-        address = urlsplit(_form_address(config))
+        address = urlsplit(_form_address(session, config))
         self._scheme, self._host = address.scheme, address.netloc
         self._path = address.path.rstrip("/")
         self.form_url = f"{self._scheme}://{self._host}{self._path}/"
@@ -233,10 +233,10 @@ def _client(session: boto3.Session, config: BucketConfig, endpoint_url: str | No
     )
 
 
-def _form_address(config: BucketConfig) -> str:
+def _form_address(session: boto3.Session, config: BucketConfig) -> str:
     """Return the address to which clients post, as botocore's endpoint rules resolve it for this bucket."""
-    session = boto3.Session(aws_access_key_id="resolve", aws_secret_access_key="the-address")  # noqa: S106
-    client = _client(session, config, config.public_endpoint_url or config.endpoint_url)
+    nobody = replace(config, credentials=Credentials("resolves", "an-address"))
+    client = _client(session, nobody, config.public_endpoint_url or config.endpoint_url)
     try:
         address: str = client.generate_presigned_post(config.name, "key")["url"]
     finally:

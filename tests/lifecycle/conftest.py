@@ -1,0 +1,146 @@
+"""The verbs over a real SQLite file and the embedded S3, with a clock that tests move."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+
+from broker.bucket import Bucket, BucketConfig
+from broker.dev.s3 import EmbeddedS3
+from broker.errors import BrokerError
+from broker.lifecycle import Issued, Lifecycle, UploadRequest
+from broker.media import Media
+from broker.quota import Quota
+from broker.rules import Rules, final_key, staging_key
+from broker.settlement import Settlement
+from broker.sigv4 import Credentials
+from broker.store import Store, migrate
+from broker.worker.sweep import Sweep
+
+VIDEO = bytes(range(256)) * 16
+OTHER = VIDEO[::-1]
+POLICY_SECONDS = 900
+GRACE_SECONDS = 60
+
+
+class Clock:
+    """Tell the real time, moved by as much as a test asks for; S3's own clock stays where it is."""
+
+    def __init__(self) -> None:
+        self.moved = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.moved
+
+    def move(self, **by: float) -> None:
+        self.moved += timedelta(**by)
+
+
+@dataclass
+class World:
+    """One broker, its clock, and the bucket as S3 sees it."""
+
+    store: Store
+    bucket: Bucket
+    verbs: Lifecycle
+    sweep: Sweep
+    clock: Clock
+    s3: Any
+    calls: list[str] = field(default_factory=list)
+
+    async def issue(self, size: int | None = len(VIDEO), **asked: Any) -> Issued:
+        return await self.verbs.issue(UploadRequest(content_type="video/mp4", size=size, **asked), "anna")
+
+    def post(self, issued: Issued, body: bytes = VIDEO) -> httpx.Response:
+        return httpx.post(issued.url, data=issued.fields, files={"file": ("a.mp4", body)})
+
+    async def uploaded(self, **asked: Any) -> Issued:
+        issued = await self.issue(**asked)
+        assert self.post(issued).status_code == 201
+        return issued
+
+    async def state(self, media_id: UUID) -> str:
+        return (await self.store.get(media_id, None)).state
+
+    def final_bytes(self, media: Media) -> bytes | None:
+        return self._bytes(final_key(media.id, media.content_type))
+
+    def staged_bytes(self, media: Media) -> bytes | None:
+        return self._bytes(staging_key(media.id))
+
+    def _bytes(self, key: str) -> bytes | None:
+        found = self.s3.list_objects_v2(Bucket=self.bucket.config.name, Prefix=key).get("KeyCount", 0)
+        if not found:
+            return None
+        body: bytes = self.s3.get_object(Bucket=self.bucket.config.name, Key=key)["Body"].read()
+        return body
+
+    async def sweep_all(self) -> None:
+        while await self.sweep.once():
+            pass
+
+    async def sweep_after(self, **by: float) -> None:
+        """Move the clock and sweep until nothing is due."""
+        self.clock.move(**by)
+        await self.sweep_all()
+
+
+MakeWorld = Callable[..., World]
+
+
+@pytest.fixture
+async def make_world(tmp_path: Path, embedded_s3: EmbeddedS3, s3_client: Any, bucket: str) -> AsyncIterator[MakeWorld]:
+    """Return a function that opens a broker on the test's own database and bucket; `bucket_class` may interfere."""
+    url = f"sqlite:///{tmp_path}/broker.db"
+    migrate(url)
+    opened: list[World] = []
+    clock = Clock()
+
+    def make(bucket_class: type[Bucket] = Bucket, **limits: Any) -> World:
+        store = Store(url)
+        config = BucketConfig(
+            name=bucket,
+            region=embedded_s3.region,
+            endpoint_url=embedded_s3.endpoint_url,
+            path_style=True,
+            credentials=Credentials(embedded_s3.access_key, embedded_s3.secret_key),
+            timeout_seconds=5,
+        )
+        gate = bucket_class(config)
+        settlement = Settlement(store, gate, grace=timedelta(seconds=GRACE_SECONDS), clock=clock)
+        verbs = Lifecycle(
+            store,
+            gate,
+            settlement=settlement,
+            rules=Rules(max_size=1_000_000),
+            quota=Quota(**limits),
+            policy_seconds=POLICY_SECONDS,
+            clock=clock,
+        )
+        world = World(store, gate, verbs, Sweep(store, settlement, rest_seconds=1, clock=clock), clock, s3_client)
+        opened.append(world)
+        return world
+
+    yield make
+    for world in opened:
+        await world.store.close()
+        world.bucket.close()
+
+
+@pytest.fixture
+def world(make_world: MakeWorld) -> World:
+    return make_world()
+
+
+async def outcome_of(call: Any) -> str:
+    """Return how a verb ended: the state of the media it answered with, or the name of its error."""
+    try:
+        answer = await call
+    except BrokerError as error:
+        return type(error).__name__
+    return str(answer.media.state) if answer is not None else "done"

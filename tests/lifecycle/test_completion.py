@@ -1,0 +1,269 @@
+"""A client's word that it is done is a hint; what S3 holds decides."""
+
+import asyncio
+import hashlib
+from base64 import b64encode
+from typing import Any
+
+import httpx
+import pytest
+
+from broker.bucket import Bucket
+from broker.dev.s3 import EmbeddedS3, Fault
+from broker.errors import MediaNotFound, NothingUploaded, StorageAway, UploadExpired, UploadRejected
+from broker.media import Arrived, State
+from broker.rules import final_key, staging_key
+from tests.lifecycle.conftest import GRACE_SECONDS, OTHER, POLICY_SECONDS, VIDEO, MakeWorld, World, outcome_of
+
+OVER = {"seconds": POLICY_SECONDS + GRACE_SECONDS + 1}
+LATER = {"hours": 1}
+
+
+async def test_an_upload_is_checked_promoted_and_played(world: World) -> None:
+    issued = await world.uploaded()
+    playback = await world.verbs.complete(issued.media.id, "anna")
+    assert playback.media.state is State.READY
+    assert playback.media.size == len(VIDEO)
+    assert playback.media.etag == hashlib.md5(VIDEO, usedforsecurity=False).hexdigest()
+    part = httpx.get(playback.signed_url, headers={"Range": "bytes=10-19"})
+    assert (part.status_code, part.content) == (206, VIDEO[10:20])
+    assert part.headers["content-type"] == "video/mp4"
+    assert world.staged_bytes(issued.media) is None
+
+
+async def test_nothing_uploaded_is_no_end(world: World) -> None:
+    issued = await world.issue()
+    with pytest.raises(NothingUploaded):
+        await world.verbs.complete(issued.media.id, "anna")
+    world.post(issued)
+    assert (await world.verbs.complete(issued.media.id, "anna")).media.state is State.READY
+
+
+async def test_completing_twice_answers_the_same(world: World) -> None:
+    issued = await world.uploaded()
+    first = await world.verbs.complete(issued.media.id, "anna")
+    again = await world.verbs.complete(issued.media.id, "anna")
+    assert again.media == first.media
+
+
+async def test_a_promised_checksum_is_kept_and_another_file_is_refused_by_s3(world: World) -> None:
+    digest = b64encode(hashlib.sha256(VIDEO).digest()).decode()
+    issued = await world.issue(checksum_sha256=digest)
+    assert world.post(issued, OTHER).status_code == 400
+    assert world.post(issued).status_code == 201
+    playback = await world.verbs.complete(issued.media.id, "anna")
+    assert playback.media.checksum == f"SHA256:{digest}"
+
+
+@pytest.mark.parametrize(
+    ("put", "difference"),
+    [
+        ({"Body": VIDEO, "ContentType": "text/html"}, "the type is 'text/html', not 'video/mp4'"),
+        ({"Body": VIDEO[:-1], "ContentType": "video/mp4"}, f"the size is {len(VIDEO) - 1} bytes, not {len(VIDEO)}"),
+        ({"Body": b"", "ContentType": "video/mp4"}, f"the size is 0 bytes, not {len(VIDEO)}"),
+    ],
+)
+async def test_what_a_lax_store_let_in_is_rejected_and_purged(
+    world: World, put: dict[str, Any], difference: str
+) -> None:
+    issued = await world.issue()
+    world.s3.put_object(Bucket=world.bucket.config.name, Key=staging_key(issued.media.id), **put)
+    for _ in range(2):
+        with pytest.raises(UploadRejected, match="not what was promised") as rejected:
+            await world.verbs.complete(issued.media.id, "anna")
+        assert rejected.value.facts["differences"] == difference
+    assert world.staged_bytes(issued.media) is None
+    assert world.final_bytes(issued.media) is None
+
+
+async def test_a_promised_checksum_that_the_store_did_not_keep_is_rejected(world: World) -> None:
+    issued = await world.issue(checksum_sha256=b64encode(hashlib.sha256(VIDEO).digest()).decode())
+    key = staging_key(issued.media.id)
+    world.s3.put_object(Bucket=world.bucket.config.name, Key=key, Body=VIDEO, ContentType="video/mp4")
+    with pytest.raises(UploadRejected):
+        await world.verbs.complete(issued.media.id, "anna")
+
+
+class OverwrittenBetween(Bucket):
+    """A bucket in which somebody overwrites the staging object between the HEAD and the copy."""
+
+    times = 1
+
+    async def promote(self, source: str, target: str, judged: Arrived) -> bool:
+        if self.times:
+            self.times -= 1
+            await self._run(self._put, source, OTHER if self.times % 2 == 0 else VIDEO)
+        return await super().promote(source, target, judged)
+
+    def _put(self, key: str, body: bytes) -> None:
+        self._call("put_object", Key=key, Body=body, ContentType="video/mp4")
+
+
+class IgnoresConditions(OverwrittenBetween):
+    """The same on a store that, as some do, ignores the conditions of a copy."""
+
+    def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        for ignored in ("CopySourceIfMatch", "IfNoneMatch"):
+            parameters.pop(ignored, None)
+        return super()._call(operation, **parameters)
+
+
+@pytest.mark.parametrize("bucket_class", [OverwrittenBetween, IgnoresConditions])
+async def test_what_was_overwritten_after_the_check_is_judged_again(
+    make_world: MakeWorld, bucket_class: type[Bucket]
+) -> None:
+    world = make_world(bucket_class)
+    issued = await world.uploaded()
+    playback = await world.verbs.complete(issued.media.id, "anna")
+    assert playback.media.etag == hashlib.md5(OTHER, usedforsecurity=False).hexdigest()
+    assert world.final_bytes(issued.media) == OTHER
+    assert playback.media.judgements == 2
+
+
+@pytest.mark.parametrize("bucket_class", [OverwrittenBetween, IgnoresConditions])
+async def test_overwriting_without_end_is_rejected(make_world: MakeWorld, bucket_class: type[Bucket]) -> None:
+    world = make_world(bucket_class)
+    world.bucket.times = 11  # type: ignore[attr-defined]
+    issued = await world.uploaded()
+    with pytest.raises(UploadRejected):
+        await world.verbs.complete(issued.media.id, "anna")
+    assert world.final_bytes(issued.media) is None
+
+
+async def test_a_replay_after_ready_changes_nothing_and_is_purged(world: World) -> None:
+    issued = await world.uploaded()
+    await world.verbs.complete(issued.media.id, "anna")
+    assert world.post(issued, OTHER).status_code == 201
+    assert (await world.verbs.complete(issued.media.id, "anna")).media.state is State.READY
+    assert world.final_bytes(issued.media) == VIDEO
+    await world.sweep_after(**OVER)
+    assert world.staged_bytes(issued.media) is None
+    assert world.final_bytes(issued.media) == VIDEO
+
+
+async def test_a_replay_after_deletion_is_purged_before_the_tombstone(world: World) -> None:
+    issued = await world.uploaded()
+    await world.verbs.complete(issued.media.id, "anna")
+    await world.verbs.delete(issued.media.id, "anna")
+    assert world.final_bytes(issued.media) is None
+    assert world.post(issued, OTHER).status_code == 201
+    with pytest.raises(MediaNotFound):
+        await world.verbs.complete(issued.media.id, "anna")
+    await world.sweep_after(minutes=3)
+    assert await world.state(issued.media.id) == State.DELETING
+    await world.sweep_after(**OVER)
+    assert world.staged_bytes(issued.media) is None
+    assert await world.state(issued.media.id) == State.DELETED
+
+
+async def test_two_completions_at_once_make_one_copy(make_world: MakeWorld) -> None:
+    worlds = [make_world(), make_world()]
+    issued = await worlds[0].uploaded()
+    copies = []
+
+    class Counting(Bucket):
+        async def promote(self, source: str, target: str, judged: Arrived) -> bool:
+            copies.append(target)
+            await asyncio.sleep(0.2)
+            return await super().promote(source, target, judged)
+
+    worlds = [make_world(Counting), make_world(Counting)]
+    ends = await asyncio.gather(*(outcome_of(world.verbs.complete(issued.media.id, "anna")) for world in worlds * 5))
+    assert set(ends) == {"ready"}
+    assert len(copies) == 1
+
+
+async def test_a_deletion_while_the_promotion_runs_leaves_no_object(make_world: MakeWorld) -> None:
+    deleted = asyncio.Event()
+
+    class Slow(Bucket):
+        async def promote(self, source: str, target: str, judged: Arrived) -> bool:
+            await deleted.wait()
+            await self._run(self._call_put, source)
+            return await super().promote(source, target, judged)
+
+        def _call_put(self, key: str) -> None:
+            self._call("put_object", Key=key, Body=VIDEO, ContentType="video/mp4")
+
+    world = make_world(Slow)
+    issued = await world.uploaded()
+    completing = asyncio.create_task(outcome_of(world.verbs.complete(issued.media.id, "anna")))
+    while await world.state(issued.media.id) != State.PROMOTING:
+        await asyncio.sleep(0.01)
+    await world.verbs.delete(issued.media.id, "anna")
+    deleted.set()
+    assert await completing == "MediaNotFound"
+    assert world.final_bytes(issued.media) is None
+    assert world.staged_bytes(issued.media) is None
+
+
+async def test_what_nobody_uploaded_expires(world: World) -> None:
+    issued = await world.issue()
+    await world.sweep_after(**OVER)
+    with pytest.raises(UploadExpired):
+        await world.verbs.complete(issued.media.id, "anna")
+    assert (await world.store.usage("anna")).pending_count == 0
+
+
+async def test_what_arrived_unannounced_is_completed_by_the_sweep(world: World) -> None:
+    issued = await world.uploaded()
+    await world.sweep_after(**OVER)
+    assert await world.state(issued.media.id) == State.READY
+    assert world.final_bytes(issued.media) == VIDEO
+    await world.sweep_after(**LATER)
+    assert world.staged_bytes(issued.media) is None
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(operation="HeadObject", status=503, code="SlowDown", count=3),
+        Fault(operation="CopyObject", status=500, code="InternalError", count=3),
+        Fault(operation="CopyObject", status=200, code="InternalError", count=3),
+        Fault(operation="CopyObject", reset=True, count=3),
+    ],
+    ids=str,
+)
+async def test_an_s3_that_is_away_keeps_the_state(world: World, embedded_s3: EmbeddedS3, fault: Fault) -> None:
+    issued = await world.uploaded()
+    embedded_s3.order_fault(fault)
+    with pytest.raises(StorageAway):
+        await world.verbs.complete(issued.media.id, "anna")
+    embedded_s3.clear_faults()
+    assert (await world.verbs.complete(issued.media.id, "anna")).media.state is State.READY
+    assert world.final_bytes(issued.media) == VIDEO
+
+
+async def test_a_copy_whose_answer_was_lost_is_found_by_the_comparison(world: World, embedded_s3: EmbeddedS3) -> None:
+    issued = await world.uploaded()
+    embedded_s3.order_fault(Fault(operation="CopyObject", reset=True, when="after"))
+    assert (await world.verbs.complete(issued.media.id, "anna")).media.state is State.READY
+    assert world.final_bytes(issued.media) == VIDEO
+
+
+async def test_versions_are_removed_as_well(world: World) -> None:
+    world.s3.put_bucket_versioning(Bucket=world.bucket.config.name, VersioningConfiguration={"Status": "Enabled"})
+    issued = await world.uploaded()
+    await world.verbs.complete(issued.media.id, "anna")
+    await world.verbs.delete(issued.media.id, "anna")
+    left = world.s3.list_object_versions(Bucket=world.bucket.config.name)
+    assert not left.get("Versions")
+    assert not left.get("DeleteMarkers")
+
+
+async def test_a_final_object_carries_the_type_and_nothing_that_a_client_set(world: World) -> None:
+    issued = await world.issue()
+    world.s3.put_object(
+        Bucket=world.bucket.config.name,
+        Key=staging_key(issued.media.id),
+        Body=VIDEO,
+        ContentType="video/mp4",
+        ContentDisposition="inline; filename=evil.html",
+        Metadata={"owner": "mallory"},
+    )
+    await world.verbs.complete(issued.media.id, "anna")
+    key = final_key(issued.media.id, "video/mp4")
+    final = world.s3.head_object(Bucket=world.bucket.config.name, Key=key)
+    assert final["ContentType"] == "video/mp4"
+    assert final["Metadata"] == {}
+    assert "ContentDisposition" not in final
