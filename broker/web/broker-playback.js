@@ -1,0 +1,67 @@
+/** Play a media by signed links, and fetch the next link before one ends. */
+
+/** Seconds before its end at which a link is replaced; a short one is replaced at nine tenths of its life. */
+const REPLACE_BEFORE = 60;
+const LONGEST_WAIT = 2 ** 31 - 1; // milliseconds: what setTimeout can hold
+
+/** Return the broker's answer for one media, with a fresh `signed_url` that lives for `expiresIn` seconds. */
+export async function link(mediaId, { getToken, prefix = new URL(".", import.meta.url), expiresIn = 3600, download = false, signal }) {
+  const url = new URL(`${String(new URL(prefix, globalThis.location?.href)).replace(/\/*$/, "/")}${mediaId}`);
+  url.search = new URLSearchParams({ expires_in: String(expiresIn), download: String(download) }).toString();
+  const headers = { Authorization: `Bearer ${await getToken({ renewed: false })}` };
+  const response = await fetch(url, { headers, signal, cache: "no-store" });
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(answer.detail ?? `The broker answered ${response.status}.`);
+  return answer;
+}
+
+/**
+ * Play a media in a `<video>` for as long as it stays there, whatever the life of one link.
+ *
+ * A link is replaced shortly before it ends, or when the element fails because it has ended (after a sleep of the
+ * device, say). Position, speed and whether it plays are kept; a film that is loaded to its end needs no new link.
+ */
+export async function play(video, mediaId, { onLink, onError, ...options }) {
+  let current;
+  let timer;
+  let stopped = false;
+
+  const replace = async () => {
+    clearTimeout(timer);
+    const next = await link(mediaId, options);
+    if (stopped) return next;
+    const { currentTime, playbackRate } = video;
+    const playing = current !== undefined && !video.paused;
+    current = { ...next, endsAt: performance.now() + next.expires_in * 1000 };
+    video.src = next.signed_url;
+    if (currentTime > 0) video.currentTime = currentTime; // kept as the position to start from
+    video.playbackRate = playbackRate;
+    if (playing) video.play().catch(() => {}); // the browser may ask for a gesture; the controls are there
+    plan();
+    onLink?.(next);
+    return next;
+  };
+  const report = (error) => onError?.(error);
+  const plan = () => {
+    const before = Math.min(REPLACE_BEFORE, current.expires_in / 10) * 1000;
+    const wait = Math.max(0, current.endsAt - before - performance.now());
+    timer = setTimeout(() => loadedToItsEnd(video) || replace().catch(report), Math.min(wait, LONGEST_WAIT));
+  };
+  const failed = () => {
+    if (performance.now() >= current.endsAt) replace().catch(report);
+    else report(new Error("This browser can not play the video; it may not know its codec."));
+  };
+  const stop = () => {
+    stopped = true;
+    clearTimeout(timer);
+    video.removeEventListener("error", failed);
+  };
+
+  await replace();
+  video.addEventListener("error", failed);
+  return { replace, stop };
+}
+
+function loadedToItsEnd({ buffered, duration }) {
+  return buffered.length === 1 && buffered.start(0) === 0 && buffered.end(0) >= duration;
+}

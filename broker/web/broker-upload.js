@@ -1,0 +1,357 @@
+/**
+ * Upload videos straight from a browser to S3, through the broker.
+ *
+ * The broker signs a form, this module posts the file to the bucket with it, and the broker confirms what arrived.
+ * Whatever is worth trying again is tried again; what is not becomes an `UploadError` that says cause and cure.
+ */
+
+const ATTEMPTS = 8;
+const FIRST_DELAY = 1;
+const LONGEST_DELAY = 30;
+/** A transfer that moves no byte for so long is taken for dropped. Seconds. */
+const STALLED_AFTER = 60;
+const ANSWER_WITHIN = 120;
+/** A policy with less than this left is renewed before a single byte is sent with it. Seconds. */
+const RENEW_BEFORE = 10;
+/** The speed is that of the last few seconds. */
+const SPEED_OVER = 5;
+
+const TYPES = {
+  mp4: "video/mp4", webm: "video/webm", mov: "video/quicktime", qt: "video/quicktime", mkv: "video/x-matroska",
+  mpg: "video/mpeg", mpeg: "video/mpeg", "3gp": "video/3gpp", "3g2": "video/3gpp2", m4v: "video/x-m4v",
+  ogv: "video/ogg", avi: "video/x-msvideo", ts: "video/mp2t", mts: "video/mp2t", m2ts: "video/mp2t",
+};
+
+/** What went wrong (`what`), what mends it (`cure`), and the step from which trying `again` may help. */
+export class UploadError extends Error {
+  constructor(code, what, cure = "", { again = null, after = 0, status = 0, problem = null, cause } = {}) {
+    super(cure ? `${what} ${cure}` : what, { cause });
+    Object.assign(this, { name: "UploadError", code, what, cure, again, after, status, problem });
+  }
+}
+
+/** Return a gate that lets `count` uploads run at a time; `enter` resolves to the function that leaves it. */
+export function limitTo(count) {
+  const waiting = [];
+  let free = count;
+  const leaveOnce = () => {
+    let inside = true;
+    return () => {
+      if (!inside) return;
+      inside = false;
+      free += 1;
+      waiting.shift()?.();
+    };
+  };
+  return {
+    async enter(signal) {
+      while (free < 1) {
+        await new Promise((resolve, reject) => {
+          const leave = () => {
+            waiting.splice(waiting.indexOf(admit), 1);
+            reject(signal.reason);
+          };
+          const admit = () => {
+            signal?.removeEventListener("abort", leave);
+            resolve();
+          };
+          signal?.throwIfAborted();
+          signal?.addEventListener("abort", leave, { once: true });
+          waiting.push(admit);
+        });
+      }
+      free -= 1;
+      return leaveOnce();
+    },
+  };
+}
+
+const shared = limitTo(3);
+
+/** Return the file's video type; where the browser knows none, the one its extension stands for. */
+export function contentTypeOf(file) {
+  const extension = (file.name ?? "").split(".").pop().toLowerCase();
+  return file.type.startsWith("video/") ? file.type : TYPES[extension] ?? (file.type || "application/octet-stream");
+}
+
+/** Upload one file; resolve to the ready media, or reject with an UploadError or with the signal's reason. */
+export async function upload(file, options) {
+  const { signal, limit = shared } = options;
+  signal?.throwIfAborted();
+  const one = new Upload(file, options);
+  one.report("waiting");
+  const leave = await limit.enter(signal);
+  try {
+    return await one.run();
+  } finally {
+    leave();
+  }
+}
+
+class Upload {
+  constructor(file, { getToken, prefix = new URL(".", import.meta.url), onProgress, signal, ...rest }) {
+    Object.assign(this, { file, getToken, onProgress, signal, attempts: ATTEMPTS, ...rest });
+    this.prefix = String(new URL(prefix, globalThis.location?.href)).replace(/\/*$/, "/");
+    this.key = this.idempotencyKey ?? newKey();
+    this.next = "issue"; // then "send", then "complete"
+    this.issued = null;
+    this.answered = false; // whether S3 itself said that the file arrived
+    this.loaded = 0;
+    this.failures = 0;
+    this.preflightFailures = 0;
+    this.samples = [];
+  }
+
+  async run() {
+    try {
+      if (this.checksum === true) {
+        this.report("checking");
+        this.checksum = await sha256(this.file, this.signal);
+      }
+      for (;;) {
+        try {
+          return await this.attempt();
+        } catch (error) {
+          await this.decide(error);
+        }
+      }
+    } catch (error) {
+      if (this.signal?.aborted) this.withdraw();
+      throw error;
+    }
+  }
+
+  async attempt() {
+    this.signal?.throwIfAborted();
+    if (this.next !== "complete") {
+      if (this.next === "issue" || performance.now() > this.issued.renewAt) await this.issue();
+      await this.send();
+    }
+    return this.complete();
+  }
+
+  /** Wait and return where another try may help, and raise where it can not. */
+  async decide(error) {
+    this.signal?.throwIfAborted();
+    this.failures += 1;
+    if (!error.again || this.failures >= this.attempts) throw error;
+    if (error.again === "anew") this.key = newKey();
+    this.next = error.again === "anew" ? "issue" : error.again;
+    const longest = Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** (this.failures - 1));
+    const delay = error.after + Math.random() * longest;
+    this.report("retrying", { error, delay });
+    await pause(delay, this.signal);
+  }
+
+  async issue() {
+    this.report("asking");
+    const wish = {
+      content_type: contentTypeOf(this.file),
+      size: this.file.size,
+      filename: this.filename ?? this.file.name,
+      duration_seconds: this.durationSeconds,
+      checksum_sha256: this.checksum || undefined,
+      metadata: this.metadata,
+    };
+    const answer = await this.ask("POST", "upload", { "Idempotency-Key": this.key }, JSON.stringify(wish));
+    this.issued = { ...answer, renewAt: performance.now() + (answer.expires_in - RENEW_BEFORE) * 1000 };
+    this.mediaId = answer.media_id;
+    this.next = "send";
+  }
+
+  /** Post the form to the bucket. An XMLHttpRequest, since fetch tells nothing about the bytes sent. */
+  send() {
+    const { method, url, fields, headers } = this.issued.upload;
+    const form = new FormData();
+    for (const [name, value] of Object.entries(fields)) form.append(name, value);
+    form.append("file", this.file, "file"); // S3 ignores what comes after the file
+    this.answered = false;
+    this.loaded = 0;
+    this.samples = [];
+    this.report("sending");
+    return new Promise((resolve, reject) => {
+      const xhr = new XMLHttpRequest();
+      const abort = () => xhr.abort();
+      let watch;
+      const moved = () => {
+        clearTimeout(watch);
+        watch = setTimeout(abort, STALLED_AFTER * 1000);
+      };
+      xhr.upload.onprogress = ({ loaded, total }) => {
+        moved();
+        this.loaded = Math.max(0, this.file.size - (total - loaded)); // without the form around the file
+        this.report("sending");
+      };
+      xhr.onload = () => {
+        this.answered = xhr.status < 300;
+        this.answered ? resolve() : reject(s3Refusal(xhr.status, xhr.responseText, this.issued.max_size));
+      };
+      xhr.onerror = xhr.onabort = () => (this.signal?.aborted ? reject(this.signal.reason) : resolve(this.diagnose(url)));
+      xhr.onloadend = () => {
+        clearTimeout(watch);
+        this.signal?.removeEventListener("abort", abort);
+      };
+      this.signal?.addEventListener("abort", abort, { once: true });
+      xhr.open(method, url);
+      for (const [name, value] of Object.entries(headers)) xhr.setRequestHeader(name, value);
+      xhr.send(form);
+      moved();
+    });
+  }
+
+  async complete() {
+    this.next = "complete";
+    this.report("confirming");
+    try {
+      const media = await this.ask("POST", `${this.mediaId}/complete`);
+      this.report("ready");
+      return media;
+    } catch (error) {
+      if (error.status === 409 && !this.answered) error.again = "send";
+      if (error.status === 410) error.again = "anew";
+      throw error;
+    }
+  }
+
+  /** Send one request to the broker and return its answer; a 401 is worth one fresh token. */
+  async ask(method, path, headers = {}, body = undefined) {
+    for (let renewed = false; ; renewed = true) {
+      const token = await this.getToken({ renewed });
+      const given = { ...headers, Authorization: `Bearer ${token}`, ...(body && { "Content-Type": "application/json" }) };
+      const late = AbortSignal.timeout(ANSWER_WITHIN * 1000);
+      const signal = this.signal ? AbortSignal.any([this.signal, late]) : late;
+      let response, answer;
+      try {
+        response = await fetch(this.prefix + path, { method, headers: given, body, signal, cache: "no-store" });
+        answer = await response.json().catch(() => ({}));
+      } catch (cause) {
+        this.signal?.throwIfAborted();
+        throw unreachable("The broker", this.prefix, { again: this.next, cause });
+      }
+      if (response.ok) return answer;
+      if (response.status !== 401 || renewed) throw brokerRefusal(response, answer, this.next, this.file);
+    }
+  }
+
+  /** Raise what a transfer without an answer most likely was. */
+  async diagnose(url) {
+    try {
+      await this.file.slice(0, 1).arrayBuffer();
+    } catch (cause) {
+      throw new UploadError("file_gone", "The file can no longer be read.", "Choose it again.", { cause });
+    }
+    if (this.loaded >= this.file.size) throw unreachable("S3", url, { again: "complete" });
+    // A preflight that fails moves no byte, and only tells this page that there was an error. A request that asks
+    // for no permission then shows whether the bucket is there at all.
+    const refused = this.loaded === 0 && (await fetch(url, { mode: "no-cors", cache: "no-store" }).then(() => true, () => false));
+    this.preflightFailures = refused ? this.preflightFailures + 1 : 0;
+    if (this.preflightFailures < 2) throw unreachable("S3", url, { again: "send" });
+    const origin = globalThis.location?.origin;
+    throw new UploadError("cors", `Your bucket's CORS does not list this origin (${origin}).`,
+      `Add it to AllowedOrigins of ${new URL(url).origin}, with AllowedMethods POST and ExposeHeaders ETag, Location.`);
+  }
+
+  /** Tell the broker that nothing will come, so that it need not wait for the policy's end. */
+  withdraw() {
+    if (!this.mediaId) return;
+    this.signal = undefined;
+    this.ask("DELETE", this.mediaId).catch(() => {}); // the sweep does the same, later
+  }
+
+  report(state, more = {}) {
+    const now = performance.now() / 1000;
+    const { loaded, file, mediaId, failures } = this;
+    if (state === "sending") this.samples.push({ now, loaded });
+    while (this.samples.length > 2 && this.samples[1].now < now - SPEED_OVER) this.samples.shift();
+    const [first] = this.samples;
+    const bytesPerSecond = first && now > first.now ? (loaded - first.loaded) / (now - first.now) : 0;
+    const secondsLeft = bytesPerSecond > 0 ? (file.size - loaded) / bytesPerSecond : null;
+    this.onProgress?.({ state, loaded, total: file.size, bytesPerSecond, secondsLeft, mediaId, failures, ...more });
+  }
+}
+
+/** Return a size as people write it, such as `100 MB`. */
+export function inWords(bytes) {
+  const units = ["bytes", "kB", "MB", "GB"];
+  let unit = 0;
+  while (bytes >= 1000 && unit < units.length - 1) [bytes, unit] = [bytes / 1000, unit + 1];
+  return `${bytes >= 100 || unit === 0 ? Math.round(bytes) : Number(bytes.toFixed(1))} ${units[unit]}`;
+}
+
+const OPERATOR = "The operator should run `broker doctor`.";
+
+/** Return the error that an answer of S3 stands for. The codes are those of the S3 API Reference, "Error responses". */
+function s3Refusal(status, xml, maxSize) {
+  const [, code = `HTTP ${status}`] = /<Code>([^<]*)<\/Code>/.exec(xml) ?? [];
+  const [, message = ""] = /<Message>([^<]*)<\/Message>/.exec(xml) ?? [];
+  const error = (what, cure, again) => new UploadError(code, what, cure, { status, again });
+  if (code === "AccessDenied" && /expired/i.test(message))
+    return error("The permission to upload has ended.", "Start the upload again.", "issue");
+  if (code === "EntityTooLarge") return error(`The file is larger than ${inWords(maxSize)}.`, "Choose a smaller one.");
+  if (code === "EntityTooSmall") return error("The file has become smaller since it was chosen.", "Choose it again.");
+  if (code === "BadDigest") return error("The file was changed or damaged on its way.", "Choose it again.", "send");
+  if (status >= 500 || status === 429 || ["SlowDown", "RequestTimeout"].includes(code))
+    return error(`S3 is busy (${code}).`, "Try again in a few minutes.", "send");
+  return error(`S3 refused the upload (${code}${message && `: ${message}`}).`, OPERATOR);
+}
+
+function brokerRefusal(response, problem, step, file) {
+  const { status } = response;
+  const code = problem.type?.split(/[/:#]/).pop() ?? `HTTP ${status}`;
+  const retried = status >= 500 || [408, 425, 429].includes(status) || (status === 409 && code !== "idempotency-key-reused");
+  const again = status === 410 ? "anew" : retried ? step : null;
+  const after = Number(response.headers.get("Retry-After")) || 0;
+  const facts = { status, problem, after, again };
+  if (problem.max_size && file.size > problem.max_size)
+    return new UploadError(code, `The file is larger than ${inWords(problem.max_size)}.`, "Choose a smaller one.", facts);
+  return new UploadError(code, problem.detail ?? problem.title ?? `The broker answered ${status}.`, "", facts);
+}
+
+function unreachable(who, url, facts) {
+  if (globalThis.navigator?.onLine === false)
+    return new UploadError("offline", "This device is offline.", "Connect it and try again.", facts);
+  const { origin } = new URL(url);
+  return new UploadError("unreachable", `${who} could not be reached at ${origin}.`,
+    `Check the connection; if it holds, that ${origin} allows this page's origin (CORS), and this page's `
+    + "Content-Security-Policy allows it (connect-src).", facts);
+}
+
+function newKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function pause(seconds, signal) {
+  return new Promise((resolve, reject) => {
+    const wake = () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", wake);
+      resolve();
+    }, seconds * 1000);
+    signal?.addEventListener("abort", wake, { once: true });
+  });
+}
+
+/** Return the file's SHA-256 in base64, computed in a worker, piece by piece. */
+async function sha256(file, signal) {
+  const url = new URL("./sha256-worker.js", import.meta.url);
+  // A worker must be of the page's origin; a module of ours from elsewhere is imported by a worker that is.
+  const foreign = url.origin !== globalThis.location.origin;
+  const start = foreign && URL.createObjectURL(new Blob([`import "${url}";`], { type: "text/javascript" }));
+  const worker = foreign
+    ? new Worker(start, { type: "module" })
+    : new Worker(new URL("./sha256-worker.js", import.meta.url), { type: "module" });
+  try {
+    return await new Promise((resolve, reject) => {
+      signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
+      worker.onmessage = ({ data }) => (data.digest ? resolve(data.digest) : reject(new UploadError("file_gone", data.error)));
+      worker.onerror = () => reject(new UploadError("checksum", "The checksum's worker could not be started."));
+      worker.postMessage(file);
+    });
+  } finally {
+    worker.terminate();
+    if (start) URL.revokeObjectURL(start);
+  }
+}

@@ -1,0 +1,94 @@
+/** A scripted outside for the helper: what the broker and S3 answer, in order, and what they were asked. */
+
+const PREFIX = "https://api.example/api/v1/s3-media";
+export const BUCKET = "https://bucket.s3.eu-west-1.amazonaws.com/";
+
+/** Install the globals a page has; `answers` maps "upload", "complete", "DELETE" and "s3" to the answers to come. */
+export function world(answers, { bucketIsThere = true, onLine = true } = {}) {
+  const asked = [];
+  const seen = [];
+  const next = (step) => {
+    asked.push(step);
+    const answer = answers[step]?.shift();
+    if (answer === undefined) throw new Error(`nobody expected another ${step}`);
+    return answer;
+  };
+  let jitter = Math.random;
+  Math.random = () => 0; // a delay is then what Retry-After says, and nothing more
+  Object.defineProperty(globalThis, "navigator", { value: { onLine }, configurable: true });
+  globalThis.location = { origin: "https://app.example", href: "https://app.example/" };
+  globalThis.fetch = async (url, { method = "GET", headers, body, signal, mode } = {}) => {
+    if (mode === "no-cors") {
+      asked.push("probe");
+      if (!bucketIsThere) throw new TypeError("Failed to fetch");
+      return new Response();
+    }
+    signal?.throwIfAborted();
+    const path = String(url).slice(PREFIX.length + 1);
+    const step = method === "DELETE" ? "DELETE" : path.split("/").at(-1);
+    seen.push({ step, path, headers, body: body && JSON.parse(body) });
+    const answer = next(step);
+    if (answer === "drop") throw new TypeError("Failed to fetch");
+    return Response.json(answer.body, { status: answer.status, headers: answer.headers });
+  };
+  globalThis.XMLHttpRequest = class {
+    upload = {};
+    headers = {};
+    open(method, url) {
+      Object.assign(this, { method, url });
+    }
+    setRequestHeader(name, value) {
+      this.headers[name] = value;
+    }
+    send(form) {
+      const answer = next("s3");
+      const { url, headers } = this;
+      seen.push({ step: "s3", url, headers, form: [...form] });
+      queueMicrotask(() => this.#play(answer, 1000 + form.get("file").size));
+    }
+    abort() {
+      asked.push("abort");
+      this.onabort();
+      this.onloadend();
+    }
+    #play({ sent = 0, status, xml = "" }, total) {
+      if (sent) this.upload.onprogress({ loaded: sent * total, total });
+      if (status === "hang") return;
+      Object.assign(this, { status, responseText: xml });
+      (status ? this.onload : this.onerror)();
+      this.onloadend();
+    }
+  };
+  return {
+    asked,
+    seen,
+    options: { prefix: PREFIX, getToken: () => "token" },
+    end: () => (Math.random = jitter),
+  };
+}
+
+export const issued = (more = {}) => ({
+  status: 201,
+  body: {
+    media_id: "m1",
+    upload: { method: "POST", url: BUCKET, fields: { key: "staging/a", "Content-Type": "video/mp4" }, headers: {} },
+    expires_in: 900,
+    max_size: 100_000_000,
+    ...more,
+  },
+});
+export const ready = () => ({ status: 200, body: { media_id: "m1", status: "ready" } });
+export const problem = (status, type, more = {}, headers = {}) => ({
+  status,
+  headers,
+  body: { type: `about/${type}`, title: type, status, detail: `${type}!`, success: false, ...more },
+});
+export const stored = { status: 201, sent: 1 };
+export const dropped = { status: 0, sent: 0.5 };
+export const answerLost = { status: 0, sent: 1 };
+export const silent = { status: 0 };
+export const hangs = { status: "hang", sent: 0.5 };
+export const refused = (status, code, message = "") => ({
+  status,
+  xml: `<?xml version="1.0"?><Error><Code>${code}</Code><Message>${message}</Message></Error>`,
+});
