@@ -125,7 +125,7 @@ class Upload {
     this.signal?.throwIfAborted();
     if (this.next !== "complete") {
       if (this.next === "issue" || performance.now() > this.issued.renewAt) await this.issue();
-      await this.send();
+      if (this.next === "send") await this.send();
     }
     return this.complete();
   }
@@ -156,7 +156,7 @@ class Upload {
     const answer = await this.ask("POST", "upload", { "Idempotency-Key": this.key }, JSON.stringify(wish));
     this.issued = { ...answer, renewAt: performance.now() + (answer.expires_in - RENEW_BEFORE) * 1000 };
     this.mediaId = answer.media_id;
-    this.next = "send";
+    this.next = answer.upload ? "send" : "complete"; // the same key, asked again after the file had arrived
   }
 
   /** Post the form to the bucket. An XMLHttpRequest, since fetch tells nothing about the bytes sent. */

@@ -1,0 +1,124 @@
+"""The demo console of `broker dev`: static files, their Content-Security-Policy, and a form without JavaScript.
+
+For the developer's own machine alone: who can reach these routes gets a token. They answer on loopback names only, so
+that no page elsewhere can reach them by rebinding its name to this machine.
+"""
+
+import html
+from collections.abc import Awaitable, Callable
+from importlib.resources import files
+from string import Template
+from urllib.parse import urlsplit
+
+import httpx
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi.responses import JSONResponse
+
+from broker.api.web import Asset, read_assets
+from broker.rules import Rules
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+ASSETS = ("console.css", "console.js", "dom.js", "icon.svg", "library.js", "player.js", "queue.js")
+PAGE = files("broker.dev") / "page"
+
+
+def demo_router(
+    *, prefix: str, token: Callable[[], str], s3_origin: str, rules: Rules, link_seconds: int = 3600
+) -> APIRouter:
+    """Return the routes of the demo console, to be included at `/`.
+
+    `prefix` is where the broker's own routes are, `token` mints what the page calls them with, `s3_origin` is where
+    the browser uploads to and plays from, and `link_seconds` is the life of the links that it plays.
+    """
+    headers = _headers(s3_origin)
+    assets = read_assets(PAGE, ("index.html", *ASSETS))
+    router = APIRouter(include_in_schema=False, dependencies=[Depends(_from_this_machine)])
+
+    @router.get("/demo/config.json")
+    async def config() -> Response:
+        answer = {
+            "prefix": prefix,
+            "token": token(),
+            "types": rules.types,
+            "max_size": rules.max_size,
+            "link_seconds": link_seconds,
+        }
+        return JSONResponse(answer, headers={**headers, "Cache-Control": "no-store"})
+
+    @router.get("/form")
+    async def form(request: Request) -> Response:
+        base = str(request.base_url).rstrip("/")
+        asked = {"content_type": "video/mp4", "redirect_url": f"{base}/form/done"}
+        async with httpx.AsyncClient(base_url=base, headers={"Authorization": f"Bearer {token()}"}) as broker:
+            issued = await broker.post(f"{prefix}/upload", json=asked)
+        if issued.status_code != 201:
+            return _page(headers, "The broker refused", "trouble.html", detail=issued.json()["detail"])
+        upload = issued.json()["upload"]
+        fields = "\n      ".join(_hidden(name, value) for name, value in upload["fields"].items())
+        return _page(headers, "Upload a video", "form.html", action=upload["url"], fields=_Html(fields))
+
+    @router.get("/form/done")
+    async def done(request: Request, media_id: str = "", status: str = "") -> Response:
+        base = str(request.base_url).rstrip("/")
+        if status != "ready":
+            return _page(headers, "Not uploaded", "trouble.html", detail=f"The upload is {status or 'unknown'}.")
+        async with httpx.AsyncClient(base_url=base, headers={"Authorization": f"Bearer {token()}"}) as broker:
+            link = await broker.get(httpx.URL(f"{prefix}/").join(media_id))
+        if link.status_code != 200:
+            return _page(headers, "No such video", "trouble.html", detail=link.json()["detail"])
+        return _page(headers, "Uploaded", "done.html", media_id=media_id, signed_url=link.json()["signed_url"])
+
+    for name, asset in assets.items():
+        router.add_api_route("/" if name == "index.html" else f"/{name}", _route(asset, headers))
+    return router
+
+
+def _headers(s3_origin: str) -> dict[str, str]:
+    """Return the headers of every page: nothing inline, nothing from elsewhere but S3."""
+    policy = {
+        "default-src": "'none'",
+        "script-src": "'self'",
+        "style-src": "'self'",
+        "worker-src": "'self'",
+        "img-src": f"'self' {s3_origin}",
+        "media-src": f"'self' {s3_origin}",
+        "connect-src": f"'self' {s3_origin}",
+        "form-action": f"'self' {s3_origin}",
+        "base-uri": "'none'",
+        "frame-ancestors": "'none'",
+    }
+    return {
+        "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
+        "Cache-Control": "no-cache",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+    }
+
+
+async def _from_this_machine(request: Request) -> None:
+    peer = request.client.host if request.client else ""
+    if peer not in LOOPBACK or urlsplit(f"//{request.headers.get('Host', '')}").hostname not in LOOPBACK:
+        raise HTTPException(403, "The demo console answers on this machine alone, by the name 127.0.0.1 or localhost.")
+
+
+class _Html(str):
+    """Mark text that is HTML already."""
+
+
+def _hidden(name: str, value: str) -> str:
+    return f'<input type="hidden" name="{html.escape(name)}" value="{html.escape(value)}">'
+
+
+def _page(headers: dict[str, str], title: str, name: str, **members: str) -> Response:
+    escaped = {key: value if isinstance(value, _Html) else html.escape(value) for key, value in members.items()}
+    body = Template((PAGE / name).read_text("utf-8")).substitute(escaped)
+    frame = Template((PAGE / "frame.html").read_text("utf-8"))
+    page = frame.substitute(title=html.escape(title), body=body)
+    return Response(page, headers={**headers, "Cache-Control": "no-store"}, media_type="text/html")
+
+
+def _route(asset: Asset, headers: dict[str, str]) -> Callable[[Request], Awaitable[Response]]:
+    async def serve(request: Request) -> Response:
+        return asset.answer(request, headers)
+
+    return serve

@@ -1,0 +1,74 @@
+/** Wire the page: the broker's own browser modules do the work, this console only shows it. */
+
+import { library } from "./library.js";
+import { player } from "./player.js";
+import { uploads } from "./queue.js";
+
+const readConfig = async () => (await fetch("demo/config.json", { cache: "no-store" })).json();
+let config = await readConfig();
+const prefix = new URL(config.prefix, location.href).href;
+const [helper, playback] = await Promise.all([
+  import(`${prefix}/broker-upload.js`),
+  import(`${prefix}/broker-playback.js`),
+]);
+
+const getToken = async ({ renewed }) => {
+  if (renewed) config = await readConfig();
+  return config.token;
+};
+
+const ask = async (method, path, renewed = false) => {
+  const headers = { Authorization: `Bearer ${await getToken({ renewed })}` };
+  const response = await fetch(prefix + path, { method, headers, cache: "no-store" });
+  if (response.status === 401 && !renewed) return ask(method, path, true);
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(answer.detail ?? `The broker answered ${response.status}.`);
+  return answer;
+};
+
+const { open, close } = player({ helper, playback, getToken, prefix, expiresIn: config.link_seconds });
+const videos = library({ helper, ask, onPlay: open, onDelete: close });
+const take = uploads({
+  helper,
+  getToken,
+  prefix,
+  checksum: () => document.querySelector("#checksum").checked,
+  onPlay: open,
+  onReady: videos.refresh,
+  onChange: ({ state }) => ["sending", "failed", "cancelled"].includes(state) && videos.refresh(),
+});
+
+const files = document.querySelector("#files");
+const drop = document.querySelector("#drop");
+files.accept = config.types.join(",");
+document.querySelector("#hint").textContent =
+  `They go straight from this browser to S3. Up to ${helper.inWords(config.max_size)} each.`;
+document.querySelector("#choose").onclick = () => files.click();
+files.onchange = () => {
+  take(files.files);
+  files.value = "";
+};
+for (const over of ["dragenter", "dragover"])
+  document.addEventListener(over, (event) => {
+    event.preventDefault();
+    drop.dataset.over = "true";
+  });
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) drop.dataset.over = "false";
+});
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  drop.dataset.over = "false";
+  take(event.dataTransfer.files);
+});
+
+const health = document.querySelector("#health");
+const look = async () => {
+  const answer = await fetch(`${prefix}/health/s3`).then((response) => response.json()).catch(() => ({}));
+  health.dataset.health = answer.success ? "healthy" : "away";
+  document.querySelector("#health-text").textContent = answer.success
+    ? `${answer.bucket} · ${answer.region}`
+    : answer.detail ?? "S3 does not answer";
+};
+setInterval(() => document.hidden || look(), 15_000);
+await Promise.all([look(), videos.refresh()]);

@@ -1,0 +1,96 @@
+import { ago, button, el, say, tile } from "./dom.js";
+
+const list = document.querySelector("#library");
+const empty = document.querySelector("#empty");
+const trouble = document.querySelector("#library-trouble");
+const more = document.querySelector("#more");
+const filter = document.querySelector("#status");
+const dialog = document.querySelector("#confirm");
+const PAGE = 20;
+const LIVE_EVERY = 4000; // milliseconds
+
+/** Show the caller's media, newest first, page by page, and keep the shown ones live. */
+export function library({ helper, ask, onPlay, onDelete }) {
+  let shown = []; // the pages, each as the broker answered it
+  const page = (cursor, limit = PAGE) => {
+    const query = new URLSearchParams({ limit });
+    if (filter.value) query.set("status", filter.value);
+    if (cursor) query.set("cursor", cursor);
+    return ask("GET", `/?${query}`);
+  };
+
+  const draw = () => {
+    const rows = new Map([...list.children].map((row) => [row.id, row]));
+    const wanted = shown.flatMap(({ media }) => media).map((media) => {
+      const old = rows.get(`media-${media.media_id}`);
+      const print = JSON.stringify(media) + ago(media.created_at);
+      if (old?.print === print) return old;
+      const fresh = Object.assign(rowOf(media), { print });
+      if (old?.contains(document.activeElement)) queueMicrotask(() => fresh.querySelector("button")?.focus());
+      return fresh;
+    });
+    list.replaceChildren(...wanted);
+    empty.hidden = wanted.length > 0;
+    more.hidden = !shown.at(-1)?.next_cursor;
+  };
+
+  const guarded = (action) => async (...given) => {
+    try {
+      await action(...given);
+      trouble.hidden = true;
+    } catch (error) {
+      trouble.textContent = error.message;
+      trouble.hidden = false;
+    }
+  };
+
+  const refresh = guarded(async () => {
+    const fresh = [];
+    for (let index = 0, cursor; index === 0 || (cursor && index < shown.length); index += 1) {
+      fresh.push(await page(cursor));
+      cursor = fresh.at(-1).next_cursor;
+    }
+    shown = fresh;
+    draw();
+  });
+
+  const rowOf = (media) => {
+    const name = media.filename ?? `${media.media_id.slice(-8)} (${media.content_type})`;
+    const about = [media.size && helper.inWords(media.size), media.content_type, ago(media.created_at)].filter(Boolean);
+    const actions = [button("Delete", name, () => remove(media, name), "quiet danger")];
+    if (media.status === "ready") actions.unshift(button("Play", name, () => onPlay(media.media_id, name)));
+    return el("li", { className: "row", id: `media-${media.media_id}`, data: { state: media.status } },
+      tile(name, media.content_type),
+      el("div", {},
+        el("p", { className: "name", title: name }, name),
+        el("p", { className: "facts" }, el("span", { className: "state" }, capital(media.status)), ` · ${about.join(" · ")}`)),
+      el("div", { className: "actions" }, ...actions));
+  };
+
+  const remove = guarded(async (media, name) => {
+    document.querySelector("#confirm-title").textContent = `Delete ${name}?`;
+    dialog.returnValue = "keep";
+    dialog.showModal();
+    await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
+    if (dialog.returnValue !== "delete") return;
+    const row = document.querySelector(`#media-${CSS.escape(media.media_id)}`);
+    const next = row?.nextElementSibling ?? row?.previousElementSibling;
+    await ask("DELETE", `/${media.media_id}`);
+    onDelete(media.media_id);
+    await refresh();
+    say(`${name} was deleted`);
+    ((next?.isConnected && next.querySelector("button")) || document.querySelector("#videos")).focus();
+  });
+
+  more.onclick = guarded(async () => {
+    shown.push(await page(shown.at(-1).next_cursor));
+    draw();
+  });
+  filter.onchange = refresh;
+  setInterval(() => document.hidden || dialog.open || refresh(), LIVE_EVERY);
+  return { refresh };
+}
+
+function capital(word) {
+  return word[0].toUpperCase() + word.slice(1);
+}

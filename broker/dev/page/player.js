@@ -1,0 +1,76 @@
+import { duration, el, say } from "./dom.js";
+
+const video = document.querySelector("#video");
+const title = document.querySelector("#player-title");
+const facts = document.querySelector("#player-facts");
+const actions = document.querySelector("#player-actions");
+const nothing = document.querySelector("#nothing");
+const about = document.querySelector("#about");
+
+/** Play one media at a time by signed links that live for `expiresIn` seconds. */
+export function player({ helper, playback, getToken, prefix, expiresIn }) {
+  const options = { getToken, prefix, expiresIn };
+  let current = null;
+  let endsAt = 0;
+
+  const onLink = (media) => {
+    endsAt = performance.now() + media.expires_in * 1000;
+    tell();
+    describe(media);
+  };
+  const onError = (error) => {
+    facts.textContent = error.message;
+    say(error.message);
+  };
+  const tell = () => {
+    if (current) facts.textContent = `The signed link ends in ${duration(Math.max(0, (endsAt - performance.now()) / 1000))}; a new one follows by itself.`;
+  };
+  setInterval(tell, 1000);
+  const describe = ({ media_id: id, content_type: type, size, etag, ready_at: at }) => {
+    const rows = [["Size", helper.inWords(size)], ["Type", type], ["Ready", new Date(at).toLocaleString()], ["Media", id], ["ETag", etag]];
+    about.replaceChildren(...rows.flatMap(([term, text]) =>
+      [el("dt", {}, term), el("dd", { className: text === id || text === etag ? "code" : "" }, text)]));
+    about.hidden = false;
+  };
+
+  const close = (mediaId) => {
+    if (!current || (mediaId && current.mediaId !== mediaId)) return;
+    current.controls?.stop();
+    current = null;
+    video.removeAttribute("src");
+    video.load();
+    video.hidden = actions.hidden = about.hidden = true;
+    nothing.hidden = false;
+    title.textContent = "Player";
+    facts.textContent = "A video plays from S3 by a signed link that ends by itself.";
+  };
+
+  const open = async (mediaId, name) => {
+    close();
+    const opened = { mediaId, name };
+    current = opened;
+    video.hidden = actions.hidden = false;
+    nothing.hidden = true;
+    title.textContent = name;
+    try {
+      opened.controls = await playback.play(video, mediaId, { ...options, onLink, onError });
+    } catch (error) {
+      return onError(error);
+    }
+    if (current !== opened) return opened.controls.stop();
+    video.play().catch(() => {}); // a browser may want a gesture first; the controls are there
+    title.focus({ preventScroll: true });
+    const smooth = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
+    video.scrollIntoView({ block: "nearest", behavior: smooth });
+  };
+
+  const link = (download) => playback.link(current.mediaId, { ...options, download });
+  document.querySelector("#new-link").onclick = () => current.controls.replace().then(() => say("A new link"), onError);
+  document.querySelector("#copy-link").onclick = () =>
+    link(false)
+      .then((fresh) => navigator.clipboard.writeText(fresh.signed_url))
+      .then(() => say("The link was copied"), onError);
+  document.querySelector("#download").onclick = () =>
+    link(true).then((fresh) => location.assign(fresh.signed_url), onError);
+  return { open, close };
+}

@@ -1,0 +1,137 @@
+import { button, duration, el, say, tile } from "./dom.js";
+
+const queue = document.querySelector("#queue");
+const WORDS = {
+  waiting: "Waiting",
+  checking: "Hashing",
+  asking: "Asking the broker",
+  sending: "Sending",
+  retrying: "Trying again",
+  confirming: "Confirming",
+  ready: "Ready",
+  failed: "Failed",
+  cancelled: "Cancelled",
+};
+const TRACE = {
+  checking: "computing the SHA-256 in a worker",
+  asking: "POST …/upload: the broker signs a form",
+  sending: "POST to the bucket: the bytes go to S3",
+  confirming: "POST …/complete: the broker looks at what arrived",
+  ready: "ready",
+};
+
+/** Take files into the list and upload them; `onReady` is told of each media that arrived. */
+export function uploads({ helper, getToken, prefix, checksum, onReady, onPlay, onChange }) {
+  const rows = [];
+  const count = document.querySelector("#queue-count");
+  const counted = () => {
+    document.querySelector("#queue-head").hidden = rows.length === 0;
+    const done = rows.filter((row) => row.state === "ready").length;
+    count.textContent = `${done} of ${rows.length} uploaded`;
+  };
+  const onDismiss = (row) => {
+    rows.splice(rows.indexOf(row), 1);
+    counted();
+  };
+  const changed = (row) => {
+    counted();
+    onChange(row);
+  };
+  window.addEventListener("beforeunload", (event) => {
+    if (rows.some((row) => row.running)) event.preventDefault();
+  });
+  return (files) => {
+    for (const file of files) {
+      const row = new Row(file, { helper, getToken, prefix, checksum: checksum(), onReady, onPlay, onDismiss, onChange: changed });
+      rows.push(row);
+      queue.prepend(row.element);
+      row.start();
+    }
+    counted();
+  };
+}
+
+class Row {
+  constructor(file, outside) {
+    Object.assign(this, outside, { file, state: "waiting", running: false });
+    this.word = el("span", { className: "state" });
+    this.more = el("span");
+    this.bar = el("progress", { max: 1, value: 0 });
+    this.bar.ariaLabel = `Progress of ${file.name}`;
+    this.actions = el("div", { className: "actions" });
+    this.trace = el("ol", { className: "trace" });
+    this.element = el("li", { className: "row" },
+      tile(file.name, file.type),
+      el("div", {}, el("p", { className: "name", title: file.name }, file.name), el("p", { className: "facts" }, this.word, this.more)),
+      this.actions,
+      this.bar,
+      el("details", {}, el("summary", {}, "What happened"), this.trace));
+  }
+
+  async start() {
+    this.abort = new AbortController();
+    this.running = true;
+    this.began = performance.now();
+    this.trace.replaceChildren();
+    this.offer(["Cancel", () => this.abort.abort()]);
+    const { getToken, prefix, checksum, abort } = this;
+    const onProgress = (progress) => this.show(progress.state, progress);
+    try {
+      const media = await this.helper.upload(this.file, { getToken, prefix, checksum, onProgress, signal: abort.signal });
+      this.finish("ready", ` · ${this.helper.inWords(media.size)} in ${duration((performance.now() - this.began) / 1000)}`);
+      this.offer(["Play", () => this.onPlay(media.media_id, this.file.name)]);
+      this.onReady(media, this.file.name);
+    } catch (error) {
+      const cancelled = abort.signal.aborted;
+      this.finish(cancelled ? "cancelled" : "failed", cancelled ? "" : ` · ${error.message}`);
+      this.offer(["Retry", () => this.start()], ["Dismiss", () => this.dismiss()]);
+    }
+  }
+
+  show(state, { loaded, total, bytesPerSecond, secondsLeft, error, delay } = {}) {
+    if (state !== this.state || state === "retrying") this.note(error ? `${error.what} Again in ${delay.toFixed(1)} s.` : TRACE[state]);
+    const turned = state !== this.state;
+    this.state = state;
+    this.element.dataset.state = state;
+    this.word.textContent = WORDS[state];
+    this.bar.value = total ? loaded / total : 0;
+    this.bar.hidden = !this.running;
+    const { inWords } = this.helper;
+    if (state === "sending" && loaded > 0)
+      this.more.textContent = ` · ${Math.floor((100 * loaded) / total)} % of ${inWords(total)}`
+        + (bytesPerSecond ? ` · ${inWords(bytesPerSecond)}/s · ${duration(secondsLeft)} left` : "");
+    else this.more.textContent = error ? ` · ${error.what}` : ` · ${inWords(this.file.size)}`;
+    if (turned) this.onChange(this);
+  }
+
+  finish(state, more) {
+    this.running = false;
+    if (state !== "ready") this.note(WORDS[state].toLowerCase() + more);
+    this.state = state;
+    this.element.dataset.state = state;
+    this.word.textContent = WORDS[state];
+    this.more.textContent = more;
+    this.bar.hidden = true;
+    say(`${this.file.name}: ${WORDS[state]}${more}`);
+    this.onChange(this);
+  }
+
+  dismiss() {
+    this.element.remove();
+    this.onDismiss(this);
+    document.querySelector("#queue-title").focus();
+  }
+
+  /** Show these actions; the keyboard stays where it was. */
+  offer(...actions) {
+    const focused = this.actions.contains(document.activeElement);
+    this.actions.replaceChildren(...actions.map(([label, run]) => button(label, this.file.name, run)));
+    if (focused) this.actions.firstChild.focus();
+  }
+
+  note(text) {
+    if (!text) return;
+    const at = `+${((performance.now() - this.began) / 1000).toFixed(2)} s`;
+    this.trace.append(el("li", {}, el("span", {}, at), el("span", {}, text)));
+  }
+}

@@ -1,0 +1,95 @@
+"""Chromium, and the stack that its pages talk to."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from .npm import program
+from .stack import Stack, running_stack
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Run the machine's Chromium, headless."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program("chromium", "chromium-browser"), args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Run one stack for all tests."""
+    with running_stack(tmp_path_factory.mktemp("stack")) as stack:
+        yield stack
+
+
+@pytest.fixture
+def stack(shared_stack: Stack) -> Iterator[Stack]:
+    """Return the stack, set back afterwards: no faults, and the time that it is."""
+    yield shared_stack
+    shared_stack.s3.clear_faults()
+    shared_stack.s3.set_clock(0)
+    shared_stack.clock.ahead *= 0
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """Open a fresh browser context. Whatever its pages log as an error fails the test, but for answers meant to fail."""
+    fresh = browser.new_context()
+    fresh.set_default_timeout(20_000)
+    yield fresh
+    fresh.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Iterator[Page]:
+    """Open a page; a script error or a breach of its Content-Security-Policy fails the test."""
+    wrong: list[str] = []
+    opened = context.new_page()
+    opened.on("pageerror", lambda error: wrong.append(str(error)))
+    opened.on("console", lambda said: wrong.append(said.text) if "Content Security Policy" in said.text else None)
+    yield opened
+    assert wrong == []
+
+
+@pytest.fixture(scope="session")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make an mp4 of 20 seconds that a browser plays, some hundred kilobytes long."""
+    return _film(tmp_path_factory.mktemp("films") / "harbour.mp4", "640x360", 20)
+
+
+@pytest.fixture(scope="session")
+def big_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """Return a function that makes a file of so many bytes, called an mp4."""
+    folder = tmp_path_factory.mktemp("files")
+
+    def make(size: int) -> Path:
+        path = folder / f"{size}.mp4"
+        with path.open("wb") as file:
+            file.truncate(size)
+        return path
+
+    return make
+
+
+def _film(path: Path, size: str, seconds: int) -> Path:
+    source = f"testsrc2=size={size}:rate=25:duration={seconds}"
+    encoding = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "25", "-movflags", "+faststart"]
+    command = [program("ffmpeg"), "-loglevel", "error", "-y", "-f", "lavfi", "-i", source, *encoding, path]
+    subprocess.run(command, check=True)
+    return path

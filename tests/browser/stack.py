@@ -1,0 +1,135 @@
+"""The real thing on three origins: an embedded S3, a broker with its console, and an application's own page."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import jwt
+import uvicorn
+from fastapi import FastAPI, Response
+from starlette.types import ASGIApp
+
+from broker.api.web import web_router
+from broker.app import PREFIX, create_app
+from broker.dev.demo import demo_router
+from broker.dev.s3 import EmbeddedS3, start_embedded_s3
+from broker.settings import Settings
+from broker.store import migrate
+
+SECRET = "a secret of the browser tests, long enough"
+BUCKET = "videos"
+OTHER_BUCKET = "without-cors"
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Say where everything is. An origin has no slash at its end."""
+
+    s3: EmbeddedS3
+    broker: str
+    app: str
+    clock: "Clock"
+
+    @property
+    def prefix(self) -> str:
+        """Return the broker's prefix, absolute."""
+        return self.broker + PREFIX
+
+    @property
+    def module(self) -> str:
+        """Return the address of the browser helper."""
+        return f"{self.prefix}/broker-upload.js"
+
+
+class Clock:
+    """Tell the broker's time: the machine's, and `ahead` of it."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
+def token(owner: str = "browser", seconds: int = 7200) -> str:
+    """Mint a token that may do what a user may."""
+    claims = {"sub": owner, "exp": int(time.time()) + seconds, "scope": "media:upload media:read media:delete"}
+    return jwt.encode(claims, SECRET, "HS256")
+
+
+@contextmanager
+def running_stack(folder: Path, *, bucket: str = BUCKET, link_seconds: int = 3600) -> Iterator[Stack]:
+    """Start all three, and stop them again."""
+    broker_socket, app_socket = _listen(), _listen()
+    broker, app = _origin(broker_socket), _origin(app_socket)
+    clock = Clock()
+    with start_embedded_s3(buckets=[BUCKET], cors_origins=[broker, app], controlled=True) as s3:
+        settings = Settings(
+            _env_file=None,
+            use_cloud_storage=False,
+            cloud_storage_provider="s3",
+            bucket_name=bucket,
+            region=s3.region,
+            access_key_id=s3.access_key,
+            secret_access_key=s3.secret_key,
+            s3_endpoint_url=s3.endpoint_url,
+            s3_path_style=True,
+            max_file_size=100_000_000,
+            redirect_origins=(broker, app),
+            cors_origins=(app,),
+            secret_key=SECRET,
+            database_url=f"sqlite:///{folder}/broker.db",
+        )
+        migrate(settings.database_url)
+        served = create_app(settings, clock=clock)
+        served.include_router(
+            demo_router(
+                prefix=PREFIX,
+                token=token,
+                s3_origin=s3.endpoint_url,
+                rules=settings.rules,
+                link_seconds=link_seconds,
+            )
+        )
+        with _serving(served, broker_socket), _serving(_application(), app_socket):
+            yield Stack(s3, broker, app, clock)
+
+
+def _application() -> FastAPI:
+    """Return an application whose page is blank: each test runs its own script in it."""
+    app = FastAPI()
+
+    @app.get("/")
+    async def page() -> Response:
+        return Response("<!doctype html><title>An application</title>", media_type="text/html")
+
+    return app
+
+
+@contextmanager
+def _serving(app: ASGIApp, listening: socket.socket) -> Iterator[None]:
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    while not server.started:
+        if not thread.is_alive():
+            raise RuntimeError("the server did not start")
+        time.sleep(0.01)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+def _listen() -> socket.socket:
+    return socket.create_server(("127.0.0.1", 0))
+
+
+def _origin(listening: socket.socket) -> str:
+    return f"http://127.0.0.1:{listening.getsockname()[1]}"
