@@ -22,6 +22,7 @@ from broker.api.health import Health
 from broker.api.problems import http_problem
 from broker.api.schemas import ProblemDocument
 from broker.api.state import STATE_NAME, Services
+from broker.api.web import web_router
 from broker.bucket import Bucket, BucketConfig
 from broker.lifecycle import Lifecycle
 from broker.settings import Settings
@@ -65,6 +66,7 @@ def create_router(settings: Settings, *, clock: Clock = utc_now) -> APIRouter:
     """Return the routes with the lifespan that serves them, for `app.include_router(router, prefix=…)`."""
     router = APIRouter(lifespan=_lifespan(settings, clock))
     router.include_router(health.router)
+    router.include_router(web_router())
     router.include_router(media.router)
     return router
 

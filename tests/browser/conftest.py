@@ -49,7 +49,7 @@ def stack(shared_stack: Stack) -> Iterator[Stack]:
 
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    """Open a fresh browser context. Whatever its pages log as an error fails the test, but for answers meant to fail."""
+    """Open a fresh browser context."""
     fresh = browser.new_context()
     fresh.set_default_timeout(20_000)
     yield fresh

@@ -3,7 +3,7 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,6 @@ import uvicorn
 from fastapi import FastAPI, Response
 from starlette.types import ASGIApp
 
-from broker.api.web import web_router
 from broker.app import PREFIX, create_app
 from broker.dev.demo import demo_router
 from broker.dev.s3 import EmbeddedS3, start_embedded_s3

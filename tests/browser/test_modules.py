@@ -5,9 +5,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from .npm import packages, program
 
 from broker import rules
+
+from .npm import packages, program
 
 HERE = Path(__file__).parent
 WEB = Path(rules.__file__).parent / "web"

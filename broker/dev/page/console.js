@@ -43,6 +43,7 @@ const drop = document.querySelector("#drop");
 files.accept = config.types.join(",");
 document.querySelector("#hint").textContent =
   `They go straight from this browser to S3. Up to ${helper.inWords(config.max_size)} each.`;
+if (matchMedia("(pointer: coarse)").matches) document.querySelector("#lead").textContent = "Upload videos";
 document.querySelector("#choose").onclick = () => files.click();
 files.onchange = () => {
   take(files.files);

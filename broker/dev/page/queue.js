@@ -65,7 +65,7 @@ class Row {
       el("div", {}, el("p", { className: "name", title: file.name }, file.name), el("p", { className: "facts" }, this.word, this.more)),
       this.actions,
       this.bar,
-      el("details", {}, el("summary", {}, "What happened"), this.trace));
+      el("details", {}, el("summary", {}, "Steps"), this.trace));
   }
 
   async start() {

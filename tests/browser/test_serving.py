@@ -1,0 +1,86 @@
+"""What the broker and its demo console serve to a browser, and to whom."""
+
+import re
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from broker.api.web import MODULES, web_router
+from broker.dev.demo import demo_router
+from broker.rules import Rules
+
+S3 = "http://127.0.0.1:9000"
+
+
+@pytest.fixture
+def client() -> Iterator[TestClient]:
+    app = FastAPI()
+    app.include_router(web_router(), prefix="/broker")
+    app.include_router(demo_router(prefix="/broker", token=lambda: "a token", s3_origin=S3, rules=Rules()))
+    with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 1)) as client:
+        yield client
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_is_cached_and_readable_from_any_origin(client: TestClient, name: str) -> None:
+    answer = client.get(f"/broker/{name}", headers={"Origin": "https://app.example"})
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert "max-age" in answer.headers["cache-control"]
+    expected = "text/javascript; charset=utf-8" if name.endswith(".js") else "text/plain; charset=utf-8"
+    assert answer.headers["content-type"] == expected
+
+
+@pytest.mark.parametrize(
+    ("condition", "status"),
+    [("{etag}", 304), ("W/{etag}", 304), ('"other", {etag}', 304), ("*", 304), ('"other"', 200)],
+)
+def test_a_module_that_the_browser_has_is_not_sent_again(client: TestClient, condition: str, status: int) -> None:
+    etag = client.get("/broker/broker-upload.js").headers["etag"]
+    answer = client.get("/broker/broker-upload.js", headers={"If-None-Match": condition.format(etag=etag)})
+    assert answer.status_code == status
+    assert answer.headers["etag"] == etag
+    assert (answer.content == b"") is (status == 304)
+
+
+def test_every_module_that_a_module_names_is_served(client: TestClient) -> None:
+    for name in MODULES:
+        for named in re.findall(r'"\./([\w.-]+\.js)"', client.get(f"/broker/{name}").text):
+            assert client.get(f"/broker/{named}").status_code == 200
+
+
+def test_the_console_forbids_everything_inline_and_everything_from_elsewhere_but_s3(client: TestClient) -> None:
+    answer = client.get("/")
+    policy = dict(one.split(" ", 1) for one in answer.headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == policy["base-uri"] == policy["frame-ancestors"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == "'self'"
+    assert policy["connect-src"] == policy["media-src"] == f"'self' {S3}"
+    assert "unsafe" not in answer.headers["content-security-policy"]
+
+
+def test_every_file_that_the_console_names_is_served(client: TestClient) -> None:
+    page = client.get("/").text
+    named = re.findall(r'(?:src|href)="([^"#]+\.\w+)"', page)
+    named += re.findall(r'from "\./([\w.]+)"', client.get("/console.js").text)
+    assert {"console.css", "console.js", "icon.svg", "queue.js"} <= set(named)
+    assert {name: client.get(f"/{name}").status_code for name in named} == dict.fromkeys(named, 200)
+
+
+@pytest.mark.parametrize("path", ["/", "/demo/config.json", "/form"])
+@pytest.mark.parametrize("host", ["rebound.example", "10.0.0.7", "localhost.example", ""])
+def test_the_console_answers_no_name_but_this_machines(client: TestClient, path: str, host: str) -> None:
+    assert client.get(path, headers={"Host": host}).status_code == 403
+
+
+def test_the_console_answers_no_other_machine(client: TestClient) -> None:
+    far = TestClient(client.app, base_url="http://127.0.0.1", client=("192.0.2.1", 1))
+    assert far.get("/demo/config.json").status_code == 403
+
+
+def test_the_token_is_never_cached(client: TestClient) -> None:
+    answer: httpx.Response = client.get("/demo/config.json")
+    assert answer.json()["token"] == "a token"
+    assert answer.headers["cache-control"] == "no-store"
