@@ -209,9 +209,7 @@ class CephRGW:
 
     def _last_words(self) -> str:
         ended = [
-            f"{name} ended with {daemon.poll()}"
-            for name, daemon in self._daemons.items()
-            if daemon.poll() is not None
+            f"{name} ended with {daemon.poll()}" for name, daemon in self._daemons.items() if daemon.poll() is not None
         ]
         logs = [
             f"{log.name}:\n" + "\n".join(log.read_text(errors="replace").splitlines()[-20:])

@@ -1,11 +1,33 @@
 """The S3 servers over which the acceptance suite runs."""
 
 import os
+import secrets
 from collections.abc import Iterator
 
 import pytest
 
+from broker.sigv4 import Credentials
+from tests.acceptance import servers
 from tests.acceptance.ceph_rgw import CephRGW, missing_programs
+from tests.acceptance.forms import Upload
+from tests.acceptance.known_gaps import KNOWN_GAPS
+from tests.acceptance.servers import S3
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test that asks for an S3 once for each server chosen."""
+    if "s3" in metafunc.fixturenames:
+        metafunc.parametrize("s3", servers.chosen(), indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is known to fail, strictly."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "s3" in getattr(item, "fixturenames", ()):
+            server = str(item.callspec.params["s3"])
+            name = item.name.replace(f"[{server}-", "[").removesuffix(f"[{server}]")
+            if reason := KNOWN_GAPS[server].get(name):
+                item.add_marker(pytest.mark.xfail(reason=reason, raises=AssertionError, strict=True))
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +40,29 @@ def ceph_rgw() -> Iterator[CephRGW]:
         pytest.skip(absent)
     with CephRGW() as ceph:
         yield ceph
+
+
+@pytest.fixture(scope="session")
+def s3(request: pytest.FixtureRequest) -> S3:
+    """Return a bucket in one of the servers under test."""
+    if request.param == "aws":
+        return servers.aws()
+    server = request.getfixturevalue({"embedded": "embedded_s3", "ceph": "ceph_rgw"}[request.param])
+    found = S3(
+        request.param,
+        f"acceptance-{secrets.token_hex(6)}",
+        server.region,
+        Credentials(server.access_key, server.secret_key),
+        server.endpoint_url,
+    )
+    found.create_bucket()
+    return found
+
+
+@pytest.fixture
+def upload(s3: S3) -> Iterator[Upload]:
+    """Return an upload to a place of its own, where nothing is left afterwards."""
+    upload = Upload(s3)
+    yield upload
+    for key in s3.keys(upload.prefix):
+        s3.client.delete_object(Bucket=s3.bucket, Key=key)

@@ -1,0 +1,124 @@
+"""The form that a browser would send, and everything that somebody could do to it."""
+
+import json
+import secrets
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from xml.etree import ElementTree
+
+import httpx
+
+from broker import sigv4
+from broker.policy import Condition, sign_post
+from broker.sigv4 import Credentials
+from tests.acceptance.servers import S3
+
+VIDEO = b"\x00\x00\x00\x18ftypmp42" + bytes(range(256)) * 16
+"""A few kilobytes that begin as an MP4 file does."""
+
+Part = tuple[str, str | bytes]
+"""One part of a form: its name, and a field's text or a file's bytes."""
+
+Form = list[Part]
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A key of its own in the S3 under test, and forms that upload VIDEO to it."""
+
+    s3: S3
+    prefix: str = field(default_factory=lambda: f"acceptance/{secrets.token_hex(8)}/")
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def key(self) -> str:
+        """Return the key that the policy names."""
+        return f"{self.prefix}video.mp4"
+
+    def conditions(self, *more: Condition, least: int = 1, most: int = 1_000_000) -> list[Condition]:
+        """Return the conditions of the broker's policies, and `more`."""
+        return [
+            {"Content-Type": "video/mp4"},
+            {"success_action_status": "201"},
+            ["content-length-range", least, most],
+            {"bucket": self.s3.bucket},
+            {"key": self.key},
+            *more,
+        ]
+
+    def form(
+        self,
+        *,
+        fields: Mapping[str, str | None] | None = None,
+        conditions: Sequence[Condition] | None = None,
+        credentials: Credentials | None = None,
+        now: datetime | None = None,
+        expires_in: int = 900,
+        content: bytes = VIDEO,
+    ) -> Form:
+        """Return a signed form, good unless an argument makes it otherwise; a field that is None is left out."""
+        sent = {
+            "key": self.key,
+            "Content-Type": "video/mp4",
+            "success_action_status": "201",
+            **(fields or {}),
+        }
+        signed = sign_post(
+            {name: value for name, value in sent.items() if value is not None},
+            list(self.conditions() if conditions is None else conditions),
+            credentials or self.s3.credentials,
+            now=now or self.now,
+            region=self.s3.region,
+            expires_in=expires_in,
+        )
+        return [*signed.items(), ("file", content)]
+
+    def form_around(self, document: bytes) -> Form:
+        """Return a form with a good signature of an arbitrary policy document."""
+        policy = b64encode(document).decode()
+        credentials, region = self.s3.credentials, self.s3.region
+        signature = sigv4.sign(credentials.secret_key, self.now, region, policy)
+        form = replaced(self.form(), "policy", policy)
+        return replaced(form, "x-amz-signature", signature)
+
+    def document(self) -> dict[str, object]:
+        """Return the policy document of the good form."""
+        [policy] = [value for name, value in self.form() if name == "policy"]
+        document: dict[str, object] = json.loads(b64decode(policy))
+        return document
+
+    def send(self, form: Form) -> httpx.Response:
+        """Post the form as a browser does."""
+        content_type, body = multipart(form)
+        return self.s3.http.post(self.s3.bucket_url, headers={"Content-Type": content_type}, content=body)
+
+
+def multipart(form: Form) -> tuple[str, bytes]:
+    """Return the Content-Type and the body of a form, its parts in the order given (RFC 7578)."""
+    boundary = secrets.token_hex(16)
+    body = bytearray()
+    for name, value in form:
+        body += f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"'.encode()
+        if isinstance(value, bytes):
+            body += b'; filename="video.mp4"\r\nContent-Type: application/octet-stream\r\n\r\n' + value
+        else:
+            body += b"\r\n\r\n" + value.encode()
+        body += b"\r\n"
+    return f"multipart/form-data; boundary={boundary}", bytes(body) + f"--{boundary}--\r\n".encode()
+
+
+def replaced(form: Form, name: str, value: str) -> Form:
+    """Return the form with another value in one of its fields."""
+    return [(name, value) if part[0] == name else part for part in form]
+
+
+def without(form: Form, *names: str) -> Form:
+    """Return the form without some of its parts."""
+    return [part for part in form if part[0] not in names]
+
+
+def xml(answer: httpx.Response) -> ElementTree.Element:
+    """Return the document with which S3 answers a form."""
+    return ElementTree.fromstring(answer.content)  # noqa: S314 - a server under test
