@@ -3,10 +3,10 @@
 Source: Amazon S3 API Reference, "Creating a POST policy".
 """
 
-import json
 from base64 import b64encode
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from json.encoder import encode_basestring_ascii as as_json
+from typing import NamedTuple
 
 from broker import sigv4
 from broker.sigv4 import Credentials
@@ -14,11 +14,11 @@ from broker.sigv4 import Credentials
 MAX_POLICY_SECONDS = 3600
 MAX_PLAYBACK_SECONDS = 86_400
 
-Condition = dict[str, str] | list[str | int]
+_SECOND = timedelta(seconds=1)
+_ALGORITHM_CONDITION = f'{{"x-amz-algorithm": "{sigv4.ALGORITHM}"}}'
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Promise:
+class Promise(NamedTuple):
     """Say what exactly one policy lets in: one object, under one key, of one type, within these sizes (bytes)."""
 
     bucket: str
@@ -50,40 +50,26 @@ def presign_post(
     for the same fields and conditions.
     """
     exact = promise.exact_fields()
-    conditions: list[Condition] = [{name: value} for name, value in exact.items()]
-    conditions.append(["content-length-range", promise.min_size, promise.max_size])
-    conditions += [{"bucket": promise.bucket}, {"key": promise.key}]
-    return sign_post(
-        {**exact, "key": promise.key},
-        conditions,
-        credentials,
-        now=now,
-        region=region,
-        expires_in=expires_in,
+    credential = f"{credentials.access_key}/{sigv4.scope(now, region)}"
+    date = sigv4.amz_date(now)
+    conditions = [f"{{{as_json(name)}: {as_json(value)}}}" for name, value in exact.items()]
+    conditions.append(
+        f'["content-length-range", {promise.min_size}, {promise.max_size}], '
+        f'{{"bucket": {as_json(promise.bucket)}}}, {{"key": {as_json(promise.key)}}}, '
+        f'{_ALGORITHM_CONDITION}, {{"x-amz-credential": {as_json(credential)}}}, {{"x-amz-date": "{date}"}}'
     )
-
-
-def sign_post(
-    fields: dict[str, str],
-    conditions: list[Condition],
-    credentials: Credentials,
-    *,
-    now: datetime,
-    region: str,
-    expires_in: int,
-) -> dict[str, str]:
-    """Return `fields` with the credential's own fields, the policy and its signature added; arguments stay as they are."""
-    signer = {
+    fields = {
+        **exact,
+        "key": promise.key,
         "x-amz-algorithm": sigv4.ALGORITHM,
-        "x-amz-credential": f"{credentials.access_key}/{sigv4.scope(now, region)}",
-        "x-amz-date": sigv4.amz_date(now),
+        "x-amz-credential": credential,
+        "x-amz-date": date,
     }
     if credentials.session_token is not None:
-        signer["x-amz-security-token"] = credentials.session_token
-    document = {
-        "expiration": f"{now + timedelta(seconds=expires_in):%Y-%m-%dT%H:%M:%SZ}",
-        "conditions": conditions + [{name: value} for name, value in signer.items()],
-    }
-    policy = b64encode(json.dumps(document).encode()).decode()
-    signature = sigv4.sign(credentials.secret_key, now, region, policy)
-    return {**fields, **signer, "policy": policy, "x-amz-signature": signature}
+        conditions.append(f'{{"x-amz-security-token": {as_json(credentials.session_token)}}}')
+        fields["x-amz-security-token"] = credentials.session_token
+    ends_at = sigv4.instant(now + expires_in * _SECOND)
+    document = f'{{"expiration": "{ends_at}", "conditions": [{", ".join(conditions)}]}}'
+    fields["policy"] = policy = b64encode(document.encode()).decode()
+    fields["x-amz-signature"] = sigv4.sign(credentials.secret_key, now, region, policy)
+    return fields

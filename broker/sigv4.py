@@ -4,12 +4,13 @@ Time and keys come in as arguments, so the same call gives the same bytes at any
 Source: Amazon S3 API Reference, "Authenticating Requests (AWS Signature Version 4)".
 """
 
-import hashlib
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from functools import lru_cache
-from urllib.parse import quote
+from hashlib import sha256
+from urllib.parse import quote, urlsplit
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
@@ -17,7 +18,7 @@ UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Name the keys that sign, and the instant at which they stop to work."""
+    """Name the keys that sign, and the instant at which they stop working."""
 
     access_key: str
     secret_key: str = field(repr=False)
@@ -31,29 +32,77 @@ class Credentials:
         return max(0, min(asked_seconds, int((self.expires_at - now).total_seconds())))
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Say where one bucket answers: its name stands in the host (virtual-host style) or in the path (path style).
+
+    `url` takes a form, and with an encoded key behind it a GET; it ends with a slash. `host` and `path` are the same
+    as a signature holds them: `host` in lower case and without a default port, `path` with both its slashes.
+    """
+
+    url: str
+    host: str
+    path: str
+
+    @classmethod
+    def of(cls, url: str) -> "Address":
+        """Take the address from a bucket's own http(s) URL, with or without its last slash."""
+        parts = urlsplit(url)
+        host = parts.netloc.lower().removesuffix({"http": ":80", "https": ":443"}[parts.scheme])
+        path = parts.path.rstrip("/") + "/"
+        return cls(f"{parts.scheme}://{parts.netloc}{path}", host, path)
+
+
+# strftime would take a third of the time of a signature.
+_TWO_DIGITS = tuple(f"{number:02}" for number in range(60))
+
+
+def instant(moment: datetime) -> str:
+    """Return `moment` (UTC) to the second, such as `2015-12-29T00:00:00Z`."""
+    hour, minute, second = _TWO_DIGITS[moment.hour], _TWO_DIGITS[moment.minute], _TWO_DIGITS[moment.second]
+    return f"{moment.date().isoformat()}T{hour}:{minute}:{second}Z"
+
+
 def amz_date(now: datetime) -> str:
     """Return `now` (UTC) as `x-amz-date` writes it, such as `20151229T000000Z`."""
-    return f"{now:%Y%m%dT%H%M%SZ}"
+    return f"{_digits(now.date())}T{_TWO_DIGITS[now.hour]}{_TWO_DIGITS[now.minute]}{_TWO_DIGITS[now.second]}Z"
 
 
 def scope(now: datetime, region: str) -> str:
     """Return the credential scope, such as `20151229/us-east-1/s3/aws4_request`."""
-    return f"{now:%Y%m%d}/{region}/s3/aws4_request"
+    return f"{_digits(now.date())}/{region}/s3/aws4_request"
+
+
+@lru_cache(maxsize=16)
+def _digits(day: date) -> str:
+    return day.isoformat().replace("-", "")
 
 
 @lru_cache(maxsize=256)
-def signing_key(secret_key: str, day: str, region: str) -> bytes:
-    """Derive the key that signs for one `day` (`YYYYMMDD`) in one region; remembered."""
+def _signer(secret_key: str, day: date, region: str) -> Callable[[bytes], str]:
+    """Derive the key that signs for one day in one region, and return the HMAC-SHA256 with it; remembered.
+
+    Source: RFC 2104, section 4: the two padded keys are hashed once, for all messages.
+    """
     key = f"AWS4{secret_key}".encode()
-    for part in (day, region, "s3", "aws4_request"):
+    for part in (_digits(day), region, "s3", "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
-    return key
+    block = key.ljust(sha256().block_size, b"\0")
+    padded_inside = sha256(bytes(byte ^ 0x36 for byte in block))
+    padded_outside = sha256(bytes(byte ^ 0x5C for byte in block))
+
+    def hmac_sha256(text: bytes) -> str:
+        inner, outer = padded_inside.copy(), padded_outside.copy()
+        inner.update(text)
+        outer.update(inner.digest())
+        return outer.hexdigest()
+
+    return hmac_sha256
 
 
 def sign(secret_key: str, now: datetime, region: str, text: str) -> str:
     """Sign `text`, a base64 policy or a string to sign; 64 lower-case hex digits."""
-    key = signing_key(secret_key, f"{now:%Y%m%d}", region)
-    return hmac.digest(key, text.encode(), "sha256").hex()
+    return _signer(secret_key, now.date(), region)(text.encode())
 
 
 def same_signature(one: str, other: str) -> bool:
@@ -63,41 +112,49 @@ def same_signature(one: str, other: str) -> bool:
 
 def string_to_sign(now: datetime, region: str, canonical_request: str) -> str:
     """Return what a header or query signature signs."""
-    digest = hashlib.sha256(canonical_request.encode()).hexdigest()
+    digest = sha256(canonical_request.encode()).hexdigest()
     return f"{ALGORITHM}\n{amz_date(now)}\n{scope(now, region)}\n{digest}"
 
 
 def uri_encode(text: str, safe: str = "") -> str:
     """Percent-encode as AWS's UriEncode does: all but `A-Z a-z 0-9 - . _ ~` and `safe`."""
-    return quote(text, safe=safe + "~")
+    return quote(text, safe=safe)
+
+
+_uri_encode_again = lru_cache(maxsize=256)(uri_encode)
+"""For what many URLs share: the access key, the scope, and the session token, which is long."""
 
 
 def presign_get(
     credentials: Credentials,
+    address: Address,
+    key: str,
     *,
     now: datetime,
     region: str,
-    scheme: str,
-    host: str,
-    path: str,
     expires_in: int,
     overrides: dict[str, str] | None = None,
 ) -> str:
-    """Return a presigned GET URL that lives for `expires_in` seconds from `now`.
+    """Return a presigned GET URL of one object that lives for `expires_in` seconds from `now`.
 
-    `path` is the encoded path with its leading slash. `overrides` are the `response-*` parameters by which S3
-    sets headers of its answer. Source: Amazon S3 API Reference, "Authenticating Requests: Using Query Parameters".
+    `overrides` are the `response-*` parameters by which S3 sets headers of its answer. The bytes equal those of
+    botocore's `generate_presigned_url`. Source: Amazon S3 API Reference, "Authenticating Requests: Using Query
+    Parameters (AWS Signature Version 4)".
     """
-    query = {name: uri_encode(value) for name, value in (overrides or {}).items()}
-    query["X-Amz-Algorithm"] = ALGORITHM
-    query["X-Amz-Credential"] = uri_encode(f"{credentials.access_key}/{scope(now, region)}")
-    query["X-Amz-Date"] = amz_date(now)
-    query["X-Amz-Expires"] = str(expires_in)
-    query["X-Amz-SignedHeaders"] = "host"
+    path = uri_encode(key, safe="/")
+    asked = [f"{name}={uri_encode(value)}" for name, value in overrides.items()] if overrides else []
+    access_key, encoded_scope = _uri_encode_again(credentials.access_key), _uri_encode_again(scope(now, region))
+    signer = (
+        f"X-Amz-Algorithm={ALGORITHM}&X-Amz-Credential={access_key}%2F{encoded_scope}"
+        f"&X-Amz-Date={amz_date(now)}&X-Amz-Expires={expires_in}"
+    )
+    signed_headers = ["X-Amz-SignedHeaders=host"]
+    token = []
     if credentials.session_token is not None:
-        query["X-Amz-Security-Token"] = uri_encode(credentials.session_token)
-    canonical_query = "&".join(f"{name}={query[name]}" for name in sorted(query))
-    canonical_request = f"GET\n{path}\n{canonical_query}\nhost:{host}\n\nhost\n{UNSIGNED_PAYLOAD}"
+        token.append(f"X-Amz-Security-Token={_uri_encode_again(credentials.session_token)}")
+    # What is signed is sorted by name; what is sent keeps botocore's order.
+    signed = "&".join([signer, *token, *signed_headers, *sorted(asked)])
+    sent = "&".join([*asked, signer, *signed_headers, *token])
+    canonical_request = f"GET\n{address.path}{path}\n{signed}\nhost:{address.host}\n\nhost\n{UNSIGNED_PAYLOAD}"
     signature = sign(credentials.secret_key, now, region, string_to_sign(now, region, canonical_request))
-    url_query = "&".join(f"{name}={value}" for name, value in query.items())
-    return f"{scheme}://{host}{path}?{url_query}&X-Amz-Signature={signature}"
+    return f"{address.url}{path}?{sent}&X-Amz-Signature={signature}"
