@@ -143,7 +143,10 @@ def presign_get(
     """
     path = uri_encode(key, safe="/")
     asked = [f"{name}={uri_encode(value)}" for name, value in overrides.items()] if overrides else []
-    access_key, encoded_scope = _uri_encode_again(credentials.access_key), _uri_encode_again(scope(now, region))
+    access_key, encoded_scope = (
+        _uri_encode_again(credentials.access_key),
+        _uri_encode_again(scope(now, region)),
+    )
     signer = (
         f"X-Amz-Algorithm={ALGORITHM}&X-Amz-Credential={access_key}%2F{encoded_scope}"
         f"&X-Amz-Date={amz_date(now)}&X-Amz-Expires={expires_in}"
@@ -155,6 +158,8 @@ def presign_get(
     # What is signed is sorted by name; what is sent keeps botocore's order.
     signed = "&".join([signer, *token, *signed_headers, *sorted(asked)])
     sent = "&".join([*asked, signer, *signed_headers, *token])
-    canonical_request = f"GET\n{address.path}{path}\n{signed}\nhost:{address.host}\n\nhost\n{UNSIGNED_PAYLOAD}"
+    canonical_request = (
+        f"GET\n{address.path}{path}\n{signed}\nhost:{address.host}\n\nhost\n{UNSIGNED_PAYLOAD}"
+    )
     signature = sign(credentials.secret_key, now, region, string_to_sign(now, region, canonical_request))
     return f"{address.url}{path}?{sent}&X-Amz-Signature={signature}"
