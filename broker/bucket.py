@@ -11,18 +11,16 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from broker import sigv4
 from broker.credentials import CredentialSource
 from broker.errors import StorageAway, StorageRefused
 from broker.media import Arrived
 from broker.policy import Promise, presign_post
-from broker.sigv4 import Credentials
+from broker.sigv4 import Address, Credentials, presign_get
 
 T = TypeVar("T")
 
@@ -54,10 +52,8 @@ class Bucket:
         self.config = config
         session = boto3.Session()
         self._client = _client(session, config, config.endpoint_url)
-        address = urlsplit(_form_address(session, config))
-        self._scheme, self._host = address.scheme, address.netloc
-        self._path = address.path.rstrip("/")
-        self.form_url = f"{self._scheme}://{self._host}{self._path}/"
+        self._address = Address.of(_form_address(session, config))
+        self.form_url = self._address.url
         """Where forms are posted, with a trailing slash (upload libraries append the key to it)."""
         self._threads = ThreadPoolExecutor(config.pool_size, thread_name_prefix="s3")
         self._credentials = CredentialSource(session, config.credentials, self._threads)
@@ -74,13 +70,12 @@ class Bucket:
         self, key: str, keys: Credentials, *, now: datetime, expires_in: int, overrides: dict[str, str]
     ) -> str:
         """Return a GET URL for `key` that ends `expires_in` seconds after `now`."""
-        return sigv4.presign_get(
+        return presign_get(
             keys,
+            self._address,
+            key,
             now=now,
             region=self.config.region,
-            scheme=self._scheme,
-            host=self._host,
-            path=f"{self._path}/{sigv4.uri_encode(key, safe='/')}",
             expires_in=expires_in,
             overrides=overrides,
         )
@@ -220,7 +215,10 @@ def _client(session: boto3.Session, config: BucketConfig, endpoint_url: str | No
         aws_session_token=keys.session_token if keys else None,
         config=Config(
             signature_version="s3v4",
-            s3={"addressing_style": "path" if config.path_style else "virtual"},
+            s3={
+                "addressing_style": "path" if config.path_style else "virtual",
+                "us_east_1_regional_endpoint": "regional",
+            },
             use_dualstack_endpoint=config.dual_stack,
             use_fips_endpoint=config.fips,
             connect_timeout=min(config.timeout_seconds, 5),

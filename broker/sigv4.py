@@ -158,8 +158,6 @@ def presign_get(
     # What is signed is sorted by name; what is sent keeps botocore's order.
     signed = "&".join([signer, *token, *signed_headers, *sorted(asked)])
     sent = "&".join([*asked, signer, *signed_headers, *token])
-    canonical_request = (
-        f"GET\n{address.path}{path}\n{signed}\nhost:{address.host}\n\nhost\n{UNSIGNED_PAYLOAD}"
-    )
+    canonical_request = f"GET\n{address.path}{path}\n{signed}\nhost:{address.host}\n\nhost\n{UNSIGNED_PAYLOAD}"
     signature = sign(credentials.secret_key, now, region, string_to_sign(now, region, canonical_request))
     return f"{address.url}{path}?{sent}&X-Amz-Signature={signature}"

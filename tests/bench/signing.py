@@ -1,8 +1,9 @@
 """Compare how fast this broker and boto3 sign: `python -m tests.bench.signing`.
 
 Both sign in turns, so that whatever else the machine does slows both. Each turn gives one ratio; the median and the
-quartiles of the ratios are printed, beside the microseconds that one signature takes. Every signature has its own key, and
-ours its own instant, as in use; arguments are made before the clock starts. It fails when a median misses its target.
+quartiles of the ratios are printed, beside the microseconds that one signature takes. Every signature has its own key,
+and ours its own instant, as in use; arguments are made before the clock starts. It fails when a median misses its
+target.
 """
 
 import sys
@@ -61,9 +62,7 @@ def jobs() -> Iterator[Job]:
     for number in count():
         now = START + timedelta(seconds=7 * number)
         media_id = new_id(now)
-        promise = Promise(
-            bucket=BUCKET, key=staging_key(media_id), content_type=TYPE, min_size=1, max_size=100_000_000
-        )
+        promise = Promise(bucket=BUCKET, key=staging_key(media_id), content_type=TYPE, min_size=1, max_size=100_000_000)
         fields = promise.exact_fields()
         conditions = [
             *({name: value} for name, value in fields.items()),
@@ -87,9 +86,7 @@ def our_get(job: Job) -> object:
 
 
 def their_get(job: Job) -> object:
-    return CLIENT.generate_presigned_url(
-        "get_object", Params={"Bucket": BUCKET, "Key": job.final_key}, ExpiresIn=3600
-    )
+    return CLIENT.generate_presigned_url("get_object", Params={"Bucket": BUCKET, "Key": job.final_key}, ExpiresIn=3600)
 
 
 def microseconds(sign: Callable[[Job], object], batch: list[Job]) -> float:

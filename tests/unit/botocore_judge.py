@@ -38,7 +38,7 @@ class Place(NamedTuple):
 
 
 PLACES = (
-    Place("https://media.s3.amazonaws.com/", "media", "us-east-1"),
+    Place("https://media.s3.us-east-1.amazonaws.com/", "media", "us-east-1"),
     Place("https://media.s3.eu-west-1.amazonaws.com/", "media", "eu-west-1"),
     Place("https://media.s3.ap-southeast-7.amazonaws.com/", "media", "ap-southeast-7"),
     Place("https://media.s3.us-gov-west-1.amazonaws.com/", "media", "us-gov-west-1"),
@@ -53,9 +53,7 @@ PLACES = (
         fips=True,
     ),
     Place("https://s3.eu-west-1.amazonaws.com/media/", "media", "eu-west-1", "path"),
-    Place(
-        "https://s3.dualstack.eu-west-1.amazonaws.com/media/", "media", "eu-west-1", "path", dual_stack=True
-    ),
+    Place("https://s3.dualstack.eu-west-1.amazonaws.com/media/", "media", "eu-west-1", "path", dual_stack=True),
     Place("https://s3.eu-west-1.amazonaws.com/media.example.com/", "media.example.com", "eu-west-1"),
     Place("https://media.store.example/", "media", "eu-west-1", "virtual", "https://store.example"),
     Place("https://store.example/media/", "media", "default", "path", "https://store.example"),
@@ -84,7 +82,7 @@ def _client(place: Place) -> BaseClient:
             signature_version="s3v4",
             use_dualstack_endpoint=place.dual_stack,
             use_fips_endpoint=place.fips,
-            s3={"addressing_style": place.addressing_style},
+            s3={"addressing_style": place.addressing_style, "us_east_1_regional_endpoint": "regional"},
         ),
     )
 
@@ -112,12 +110,12 @@ def botocore_at(place: Place, credentials: Credentials, now: datetime) -> Iterat
 encodable = st.characters(exclude_categories=["Cs"])
 places = st.sampled_from(PLACES)
 object_keys = st.text(encodable, min_size=1, max_size=120).filter(lambda key: not key.endswith("${filename}"))
-instants = st.datetimes(datetime(2000, 1, 1), datetime(2099, 12, 31), timezones=st.just(UTC))
+instants = st.integers(946_684_800_000, 4_102_444_799_999).map(lambda ms: datetime.fromtimestamp(ms / 1000, UTC))
+"""From 2000 to 2099."""
 _tokens = st.text("ABCDEFabcdef0123456789+/=", min_size=1, max_size=400)
 credentials = st.builds(
     Credentials,
-    access_key=st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", min_size=16, max_size=20)
-    | st.text(encodable, min_size=1),
+    access_key=st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", min_size=16, max_size=20) | st.text(encodable, min_size=1),
     secret_key=st.text(encodable, min_size=1, max_size=80),
     session_token=st.none() | _tokens,
 )

@@ -44,9 +44,7 @@ class WithMetadata(Promise):
         return {**super().exact_fields(), **self.metadata}
 
 
-metadata_names = st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=20).map(
-    "x-amz-meta-{}".format
-)
+metadata_names = st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=20).map("x-amz-meta-{}".format)
 texts = st.text(judge.encodable, max_size=60)
 
 
@@ -117,12 +115,7 @@ def test_every_field_is_held_to_its_one_value(promised: Promise, token: str | No
     fields = presign_post(promised, keys, now=NOW, region="eu-west-1", expires_in=900)
 
     conditions = policy_of(fields)["conditions"]
-    held = {
-        name: value
-        for condition in conditions
-        if isinstance(condition, dict)
-        for name, value in condition.items()
-    }
+    held = {name: value for condition in conditions if isinstance(condition, dict) for name, value in condition.items()}
     assert held == {
         "bucket": "media",
         **{name: value for name, value in fields.items() if name not in {"policy", "x-amz-signature"}},

@@ -67,10 +67,7 @@ def test_the_published_presigned_url_is_made() -> None:
 
 values = st.text(judge.encodable, min_size=1, max_size=80)
 filenames = (
-    st.sampled_from(
-        ["ferie.mp4", "días de sol.mp4", "Фильм.mov", "休暇の動画.webm", "عطلة.mp4", "🎬 (1).mp4"]
-    )
-    | values
+    st.sampled_from(["ferie.mp4", "días de sol.mp4", "Фильм.mov", "休暇の動画.webm", "عطلة.mp4", "🎬 (1).mp4"]) | values
 )
 overrides = st.fixed_dictionaries(
     {},
@@ -120,9 +117,7 @@ def test_a_playback_url_equals_the_one_that_botocore_makes(
 
 
 @given(st.text(judge.encodable, min_size=1), st.dates(), st.text(judge.encodable), st.text(judge.encodable))
-def test_a_signature_is_an_hmac_with_the_derived_key(
-    secret: str, day: datetime, region: str, text: str
-) -> None:
+def test_a_signature_is_an_hmac_with_the_derived_key(secret: str, day: datetime, region: str, text: str) -> None:
     key = f"AWS4{secret}".encode()
     for part in (day.strftime("%Y%m%d").zfill(8), region, "s3", "aws4_request", text):
         key = hmac.digest(key, part.encode(), "sha256")
@@ -148,9 +143,7 @@ def test_the_second_signature_of_a_day_owes_nothing_to_the_first() -> None:
         ("text", ("secret", NOW, "eu-west-1", "Text")),
     ],
 )
-def test_a_signature_depends_on_each_argument(
-    changed: str, arguments: tuple[str, datetime, str, str]
-) -> None:
+def test_a_signature_depends_on_each_argument(changed: str, arguments: tuple[str, datetime, str, str]) -> None:
     assert sigv4.sign(*arguments) != sigv4.sign("secret", NOW, "eu-west-1", "text"), changed
 
 
@@ -191,18 +184,14 @@ LIFETIMES = [
 @pytest.mark.parametrize(
     ("ends_in", "asked", "lifetime"), [row[1:] for row in LIFETIMES], ids=[row[0] for row in LIFETIMES]
 )
-def test_a_signature_lives_no_longer_than_its_credentials(
-    ends_in: timedelta | None, asked: int, lifetime: int
-) -> None:
+def test_a_signature_lives_no_longer_than_its_credentials(ends_in: timedelta | None, asked: int, lifetime: int) -> None:
     ends_at = None if ends_in is None else NOW + ends_in
 
     assert Credentials("key", "secret", "token", ends_at).lifetime(asked, NOW) == lifetime
 
 
 def test_secrets_do_not_show_in_a_representation() -> None:
-    assert (
-        repr(Credentials("AKIA", "hush", "hush", None)) == "Credentials(access_key='AKIA', expires_at=None)"
-    )
+    assert repr(Credentials("AKIA", "hush", "hush", None)) == "Credentials(access_key='AKIA', expires_at=None)"
 
 
 @given(values)
