@@ -15,7 +15,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from broker.api import health, media
+from broker.api import health, media, metrics
 from broker.api.auth import Authenticator
 from broker.api.forms import FormStates
 from broker.api.health import Health
@@ -48,6 +48,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     )
     app.include_router(create_router(settings, clock=clock), prefix=PREFIX)
     app.include_router(health.router, include_in_schema=False)
+    app.include_router(metrics.router)
     app.add_exception_handler(HTTPException, _http_error)
     _document_problems(app)
     if settings.cors_origins:

@@ -16,6 +16,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from broker import metrics
 from broker.credentials import CredentialSource
 from broker.errors import StorageAway, StorageRefused
 from broker.media import Arrived
@@ -112,12 +113,14 @@ class Bucket:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
 
     def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        try:
-            answer: dict[str, Any] = getattr(self._client, operation)(Bucket=self.config.name, **parameters)
-        except ClientError as error:
-            raise _translated(operation, error) from error
-        except BotoCoreError as error:
-            raise StorageAway(operation=operation, cause=type(error).__name__) from error
+        with metrics.S3_SECONDS.labels(operation).time():
+            try:
+                answer: dict[str, Any] = getattr(self._client, operation)(Bucket=self.config.name, **parameters)
+            except ClientError as error:
+                raise _translated(operation, error) from error
+            except BotoCoreError as error:
+                metrics.S3_ERRORS.labels(operation, type(error).__name__).inc()
+                raise StorageAway(operation=operation, cause=type(error).__name__) from error
         return answer
 
     def _head(self, key: str) -> Arrived | None:
@@ -184,6 +187,7 @@ def _translated(operation: str, error: ClientError) -> Exception:
         return _Absent()
     if status == 412:
         return _PreconditionFailed()
+    metrics.S3_ERRORS.labels(operation, code).inc()
     if status in {0, 200, 409, 429} or status >= 500:
         return StorageAway(operation=operation, cause=code)
     return StorageRefused(operation=operation, code=code)

@@ -15,9 +15,11 @@ from uuid import UUID
 
 import structlog
 
+from broker import metrics
 from broker.bucket import Bucket
 from broker.disposition import attachment
 from broker.errors import (
+    BrokerError,
     CredentialsExpired,
     IdempotencyKeyInFlight,
     IdempotencyKeyReused,
@@ -208,6 +210,7 @@ class Lifecycle:
             sha256=media.promised_sha256,
             redirect_to=uploaded_url(media.id) if media.redirect_url and uploaded_url else None,
         )
+        metrics.ISSUES.inc()
         fields = self._bucket.sign_upload(promise, keys, now=now, expires_in=expires_in)
         return Issued(media, self._bucket.form_url, fields, expires_in, now + timedelta(seconds=expires_in))
 
@@ -217,6 +220,15 @@ class Lifecycle:
         Raises NothingUploaded, PromotionRunning, UploadRejected, UploadExpired, MediaNotFound, and StorageAway where
         S3 is away: then the state is kept, and the next call or the sweep goes on.
         """
+        try:
+            ready = await self._completed(media_id, owner)
+        except BrokerError as error:
+            metrics.COMPLETES.labels(type(error).__name__).inc()
+            raise
+        metrics.COMPLETES.labels("Ready").inc()
+        return await self._link(ready, DEFAULT_PLAYBACK_SECONDS, download=False)
+
+    async def _completed(self, media_id: UUID, owner: str | None) -> Media:
         media = await self._visible(media_id, owner)
         while media.state is not State.READY:
             match media.state:
@@ -230,7 +242,7 @@ class Lifecycle:
                     raise UploadExpired
                 case _:
                     raise MediaNotFound
-        return await self._link(media, DEFAULT_PLAYBACK_SECONDS, download=False)
+        return media
 
     async def complete_form(self, media_id: UUID) -> FormUploaded:
         """Complete what a plain form uploaded; say how that ended and where the browser goes now.
@@ -277,6 +289,7 @@ class Lifecycle:
             await self._bucket.purge(staging_key(media.id), final_key(media.id, media.content_type))
 
     async def _link(self, media: Media, asked_seconds: int, *, download: bool) -> Playback:
+        metrics.PLAYBACK_LINKS.inc()
         now = self._clock().replace(microsecond=0)
         keys = await self._bucket.credentials(now)
         expires_in = _lifetime(keys.lifetime(asked_seconds, now))

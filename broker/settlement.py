@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
+from broker import metrics
 from broker.bucket import Bucket
 from broker.errors import NothingUploaded, PromotionRunning, StorageAway, StorageRefused
 from broker.media import GONE, Event, Media, State
@@ -101,7 +102,8 @@ class Settlement:
         if media.judged is None:
             raise AssertionError("a media is judged before it is promoted")
         try:
-            promoted = await self._bucket.promote(*_keys(media), media.judged)
+            with metrics.PROMOTION_SECONDS.time():
+                promoted = await self._bucket.promote(*_keys(media), media.judged)
         except (StorageAway, StorageRefused):
             await self._store.amend(media, due_at=self._clock())
             raise

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 
-from broker import errors
+from broker import errors, metrics
 from broker.errors import BrokerError
 
 MEDIA_TYPE = "application/problem+json"
@@ -63,6 +63,9 @@ PROBLEMS: dict[type[BrokerError], Problem] = {
 def problem_response(error: BrokerError) -> Response:
     """Answer with the problem that the table names for `error`."""
     problem = PROBLEMS.get(type(error), INTERNAL)
+    metrics.REFUSALS.labels(problem.slug).inc()
+    if isinstance(error, errors.QuotaExceeded):
+        metrics.QUOTA_REFUSALS.labels(error.facts["quota"]).inc()
     detail = str(error) if problem is not INTERNAL else "This is logged; ask again later."
     extra = {name: error.facts[name] for name in problem.extra if name in error.facts}
     headers = {}

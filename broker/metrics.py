@@ -1,0 +1,55 @@
+"""What the broker counts and times, for Prometheus. No label holds anything that a client chose.
+
+With several processes, set PROMETHEUS_MULTIPROC_DIR to an empty directory before the start; each process writes there,
+and any of them answers for all. Source: Prometheus Python client, "Multiprocess Mode (E.g. Gunicorn)".
+"""
+
+from datetime import datetime
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.values import ValueClass
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+ISSUES = Counter("broker_issues", "Policies that were issued.")
+COMPLETES = Counter("broker_completes", "Requests to complete, by how they ended.", ["outcome"])
+TRANSITIONS = Counter("broker_transitions", "Changes of state, by the event of the table.", ["event"])
+PLAYBACK_LINKS = Counter("broker_playback_links", "Links that were handed out.")
+REFUSALS = Counter("broker_refusals", "Requests that were answered with a problem, by its type.", ["reason"])
+QUOTA_REFUSALS = Counter("broker_quota_refusals", "Uploads that a quota refused.", ["quota"])
+PROMOTION_SECONDS = Histogram("broker_promotion_seconds", "From the copy to its comparison.", buckets=SECONDS)
+S3_SECONDS = Histogram("broker_s3_seconds", "Calls to S3, with boto3's own retries.", ["operation"], buckets=SECONDS)
+S3_ERRORS = Counter("broker_s3_errors", "Calls to S3 that failed.", ["operation", "code"])
+COMMIT_BATCH = Histogram(
+    "broker_commit_batch_size", "Writes that shared one transaction.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
+)
+PENDING = Gauge("broker_pending_media", "Media that wait for their upload.", multiprocess_mode="mostrecent")
+OLDEST_PENDING = Gauge(
+    "broker_oldest_pending_seconds", "The age of the oldest pending media.", multiprocess_mode="mostrecent"
+)
+SWEEP_LAG = Gauge(
+    "broker_sweep_lag_seconds", "For how long the sweep's first media is due.", multiprocess_mode="mostrecent"
+)
+
+
+def set_backlog(
+    now: datetime, pending: int, oldest_pending_at: datetime | None, oldest_due_at: datetime | None
+) -> None:
+    """Set the gauges from what the store counted at `now`."""
+    PENDING.set(pending)
+    OLDEST_PENDING.set(_age(now, oldest_pending_at))
+    SWEEP_LAG.set(_age(now, oldest_due_at))
+
+
+def exposition() -> bytes:
+    """Return all metrics of all processes in Prometheus' text format."""
+    if ValueClass.__name__ != "MmapedValue":
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
+
+
+def _age(now: datetime, since: datetime | None) -> float:
+    return max(0.0, (now - since).total_seconds()) if since is not None else 0.0
