@@ -1,6 +1,6 @@
 """What an owner uses and may use: counted from the states, in one place."""
 
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 
 from broker.errors import QuotaExceeded
 from broker.media import Media, State
@@ -16,10 +16,20 @@ class Usage:
     media_count: int = 0
 
     def __add__(self, other: "Usage") -> "Usage":
-        return Usage(*map(int.__add__, astuple(self), astuple(other)))
+        return Usage(
+            self.pending_count + other.pending_count,
+            self.promised_bytes + other.promised_bytes,
+            self.stored_bytes + other.stored_bytes,
+            self.media_count + other.media_count,
+        )
 
     def __sub__(self, other: "Usage") -> "Usage":
-        return Usage(*map(int.__sub__, astuple(self), astuple(other)))
+        return Usage(
+            self.pending_count - other.pending_count,
+            self.promised_bytes - other.promised_bytes,
+            self.stored_bytes - other.stored_bytes,
+            self.media_count - other.media_count,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +46,16 @@ class Quota:
 
     def check(self, used: Usage, asked: Usage) -> None:
         """Raise QuotaExceeded, with the numbers, when `asked` does not fit beside `used`."""
-        for quota in fields(self):
-            limit = getattr(self, quota.name)
+        for name in _NAMES:
+            limit = getattr(self, name)
             if limit is None:
                 continue
-            in_use, more = _counted(used, quota.name), _counted(asked, quota.name)
+            in_use, more = _counted(used, name), _counted(asked, name)
             if more and in_use + more > limit:
-                raise QuotaExceeded(quota=quota.name, limit=limit, used=in_use, asked=more)
+                raise QuotaExceeded(quota=name, limit=limit, used=in_use, asked=more)
+
+
+_NAMES = tuple(quota.name for quota in fields(Quota))
 
 
 def _counted(usage: Usage, name: str) -> int:

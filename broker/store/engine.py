@@ -1,5 +1,6 @@
 """Connections to either database, and which of their errors mean that it is away."""
 
+import json
 from math import ceil
 from typing import Any
 
@@ -69,6 +70,7 @@ def _engine(url: sa.URL, *, timeout_seconds: float, **options: Any) -> sa.Engine
         connect_args={name: value for name, value in arguments.items() if name not in url.query},
         pool_timeout=timeout_seconds,
         max_overflow=0,
+        json_serializer=json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode,
         **options,
     )
     if on_sqlite:

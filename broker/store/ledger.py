@@ -1,20 +1,24 @@
 """What owners use, held still while one transaction reckons with it."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import fields
+from operator import attrgetter
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from broker.media import Media
 from broker.quota import Quota, Usage, footprint
+from broker.store.prepared import Prepared
 from broker.store.schema import usage as table
 
 _COUNTERS = tuple(field.name for field in fields(Usage))
+_values = attrgetter(*_COUNTERS)
 _COLUMNS = tuple(table.c[name] for name in _COUNTERS)
 _OPEN = {
-    "sqlite": sqlite.insert(table).on_conflict_do_nothing(),
-    "postgresql": postgresql.insert(table).on_conflict_do_nothing(),
+    "sqlite": Prepared(sqlite.insert(table).on_conflict_do_nothing()),
+    "postgresql": Prepared(postgresql.insert(table).on_conflict_do_nothing()),
 }
 _LOCK = (
     sa.select(table.c.owner, *_COLUMNS)
@@ -23,7 +27,11 @@ _LOCK = (
     .with_for_update()
 )
 _READ = sa.select(*_COLUMNS).where(table.c.owner == sa.bindparam("owner"))
-_WRITE = table.update().where(table.c.owner == sa.bindparam("of_owner"))
+_WRITE = Prepared(
+    table.update()
+    .where(table.c.owner == sa.bindparam("of_owner"))
+    .values({name: sa.bindparam(name) for name in _COUNTERS})
+)
 
 
 class Ledger:
@@ -36,13 +44,21 @@ class Ledger:
 
     def __init__(self, connection: sa.Connection, owners: Iterable[str]) -> None:
         self._connection = connection
-        self._before: dict[str, Usage] = {}
-        if wanted := sorted(set(owners)):
-            blank = asdict(Usage())
-            connection.execute(_OPEN[connection.dialect.name], [{"owner": owner, **blank} for owner in wanted])
-            for owner, *counters in connection.execute(_LOCK, {"owners": wanted}):
-                self._before[owner] = Usage(*counters)
+        wanted = sorted(set(owners))
+        self._before = self._lock(wanted)
+        if unopened := [owner for owner in wanted if owner not in self._before]:
+            # Nothing may be held while others' new rows are waited for.
+            connection.rollback()
+            blank = _counters(Usage())
+            _OPEN[connection.dialect.name].run(connection, [{"owner": owner, **blank} for owner in unopened])
+            self._before = self._lock(wanted)
         self._now = dict(self._before)
+
+    def _lock(self, owners: list[str]) -> dict[str, Usage]:
+        if not owners:
+            return {}
+        rows = self._connection.execute(_LOCK, {"owners": owners})
+        return {owner: Usage(*counters) for owner, *counters in rows}
 
     def reserve(self, media: Media, quota: Quota) -> None:
         """Count a new media in; QuotaExceeded when it does not fit."""
@@ -57,13 +73,18 @@ class Ledger:
     def write(self) -> None:
         """Write the usage that differs from what was locked."""
         changed = [
-            {"of_owner": owner, **asdict(used)} for owner, used in self._now.items() if used != self._before[owner]
+            {"of_owner": owner, **_counters(used)}
+            for owner, used in self._now.items()
+            if used != self._before[owner]
         ]
-        if changed:
-            self._connection.execute(_WRITE, changed)
+        _WRITE.run(self._connection, changed)
 
 
 def read_usage(connection: sa.Connection, owner: str) -> Usage:
     """Return what `owner` uses."""
     row = connection.execute(_READ, {"owner": owner}).one_or_none()
     return Usage() if row is None else Usage(*row)
+
+
+def _counters(used: Usage) -> dict[str, Any]:
+    return dict(zip(_COUNTERS, _values(used), strict=True))

@@ -14,7 +14,7 @@ from broker.quota import Usage
 from broker.store.batching import Operation
 from broker.store.ledger import read_usage
 from broker.store.rows import COLUMNS, media_of
-from broker.store.schema import PENDING, SHOWN
+from broker.store.schema import PENDING
 from broker.store.schema import media as table
 
 
@@ -93,15 +93,21 @@ def answer(connection: sa.Connection, operations: Sequence[Operation[Any]]) -> l
 
 
 def _page(connection: sa.Connection, page: Page) -> list[Media]:
-    if page.state in GONE:
+    states = [state for state in ([page.state] if page.state else State) if state not in GONE]
+    if not states:
         return []
-    query = sa.select(*COLUMNS).order_by(table.c.id.desc()).limit(page.limit)
+    ids = sa.union_all(*(sa.select(_newest(page, state).subquery()) for state in states)).subquery()
+    newest = sa.select(ids.c.id).order_by(ids.c.id.desc()).limit(page.limit)
+    query = sa.select(*COLUMNS).where(table.c.id.in_(newest)).order_by(table.c.id.desc())
+    return [media_of(row) for row in connection.execute(query)]
+
+
+def _newest(page: Page, state: State) -> sa.Select[UUID]:
+    """Return the query of the newest ids in one state: one range of the index, however many media there are."""
+    query = sa.select(table.c.id).where(table.c.state == state).order_by(table.c.id.desc()).limit(page.limit)
     if page.owner is not None:
         query = query.where(table.c.owner == page.owner)
-    query = query.where(SHOWN) if page.state is None else query.where(table.c.state == page.state)
-    if page.before is not None:
-        query = query.where(table.c.id < page.before)
-    return [media_of(row) for row in connection.execute(query)]
+    return query if page.before is None else query.where(table.c.id < page.before)
 
 
 def _backlog(connection: sa.Connection) -> Backlog:

@@ -13,10 +13,12 @@ from broker.store.schema import media as table
 COLUMNS = tuple(table.c[field.name] for field in fields(Media))
 """The columns in the order of Media's fields."""
 
-FIXED = frozenset({"id", "owner", "state", "version", "created_at", "idempotency_key"})
-"""What no caller changes: what identifies a media, and what the store itself moves."""
-
 _NAMES = tuple(column.name for column in COLUMNS)
+
+_FIXED = frozenset({"id", "owner", "state", "version", "created_at", "idempotency_key"})
+CHANGEABLE = tuple(name for name in _NAMES if name not in _FIXED)
+"""What a caller may change: not what identifies a media, nor what the store itself moves."""
+
 _values = attrgetter(*_NAMES)
 
 

@@ -15,7 +15,7 @@ from broker.quota import Quota, Usage
 from broker.store import reads, writes
 from broker.store.batching import Batcher, Operation
 from broker.store.engine import AWAY, parse_url, reading_engine, writing_engine
-from broker.store.rows import FIXED
+from broker.store.rows import CHANGEABLE
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class Store:
             engine.dispose()
 
     async def _replace(self, media: Media, state: State, changes: dict[str, Any]) -> Media | None:
-        if fixed := FIXED & changes.keys():
+        if fixed := changes.keys() - set(CHANGEABLE):
             raise ValueError(f"{', '.join(sorted(fixed))} can not be changed")
         after = replace(media, state=state, version=media.version + 1, **changes)
         return await self._writes.submit(writes.Change(media, after))
@@ -117,8 +117,10 @@ class Store:
         return _guarded(self._look_up, operations)
 
     def _transact(self, operations: Sequence[Operation[Any]]) -> Sequence[object]:
-        with self._writing.begin() as connection:
-            return writes.apply(connection, operations)
+        with self._writing.connect() as connection:
+            outcomes = writes.apply(connection, operations)
+            connection.commit()
+            return outcomes
 
     def _look_up(self, operations: Sequence[Operation[Any]]) -> Sequence[object]:
         with self._reading.connect() as connection:

@@ -17,11 +17,12 @@ from broker.media import Media, State
 from broker.quota import Quota, Usage, footprint
 from broker.store.batching import Operation
 from broker.store.ledger import Ledger
-from broker.store.rows import COLUMNS, FIXED, media_of, row_of
+from broker.store.prepared import Prepared
+from broker.store.rows import CHANGEABLE, COLUMNS, media_of, row_of
 from broker.store.schema import media as table
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Add(Operation[Media]):
     """Record a media within a quota; answer the media that is recorded under its idempotency key."""
 
@@ -29,7 +30,7 @@ class Add(Operation[Media]):
     quota: Quota
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Change(Operation[Media | None]):
     """Replace `before` by `after` if it is still as it was; answer None otherwise."""
 
@@ -42,7 +43,7 @@ class Change(Operation[Media | None]):
         return footprint(self.after) - footprint(self.before)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Claim(Operation[list[Media]]):
     """Lease at most `limit` media that are due, the longest due first."""
 
@@ -52,7 +53,7 @@ class Claim(Operation[list[Media]]):
 
 
 _NOTHING = Usage()
-_INSERT = table.insert()
+_INSERT = Prepared(table.insert())
 _REPEATED = sa.select(*COLUMNS).where(
     sa.tuple_(table.c.owner, table.c.idempotency_key).in_(sa.bindparam("keys", expanding=True)),
     table.c.idempotency_key.is_not(None),
@@ -63,11 +64,10 @@ _CURRENT = (
     .order_by(table.c.id)
     .with_for_update()
 )
-_UPDATE = (
+_UPDATE = Prepared(
     table.update()
     .where(table.c.id == sa.bindparam("of_id"))
-    .values({column.name: sa.bindparam(column.name) for column in COLUMNS if column.name not in FIXED})
-    .values(state=sa.bindparam("state"), version=sa.bindparam("version"))
+    .values({name: sa.bindparam(name) for name in ("state", "version", *CHANGEABLE)})
 )
 # A common table expression, since PostgreSQL may run a subquery that locks more often than once.
 _DUE = (
@@ -131,8 +131,7 @@ def _add(connection: sa.Connection, adds: Sequence[Add], ledger: Ledger) -> list
             recorded[key] = media
         rows.append(row_of(media))
         outcomes.append(media)
-    if rows:
-        connection.execute(_INSERT, rows)
+    _INSERT.run(connection, rows)
     return outcomes
 
 
@@ -153,14 +152,10 @@ def _change(connection: sa.Connection, changes: Sequence[Change], ledger: Ledger
         current[before.id] = (after.state, after.version)
         if (difference := change.difference) != _NOTHING:
             ledger.move(before.owner, difference)
-        rows.append(row_of(after) | {"of_id": after.id})
+        rows.append({**row_of(after), "of_id": after.id})
         outcomes.append(after)
-    if rows:
-        connection.execute(_UPDATE, [{name: row[name] for name in _UPDATED} for row in rows])
+    _UPDATE.run(connection, rows)
     return outcomes
-
-
-_UPDATED = ("of_id", "state", "version", *(column.name for column in COLUMNS if column.name not in FIXED))
 
 
 def _claim(connection: sa.Connection, claim: Claim) -> list[Media]:

@@ -47,7 +47,6 @@ def upgrade() -> None:
             name=op.f("ck_media_state"),
         ),
     )
-    _create_index("ix_media_shown", ["owner", "id"], where="state NOT IN ('deleting', 'deleted')")
     _create_index("ix_media_state", ["owner", "state", "id"])
     _create_index("ix_media_due", ["due_at"], where="due_at IS NOT NULL")
     _create_index("ix_media_pending", ["created_at"], where="state = 'pending'")
