@@ -10,6 +10,8 @@ from botocore.config import Config
 
 from broker.dev.s3 import EmbeddedS3, start_embedded_s3
 
+pytest_plugins = ("tests.postgres",)
+
 PAGE_ORIGIN = "https://app.example"
 
 

@@ -106,21 +106,22 @@ class Batcher:
         return asked
 
     def _settle(self, batch: list[_Asked]) -> None:
-        oldest = time.monotonic() - self._patience_seconds
-        late = [asked for asked in batch if asked.at < oldest]
-        # Nobody awaits what was cancelled, and nothing of it has been done yet.
-        batch = [asked for asked in batch if asked.at >= oldest and not asked.future.cancelled()]
-        if late:
+        patient_since = time.monotonic() - self._patience_seconds
+        if batch[0].at < patient_since:
+            late = [asked for asked in batch if asked.at < patient_since]
             _answer(late, [DatabaseAway() for _ in late])
-        if not batch:
-            return
-        outcomes: Sequence[object]
+        # Nobody awaits what was cancelled, and nothing of it has been done yet.
+        awaited = [asked for asked in batch if asked.at >= patient_since and not asked.future.cancelled()]
+        if awaited:
+            _answer(awaited, self._outcomes([asked.operation for asked in awaited]))
+
+    def _outcomes(self, operations: Sequence[Operation[Any]]) -> Sequence[object]:
         try:
-            outcomes = self._run([asked.operation for asked in batch])
+            return self._run(operations)
         except Exception:
+            # The thread goes on, whatever happened, since others depend on it.
             logger.exception("a batch of the %s failed", self._name)
-            outcomes = [DatabaseAway() for _ in batch]
-        _answer(batch, outcomes)
+            return [DatabaseAway() for _ in operations]
 
 
 def _answer(batch: Sequence[_Asked], outcomes: Sequence[object]) -> None:

@@ -29,7 +29,7 @@ def parse_url(url: str) -> sa.URL:
         case "postgres" | "postgresql" | "postgresql+psycopg":
             return parsed.set(drivername="postgresql+psycopg")
         case "sqlite" | "sqlite+pysqlite":
-            if parsed.database in (None, "", ":memory:") or "mode=memory" in str(parsed.database):
+            if parsed.database in (None, "", ":memory:") or parsed.query.get("mode") == "memory":
                 raise SettingsInvalid(problems="SQLite in memory is not supported; name a file: sqlite:///path")
             return parsed.set(drivername="sqlite+pysqlite")
         case other:

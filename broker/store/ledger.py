@@ -73,9 +73,7 @@ class Ledger:
     def write(self) -> None:
         """Write the usage that differs from what was locked."""
         changed = [
-            {"of_owner": owner, **_counters(used)}
-            for owner, used in self._now.items()
-            if used != self._before[owner]
+            {"of_owner": owner, **_counters(used)} for owner, used in self._now.items() if used != self._before[owner]
         ]
         _WRITE.run(self._connection, changed)
 

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
-from sqlalchemy.sql.compiler import SQLCompiler
 
 
 class _Compiled(NamedTuple):
@@ -42,8 +41,7 @@ class Prepared:
 
 def _compile(statement: sa.Insert | sa.Update, dialect: Dialect) -> _Compiled:
     compiled = statement.compile(dialect=dialect)
-    assert isinstance(compiled, SQLCompiler)
-    processors = []
+    processors: list[tuple[str, Callable[[Any], Any]]] = []
     for name, bind in compiled.binds.items():
         if process := bind.type.dialect_impl(dialect).bind_processor(dialect):
             processors.append((name, process))

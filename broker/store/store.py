@@ -119,7 +119,11 @@ class Store:
     def _transact(self, operations: Sequence[Operation[Any]]) -> Sequence[object]:
         with self._writing.connect() as connection:
             outcomes = writes.apply(connection, operations)
-            connection.commit()
+            try:
+                connection.commit()
+            except AWAY as error:
+                # It may have been done, so that it is not for the store to repeat.
+                raise DatabaseAway from error
             return outcomes
 
     def _look_up(self, operations: Sequence[Operation[Any]]) -> Sequence[object]:
@@ -128,13 +132,19 @@ class Store:
 
 
 def _guarded(
-    run: Callable[[Sequence[Operation[Any]]], Sequence[object]], operations: Sequence[Operation[Any]]
+    run: Callable[[Sequence[Operation[Any]]], Sequence[object]],
+    operations: Sequence[Operation[Any]],
+    *,
+    again: bool = True,
 ) -> Sequence[object]:
     """Run a batch; when one operation spoils it, run each alone, so that it fails none but itself."""
     try:
         return run(operations)
-    except AWAY as error:
-        logger.warning("the database is away: %s", error)
+    except (DatabaseAway, *AWAY) as error:
+        if again and getattr(error, "connection_invalidated", False):
+            # A connection that ended while it lay in the pool says nothing about the database now.
+            return _guarded(run, operations, again=False)
+        logger.warning("the database is away: %s", error.__cause__ or error)
         return [DatabaseAway() for _ in operations]
     except Exception as error:
         if len(operations) == 1:

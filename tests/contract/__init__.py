@@ -1,0 +1,1 @@
+"""One suite for the store, which every database must pass."""

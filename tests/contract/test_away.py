@@ -1,0 +1,154 @@
+"""The database goes away, comes back, and has kept whatever was acknowledged."""
+
+import asyncio
+import signal
+import sys
+import time
+from uuid import UUID
+
+import pytest
+
+from broker.errors import DatabaseAway
+from broker.media import Event
+from broker.quota import Usage
+from broker.store import Store
+from tests.contract.conftest import OpenStore
+from tests.contract.samples import UNLIMITED, locked, pending
+from tests.postgres import PostgreSQL
+
+ADD_FOREVER = """
+import asyncio, sys
+from broker.store import Store
+from tests.contract.samples import UNLIMITED, pending
+
+async def add(store):
+    while True:
+        media = await store.add(pending(), UNLIMITED)
+        sys.stdout.write(f"{media.id}\\n")
+        sys.stdout.flush()
+
+async def main():
+    store = Store(sys.argv[1])
+    await asyncio.gather(*(add(store) for _ in range(16)))
+
+asyncio.run(main())
+"""
+
+
+async def test_what_was_acknowledged_survives_the_death_of_the_process(store: Store, database_url: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", ADD_FOREVER, database_url, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    lines = [await process.stdout.readline() for _ in range(200)]
+    process.kill()
+    lines += (await process.stdout.read()).splitlines(keepends=True)
+    assert await process.wait() == -signal.SIGKILL
+    acknowledged = {UUID(line.decode().strip()) for line in lines if line.endswith(b"\n")}
+    assert len(acknowledged) >= 200
+    for media_id in acknowledged:
+        assert (await store.get(media_id, "ann")).id == media_id
+    # On PostgreSQL the server may still be finishing what the dead process had sent.
+    await asyncio.sleep(0.2)
+    page, recorded = await store.list("ann", state=None, limit=1000, before=None), 0
+    while page:
+        recorded += len(page)
+        page = await store.list("ann", state=None, limit=1000, before=page[-1].id)
+    assert (await store.usage("ann")).media_count == recorded
+
+
+async def test_a_database_locked_beyond_the_timeout_is_away_until_it_is_free(
+    open_store: OpenStore, database_url: str
+) -> None:
+    store = open_store(timeout_seconds=0.3)
+    media = await store.add(pending(), UNLIMITED)
+    with locked(database_url):
+        started = time.monotonic()
+        ends = await asyncio.gather(
+            *(store.add(pending(), UNLIMITED) for _ in range(20)),
+            store.change(media, Event.DELETE),
+            return_exceptions=True,
+        )
+        assert time.monotonic() - started < 3
+        assert all(isinstance(end, DatabaseAway) for end in ends)
+        assert await store.get(media.id, "ann") == media
+    await store.add(pending(), UNLIMITED)
+    assert await store.usage("ann") == Usage(pending_count=2, promised_bytes=2000, media_count=2)
+
+
+async def test_a_database_that_is_not_there_is_away(kind: str) -> None:
+    url = {"sqlite": "sqlite:////no/such/directory/broker.db", "postgresql": "postgresql://127.0.0.1:1/broker"}[kind]
+    store = Store(url, timeout_seconds=1)
+    for asked in (store.ping(), store.add(pending(), UNLIMITED), store.usage("ann")):
+        with pytest.raises(DatabaseAway):
+            await asked
+    await store.close()
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["stopped", "crashed"])
+async def test_the_store_recovers_when_postgresql_comes_back(
+    restarted_postgresql: PostgreSQL, migrated_template: str, at_once: bool
+) -> None:
+    server = restarted_postgresql
+    store = Store(server.url(server.create(migrated_template)), timeout_seconds=2)
+    media = await store.add(pending(), UNLIMITED)
+    server.stop(at_once=at_once)
+    for asked in (
+        store.add(pending(), UNLIMITED),
+        store.get(media.id, None),
+        store.ping(),
+        store.list("ann", state=None, limit=1, before=None),
+    ):
+        with pytest.raises(DatabaseAway):
+            await asked
+    server.start()
+    assert await store.get(media.id, "ann") == media
+    assert await store.change(media, Event.DELETE) is not None
+    await store.close()
+
+
+async def test_connections_that_died_in_the_pool_are_not_noticed(
+    restarted_postgresql: PostgreSQL, migrated_template: str
+) -> None:
+    server = restarted_postgresql
+    store = Store(server.url(server.create(migrated_template)), timeout_seconds=2)
+    media = await store.add(pending(), UNLIMITED)
+    await store.ping()
+    server.stop()
+    server.start()
+    assert await store.get(media.id, None) == media
+    assert await store.change(media, Event.DELETE) is not None
+    await store.close()
+
+
+async def test_what_a_restart_interrupts_is_told_so_and_counted_right(
+    restarted_postgresql: PostgreSQL, migrated_template: str
+) -> None:
+    server = restarted_postgresql
+    store = Store(server.url(server.create(migrated_template)), timeout_seconds=2)
+    acknowledged, refused = [], 0
+    stopping = asyncio.Event()
+
+    async def add_on() -> None:
+        nonlocal refused
+        while not stopping.is_set():
+            try:
+                acknowledged.append(await store.add(pending(), UNLIMITED))
+            except DatabaseAway:
+                refused += 1
+                await asyncio.sleep(0.01)
+
+    adding = [asyncio.create_task(add_on()) for _ in range(16)]
+    await asyncio.sleep(0.3)
+    await asyncio.to_thread(server.stop, at_once=True)
+    await asyncio.sleep(0.3)
+    await asyncio.to_thread(server.start)
+    before = len(acknowledged)
+    await asyncio.sleep(0.3)
+    stopping.set()
+    await asyncio.gather(*adding)
+    assert refused
+    assert len(acknowledged) > before > 0
+    for media in acknowledged:
+        assert await store.get(media.id, "ann") == media
+    await store.close()

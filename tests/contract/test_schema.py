@@ -1,0 +1,117 @@
+"""Migrations build what the schema declares, once, however many start at the same time."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from broker.errors import DatabaseAway, SettingsInvalid
+from broker.store import Store, is_current, migrate, pending_revision
+from broker.store.engine import parse_url
+from broker.store.schema import METADATA
+
+MIGRATE = "import sys; from broker.store import migrate; migrate(sys.argv[1])"
+
+
+def reflected(engine: sa.Engine) -> dict[str, Any]:
+    """Return all that the database says of its tables, but Alembic's own."""
+    inspector = sa.inspect(engine)
+    tables = {}
+    for name in set(inspector.get_table_names()) - {"alembic_version"}:
+        tables[name] = {
+            "columns": [
+                (column["name"], str(column["type"]), column["nullable"], column["default"])
+                for column in inspector.get_columns(name)
+            ],
+            "primary key": inspector.get_pk_constraint(name),
+            "checks": sorted((check["name"], check["sqltext"]) for check in inspector.get_check_constraints(name)),
+            "indexes": sorted(
+                (
+                    index["name"],
+                    index["column_names"],
+                    bool(index["unique"]),
+                    [str(where) for option, where in index.get("dialect_options", {}).items() if "where" in option],
+                )
+                for index in inspector.get_indexes(name)
+            ),
+        }
+    return tables
+
+
+def test_the_migrated_database_is_the_declared_one(empty_urls: tuple[str, str]) -> None:
+    migrate(empty_urls[0])
+    migrated, declared = (sa.create_engine(parse_url(url)) for url in empty_urls)
+    METADATA.create_all(declared)
+    with migrated.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, METADATA) == []
+    tables = reflected(migrated)
+    assert tables == reflected(declared)
+    assert {len(tables["media"]["indexes"]), len(tables["usage"]["checks"])} == {4}
+    assert len(tables["media"]["checks"]) == 1
+    for engine in (migrated, declared):
+        engine.dispose()
+
+
+def test_the_usage_can_not_fall_below_zero(empty_urls: tuple[str, str]) -> None:
+    migrate(empty_urls[0])
+    engine = sa.create_engine(parse_url(empty_urls[0]))
+    usage = METADATA.tables["usage"]
+    blank: dict[str, object] = {column.name: 0 for column in usage.c} | {"owner": "ann"}
+    for counter in ("pending_count", "promised_bytes", "stored_bytes", "media_count"):
+        with pytest.raises(sa.exc.IntegrityError, match=counter), engine.begin() as connection:
+            connection.execute(usage.insert(), blank | {counter: -1})
+    engine.dispose()
+
+
+def test_a_database_knows_whether_it_is_current(empty_urls: tuple[str, str]) -> None:
+    url = empty_urls[0]
+    assert pending_revision(url) == "0001"
+    assert not is_current(url)
+    migrate(url)
+    assert pending_revision(url) is None
+    migrate(url)
+    assert is_current(url)
+
+
+def test_replicas_that_migrate_at_once_do_not_disturb_each_other(empty_urls: tuple[str, str]) -> None:
+    replicas = [
+        subprocess.Popen([sys.executable, "-c", MIGRATE, empty_urls[0]], stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    for replica in replicas:
+        _, errors = replica.communicate(timeout=60)
+        assert replica.returncode == 0, errors
+    assert is_current(empty_urls[0])
+
+
+def test_migrating_a_database_that_is_away_says_so() -> None:
+    for url in ("postgresql://127.0.0.1:1/broker", "sqlite:////no/such/directory/broker.db"):
+        with pytest.raises(DatabaseAway):
+            migrate(url)
+        with pytest.raises(DatabaseAway):
+            pending_revision(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("sqlite://", "in memory"),
+        ("sqlite:///:memory:", "in memory"),
+        ("sqlite:///file:x?mode=memory&uri=true", "in memory"),
+        ("mysql://host/broker", "'mysql' is not supported"),
+        ("nonsense", "can not be read"),
+    ],
+)
+def test_a_url_that_can_not_work_is_refused(url: str, problem: str) -> None:
+    with pytest.raises(SettingsInvalid, match=problem):
+        Store(url)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_every_spelling_of_postgresql_means_psycopg_3(scheme: str) -> None:
+    assert parse_url(f"{scheme}://ann@db.example/broker").drivername == "postgresql+psycopg"
