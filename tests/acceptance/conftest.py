@@ -1,17 +1,27 @@
-"""The S3 servers over which the acceptance suite runs."""
+"""The S3 servers over which the acceptance suite runs, and the broker in front of them."""
 
+import asyncio
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
+from broker import app
+from broker.bucket import Bucket
+from broker.media import Arrived
 from broker.sigv4 import Credentials
 from tests.acceptance import servers
 from tests.acceptance.ceph_rgw import CephRGW, missing_programs
+from tests.acceptance.client import Client
 from tests.acceptance.forms import Upload
 from tests.acceptance.known_gaps import KNOWN_GAPS
 from tests.acceptance.servers import S3
+from tests.acceptance.serving import served_broker
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -66,3 +76,49 @@ def upload(s3: S3) -> Iterator[Upload]:
     yield upload
     for key in s3.keys(upload.prefix):
         s3.client.delete_object(Bucket=s3.bucket, Key=key)
+
+
+@pytest.fixture(scope="session")
+def broker(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """Serve a broker as it is set by default."""
+    with served_broker(s3, tmp_path_factory.mktemp("broker")) as http:
+        yield http
+
+
+@pytest.fixture
+def client(broker: httpx.Client, s3: S3) -> Iterator[Client]:
+    """Return one user of the broker that is set by default."""
+    client = Client(broker, s3)
+    yield client
+    client.forget()
+
+
+@pytest.fixture
+def start_broker(s3: S3, tmp_path: Path) -> Iterator[Callable[..., Client]]:
+    """Return a function that serves a broker with settings of the test's own, and returns a user of it."""
+    with ExitStack() as stack:
+
+        def start(**settings: Any) -> Client:
+            client = Client(stack.enter_context(served_broker(s3, tmp_path, **settings)), s3)
+            stack.callback(client.forget)
+            return client
+
+        yield start
+
+
+@pytest.fixture
+def before_promotion(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
+    """Return a list to fill with what happens between a HEAD that was judged and the copy: one entry each time.
+
+    It works in brokers that are started afterwards.
+    """
+    happenings: list[Callable[[], object]] = []
+
+    class EventfulBucket(Bucket):
+        async def promote(self, source: str, target: str, judged: Arrived) -> bool:
+            if happenings:
+                await asyncio.to_thread(happenings.pop(0))
+            return await super().promote(source, target, judged)
+
+    monkeypatch.setattr(app, "Bucket", EventfulBucket)
+    return happenings
