@@ -103,6 +103,9 @@ class S3App:
         asked = {name for name in request.params if not name.startswith("X-Amz-") and name != "x-id"}
         if request.bucket and not asked:
             if request.method == "PUT" and services.exists(request.bucket):
+                if services.region == "us-east-1":
+                    # There, and only there, AWS lets the owner create a bucket again.
+                    return Response(b"", 200, {"location": f"/{request.bucket}"})
                 raise S3Error("BucketAlreadyOwnedByYou", BucketName=request.bucket)
             if request.method == "DELETE" and not self.plane.store.is_empty(request.bucket):
                 raise S3Error("BucketNotEmpty", BucketName=request.bucket)

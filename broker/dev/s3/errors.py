@@ -6,6 +6,7 @@ Source: Amazon S3 API Reference, "Error Responses".
 from xml.sax.saxutils import escape
 
 REFUSALS: dict[str, tuple[int, str]] = {
+    "AccessControlListNotSupported": (400, "The bucket does not allow ACLs"),
     "AccessDenied": (403, "Access Denied"),
     "AccessForbidden": (403, "Access forbidden"),
     "AuthorizationHeaderMalformed": (400, "The authorization header that you provided is not valid."),

@@ -19,10 +19,11 @@ OVERRIDES = (
     "Content-Disposition",
     "Content-Encoding",
 )
+_ENCRYPTION = "x-amz-server-side-encryption"
 _KEPT = (
     *(name.lower() for name in OVERRIDES),
     "x-amz-website-redirect-location",
-    "x-amz-server-side-encryption",
+    _ENCRYPTION,
     "x-amz-server-side-encryption-aws-kms-key-id",
 )
 
@@ -56,7 +57,7 @@ def answer_headers(version: ObjectVersion, *, with_checksums: bool, versioned: b
         "last-modified": http_date(version.modified),
         "accept-ranges": "bytes",
     }
-    headers.setdefault("x-amz-server-side-encryption", "AES256")
+    headers.setdefault(_ENCRYPTION, "AES256")
     for name, value in version.metadata.items():
         headers[METADATA_PREFIX + name] = value
     if versioned or version.version_id != NULL_VERSION:
@@ -68,6 +69,14 @@ def answer_headers(version: ObjectVersion, *, with_checksums: bool, versioned: b
     if with_checksums:
         headers |= checksum_headers(version)
     return {name: header_value(value) for name, value in headers.items()}
+
+
+def stored_headers(version: ObjectVersion, *, versioned: bool) -> dict[str, str]:
+    """Return the headers by which a write says what it stored."""
+    headers = {"etag": f'"{version.etag}"', _ENCRYPTION: version.headers.get(_ENCRYPTION, "AES256")}
+    if versioned:
+        headers["x-amz-version-id"] = version.version_id
+    return headers | checksum_headers(version)
 
 
 def checksum_headers(version: ObjectVersion) -> dict[str, str]:

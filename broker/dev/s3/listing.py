@@ -152,7 +152,7 @@ def _objects(plane: Plane, request: Request, after: str, *, owner: bool) -> Page
 
 def _current(plane: Plane, bucket: str, prefix: str, after: str) -> Iterator[ObjectVersion]:
     for key in plane.store.keys(bucket):
-        if key.startswith(prefix) and key.encode() > after.encode():
+        if key.startswith(prefix) and key > after:
             version = plane.store.current(bucket, key)
             if version is not None:
                 yield version

@@ -39,11 +39,8 @@ async def put_object(plane: Plane, request: Request, payload: Payload) -> Respon
         stored = Stored(incoming.path, incoming.digests.size, incoming.digests.md5.hex(), incoming.digests.checksums)
         tags = read_tagging_header(said.get("x-amz-tagging", ""))
         version = plane.put("ObjectCreated:Put", request.bucket, request.key, stored, said, tags=tags)
-    headers = {"etag": f'"{version.etag}"', "x-amz-server-side-encryption": "AES256"}
-    headers |= facts.checksum_headers(version)
-    if plane.services.versioning(request.bucket) is not None:
-        headers["x-amz-version-id"] = version.version_id
-    return Response(b"", 200, headers)
+    versioned = plane.services.versioning(request.bucket) is not None
+    return Response(b"", 200, facts.stored_headers(version, versioned=versioned))
 
 
 async def receive(request: Request, payload: Payload, incoming: Incoming) -> None:

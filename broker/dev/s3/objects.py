@@ -103,7 +103,7 @@ class ObjectStore:
 
     def keys(self, bucket: str) -> list[str]:
         """Return every key that has a version or delete marker, in UTF-8 binary order."""
-        return sorted(self._buckets.get(bucket, {}), key=str.encode)
+        return sorted(self._buckets.get(bucket, {}))
 
     def versions(self, bucket: str, key: str) -> list[ObjectVersion]:
         """Return the versions of a key, the newest first."""

@@ -14,6 +14,7 @@ from broker.dev.s3.objects import NULL_VERSION, ObjectStore, ObjectVersion
 from broker.dev.s3.parts import Upload
 from broker.dev.s3.services import Services
 
+_OWNERS_ACL = "bucket-owner-full-control"
 OBJECT_BYTES_MAX = 5 * 1024**3
 
 
@@ -76,6 +77,9 @@ class Plane:
 
         The check and the change happen in one turn of the event loop: no other write comes between.
         """
+        acl = said.get("x-amz-acl", said.get("acl", _OWNERS_ACL))
+        if acl != _OWNERS_ACL and not self.services.allows_acls(bucket):
+            raise S3Error("AccessControlListNotSupported")
         check_write(said, self.store.current(bucket, key), key)
         versioning = self.services.versioning(bucket)
         version = ObjectVersion(

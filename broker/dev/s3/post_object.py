@@ -61,10 +61,8 @@ async def post_object(plane: Plane, request: Request) -> Response:
         said = {name: value for name, value in fields.items() if not name.startswith("if-")}
         version = plane.put("ObjectCreated:Post", request.bucket, key, stored, said, tags=tags)
     location = f"{request.base_url}/{quote(key, safe='')}"
-    headers = {"etag": f'"{version.etag}"', "location": location}
-    headers |= facts.checksum_headers(version)
-    if plane.services.versioning(request.bucket) is not None:
-        headers["x-amz-version-id"] = version.version_id
+    versioned = plane.services.versioning(request.bucket) is not None
+    headers = facts.stored_headers(version, versioned=versioned) | {"location": location}
     return _success(fields, request.bucket, key, headers)
 
 

@@ -6,11 +6,13 @@ line on standard output. The end of the pipe ends the process, so that it never 
 
 import asyncio
 import json
+import os
+import signal
 import socket
 import sys
 import tempfile
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +100,13 @@ def main() -> None:
             root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="embedded-s3-")))
         root.mkdir(parents=True, exist_ok=True)
         child = Child(configuration, root)
+        # uvicorn raises a signal that it caught once more: end by an exception, so that the directory is removed.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         _say({"port": child.port})
-        child.run()
+        with suppress(SystemExit):
+            child.run()
+    # A thread that waits for SQS messages must not hold the process up.
+    os._exit(0)
 
 
 def _say(answer: dict[str, Any]) -> None:

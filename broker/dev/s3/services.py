@@ -106,6 +106,11 @@ class Services:
         """Return `Enabled`, `Suspended`, or None where versioning was never switched on."""
         return self.bucket(bucket).versioning_status
 
+    def allows_acls(self, bucket: str) -> bool:
+        """Tell whether ACLs count in a bucket; as a new one is, they do not."""
+        rule = self.bucket(bucket).ownership_rule
+        return rule is not None and str(rule) != "BucketOwnerEnforced"
+
     def notifications(self, bucket: str) -> list[Notification]:
         """Return where events of a bucket go."""
         configuration = self.bucket(bucket).notification_configuration

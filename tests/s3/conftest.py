@@ -1,0 +1,33 @@
+"""What the tests of the embedded S3 share."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from broker.dev.s3 import EmbeddedS3
+from tests.s3.forms import Form
+from tests.s3.requests import Requests
+
+
+@pytest.fixture
+def form(embedded_s3: EmbeddedS3, bucket: str) -> Form:
+    """Return a form that is right as it is."""
+    return Form(embedded_s3, bucket)
+
+
+@pytest.fixture
+def requests(embedded_s3: EmbeddedS3, bucket: str) -> Requests:
+    """Return a sender of requests signed by botocore."""
+    return Requests(embedded_s3, bucket)
+
+
+@pytest.fixture
+def stored(s3_client: Any, bucket: str) -> Callable[[], list[str]]:
+    """Return a function that lists the keys of all versions and delete markers in the bucket."""
+
+    def keys() -> list[str]:
+        answer = s3_client.list_object_versions(Bucket=bucket)
+        return [entry["Key"] for kind in ("Versions", "DeleteMarkers") for entry in answer.get(kind, [])]
+
+    return keys
