@@ -22,7 +22,7 @@ def publish(services: Services, clock: Clock, event: str, bucket: str, version: 
 def _record(
     region: str, clock: Clock, event: str, bucket: str, version: ObjectVersion, configuration_id: str
 ) -> dict[str, object]:
-    facts: dict[str, object] = {"key": quote_plus(version.key), "sequencer": version.sequencer}
+    facts: dict[str, object] = {"key": quote_plus(version.key, safe="/"), "sequencer": version.sequencer}
     if event.startswith("ObjectCreated:"):
         facts |= {"size": version.size, "eTag": version.etag}
     if version.version_id != NULL_VERSION:

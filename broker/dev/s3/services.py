@@ -84,6 +84,8 @@ class Services:
             constraint = "" if self.region == "us-east-1" else f"<LocationConstraint>{self.region}</LocationConstraint>"
             body = f"<CreateBucketConfiguration>{constraint}</CreateBucketConfiguration>" if constraint else ""
             self._tell("PUT", name, "", {}, body.encode())
+            if not self.exists(name):
+                raise ValueError(f"{name!r} cannot be the name of a bucket")
         if cors_origins:
             origins = "".join(f"<AllowedOrigin>{origin}</AllowedOrigin>" for origin in cors_origins)
             methods = "".join(f"<AllowedMethod>{method}</AllowedMethod>" for method in ("POST", "GET", "HEAD"))
