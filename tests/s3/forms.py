@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from xml.etree.ElementTree import fromstring
 
 import httpx
+from defusedxml.ElementTree import fromstring
 
 from broker import sigv4
 from broker.dev.s3 import EmbeddedS3
