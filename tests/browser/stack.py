@@ -8,9 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import boto3
 import jwt
 import uvicorn
+from botocore.config import Config
 from fastapi import FastAPI, Response
 from starlette.types import ASGIApp
 
@@ -22,7 +25,6 @@ from broker.store import migrate
 
 SECRET = "a secret of the browser tests, long enough"
 BUCKET = "videos"
-OTHER_BUCKET = "without-cors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,17 @@ class Stack:
     def prefix(self) -> str:
         """Return the broker's prefix, absolute."""
         return self.broker + PREFIX
+
+    def s3_client(self) -> Any:
+        """Return a boto3 client with the broker's own keys."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.s3.endpoint_url,
+            region_name=self.s3.region,
+            aws_access_key_id=self.s3.access_key,
+            aws_secret_access_key=self.s3.secret_key,
+            config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
+        )
 
     @property
     def module(self) -> str:
@@ -105,7 +118,8 @@ def _application() -> FastAPI:
 
     @app.get("/")
     async def page() -> Response:
-        return Response("<!doctype html><title>An application</title>", media_type="text/html")
+        body = '<!doctype html><title>An application</title><input type="file" multiple><div id="uploader"></div>'
+        return Response(body, media_type="text/html")
 
     return app
 

@@ -1,0 +1,228 @@
+"""The browser helper on an application's page, with the broker and S3 on two other origins."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, Request
+
+from broker.dev.s3 import Fault
+
+from .stack import BUCKET, Stack, token
+
+MB = 1_000_000
+UPLOAD_ALL = """async ({ module, token, more, stopAfter }) => {
+    const { upload } = await import(module);
+    const stop = new AbortController();
+    const steps = [];
+    let failed = false;
+    const one = async (file, index) => {
+        const onProgress = ({ state, loaded, mediaId }) => {
+            steps.push({ index, state, loaded, mediaId });
+            failed ||= state === "retrying";
+            if (loaded > stopAfter) stop.abort();
+        };
+        const getToken = async () => {
+            if (failed && window.onRetry) await window.onRetry();
+            return token;
+        };
+        try {
+            return { media: await upload(file, { getToken, onProgress, signal: stop.signal, ...more }) };
+        } catch ({ name, code, message }) {
+            return { error: { name, code, message } };
+        }
+    };
+    const ends = await Promise.all(Array.from(document.querySelector("input").files, one));
+    return { ends, steps };
+}"""
+
+
+@dataclass
+class Outcome:
+    """Say how uploads ended, and every step that their progress told."""
+
+    ends: list[dict[str, Any]]
+    steps: list[dict[str, Any]]
+
+    @property
+    def error(self) -> dict[str, str]:
+        """Return the only upload's error."""
+        (end,) = self.ends
+        error: dict[str, str] = end["error"]
+        return error
+
+    def states(self, index: int = 0) -> list[str]:
+        """Return the states of one upload in their order, each once."""
+        told = [step["state"] for step in self.steps if step["index"] == index]
+        return [state for before, state in zip([None, *told], told, strict=False) if state != before]
+
+
+Uploads = Callable[..., Outcome]
+
+
+@pytest.fixture
+def uploads(page: Page, stack: Stack) -> Uploads:
+    """Return a function that uploads files from the application's page."""
+    page.goto(stack.app)
+
+    def run(*paths: Path, stop_after: int | None = None, **more: object) -> Outcome:
+        page.set_input_files("input", paths)
+        given = {"module": stack.module, "token": token(), "more": more, "stopAfter": stop_after or 10**12}
+        return Outcome(**page.evaluate(UPLOAD_ALL, given))
+
+    return run
+
+
+def test_five_files_arrive_at_once_three_at_a_time_with_progress_that_rises(
+    uploads: Uploads, big_file: Callable[[int], Path]
+) -> None:
+    outcome = uploads(*[big_file(20 * MB)] * 5)
+    assert [end["media"]["status"] for end in outcome.ends] == ["ready"] * 5
+    assert len({end["media"]["media_id"] for end in outcome.ends}) == 5
+    for index in range(5):
+        assert outcome.states(index) == ["waiting", "asking", "sending", "confirming", "ready"]
+        loaded = [step["loaded"] for step in outcome.steps if step["index"] == index]
+        assert loaded == sorted(loaded)
+        assert loaded[-1] == 20 * MB
+        assert len(set(loaded)) >= 3
+    running: set[int] = set()
+    most = 0
+    for step in outcome.steps:
+        if step["state"] == "ready":
+            running.discard(step["index"])
+        elif step["state"] != "waiting":
+            running.add(step["index"])
+        most = max(most, len(running))
+    assert most == 3
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        # Chromium itself sends once more, unseen, when a connection that it had used before is reset.
+        Fault("PostObject", reset=True, count=2),
+        Fault("PostObject", code="SlowDown", status=503),
+        Fault("PostObject", code="InternalError", status=500, count=2),
+    ],
+    ids=["a dropped connection", "SlowDown", "two failures of S3"],
+)
+def test_what_passes_is_tried_again(uploads: Uploads, stack: Stack, film: Path, fault: Fault) -> None:
+    stack.s3.order_fault(fault)
+    outcome = uploads(film)
+    assert outcome.ends[0]["media"]["status"] == "ready"
+    tries = outcome.states().count("retrying")
+    assert 1 <= tries <= fault.count
+    assert outcome.states() == ["waiting", "asking", *["sending", "retrying"] * tries, "sending", "confirming", "ready"]
+
+
+def test_a_file_that_arrived_while_its_answer_was_lost_is_not_sent_again(
+    uploads: Uploads, stack: Stack, film: Path
+) -> None:
+    stack.s3.order_fault(Fault("PostObject", reset=True, when="after", count=2))
+    outcome = uploads(film)
+    assert outcome.ends[0]["media"]["status"] == "ready"
+    assert outcome.states() == ["waiting", "asking", "sending", "retrying", "confirming", "ready"]
+
+
+def test_an_abort_stops_the_bytes_and_withdraws_the_media(
+    uploads: Uploads, stack: Stack, page: Page, context: BrowserContext, big_file: Callable[[int], Path]
+) -> None:
+    _throttle(context, page, bytes_per_second=8 * MB)
+    failures: list[Request] = []
+    page.on("requestfailed", lambda request: failures.append(request))
+    with page.expect_response(lambda answer: answer.request.method == "DELETE") as deleted:
+        outcome = uploads(big_file(60 * MB), stop_after=4 * MB)
+    assert outcome.error["name"] == "AbortError"
+    assert outcome.steps[-1]["loaded"] < 30 * MB
+    assert [failure.url for failure in failures] == [f"{stack.s3.endpoint_url}/{BUCKET}/"]
+    assert deleted.value.status == 200
+    media_id = outcome.steps[-1]["mediaId"]
+    assert media_id not in [key.rpartition("/")[2] for key in _keys(stack, "staging/")]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "media"), [(1000, 1), (4000, 2)], ids=["within the hour: the same media", "later: a new media"]
+)
+def test_an_expired_policy_is_renewed(
+    uploads: Uploads, stack: Stack, page: Page, film: Path, seconds: int, media: int
+) -> None:
+    def back_to_now() -> None:
+        stack.clock.ahead = timedelta()
+
+    page.expose_function("onRetry", back_to_now)
+    stack.clock.ahead = timedelta(seconds=-seconds)
+    outcome = uploads(film)
+    assert outcome.ends[0]["media"]["status"] == "ready"
+    assert len({step["mediaId"] for step in outcome.steps if step["mediaId"]}) == media
+    assert outcome.states().count("sending") == 2
+
+
+def test_a_file_that_is_too_large_gets_the_sentence(uploads: Uploads, big_file: Callable[[int], Path]) -> None:
+    outcome = uploads(big_file(100 * MB + 1))
+    assert outcome.error["message"] == "The file is larger than 100 MB. Choose a smaller one."
+
+
+def test_a_type_that_is_not_a_video_gets_the_brokers_sentence(uploads: Uploads, tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("not a film")
+    error = uploads(path).error
+    assert error["code"] == "type-not-allowed"
+    assert "video/mp4" in error["message"]
+
+
+def test_a_bucket_without_cors_gets_the_sentence(uploads: Uploads, stack: Stack, film: Path, no_cors: None) -> None:
+    error = uploads(film).error
+    assert error["code"] == "cors"
+    assert f"Your bucket's CORS does not list this origin ({stack.app})." in error["message"]
+
+
+def test_a_page_that_is_offline_gets_the_sentence(
+    uploads: Uploads, context: BrowserContext, page: Page, stack: Stack, film: Path
+) -> None:
+    page.evaluate("(module) => import(module).then(() => true)", stack.module)
+    context.set_offline(True)
+    assert uploads(film, attempts=2).error["code"] == "offline"
+
+
+def test_a_checksum_is_computed_in_a_worker_and_insisted_on_by_s3(
+    uploads: Uploads, stack: Stack, page: Page, film: Path
+) -> None:
+    with page.expect_request(lambda request: request.url.endswith("/upload") and request.method == "POST") as asked:
+        outcome = uploads(film, checksum=True)
+    expected = base64.b64encode(hashlib.sha256(film.read_bytes()).digest()).decode()
+    assert json.loads(asked.value.post_data or "")["checksum_sha256"] == expected
+    assert outcome.states()[:3] == ["waiting", "checking", "asking"]
+    assert outcome.ends[0]["media"]["status"] == "ready"
+
+
+def test_a_checksum_of_other_bytes_is_refused(uploads: Uploads, film: Path) -> None:
+    outcome = uploads(film, checksum=base64.b64encode(bytes(32)).decode(), attempts=1)
+    assert outcome.error["code"] == "BadDigest"
+
+
+@pytest.fixture
+def no_cors(stack: Stack) -> Iterator[None]:
+    """Take the bucket's CORS rules away for one test."""
+    client = stack.s3_client()
+    rules = client.get_bucket_cors(Bucket=BUCKET)["CORSRules"]
+    client.delete_bucket_cors(Bucket=BUCKET)
+    yield
+    client.put_bucket_cors(Bucket=BUCKET, CORSConfiguration={"CORSRules": rules})
+
+
+def _throttle(context: BrowserContext, page: Page, *, bytes_per_second: int) -> None:
+    session = context.new_cdp_session(page)
+    session.send("Network.enable")
+    limits = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": bytes_per_second}
+    session.send("Network.emulateNetworkConditions", limits)
+
+
+def _keys(stack: Stack, prefix: str) -> list[str]:
+    found = stack.s3_client().list_objects_v2(Bucket=BUCKET, Prefix=prefix)
+    return [one["Key"] for one in found.get("Contents", [])]
