@@ -29,6 +29,18 @@ class PermissionMissing(BrokerError):
     """The token does not carry the permission {permission}."""
 
 
+class RateLimited(BrokerError):
+    """Too many requests: at most {limit} are accepted; ask again in {retry_after} seconds."""
+
+
+class BodyTooLarge(BrokerError):
+    """The body of a request may hold at most {max_size} bytes."""
+
+
+class BodyTooSlow(BrokerError):
+    """The body of the request did not arrive within {seconds:g} seconds."""
+
+
 class MediaNotFound(BrokerError):
     """There is no such media."""
 
@@ -116,6 +128,10 @@ class CredentialsExpired(BrokerError):
 
 class DatabaseAway(BrokerError):
     """The database can not be reached; ask again in a moment."""
+
+
+class KeysAway(BrokerError):
+    """The keys that verify tokens can not be fetched; ask again in a moment."""
 
 
 class SettingsInvalid(BrokerError):

@@ -6,43 +6,21 @@ The only module that reads the environment.
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
+from broker.access_settings import AccessSettings, CommaSeparated, Positive, bare_address, exact_origins
 from broker.errors import SettingsInvalid
 from broker.policy import MAX_POLICY_SECONDS
 from broker.quota import Quota
-from broker.rules import DEFAULT_TYPES, MAX_OBJECT_BYTES, Rules, media_type, origin
+from broker.rules import DEFAULT_TYPES, MAX_OBJECT_BYTES, Rules, media_type
 from broker.sigv4 import Credentials
 
-MIN_SECRET_BYTES = 32
-"""RFC 7518, section 3.2: a key of at least the size of the hash's output must be used with HS256."""
-
-
-def _split(value: object) -> object:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-Positive = Annotated[int, Field(ge=1)]
 Limit = Annotated[int | None, Field(ge=0)]
 
 
-class Settings(BaseSettings):
+class Settings(AccessSettings):
     """Hold every setting. Sizes are bytes, durations seconds; the docstring of a field says what it does."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="BROKER_",
-        env_file_encoding="utf-8",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        populate_by_name=True,
-        use_attribute_docstrings=True,
-        hide_input_in_errors=True,
-    )
 
     # The bucket.
     use_cloud_storage: bool = Field(default=True, validation_alias="USE_CLOUD_STORAGE")
@@ -106,16 +84,6 @@ class Settings(BaseSettings):
     sweep_seconds: Annotated[float, Field(gt=0)] = 15
     """How long the sweep rests when nothing is due."""
 
-    # Who may call.
-    secret_key: SecretStr = Field(default=SecretStr(""), validation_alias="SECRET_KEY")
-    """Signs and verifies HS256 tokens; at least 32 bytes."""
-    jwt_leeway_seconds: Annotated[int, Field(ge=0, le=300)] = 0
-    """How far a token's clock may be off."""
-    cors_origins: CommaSeparated = ()
-    """The origins whose pages may call the broker, comma-separated; none by default."""
-    public_url: str | None = None
-    """The broker's own address as clients see it, such as `https://api.example`; unset: the request's Host."""
-
     # Where records are kept.
     database_url: str = "sqlite:///broker.db"
     """`sqlite:///file` or `postgresql://…`."""
@@ -136,13 +104,6 @@ class Settings(BaseSettings):
             raise ValueError("should be aws, or s3 for another store")
         return value.lower()
 
-    @field_validator("secret_key")
-    @classmethod
-    def _secret_is_long(cls, value: SecretStr) -> SecretStr:
-        if len(value.get_secret_value().encode()) < MIN_SECRET_BYTES:
-            raise ValueError(f"should be a random secret of at least {MIN_SECRET_BYTES} bytes")
-        return value
-
     @field_validator("allowed_types")
     @classmethod
     def _types_are_media_types(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -150,20 +111,15 @@ class Settings(BaseSettings):
             raise ValueError("should be media types in lower case, such as video/mp4,video/webm")
         return value
 
-    @field_validator("cors_origins", "redirect_origins")
+    @field_validator("redirect_origins")
     @classmethod
-    def _origins_are_exact(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for one in value:
-            if origin(one) != one:
-                raise ValueError("should be exact origins, such as https://app.example, without a path or *")
-        return value
+    def _redirect_origins_are_exact(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return exact_origins(value)
 
-    @field_validator("s3_endpoint_url", "s3_public_endpoint_url", "public_url")
+    @field_validator("s3_endpoint_url", "s3_public_endpoint_url")
     @classmethod
-    def _address_is_bare(cls, value: str | None) -> str | None:
-        if value is not None and (origin(value) is None or urlsplit(value).query or urlsplit(value).fragment):
-            raise ValueError("should be an http or https address, such as https://api.example")
-        return value.rstrip("/") if value else None
+    def _endpoint_is_bare(cls, value: str | None) -> str | None:
+        return bare_address(value)
 
     @field_validator("credential_expiration")
     @classmethod

@@ -1,95 +1,90 @@
-"""Who calls: bearer tokens to callers, and what each may do."""
+"""Who may enter a route: the address's limit, the token, its permission, and the owner's limit, in this order.
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+All of it happens before the body is read. A route says what it demands by a parameter such as `caller: Uploader`;
+`ProblemRoute` finds that demand and has it met first, also where the router is mounted in another application.
+"""
+
+from abc import ABC, abstractmethod
 from typing import Annotated, Any
 
-import jwt
 from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security.base import SecurityBase
 
+from broker.api.caller import DELETE, READ, UPLOAD, Caller
+from broker.api.limits import Kind, Standing, counted_address
 from broker.api.state import services
-from broker.errors import NotAuthenticated, PermissionMissing
+from broker.errors import NotAuthenticated
 
-UPLOAD = "media:upload"
-READ = "media:read"
-DELETE = "media:delete"
-ADMIN = "media:admin"
-PERMISSIONS = (UPLOAD, READ, DELETE, ADMIN)
-MAX_OWNER_LENGTH = 255
-
-_bearer = HTTPBearer(auto_error=False, description="A JWT with `sub`, `exp` and `scope` or `permissions`.")
+CALLER = "s3_media.caller"
+"""Where the request's scope keeps the caller that was let in."""
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Name who calls, by the token's `sub`, and what the token permits."""
+class Demand(ABC):
+    """Be met before a route runs."""
 
-    owner: str
-    permissions: frozenset[str]
-
-    @property
-    def reach(self) -> str | None:
-        """Return whose media the caller may touch; None: everyone's."""
-        return None if ADMIN in self.permissions else self.owner
-
-    def require(self, permission: str) -> None:
-        """Raise PermissionMissing unless the token permits it; an administrator may do all."""
-        if not self.permissions & {permission, ADMIN}:
-            raise PermissionMissing(permission=permission)
+    @abstractmethod
+    async def admit(self, request: Request) -> Standing | None:
+        """Return how much is left of the limit that was counted, or raise what is in the way."""
 
 
-class Authenticator:
-    """Verify HS256 tokens with one secret. `exp` and `sub` are required."""
+class AddressDemand(Demand):
+    """Demand that the client's address is within the limit of `kind`."""
 
-    def __init__(self, secret: str, *, leeway_seconds: int = 0) -> None:
-        self._secret = secret
-        self._leeway_seconds = leeway_seconds
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
 
-    def caller(self, token: str) -> Caller:
-        """Return the caller that a token names. Raises NotAuthenticated, which says why but quotes nothing."""
-        try:
-            claims = jwt.decode(
-                token,
-                self._secret,
-                algorithms=["HS256"],
-                leeway=self._leeway_seconds,
-                options={"require": ["exp", "sub"]},
-            )
-        except jwt.ExpiredSignatureError:
-            raise NotAuthenticated(reason="it has ended", token_sent=True) from None
-        except jwt.PyJWTError:
-            raise NotAuthenticated(reason="the one sent is not valid", token_sent=True) from None
-        owner = claims["sub"]
-        if not isinstance(owner, str) or not 1 <= len(owner) <= MAX_OWNER_LENGTH or not owner.isprintable():
-            raise NotAuthenticated(reason="its subject is not valid", token_sent=True)
-        return Caller(owner, _permissions(claims))
+    async def admit(self, request: Request) -> Standing | None:
+        """Count the request. Raises RateLimited."""
+        return await services(request).limits.count(self.kind, client_address(request))
+
+    async def __call__(self) -> None:
+        """Give nothing to the route, which has met this demand already."""
 
 
-def _permissions(claims: dict[str, Any]) -> frozenset[str]:
-    """Return the permissions in `scope` (RFC 8693, section 4.2: separated by spaces) and `permissions` (a list)."""
-    scope, listed = claims.get("scope"), claims.get("permissions")
-    named = scope.split() if isinstance(scope, str) else []
-    if isinstance(listed, list):
-        named += listed
-    return frozenset(name for name in named if isinstance(name, str))
+class TokenDemand(Demand, SecurityBase):
+    """Demand a token that carries `permission`, and that its owner is within the limit of `kind`."""
+
+    def __init__(self, permission: str, kind: Kind) -> None:
+        self.permission = permission
+        self.kind = kind
+        self.scheme_name = "bearer"
+        self.model = HTTPBearer(bearerFormat="JWT", description="A JWT that names its owner and its permissions.")
+
+    async def admit(self, request: Request) -> Standing | None:
+        """Let the caller in. Raises RateLimited, NotAuthenticated, KeysAway and PermissionMissing."""
+        found = services(request)
+        of_address = await found.limits.count("address", client_address(request))
+        caller = await found.authenticator.caller(bearer_token(request))
+        caller.require(self.permission)
+        request.scope[CALLER] = caller
+        return await found.limits.count(self.kind, caller.owner) or of_address
+
+    async def __call__(self, request: Request) -> Caller:
+        """Return the caller that was let in; fail where no ProblemRoute met the demand."""
+        caller: Caller = request.scope[CALLER]
+        return caller
 
 
-def permit(permission: str) -> Callable[..., Awaitable[Caller]]:
-    """Return a dependency on a caller whose token carries `permission`."""
-
-    async def caller(
-        request: Request, bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-    ) -> Caller:
-        if bearer is None:
-            raise NotAuthenticated(reason="there is none", token_sent=False)
-        found = services(request).authenticator.caller(bearer.credentials)
-        found.require(permission)
-        return found
-
-    return caller
+def bearer_token(request: Request) -> str:
+    """Return the token of the one `Authorization: Bearer` field (RFC 6750, section 2.1). Raises NotAuthenticated."""
+    fields = [value for name, value in request.scope["headers"] if name == b"authorization"]
+    if not fields:
+        raise NotAuthenticated(reason="there is none", token_sent=False)
+    scheme, _, token = fields[0].partition(b" ")
+    if len(fields) > 1 or scheme.lower() != b"bearer" or not token:
+        raise NotAuthenticated(reason="there must be one Authorization field, of the form 'Bearer <token>'", token_sent=True)
+    decoded: str = token.strip(b" ").decode("latin-1")
+    return decoded
 
 
-Uploader = Annotated[Caller, Depends(permit(UPLOAD))]
-Reader = Annotated[Caller, Depends(permit(READ))]
-Deleter = Annotated[Caller, Depends(permit(DELETE))]
+def client_address(request: Request) -> str:
+    """Return what limits count as the client's address, as the server or a trusted proxy tells it."""
+    client: Any = request.scope.get("client")
+    return counted_address(client[0] if client else None)
+
+
+Uploader = Annotated[Caller, Depends(TokenDemand(UPLOAD, "issue"))]
+Completer = Annotated[Caller, Depends(TokenDemand(UPLOAD, "complete"))]
+Reader = Annotated[Caller, Depends(TokenDemand(READ, "playback"))]
+Deleter = Annotated[Caller, Depends(TokenDemand(DELETE, "delete"))]

@@ -22,10 +22,21 @@ EXAMPLE_FACTS: dict[str, Any] = {
     "media_status": "pending",
     "differences": "the type is 'text/html', not 'video/mp4'",
     "operation": "head_object",
+    "seconds": 15.0,
+    "retry_after": 30,
     "code": "AccessDenied",
     "errors": [{"at": "body.content_type", "problem": "Field required"}],
 }
-AUTHENTICATED = (errors.NotAuthenticated, errors.PermissionMissing, errors.RequestInvalid, errors.DatabaseAway)
+COUNTED = (errors.RateLimited, errors.BodyTooLarge)
+"""What any route whose requests are counted may answer."""
+AUTHENTICATED = (
+    errors.NotAuthenticated,
+    errors.PermissionMissing,
+    *COUNTED,
+    errors.RequestInvalid,
+    errors.KeysAway,
+    errors.DatabaseAway,
+)
 """What any route that needs a token may answer."""
 
 

@@ -4,10 +4,11 @@ import asyncio
 import time
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
-from broker.api.documentation import problems
+from broker.api.auth import AddressDemand
+from broker.api.documentation import COUNTED, problems
 from broker.api.problems import NO_STORE
 from broker.api.route import ProblemRoute
 from broker.api.schemas import Alive, S3Health
@@ -58,7 +59,12 @@ class Health:
 router = APIRouter(route_class=ProblemRoute, tags=["health"])
 
 
-@router.get("/health/s3", responses={503: {"model": S3Health, "description": "S3 is away"}}, response_model=S3Health)
+@router.get(
+    "/health/s3",
+    dependencies=[Depends(AddressDemand("health"))],
+    response_model=S3Health,
+    responses={**problems(*COUNTED), 503: {"model": S3Health, "description": "S3 is away"}},
+)
 async def s3_health(request: Request) -> Response:
     """Tell whether the bucket answers. The result is kept for a few seconds."""
     body = await services(request).health.s3()

@@ -6,14 +6,14 @@ from typing import Annotated
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel
 
 from broker import errors, lifecycle, media
 from broker.api import schemas
-from broker.api.auth import Deleter, Reader, Uploader
-from broker.api.documentation import AUTHENTICATED, problems
+from broker.api.auth import AddressDemand, Completer, Deleter, Reader, Uploader
+from broker.api.documentation import AUTHENTICATED, COUNTED, problems
 from broker.api.problems import NO_STORE
 from broker.api.route import ProblemRoute
 from broker.api.state import services
@@ -33,6 +33,7 @@ router = APIRouter(route_class=ProblemRoute, tags=["media"])
         200: {"model": schemas.Issued, "description": "The Idempotency-Key's media is no longer pending"},
         **problems(
             *AUTHENTICATED,
+            errors.BodyTooSlow,
             errors.TypeNotAllowed,
             errors.SizeNotAllowed,
             errors.DurationNotAllowed,
@@ -86,7 +87,7 @@ async def issue_upload(
         *S3_IS_AWAY,
     ),
 )
-async def complete_upload(request: Request, caller: Uploader, media_id: UUID) -> Response:
+async def complete_upload(request: Request, caller: Completer, media_id: UUID) -> Response:
     """Check what arrived and make it playable. Asking again is harmless."""
     playback = await services(request).lifecycle.complete(media_id, caller.reach)
     return _answer(_playback(playback, "The media is ready."))
@@ -96,7 +97,8 @@ async def complete_upload(request: Request, caller: Uploader, media_id: UUID) ->
     "/{media_id}/uploaded/{state}",
     status_code=303,
     response_class=RedirectResponse,
-    responses=problems(errors.MediaNotFound, errors.RequestInvalid, errors.DatabaseAway),
+    dependencies=[Depends(AddressDemand("form"))],
+    responses=problems(*COUNTED, errors.MediaNotFound, errors.RequestInvalid, errors.DatabaseAway),
 )
 async def form_was_uploaded(request: Request, media_id: UUID, state: str) -> Response:
     """Take a browser back from S3: complete, then send it on to the app with `media_id` and `status`."""

@@ -19,7 +19,7 @@ NO_STORE = {"Cache-Control": "no-store"}
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Say how one error is answered; `retry_after` is in seconds."""
+    """Say how one error is answered; `retry_after` is in seconds, and the error's own wins."""
 
     status: int
     slug: str
@@ -38,6 +38,9 @@ INTERNAL = Problem(500, "internal", "The broker failed")
 PROBLEMS: dict[type[BrokerError], Problem] = {
     errors.NotAuthenticated: Problem(401, "not-authenticated", "Not authenticated"),
     errors.PermissionMissing: Problem(403, "permission-missing", "Permission missing"),
+    errors.RateLimited: Problem(429, "rate-limited", "Too many requests", extra=("retry_after",)),
+    errors.BodyTooLarge: Problem(413, "body-too-large", "Body too large", extra=("max_size",)),
+    errors.BodyTooSlow: Problem(408, "body-too-slow", "Body too slow"),
     errors.MediaNotFound: Problem(404, "media-not-found", "Media not found"),
     errors.RequestInvalid: Problem(422, "request-invalid", "Request not valid", extra=("errors",)),
     errors.TypeNotAllowed: Problem(422, "type-not-allowed", "Content type not allowed"),
@@ -56,6 +59,7 @@ PROBLEMS: dict[type[BrokerError], Problem] = {
     errors.StorageAway: Problem(503, "storage-away", "S3 is away", retry_after=5),
     errors.StorageRefused: Problem(503, "storage-refused", "S3 refused the broker", retry_after=30),
     errors.CredentialsExpired: Problem(503, "credentials-expired", "Credentials have ended", retry_after=10),
+    errors.KeysAway: Problem(503, "keys-away", "Keys can not be fetched", retry_after=5),
     errors.DatabaseAway: Problem(503, "database-away", "The database is away", retry_after=5),
 }
 
@@ -69,8 +73,9 @@ def problem_response(error: BrokerError) -> Response:
     detail = str(error) if problem is not INTERNAL else "This is logged; ask again later."
     extra = {name: error.facts[name] for name in problem.extra if name in error.facts}
     headers = {}
-    if problem.retry_after is not None:
-        headers["Retry-After"] = str(problem.retry_after)
+    retry_after = error.facts.get("retry_after", problem.retry_after)
+    if retry_after is not None:
+        headers["Retry-After"] = str(retry_after)
     if challenge := _challenge(error):
         headers["WWW-Authenticate"] = challenge
     return render(problem.status, problem.type, problem.title, detail, headers=headers, **extra)

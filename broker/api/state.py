@@ -8,9 +8,10 @@ from fastapi import Request
 from broker.lifecycle import Lifecycle
 
 if TYPE_CHECKING:
-    from broker.api.auth import Authenticator
     from broker.api.forms import FormStates
     from broker.api.health import Health
+    from broker.api.limits import Limits
+    from broker.api.tokens import Authenticator
 
 STATE_NAME = "s3_media"
 
@@ -21,6 +22,7 @@ class Services:
 
     lifecycle: Lifecycle
     authenticator: "Authenticator"
+    limits: "Limits"
     form_states: "FormStates"
     health: "Health"
     public_url: str | None

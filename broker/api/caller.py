@@ -1,0 +1,81 @@
+"""Who calls, and what a token's claims permit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from broker.errors import NotAuthenticated, PermissionMissing
+
+UPLOAD = "media:upload"
+READ = "media:read"
+DELETE = "media:delete"
+ADMIN = "media:admin"
+PERMISSIONS = (UPLOAD, READ, DELETE, ADMIN)
+GRANTS = {**{name: frozenset({name}) for name in PERMISSIONS}, "media:*": frozenset({UPLOAD, READ, DELETE})}
+"""What each name in a token grants. The wildcard covers one's own media; an administrator must be named."""
+
+MAX_OWNER_LENGTH = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Name who calls, and what the token permits."""
+
+    owner: str
+    permissions: frozenset[str]
+
+    @property
+    def reach(self) -> str | None:
+        """Return whose media the caller may touch; None: everyone's."""
+        return None if ADMIN in self.permissions else self.owner
+
+    def require(self, permission: str) -> None:
+        """Raise PermissionMissing unless the token permits it; an administrator may do all."""
+        if permission not in self.permissions and ADMIN not in self.permissions:
+            raise PermissionMissing(permission=permission)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimNames:
+    """Say where an issuer of tokens writes the owner and the permissions.
+
+    A claim is looked up by its whole name, then as a path of names with dots between them (`realm_access.roles`).
+    """
+
+    owner: str = "sub"
+    permissions: tuple[str, ...] = ("scope", "scp", "permissions")
+    prefix: str = ""
+    """What stands before each permission, such as `https://api.example/`; names without it then grant nothing."""
+    default: frozenset[str] = field(default_factory=frozenset)
+    """What a token that has none of the claims permits."""
+
+    def caller(self, claims: Mapping[str, Any]) -> Caller:
+        """Return the caller that verified claims name. Raises NotAuthenticated where they name none."""
+        owner = _claim(claims, self.owner)
+        if not isinstance(owner, str) or not 1 <= len(owner) <= MAX_OWNER_LENGTH:
+            raise NotAuthenticated(reason="its subject is not valid", token_sent=True)
+        if not owner.isprintable() or owner != owner.strip():
+            raise NotAuthenticated(reason="its subject is not valid", token_sent=True)
+        return Caller(owner, self._permissions(claims))
+
+    def _permissions(self, claims: Mapping[str, Any]) -> frozenset[str]:
+        """Return what the claims grant: text separated by spaces (RFC 6749, section 3.3), or a list of names."""
+        found = [value for value in (_claim(claims, name) for name in self.permissions) if value is not None]
+        if not found:
+            return self.default
+        granted: set[str] = set()
+        for value in found:
+            names = value.split(" ") if isinstance(value, str) else value if isinstance(value, list) else ()
+            for name in names:
+                if isinstance(name, str) and name.startswith(self.prefix):
+                    granted |= GRANTS.get(name.removeprefix(self.prefix), frozenset())
+        return frozenset(granted)
+
+
+def _claim(claims: Mapping[str, Any], name: str) -> Any:
+    if name in claims:
+        return claims[name]
+    value: Any = claims
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
