@@ -14,14 +14,20 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from broker.api import health, media, metrics
-from broker.api.auth import Authenticator
+from broker.api.caller import ClaimNames
 from broker.api.forms import FormStates
 from broker.api.health import Health
+from broker.api.jwks import Jwks
+from broker.api.keys import FixedKey, KeySource, public_key
+from broker.api.limits import Limits, limit_of
+from broker.api.middleware import AllowedHosts, RequestLog, SecurityHeaders
 from broker.api.problems import http_problem
 from broker.api.schemas import ProblemDocument
 from broker.api.state import STATE_NAME, Services
+from broker.api.tokens import Authenticator, RememberedTokens, TokenRules
 from broker.api.web import web_router
 from broker.bucket import Bucket, BucketConfig
 from broker.lifecycle import Lifecycle
@@ -31,36 +37,45 @@ from broker.store import Store
 from broker.worker.sweep import Sweep
 
 PREFIX = "/api/v1/s3-media"
-MAX_BODY_BYTES = 64 * 1024
 
 Clock = Callable[[], datetime]
 Lifespan = Callable[[Any], AbstractAsyncContextManager[dict[str, Services]]]
 
 
 def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
-    """Return the application: the router under its prefix, CORS for the configured origins, and the documents."""
+    """Return the application: the router under its prefix, what surrounds each request, and the documents."""
     app = FastAPI(
         title="The broker for direct-to-S3 video uploads",
         version=_version(),
         description="Clients ask for a policy, upload to S3 with it, and say that they are done; the broker checks.",
         separate_input_output_schemas=False,
-        max_body_size=MAX_BODY_BYTES,
     )
     app.include_router(create_router(settings, clock=clock), prefix=PREFIX)
     app.include_router(health.router, include_in_schema=False)
     app.include_router(metrics.router)
     app.add_exception_handler(HTTPException, _http_error)
     _document_problems(app)
+    _surround(app, settings)
+    return app
+
+
+def _surround(app: FastAPI, settings: Settings) -> None:
+    """Add the middleware; what is added last sees a request first."""
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
-            expose_headers=["Retry-After"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID"],
+            expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
             max_age=600,
         )
-    return app
+    if settings.allowed_hosts:
+        app.add_middleware(AllowedHosts, hosts=settings.allowed_hosts)
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(RequestLog)
+    if settings.trusted_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))
 
 
 def create_router(settings: Settings, *, clock: Clock = utc_now) -> APIRouter:
@@ -89,19 +104,69 @@ async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterato
         policy_seconds=settings.policy_seconds,
         clock=clock,
     )
-    secret = settings.secret_key.get_secret_value()
+    keys = await asyncio.to_thread(_token_keys, settings)
+    limits = _limits(settings)
     services = Services(
         lifecycle=verbs,
-        authenticator=Authenticator(secret, leeway_seconds=settings.jwt_leeway_seconds),
-        form_states=FormStates(secret),
+        authenticator=Authenticator(
+            keys,
+            token_rules(settings),
+            RememberedTokens(size=settings.token_memory_size, seconds=settings.token_memory_seconds),
+        ),
+        limits=limits,
+        form_states=FormStates(settings.secret_key.get_secret_value()),
         health=Health(store, bucket),
         public_url=settings.public_url,
     )
     try:
         yield services, Sweep(store, settlement, rest_seconds=settings.sweep_seconds, clock=clock)
     finally:
+        await limits.close()
+        if isinstance(keys, Jwks):
+            await keys.close()
         await store.close()
         await asyncio.to_thread(bucket.close)
+
+
+def token_rules(settings: Settings) -> TokenRules:
+    """Return which tokens the settings accept."""
+    return TokenRules(
+        algorithm=settings.algorithm,
+        issuers=settings.jwt_issuer,
+        audiences=settings.jwt_audience,
+        audience_claim=settings.jwt_audience_claim,
+        leeway_seconds=settings.jwt_leeway_seconds,
+        claims=ClaimNames(
+            owner=settings.jwt_owner_claim,
+            permissions=settings.jwt_permission_claims,
+            prefix=settings.jwt_permission_prefix,
+            default=frozenset(settings.jwt_default_permissions),
+        ),
+    )
+
+
+def _token_keys(settings: Settings) -> KeySource:
+    if settings.jwks_url is not None:
+        return Jwks(settings.jwks_url, settings.algorithm, fresh_seconds=settings.jwks_fresh_seconds)
+    if settings.jwt_public_key is not None:
+        return FixedKey(public_key(settings.jwt_public_key, settings.algorithm))
+    return FixedKey(settings.secret_key.get_secret_value().encode())
+
+
+def _limits(settings: Settings) -> Limits:
+    storage = settings.rate_limit_storage.get_secret_value()
+    return Limits(
+        {
+            "address": limit_of(settings.rate_limit_address),
+            "issue": limit_of(settings.rate_limit_issue),
+            "complete": limit_of(settings.rate_limit_complete),
+            "playback": limit_of(settings.rate_limit_playback),
+            "delete": limit_of(settings.rate_limit_delete),
+            "form": limit_of(settings.rate_limit_form),
+            "health": limit_of(settings.rate_limit_health),
+        },
+        redis_url=None if storage.startswith("memory:") else storage,
+    )
 
 
 def bucket_config(settings: Settings) -> BucketConfig:

@@ -73,7 +73,9 @@ def bearer_token(request: Request) -> str:
         raise NotAuthenticated(reason="there is none", token_sent=False)
     scheme, _, token = fields[0].partition(b" ")
     if len(fields) > 1 or scheme.lower() != b"bearer" or not token:
-        raise NotAuthenticated(reason="there must be one Authorization field, of the form 'Bearer <token>'", token_sent=True)
+        raise NotAuthenticated(
+            reason="there must be one Authorization field, of the form 'Bearer <token>'", token_sent=True
+        )
     decoded: str = token.strip(b" ").decode("latin-1")
     return decoded
 

@@ -9,20 +9,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
-from limits import RateLimitItem
+from limits import RateLimitItem, parse
 from limits.aio.storage import RedisStorage, Storage
+from limits.errors import StorageError
 
 from broker.errors import RateLimited
+
+if TYPE_CHECKING:
+    from redis.asyncio import BlockingConnectionPool
 
 Kind = Literal["address", "issue", "complete", "delete", "playback", "form", "health"]
 """What is counted: all of an address before its token is looked at, and then each thing by itself."""
 
 MAX_COUNTERS = 100_000
 """How many windows one process counts at most; beyond that the oldest makes room."""
-REDIS_SECONDS = 0.5
+REDIS_CONNECTIONS = 16
+REDIS_SECONDS = 2.0
 """How long Redis may take to count one request."""
 REDIS_REST_SECONDS = 5.0
 """For how long Redis is left alone after it failed."""
@@ -105,7 +110,7 @@ class Limits:
     def __init__(self, items: Mapping[Kind, RateLimitItem | None], *, redis_url: str | None = None) -> None:
         self._items = items
         self._memory = BoundedMemory()
-        self._redis = _redis(redis_url) if redis_url else None
+        self._redis, self._connections = _redis(redis_url) if redis_url else (None, None)
         self._redis_rests_until = 0.0
 
     async def count(self, kind: Kind, who: str) -> Standing | None:
@@ -122,8 +127,8 @@ class Limits:
 
     async def close(self) -> None:
         """Let go of the connections to Redis."""
-        if self._redis is not None:
-            await self._redis.bridge.get_connection().aclose()
+        if self._connections is not None:
+            await self._connections.disconnect()
 
     async def _count(self, key: str, seconds: int, amount: int) -> tuple[int, float]:
         """Return the count within the window and, beyond `amount`, when the window ends."""
@@ -131,7 +136,7 @@ class Limits:
             try:
                 async with asyncio.timeout(REDIS_SECONDS):
                     return await _count_in(self._redis, key, seconds, amount)
-            except (TimeoutError, OSError, self._redis.base_exceptions) as error:
+            except (TimeoutError, OSError, StorageError) as error:
                 self._redis_rests_until = time.monotonic() + REDIS_REST_SECONDS
                 log.warning("redis is away, so this process counts by itself", reason=type(error).__name__)
         return await _count_in(self._memory, key, seconds, amount)
@@ -142,13 +147,23 @@ async def _count_in(storage: Storage, key: str, seconds: int, amount: int) -> tu
     return count, await storage.get_expiry(key) if count > amount else 0.0
 
 
-def _redis(url: str) -> RedisStorage:
-    return RedisStorage(
-        f"async+{url}",
-        implementation="redispy",
+def _redis(url: str) -> "tuple[RedisStorage, BlockingConnectionPool]":
+    from redis.asyncio import BlockingConnectionPool  # an optional dependency
+
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=REDIS_CONNECTIONS,
+        timeout=REDIS_SECONDS,
         socket_timeout=REDIS_SECONDS,
         socket_connect_timeout=REDIS_SECONDS,
     )
+    options: Any = {"connection_pool": pool}
+    return RedisStorage(f"async+{url}", wrap_exceptions=True, implementation="redispy", **options), pool
+
+
+def limit_of(notation: str) -> RateLimitItem | None:
+    """Return the limit that a text such as `60/minute` means; None for `off`."""
+    return None if notation == "off" else parse(notation)
 
 
 @lru_cache(maxsize=4096)

@@ -26,7 +26,8 @@ class ProblemRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap FastAPI's handler."""
         handle = super().get_route_handler()
-        demands = [found.call for found in self.dependant.dependencies if isinstance(found.call, Demand)]
+        calls = [found.call for found in self.dependant.dependencies]
+        demands = [call for call in calls if isinstance(call, Demand)]
         reads_body = self.body_field is not None
 
         async def answer(request: Request) -> Response:

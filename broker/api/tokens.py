@@ -182,7 +182,7 @@ def _audience(claims: dict[str, Any], rules: TokenRules) -> list[str]:
     """Return whom a token was made for; the claim holds one name or a list of names (RFC 7519, section 4.1.3)."""
     value = claims.get(rules.audience_claim)
     names = value if isinstance(value, list) else [value]
-    return names if all(isinstance(name, str) for name in names) else []
+    return [name for name in names if isinstance(name, str)]
 
 
 def _refused(reason: str = "the one sent is not valid") -> NotAuthenticated:
