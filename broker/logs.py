@@ -43,7 +43,7 @@ _SECRETS_BY_FORM = re.compile(
     | (?i:x-amz-(?:credential|security-token|signature))[=:]\s*[^\s&"',}]+
     | (?<=://)[^\s/@]+@                                          # what stands before the host of an address
     | \b[0-9a-f]{64}\b                                           # a signature
-    | (?<=/uploaded/)[^\s/?"']+                                  # the state of a plain form
+    | (?<=/uploaded/)[^\s/?"'{]+                                 # the state of a plain form
     | -----BEGIN[\s\S]+?-----END[^-]*-----
     """,
     re.VERBOSE,

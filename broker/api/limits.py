@@ -110,7 +110,10 @@ class Limits:
     def __init__(self, items: Mapping[Kind, RateLimitItem | None], *, redis_url: str | None = None) -> None:
         self._items = items
         self._memory = BoundedMemory()
-        self._redis, self._connections = _redis(redis_url) if redis_url else (None, None)
+        self._redis: RedisStorage | None = None
+        self._connections: BlockingConnectionPool | None = None
+        if redis_url is not None:
+            self._redis, self._connections = _redis(redis_url)
         self._redis_rests_until = 0.0
 
     async def count(self, kind: Kind, who: str) -> Standing | None:

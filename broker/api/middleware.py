@@ -6,7 +6,7 @@ Pure ASGI, so that each costs microseconds. A host application that mounts the r
 import re
 import time
 from collections.abc import Sequence
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -70,7 +70,7 @@ class RequestLog:
                     "request",
                     method=scope["method"],
                     route=getattr(scope.get("route"), "path", None),
-                    media_id=str(scope.get("path_params", {}).get("media_id", "")) or None,
+                    media_id=_media_id(scope),
                     status=status,
                     milliseconds=round((time.perf_counter() - started_at) * 1000, 2),
                     client=client[0] if client else None,
@@ -126,6 +126,14 @@ class AllowedHosts:
             return False
         host = re.sub(r":\d*$", "", named[0])
         return host in self._exact or (bool(self._below) and host.endswith(self._below))
+
+
+def _media_id(scope: Scope) -> str | None:
+    """Return the media's id in the path; anything else that stands there is not logged."""
+    try:
+        return str(UUID(str(scope.get("path_params", {}).get("media_id"))))
+    except ValueError:
+        return None
 
 
 def _request_id(scope: Scope) -> str:

@@ -26,7 +26,7 @@ class ProblemRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap FastAPI's handler."""
         handle = super().get_route_handler()
-        calls = [found.call for found in self.dependant.dependencies]
+        calls: list[object] = [found.call for found in self.dependant.dependencies]
         demands = [call for call in calls if isinstance(call, Demand)]
         reads_body = self.body_field is not None
 
