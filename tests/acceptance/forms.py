@@ -5,13 +5,12 @@ import secrets
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from xml.etree import ElementTree
 
 import httpx
 
 from broker import sigv4
-from broker.policy import Condition, sign_post
 from broker.sigv4 import Credentials
 from tests.acceptance.servers import S3
 
@@ -22,6 +21,9 @@ Part = tuple[str, str | bytes]
 """One part of a form: its name, and a field's text or a file's bytes."""
 
 Form = list[Part]
+
+Condition = dict[str, str] | list[str | int]
+"""One condition of a policy: a field's only value, or an operator with its operands."""
 
 
 @dataclass(frozen=True)
@@ -59,35 +61,45 @@ class Upload:
         content: bytes = VIDEO,
     ) -> Form:
         """Return a signed form, good unless an argument makes it otherwise; a field that is None is left out."""
+        keys = credentials or self.s3.credentials
+        signer = self._signer(keys, now or self.now)
         sent = {
             "key": self.key,
             "Content-Type": "video/mp4",
             "success_action_status": "201",
             **(fields or {}),
+            **signer,
         }
-        signed = sign_post(
-            {name: value for name, value in sent.items() if value is not None},
-            list(self.conditions() if conditions is None else conditions),
-            credentials or self.s3.credentials,
-            now=now or self.now,
-            region=self.s3.region,
-            expires_in=expires_in,
-        )
-        return [*signed.items(), ("file", content)]
+        held = [*(self.conditions() if conditions is None else conditions), *({k: v} for k, v in signer.items())]
+        ends_at = (now or self.now) + timedelta(seconds=expires_in)
+        document = json.dumps({"expiration": f"{ends_at:%Y-%m-%dT%H:%M:%SZ}", "conditions": held}).encode()
+        policy = b64encode(document).decode()
+        signature = sigv4.sign(keys.secret_key, now or self.now, self.s3.region, policy)
+        form: Form = [(name, value) for name, value in sent.items() if value is not None]
+        return [*form, ("policy", policy), ("x-amz-signature", signature), ("file", content)]
 
     def form_around(self, document: bytes) -> Form:
         """Return a form with a good signature of an arbitrary policy document."""
         policy = b64encode(document).decode()
-        credentials, region = self.s3.credentials, self.s3.region
-        signature = sigv4.sign(credentials.secret_key, self.now, region, policy)
-        form = replaced(self.form(), "policy", policy)
-        return replaced(form, "x-amz-signature", signature)
+        signature = sigv4.sign(self.s3.credentials.secret_key, self.now, self.s3.region, policy)
+        return replaced(replaced(self.form(), "policy", policy), "x-amz-signature", signature)
 
     def document(self) -> dict[str, object]:
         """Return the policy document of the good form."""
         [policy] = [value for name, value in self.form() if name == "policy"]
         document: dict[str, object] = json.loads(b64decode(policy))
         return document
+
+    def _signer(self, credentials: Credentials, now: datetime) -> dict[str, str]:
+        """Return the fields that say who signs."""
+        fields = {
+            "x-amz-algorithm": sigv4.ALGORITHM,
+            "x-amz-credential": f"{credentials.access_key}/{sigv4.scope(now, self.s3.region)}",
+            "x-amz-date": sigv4.amz_date(now),
+        }
+        if credentials.session_token is not None:
+            fields["x-amz-security-token"] = credentials.session_token
+        return fields
 
     def send(self, form: Form) -> httpx.Response:
         """Post the form as a browser does."""

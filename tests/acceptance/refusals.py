@@ -12,8 +12,7 @@ from hashlib import sha256
 
 import httpx
 
-from broker.policy import Condition
-from tests.acceptance.forms import VIDEO, Upload, multipart, replaced, without
+from tests.acceptance.forms import VIDEO, Condition, Upload, multipart, replaced, without
 
 HOUR = timedelta(hours=1)
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from botocore.exceptions import ClientError
 
-from broker.sigv4 import presign_get
+from broker.sigv4 import Address, presign_get
 from tests.acceptance.forms import VIDEO, Upload
 
 
@@ -153,14 +153,12 @@ def _link(
     overrides: dict[str, str] | None = None,
 ) -> str:
     """Return a link as the broker signs them."""
-    url = urlsplit(upload.s3.bucket_url)
     return presign_get(
         upload.s3.credentials,
+        Address.of(upload.s3.bucket_url),
+        upload.key,
         now=datetime.now(UTC) - signed_ago,
         region=upload.s3.region,
-        scheme=url.scheme,
-        host=url.netloc,
-        path=f"{url.path.rstrip('/')}/{upload.key}",
         expires_in=expires_in,
         overrides=overrides,
     )
