@@ -1,9 +1,37 @@
-"""The Content-Disposition of a download. Source: RFC 6266 and RFC 8187."""
+"""The Content-Disposition of a download, whatever its uploader called the file.
 
+Sources: RFC 6266, section 4 and appendix D, RFC 8187, and Microsoft's "Naming Files, Paths, and Namespaces".
+"""
+
+import re
 from urllib.parse import quote
+
+MAX_NAME_BYTES = 200
+"""File systems take 255 bytes; a browser may still add a number."""
+
+MAX_EXTENSION_BYTES = 16
+
+# Control characters, line separators and halves of surrogate pairs; and Unicode's Bidi_Control, by which a name could
+# show another extension than it has.
+_DROPPED = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_NOT_IN_A_NAME = re.compile(r'[<>:"/\\|?*]')
+_NOT_IN_THE_FALLBACK = re.compile(r"[^A-Za-z0-9 ._()-]")
 
 
 def attachment(filename: str) -> str:
-    """Return the header's value: an ASCII fallback, and the whole name percent-encoded."""
-    ascii_name = "".join(char if char.isascii() and (char.isalnum() or char in "._- ") else "_" for char in filename)
-    return f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(filename, safe='')}"
+    """Return the header's value, in ASCII: a plain fallback, and for all but ancient clients the name itself."""
+    name = safe_name(filename)
+    fallback = _NOT_IN_THE_FALLBACK.sub("_", name)
+    return f"attachment; filename=\"{fallback}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def safe_name(filename: str) -> str:
+    """Return a name of one file that any file system takes, of at most MAX_NAME_BYTES as UTF-8; never an empty one."""
+    name = _NOT_IN_A_NAME.sub("_", _DROPPED.sub("", filename)).strip(" .")
+    if len(name.encode()) > MAX_NAME_BYTES:
+        stem, dot, extension = name.rpartition(".")
+        if not stem or len(extension.encode()) > MAX_EXTENSION_BYTES:
+            stem, dot, extension = name, "", ""
+        room = MAX_NAME_BYTES - len((dot + extension).encode())
+        name = stem.encode()[:room].decode(errors="ignore").rstrip(" .") + dot + extension
+    return name or "download"
