@@ -5,7 +5,7 @@ Everything that changes a state is a row of `TRANSITIONS`; there is no other way
 
 import os
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
@@ -159,12 +159,17 @@ class Media:
         return self.max_size if self.promised_size is None else self.promised_size
 
 
+# Whole numbers: a float does not hold every millisecond.
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
 def new_id(now: datetime) -> UUID:
     """Return a UUIDv7 whose timestamp is `now`, to the millisecond.
 
     Source: RFC 9562, section 5.7. The standard library's own takes no time, so that an id could not be frozen.
     """
-    milliseconds = int(now.timestamp() * 1000)
+    milliseconds = (now - _EPOCH) // _MILLISECOND
     random = int.from_bytes(os.urandom(10))
     value = milliseconds << 80 | 0x7 << 76 | (random >> 4 & 0xFFF) << 64 | 0b10 << 62 | random >> 18
     return UUID(int=value)
@@ -172,4 +177,4 @@ def new_id(now: datetime) -> UUID:
 
 def created_on(media_id: UUID) -> datetime:
     """Return the instant that a UUIDv7 carries."""
-    return datetime.fromtimestamp((media_id.int >> 80) / 1000, UTC)
+    return _EPOCH + (media_id.int >> 80) * _MILLISECOND

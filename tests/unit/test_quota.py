@@ -1,0 +1,82 @@
+"""What an owner uses, and what does not fit any more."""
+
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.errors import QuotaExceeded
+from broker.media import Media, State, new_id
+from broker.quota import Quota, Usage, footprint
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+MEDIA = Media(
+    id=new_id(NOW), owner="ada", content_type="video/mp4", max_size=100, created_at=NOW, policy_expires_at=NOW
+)
+
+FOOTPRINTS = [
+    ("of an unknown size", MEDIA, Usage(pending_count=1, promised_bytes=100, media_count=1)),
+    ("of a known size", replace(MEDIA, promised_size=7), Usage(pending_count=1, promised_bytes=7, media_count=1)),
+    ("promoting", replace(MEDIA, state=State.PROMOTING, size=7), Usage(1, 100, 0, 1)),
+    ("ready", replace(MEDIA, state=State.READY, size=7), Usage(stored_bytes=7, media_count=1)),
+    ("rejected", replace(MEDIA, state=State.REJECTED, size=7), Usage()),
+    ("expired", replace(MEDIA, state=State.EXPIRED), Usage()),
+    ("deleting", replace(MEDIA, state=State.DELETING, size=7), Usage()),
+    ("deleted", replace(MEDIA, state=State.DELETED, size=7), Usage()),
+]
+
+
+@pytest.mark.parametrize(("media", "usage"), [row[1:] for row in FOOTPRINTS], ids=[row[0] for row in FOOTPRINTS])
+def test_a_media_takes_this_much(media: Media, usage: Usage) -> None:
+    assert footprint(media) == usage
+
+
+CHECKS = [
+    # limits, what is in use, what is asked, and the quota that refuses
+    ("no limit", Quota(), Usage(9, 9, 9, 9), Usage(9, 9, 9, 9), None),
+    ("the last place", Quota(pending_count=3), Usage(pending_count=2), Usage(pending_count=1), None),
+    ("one too many", Quota(pending_count=3), Usage(pending_count=3), Usage(pending_count=1), "pending_count"),
+    ("the last promised byte", Quota(promised_bytes=10), Usage(promised_bytes=4), Usage(promised_bytes=6), None),
+    ("a byte too many", Quota(promised_bytes=10), Usage(promised_bytes=5), Usage(promised_bytes=6), "promised_bytes"),
+    ("what is promised is stored next", Quota(stored_bytes=10), Usage(0, 3, 3), Usage(0, 4), None),
+    ("stored and promised together", Quota(stored_bytes=10), Usage(0, 3, 4), Usage(0, 4), "stored_bytes"),
+    ("one media too many", Quota(media_count=1), Usage(media_count=1), Usage(media_count=1), "media_count"),
+    ("a limit of nothing", Quota(media_count=0), Usage(), Usage(media_count=1), "media_count"),
+    ("nothing asked, over the limit already", Quota(media_count=1), Usage(media_count=5), Usage(), None),
+]
+
+
+@pytest.mark.parametrize(
+    ("quota", "used", "asked", "refused_by"), [row[1:] for row in CHECKS], ids=[row[0] for row in CHECKS]
+)
+def test_a_quota_refuses_what_does_not_fit(quota: Quota, used: Usage, asked: Usage, refused_by: str | None) -> None:
+    if refused_by is None:
+        quota.check(used, asked)
+        return
+    with pytest.raises(QuotaExceeded) as refused:
+        quota.check(used, asked)
+    assert refused.value.facts["quota"] == refused_by
+    assert refused.value.facts["limit"] == getattr(quota, refused_by)
+
+
+def test_a_refusal_tells_the_numbers() -> None:
+    with pytest.raises(QuotaExceeded) as refused:
+        Quota(stored_bytes=10).check(Usage(promised_bytes=3, stored_bytes=4), Usage(promised_bytes=5))
+    assert str(refused.value) == (
+        "The quota of 10 for stored_bytes would be exceeded: 7 are in use, 5 more were asked for."
+    )
+
+
+usages = st.builds(Usage, *[st.integers(0, 2**50)] * len(fields(Usage)))
+
+
+@given(usages, usages)
+def test_what_was_added_can_be_taken_away(one: Usage, other: Usage) -> None:
+    assert one + other - other == one
+    assert one + Usage() == one
+
+
+def test_each_quota_limits_something_that_is_counted() -> None:
+    assert {quota.name for quota in fields(Quota)} == {count.name for count in fields(Usage)}
