@@ -1,0 +1,227 @@
+"""What the broker accepts, where it puts it, and how it tells that what arrived is something else."""
+
+import base64
+import hashlib
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.errors import (
+    DurationNotAllowed,
+    MetadataTooLarge,
+    RedirectNotAllowed,
+    SizeNotAllowed,
+    TypeNotAllowed,
+)
+from broker.media import Arrived, Media, new_id
+from broker.rules import DEFAULT_TYPES, EXTENSIONS, Rules, differences, final_key, media_type, origin, staging_key
+
+RULES = Rules(max_size=1000, max_duration_seconds=60, redirect_origins=("https://app.example", "http://localhost:8080"))
+
+TYPES = [
+    ("video/mp4", "video/mp4"),
+    ("Video/MP4", "video/mp4"),
+    ("video/webm;codecs=vp9", "video/webm"),
+    (' video/webm ; codecs="vp9, opus"', "video/webm"),
+]
+
+
+@pytest.mark.parametrize(("content_type", "bare"), TYPES)
+def test_a_type_is_accepted_without_its_parameters_and_case(content_type: str, bare: str) -> None:
+    assert RULES.check_type(content_type) == bare
+    assert media_type(content_type) == bare
+
+
+@pytest.mark.parametrize("content_type", DEFAULT_TYPES)
+def test_each_default_type_has_an_extension_of_its_own(content_type: str) -> None:
+    assert RULES.check_type(content_type) == content_type
+    assert list(EXTENSIONS.values()).count(EXTENSIONS[content_type]) == 1
+
+
+@pytest.mark.parametrize(
+    "content_type", ["", ";", "video", "video/", "image/png", "text/html", "video/mp4x", "video/*", "x;video/mp4"]
+)
+def test_any_other_type_is_refused_with_what_is_accepted(content_type: str) -> None:
+    with pytest.raises(TypeNotAllowed, match="accepted are video/mp4, video/webm"):
+        RULES.check_type(content_type)
+
+
+@pytest.mark.parametrize("size", [None, 1, 999, 1000])
+def test_a_size_within_the_bounds_is_accepted(size: int | None) -> None:
+    RULES.check_size(size)
+
+
+@pytest.mark.parametrize("size", [-1, 0, 1001, 2**63])
+def test_a_size_beyond_the_bounds_is_refused(size: int) -> None:
+    with pytest.raises(SizeNotAllowed, match=f"The size of {size} bytes is not accepted; accepted are 1 to 1000 bytes"):
+        RULES.check_size(size)
+
+
+@pytest.mark.parametrize("seconds", [None, 0, 0.5, 60])
+def test_a_duration_within_the_bounds_is_accepted(seconds: float | None) -> None:
+    RULES.check_duration(seconds)
+
+
+@pytest.mark.parametrize("seconds", [-0.1, 60.001, float("inf"), float("nan")])
+def test_a_duration_beyond_the_bounds_is_refused(seconds: float) -> None:
+    with pytest.raises(DurationNotAllowed, match="at most 60 seconds"):
+        RULES.check_duration(seconds)
+
+
+METADATA = [
+    ("none", {}, True),
+    ("just 2 KB", {"a": "x" * 2039}, True),
+    ("a byte more", {"a": "x" * 2040}, False),
+    ("counted as UTF-8, not as characters", {"a": "é" * 1020}, False),
+    ("counted with quotes escaped", {"a": '"' * 1020}, False),
+    ("many small ones", {f"key{number:03}": "value" for number in range(200)}, False),
+]
+
+
+@pytest.mark.parametrize(("metadata", "fits"), [row[1:] for row in METADATA], ids=[row[0] for row in METADATA])
+def test_metadata_may_take_2_kb(metadata: dict[str, str], fits: bool) -> None:
+    if fits:
+        RULES.check_metadata(metadata)
+    else:
+        with pytest.raises(MetadataTooLarge, match="at most 2048"):
+            RULES.check_metadata(metadata)
+
+
+ORIGINS = [
+    ("https://app.example", "https://app.example"),
+    ("https://app.example/", "https://app.example"),
+    ("HTTPS://App.Example:443/path?q#f", "https://app.example"),
+    ("http://app.example:80", "http://app.example"),
+    ("http://app.example:443", "http://app.example:443"),
+    ("https://app.example:8443/x", "https://app.example:8443"),
+    ("http://[::1]:8080/x", "http://[::1]:8080"),
+    ("https://app.example@evil.example/", None),
+    ("https://user:pass@app.example/", None),
+    ("javascript:alert(1)", None),
+    ("ftp://app.example/", None),
+    ("//app.example/", None),
+    ("/path", None),
+    ("https://", None),
+    ("https://app.example:port/", None),
+    ("https://app.example:99999/", None),
+    ("https://[::1/", None),
+    ("", None),
+]
+
+
+@pytest.mark.parametrize(("url", "expected"), ORIGINS)
+def test_a_url_has_this_origin(url: str, expected: str | None) -> None:
+    assert origin(url) == expected
+
+
+@pytest.mark.parametrize(
+    "url", [None, "https://app.example/done?x=1", "http://localhost:8080/", "https://APP.example:443"]
+)
+def test_a_redirect_to_a_configured_origin_is_accepted(url: str | None) -> None:
+    RULES.check_redirect(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://app.example/",
+        "https://app.example:8443/",
+        "https://app.example.evil.example/",
+        "https://evil.example/?https://app.example",
+        "https://app.example@evil.example/",
+        "https://app.example\\@evil.example/",
+        "https:\\\\app.example/",
+        "javascript://app.example/%0aalert(1)",
+        "/done",
+        "",
+    ],
+)
+def test_a_redirect_anywhere_else_is_refused(url: str) -> None:
+    with pytest.raises(RedirectNotAllowed, match="accepted are https://app"):
+        RULES.check_redirect(url)
+
+
+def test_without_configured_origins_nothing_redirects_not_even_to_nowhere() -> None:
+    for url in ("https://app.example/", "/", ""):
+        with pytest.raises(RedirectNotAllowed, match="no origin is configured"):
+            Rules().check_redirect(url)
+
+
+ID = UUID("019b7d2f-1c00-7abc-8def-0123456789fe")
+
+KEYS = [
+    ("video/mp4", "media/fe/2026/01/02/019b7d2f-1c00-7abc-8def-0123456789fe.mp4"),
+    ("video/quicktime", "media/fe/2026/01/02/019b7d2f-1c00-7abc-8def-0123456789fe.mov"),
+    ("video/x-unheard-of", "media/fe/2026/01/02/019b7d2f-1c00-7abc-8def-0123456789fe.bin"),
+]
+
+
+@pytest.mark.parametrize(("content_type", "key"), KEYS)
+def test_a_final_key_follows_from_the_id_and_the_type(content_type: str, key: str) -> None:
+    assert final_key(ID, content_type) == key
+
+
+def test_a_staging_key_follows_from_the_id() -> None:
+    assert staging_key(ID) == "staging/fe/019b7d2f-1c00-7abc-8def-0123456789fe"
+
+
+@given(st.text())
+def test_no_key_holds_what_a_user_wrote(content_type: str) -> None:
+    assert final_key(ID, content_type).startswith("media/fe/2026/01/02/019b7d2f-1c00-7abc-8def-0123456789fe.")
+    assert final_key(ID, content_type).rpartition(".")[2] in {*EXTENSIONS.values(), "bin"}
+
+
+def test_keys_of_one_instant_spread_over_256_prefixes() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+
+    assert len({staging_key(new_id(now)).split("/")[1] for _ in range(5000)}) == 256
+
+
+SHA256 = base64.b64encode(hashlib.sha256(b"video").digest()).decode()
+MEDIA = Media(
+    id=ID,
+    owner="ada",
+    content_type="video/mp4",
+    max_size=1000,
+    created_at=datetime(2026, 1, 2, tzinfo=UTC),
+    policy_expires_at=datetime(2026, 1, 2, tzinfo=UTC),
+)
+EXACT = replace(MEDIA, promised_size=7)
+CHECKED = replace(MEDIA, promised_sha256=SHA256)
+
+ARRIVALS = [
+    ("any size up to the limit", MEDIA, Arrived(1000, "e", "video/mp4"), ""),
+    ("the type with parameters", MEDIA, Arrived(1, "e", "Video/MP4; codecs=avc1"), ""),
+    ("nothing in it", MEDIA, Arrived(0, "e", "video/mp4"), "the size is 0 bytes, not 1 to 1000"),
+    ("too large", MEDIA, Arrived(1001, "e", "video/mp4"), "the size is 1001 bytes, not 1 to 1000"),
+    ("the exact size", EXACT, Arrived(7, "e", "video/mp4"), ""),
+    ("another size", EXACT, Arrived(8, "e", "video/mp4"), "the size is 8 bytes, not 7"),
+    ("another type", MEDIA, Arrived(1, "e", "text/html"), "the type is 'text/html', not 'video/mp4'"),
+    ("the checksum", CHECKED, Arrived(1, "e", "video/mp4", f"SHA256:{SHA256}"), ""),
+    (
+        "another checksum",
+        CHECKED,
+        Arrived(1, "e", "video/mp4", "SHA256:x"),
+        "the SHA-256 checksum is not the promised one",
+    ),
+    ("no checksum", CHECKED, Arrived(1, "e", "video/mp4"), "the SHA-256 checksum is not the promised one"),
+    ("one not asked for", MEDIA, Arrived(1, "e", "video/mp4", "CRC64NVME:x"), ""),
+    (
+        "all that can differ",
+        replace(EXACT, promised_sha256=SHA256),
+        Arrived(8, "e", "text/html"),
+        "the size is 8 bytes, not 7; the type is 'text/html', not 'video/mp4'; "
+        "the SHA-256 checksum is not the promised one",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("media", "arrived", "expected"), [row[1:] for row in ARRIVALS], ids=[row[0] for row in ARRIVALS]
+)
+def test_what_arrived_is_compared_with_what_was_promised(media: Media, arrived: Arrived, expected: str) -> None:
+    assert differences(media, arrived) == expected
