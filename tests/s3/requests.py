@@ -47,11 +47,14 @@ class Requests:
         credentials: Credentials | None = None,
         region: str | None = None,
         service: str = "s3",
+        in_unsigned_chunks: bool = False,
     ) -> dict[str, str]:
         """Return the headers of a signed request."""
         request = AWSRequest(method, url, headers=headers, data=body)
         # Plain http would have botocore sign the body as well, https not: the body is always signed here.
         request.context["payload_signing_enabled"] = True
+        if in_unsigned_chunks:
+            request.context["checksum"] = {"request_algorithm": {"in": "trailer"}}
         S3SigV4Auth(credentials or self.credentials, service, region or self.s3.region).add_auth(request)
         return dict(request.headers.items())
 

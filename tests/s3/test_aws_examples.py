@@ -169,6 +169,52 @@ def test_a_body_in_signed_chunks(spoil, status, in_2013):
     assert response.status_code == status
 
 
+TRAILED_CHUNKS = [
+    (65536, "b474d8862b1487a5145d686f57f013e54db672cee1c953b3010fb58501ef5aa2"),
+    (1024, "1c1344b170168f8e65b41376b44b20fe354e373826ccbbe2c1d40a8cae51e5c7"),
+    (0, "2ca2aba2005185cf7159c6277faf83795951dd77a3a99e6e65d5c9f85863f992"),
+]
+
+
+@pytest.mark.parametrize(
+    ("checksum", "signature", "code"),
+    [
+        ("sOO8/Q==", "d81f82fc3505edab99d459891051a732e8730629a2e4a59689829ca17fe2e435", b""),
+        ("sOO8/Q==", "e81f82fc3505edab99d459891051a732e8730629a2e4a59689829ca17fe2e435", b"SignatureDoesNotMatch"),
+        ("sOO8/w==", "d81f82fc3505edab99d459891051a732e8730629a2e4a59689829ca17fe2e435", b"SignatureDoesNotMatch"),
+    ],
+    ids=["as published", "with another signature", "with another checksum"],
+)
+def test_a_body_in_signed_chunks_with_a_trailer(checksum, signature, code, in_2013):
+    body = b"".join(
+        f"{size:x};chunk-signature={signature}\r\n".encode() + b"a" * size + (b"\r\n" if size else b"")
+        for size, signature in TRAILED_CHUNKS
+    )
+    body += f"x-amz-checksum-crc32c:{checksum}\r\nx-amz-trailer-signature:{signature}\r\n\r\n".encode()
+    response = httpx.put(
+        f"{in_2013.endpoint_url}/examplebucket/chunkObject.txt",
+        content=body,
+        headers={
+            "Host": "s3.amazonaws.com",
+            "x-amz-date": "20130524T000000Z",
+            "x-amz-storage-class": "REDUCED_REDUNDANCY",
+            "x-amz-content-sha256": "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER",
+            "Content-Encoding": "aws-chunked",
+            "x-amz-decoded-content-length": "66560",
+            "x-amz-trailer": "x-amz-checksum-crc32c",
+            "Authorization": authorization(
+                "content-encoding;host;x-amz-content-sha256;x-amz-date;x-amz-decoded-content-length;"
+                "x-amz-storage-class;x-amz-trailer",
+                "106e2a8a18243abcf37539882f36619c00e2dfc72633413f02d3b74544bfeb8e",
+            ),
+        },
+    )
+    if code:
+        assert b"<Code>" + code + b"</Code>" in response.content
+    else:
+        assert response.headers["x-amz-checksum-crc32c"] == checksum
+
+
 POLICY = """{ "expiration": "2015-12-30T12:00:00.000Z",
   "conditions": [
     {"bucket": "sigv4examplebucket"},

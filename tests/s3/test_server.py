@@ -51,6 +51,14 @@ def test_objects_and_configuration_outlive_a_restart(tmp_path):
         assert rule["AllowedOrigins"] == ["https://app.example"]
 
 
+def test_a_data_directory_serves_one_server_at_a_time(tmp_path):
+    with start_embedded_s3(data_dir=tmp_path, buckets=["kept"]) as s3:
+        client(s3).put_object(Bucket="kept", Key="a", Body=b"x")
+        with pytest.raises(RuntimeError, match="exit status 1"):
+            start_embedded_s3(data_dir=tmp_path)
+        assert client(s3).get_object(Bucket="kept", Key="a")["Body"].read() == b"x"
+
+
 def test_without_a_data_directory_nothing_is_left(monkeypatch, tmp_path):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     with start_embedded_s3(buckets=["mine"]) as s3:

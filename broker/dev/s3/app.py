@@ -16,13 +16,13 @@ from broker.dev.s3.answers import refusal, request_ids
 from broker.dev.s3.errors import S3Error
 from broker.dev.s3.faults import Fault, Faults
 from broker.dev.s3.operations import CONFIGURE, OPERATIONS, POST_OBJECT, PREFLIGHT, operation_name
+from broker.dev.s3.other_services import other_service, passed_on, serve
 from broker.dev.s3.payload import Payload
 from broker.dev.s3.plane import Plane
 from broker.dev.s3.post_object import post_object
 from broker.dev.s3.request import Request, read_request
 
 log = logging.getLogger(__name__)
-_DROPPED = frozenset({"content-length", "transfer-encoding", "connection", "date", "server"})
 
 
 class _ConnectionResetError(Exception):
@@ -56,8 +56,8 @@ class S3App:
         await response(scope, receive, send)
 
     async def _respond(self, http: HttpRequest) -> Response:
-        if (service := _other_service(http)) is not None:
-            return await self._other(http, service)
+        if (service := other_service(http)) is not None:
+            return await serve(http, service, self.plane.services, self.plane.authenticator.keyring)
         ids, request = request_ids(), None
         try:
             request = read_request(http)
@@ -110,33 +110,9 @@ class S3App:
             if request.method == "DELETE" and not self.plane.store.is_empty(request.bucket):
                 raise S3Error("BucketNotEmpty", BucketName=request.bucket)
         body = await payload.read()
-        headers = {name: value for name, value in request.headers.items() if name not in _DROPPED}
+        headers = dict(request.headers)
         answer = await services.configure(request.method, request.bucket, request.query, headers, body)
-        return _passed_on(answer.status, answer.headers, answer.body)
-
-    async def _other(self, http: HttpRequest, service: str) -> Response:
-        headers = {name: value for name, value in http.headers.items() if name not in _DROPPED}
-        origin = f"{http.url.scheme}://{http.headers.get('host', 'localhost')}"
-        query = http.scope["query_string"].decode("latin-1")
-        body = await http.body()
-        answer = await self.plane.services.ask(http.method, origin, http.url.path, query, headers, body)
-        if service == "sts":
-            self.plane.authenticator.keyring.learn(answer.body.decode())
-        return _passed_on(answer.status, answer.headers, answer.body)
-
-
-def _passed_on(status: int, headers: dict[str, str], body: bytes) -> Response:
-    kept = {name: value for name, value in headers.items() if name.lower() not in _DROPPED}
-    return Response(body, status, kept)
-
-
-def _other_service(http: HttpRequest) -> str | None:
-    """Return the service of a header's credential scope when it is another one than S3."""
-    _, found, credential = http.headers.get("authorization", "").partition("Credential=")
-    if not found:
-        return None
-    parts = credential.partition(",")[0].strip().rsplit("/", 2)
-    return parts[1] if len(parts) == 3 and parts[1] != "s3" else None
+        return passed_on(answer)
 
 
 async def _meet(fault: Fault) -> None:

@@ -4,7 +4,7 @@ Source: RFC 9110 section 13; Amazon S3 User Guide, "Conditional requests".
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from broker.dev.s3.clock import http_date
@@ -84,6 +84,8 @@ def _is_unmodified(header: str | None, version: ObjectVersion) -> bool:
 
 def _date(header: str | None) -> datetime | None:
     try:
-        return None if header is None else parsedate_to_datetime(header)
+        date = None if header is None else parsedate_to_datetime(header)
     except ValueError:
         return None
+    # A date whose zone is "-0000" comes back without a zone: it is UTC.
+    return date if date is None or date.tzinfo else date.replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Multipart uploads: begin, upload and copy parts, complete, abort, list.
+"""Multipart uploads: begin, upload and copy parts, complete, abort.
 
 Source: Amazon S3 User Guide, "Uploading and copying objects using multipart upload".
 """
@@ -66,7 +66,7 @@ async def create(plane: Plane, request: Request, payload: Payload) -> Response:
 
 async def upload_part(plane: Plane, request: Request, payload: Payload) -> Response:
     """Store the body as a part."""
-    upload, number = _find(plane, request), _part_number(request)
+    upload, number = plane.find_upload(request), _part_number(request)
     algorithm = asked_algorithm(request.said, default=upload.algorithm)
     if algorithm != upload.algorithm:
         raise S3Error(
@@ -83,7 +83,7 @@ async def upload_part(plane: Plane, request: Request, payload: Payload) -> Respo
 
 async def upload_part_copy(plane: Plane, request: Request, payload: Payload) -> Response:
     """Store an object, or a range of it, as a part."""
-    upload, number = _find(plane, request), _part_number(request)
+    upload, number = plane.find_upload(request), _part_number(request)
     said = request.said
     bucket, source = find_source(plane, said["x-amz-copy-source"])
     check_copy_source(said, source)
@@ -104,7 +104,7 @@ async def upload_part_copy(plane: Plane, request: Request, payload: Payload) -> 
 
 async def complete(plane: Plane, request: Request, payload: Payload) -> Response:
     """Make an object of the listed parts."""
-    upload = _find(plane, request)
+    upload = plane.find_upload(request)
     parts = _listed_parts(upload, await payload.read())
     check_write(request.headers, plane.store.current(request.bucket, request.key), request.key)
     full = upload.checksum_type == "FULL_OBJECT"
@@ -156,55 +156,10 @@ async def complete(plane: Plane, request: Request, payload: Payload) -> Response
 
 async def abort(plane: Plane, request: Request, payload: Payload) -> Response:
     """Give an upload up and remove its parts."""
-    upload = _find(plane, request)
+    upload = plane.find_upload(request)
     del plane.uploads[upload.id]
     upload.discard()
     return Response(b"", 204)
-
-
-async def list_parts(plane: Plane, request: Request, payload: Payload) -> Response:
-    """List the parts of an upload."""
-    upload = _find(plane, request)
-    content: list[tuple[str, Content]] = [
-        ("Bucket", upload.bucket),
-        ("Key", upload.key),
-        ("UploadId", upload.id),
-        ("IsTruncated", False),
-    ]
-    for _, part in sorted(upload.parts.items()):
-        facts_of_part: list[tuple[str, Content]] = [
-            ("PartNumber", part.number),
-            ("LastModified", part.modified_at),
-            ("ETag", f'"{part.etag}"'),
-            ("Size", part.size),
-            (f"Checksum{upload.algorithm}", part.checksum),
-        ]
-        content.append(("Part", facts_of_part))
-    return xml_answer("ListPartsResult", content)
-
-
-async def list_uploads(plane: Plane, request: Request, payload: Payload) -> Response:
-    """List a bucket's uploads that are under way."""
-    plane.services.bucket(request.bucket)
-    prefix = request.params.get("prefix", "")
-    content: list[tuple[str, Content]] = [("Bucket", request.bucket), ("IsTruncated", False)]
-    for upload in sorted(plane.uploads.values(), key=lambda upload: (upload.key, upload.started_at)):
-        if upload.bucket == request.bucket and upload.key.startswith(prefix):
-            entry: list[tuple[str, Content]] = [
-                ("Key", upload.key),
-                ("UploadId", upload.id),
-                ("Initiated", upload.started_at),
-            ]
-            content.append(("Upload", entry))
-    return xml_answer("ListMultipartUploadsResult", content)
-
-
-def _find(plane: Plane, request: Request) -> Upload:
-    plane.services.bucket(request.bucket)
-    upload = plane.uploads.get(request.params["uploadId"])
-    if upload is None or (upload.bucket, upload.key) != (request.bucket, request.key):
-        raise S3Error("NoSuchUpload", UploadId=request.params["uploadId"])
-    return upload
 
 
 def _part_number(request: Request) -> int:

@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from starlette.responses import Response
 
-from broker.dev.s3 import copy, listing, multipart_upload, object_read, object_write, tagging
+from broker.dev.s3 import copy, listing, multipart_upload, object_read, object_write, part_listing, tagging
 from broker.dev.s3.errors import S3Error
 from broker.dev.s3.payload import Payload
 from broker.dev.s3.plane import Plane
@@ -35,8 +35,8 @@ OPERATIONS: dict[str, Operation] = {
     "UploadPartCopy": multipart_upload.upload_part_copy,
     "CompleteMultipartUpload": multipart_upload.complete,
     "AbortMultipartUpload": multipart_upload.abort,
-    "ListParts": multipart_upload.list_parts,
-    "ListMultipartUploads": multipart_upload.list_uploads,
+    "ListParts": part_listing.list_parts,
+    "ListMultipartUploads": part_listing.list_uploads,
 }
 _UNSERVED = frozenset({"acl", "attributes", "legal-hold", "retention", "restore", "select", "torrent"})
 

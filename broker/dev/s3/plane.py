@@ -12,6 +12,7 @@ from broker.dev.s3.conditional import check_write
 from broker.dev.s3.errors import S3Error
 from broker.dev.s3.objects import NULL_VERSION, ObjectStore, ObjectVersion
 from broker.dev.s3.parts import Upload
+from broker.dev.s3.request import Request
 from broker.dev.s3.services import Services
 
 _OWNERS_ACL = "bucket-owner-full-control"
@@ -60,6 +61,14 @@ class Plane:
             marker = {"x-amz-delete-marker": "true", "x-amz-version-id": latest.version_id}
             raise S3Error("NoSuchKey", headers=marker, Key=key)
         return latest
+
+    def find_upload(self, request: Request) -> Upload:
+        """Return the multipart upload under way that a request names, or refuse with `NoSuchUpload`."""
+        self.services.bucket(request.bucket)
+        upload = self.uploads.get(request.params["uploadId"])
+        if upload is None or (upload.bucket, upload.key) != (request.bucket, request.key):
+            raise S3Error("NoSuchUpload", UploadId=request.params["uploadId"])
+        return upload
 
     def put(
         self,

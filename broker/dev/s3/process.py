@@ -5,6 +5,7 @@ line on standard output. The end of the pipe ends the process, so that it never 
 """
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
@@ -99,6 +100,11 @@ def main() -> None:
         if root is None:
             root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="embedded-s3-")))
         root.mkdir(parents=True, exist_ok=True)
+        lock = stack.enter_context((root / "lock").open("w"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit(f"{root} is in use by another embedded S3")
         child = Child(configuration, root)
         # uvicorn raises a signal that it caught once more: end by an exception, so that the directory is removed.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -24,7 +24,8 @@ from moto.sqs.models import sqs_backends
 from werkzeug.test import Client
 
 log = logging.getLogger(__name__)
-_UNSAID = frozenset({"authorization", "host", "content-length", "x-amz-date", "x-amz-security-token"})
+_FRAMING = frozenset({"host", "content-length", "transfer-encoding", "connection", "expect"})
+_UNSAID = _FRAMING | {"authorization", "x-amz-date", "x-amz-security-token"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +133,8 @@ class Services:
         return f"http://s3.{self.region}.amazonaws.com"
 
     def _ask(self, method: str, origin: str, path: str, query: str, headers: dict[str, str], body: bytes) -> Answer:
-        response = self._client.open(
-            path, base_url=origin, method=method, query_string=query, headers=headers, data=body
-        )
+        said = {name: value for name, value in headers.items() if name not in _FRAMING}
+        response = self._client.open(path, base_url=origin, method=method, query_string=query, headers=said, data=body)
         return Answer(response.status_code, dict(response.headers), response.get_data())
 
     def _tell(self, method: str, bucket: str, query: str, headers: dict[str, str], body: bytes) -> None:
