@@ -4,7 +4,25 @@ An app's users send video straight to S3. The broker decides who may, with a pre
 promised; checks what arrived with a HEAD; and hands out signed playback links. The bytes never pass through Python.
 """
 
-from broker.app import create_app, create_router
-from broker.settings import Settings, load_settings
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from broker.app import create_app, create_router
+    from broker.settings import Settings, load_settings
 
 __all__ = ["Settings", "create_app", "create_router", "load_settings"]
+
+_HOMES = {
+    "Settings": "broker.settings",
+    "create_app": "broker.app",
+    "create_router": "broker.app",
+    "load_settings": "broker.settings",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when asked for: `broker upload` and the embedded S3 need neither FastAPI nor boto3.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,200 @@
+"""The command line: serve, dev, worker, migrate, token, upload.
+
+A command imports what it needs: `broker upload` starts without FastAPI, boto3 and SQLAlchemy.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from broker.errors import BrokerError, SettingsInvalid
+
+if TYPE_CHECKING:
+    from broker.client import Uploaded
+
+DATA_DIR = Path("var")
+REFUSED = 2
+"""The exit status for what the caller must mend first: an option, a setting, a pending migration."""
+
+app = typer.Typer(
+    help="Let clients upload video straight to S3, check what arrived, and hand out playback links.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console()
+err = Console(stderr=True)
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Where to listen.", min=0, max=65535)] = 8000,
+    workers: Annotated[int, typer.Option(help="Processes; more than one needs PostgreSQL.", min=1)] = 1,
+    forwarded_from: Annotated[
+        str | None,
+        typer.Option(help="Proxies whose X-Forwarded-… headers are believed: addresses or networks, comma-separated."),
+    ] = None,
+    graceful_seconds: Annotated[int, typer.Option(help="How long requests may take to end on SIGTERM.", min=0)] = 30,
+    keep_alive_seconds: Annotated[
+        int, typer.Option(help="How long an idle connection is kept; longer than the load balancer's.", min=1)
+    ] = 75,
+    access_log: Annotated[bool, typer.Option(help="Log each request.")] = True,
+    embedded_s3: Annotated[
+        bool, typer.Option("--embedded-s3", help="With USE_CLOUD_STORAGE=false: run the S3 of `broker dev` beside it.")
+    ] = False,
+    data_dir: Annotated[Path, typer.Option(help="Where the embedded S3 keeps its objects.")] = DATA_DIR,
+) -> None:
+    """Serve the broker in production."""
+    with _naming_problems():
+        from broker import load_settings
+        from broker.serve import serve
+
+        serve(
+            load_settings(),
+            embedded_s3_in=data_dir if embedded_s3 else None,
+            host=host,
+            port=port,
+            workers=workers,
+            proxy_headers=forwarded_from is not None,
+            forwarded_allow_ips=forwarded_from or "",
+            timeout_graceful_shutdown=graceful_seconds,
+            timeout_keep_alive=keep_alive_seconds,
+            access_log=access_log,
+        )
+
+
+@app.command()
+def dev(
+    port: Annotated[
+        int | None,
+        typer.Option(
+            help="Where to listen on 127.0.0.1: 8000, or 9000 with --s3-only. A free one, if taken.", max=65535
+        ),
+    ] = None,
+    data_dir: Annotated[Path, typer.Option(help="Where records and objects are kept.")] = DATA_DIR,
+    s3_only: Annotated[bool, typer.Option("--s3-only", help="Serve just the S3, and print its keys.")] = False,
+) -> None:
+    """Serve everything on this machine: the broker, an S3, and a page to try them."""
+    with _naming_problems():
+        from broker.dev.run import run_broker, run_s3
+
+        if s3_only:
+            run_s3(data_dir=data_dir, port=9000 if port is None else port, console=out)
+        else:
+            run_broker(data_dir=data_dir, port=8000 if port is None else port, console=out)
+
+
+@app.command()
+def worker() -> None:
+    """Sweep: finish what crashed, complete what arrived unannounced, expire and purge the rest."""
+    with _naming_problems():
+        from broker import load_settings
+        from broker.serve import sweep_until_stopped
+
+        asyncio.run(sweep_until_stopped(load_settings()))
+
+
+@app.command("migrate")
+def migrate_database() -> None:
+    """Bring the database to the schema of this version."""
+    with _naming_problems():
+        from broker import load_settings
+        from broker.store import migrate, pending_revision
+
+        # A migration signs nothing and knows no bucket, so neither is asked for.
+        url = load_settings(use_cloud_storage=False, secret_key=secrets.token_urlsafe(32)).database_url
+        revision = pending_revision(url)
+        migrate(url)
+    _say(f"The database is at revision {revision} now." if revision else "The database is up to date.")
+
+
+@app.command("token")
+def print_token(
+    sub: Annotated[str, typer.Option(help="Whose token: the owner of what is uploaded with it.")] = "dev",
+    scope: Annotated[str, typer.Option(help="What it permits.")] = "media:upload media:read media:delete",
+    ttl: Annotated[int, typer.Option(help="For how many seconds.", min=1)] = 3600,
+) -> None:
+    """Mint a token with SECRET_KEY, for development."""
+    with _naming_problems():
+        from broker import load_settings
+        from broker.dev.tokens import mint_token
+
+        secret = load_settings(use_cloud_storage=False).secret_key.get_secret_value()
+    _say(mint_token(secret, owner=sub, scope=scope, ttl_seconds=ttl, now=datetime.now(UTC)))
+
+
+@app.command()
+def upload(
+    file: Annotated[Path, typer.Argument(help="The video.", exists=True, dir_okay=False, readable=True)],
+    url: Annotated[
+        str, typer.Option(envvar="BROKER_URL", help="Where the broker's routes are.")
+    ] = "http://127.0.0.1:8000/api/v1/s3-media",
+    token: Annotated[str | None, typer.Option(envvar="BROKER_TOKEN", help="Your token.")] = None,
+    content_type: Annotated[str | None, typer.Option(help="The video's type; by default, by the file's name.")] = None,
+) -> None:
+    """Upload a video, and print a link that plays it."""
+    from broker.client import UploadFailed, type_of
+
+    if not token:
+        _refuse("BROKER_TOKEN: should hold your token (or pass --token)")
+    content_type = content_type or type_of(file.name)
+    if content_type is None:
+        _refuse(f"--content-type: should be given; the name {file.name!r} does not tell it")
+    try:
+        uploaded = _upload(file, url, token, content_type)
+    except (UploadFailed, OSError) as error:
+        _refuse(str(error), status=1)
+    err.print(f"{uploaded.media_id} is ready; until {uploaded.expires_at} it plays at", soft_wrap=True, highlight=False)
+    _say(uploaded.signed_url)
+
+
+def _upload(file: Path, url: str, token: str, content_type: str) -> "Uploaded":
+    """Upload with a progress bar, on standard error; a failure takes the bar away."""
+    from rich.markup import escape
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    from broker.client import UploadClient
+
+    name, size = file.name, file.stat().st_size
+    bar = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*bar, console=err) as progress, UploadClient(url, token) as client:
+        progress.live.transient = True
+        with progress.open(file, "rb", description=escape(name)) as opened:
+            uploaded = client.upload(opened, name=name, size=size, content_type=content_type)
+        progress.live.transient = False
+        return uploaded
+
+
+@contextmanager
+def _naming_problems() -> Iterator[None]:
+    """Turn what is wrong into lines and an exit status."""
+    try:
+        yield
+    except SettingsInvalid as error:
+        _refuse(*str(error).splitlines())
+    except BrokerError as error:
+        _refuse(str(error), status=1)
+
+
+def _refuse(*reasons: str, status: int = REFUSED) -> NoReturn:
+    for reason in reasons:
+        err.print(reason, style="red", soft_wrap=True, highlight=False, markup=False)
+    raise typer.Exit(status)
+
+
+def _say(line: str) -> None:
+    out.print(line, soft_wrap=True, highlight=False, markup=False)

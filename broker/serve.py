@@ -1,0 +1,113 @@
+"""What `broker serve` and `broker worker` do, once the settings are read."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from broker.app import create_app, running
+from broker.errors import DatabaseAway, SettingsInvalid
+from broker.settings import Settings, load_settings
+from broker.store import pending_revision
+
+log = structlog.get_logger()
+
+
+def serve(settings: Settings, *, workers: int, embedded_s3_in: Path | None, **options: Any) -> None:
+    """Serve until SIGTERM or SIGINT; `options` are uvicorn's.
+
+    `embedded_s3_in`: the directory of an S3 to run beside it, where the settings ask for no other. Raises
+    SettingsInvalid before anything starts.
+    """
+    _require_servable(settings, workers=workers, embedded_s3=embedded_s3_in is not None)
+    _require_current(settings)
+    beside = nullcontext(settings) if settings.use_cloud_storage else _beside_s3(settings, embedded_s3_in or Path())
+    with beside as bound:
+        _log_from(bound)
+        if not bound.sweep:
+            log.info("this process does not sweep; `broker worker` does, or BROKER_SWEEP=true")
+        uvicorn.run(
+            create_app(bound) if workers == 1 else "broker.serve:worker_application",
+            factory=workers > 1,
+            workers=workers,
+            ws="none",
+            lifespan="on",
+            log_level=bound.log_level,
+            server_header=False,
+            **options,
+        )
+
+
+def worker_application() -> FastAPI:
+    """Return the application of one of several processes; they inherit the environment that was checked."""
+    settings = load_settings()
+    _log_from(settings)
+    return create_app(settings)
+
+
+async def sweep_until_stopped(settings: Settings) -> None:
+    """Sweep until SIGTERM or SIGINT; the batch that is under way then is finished. Raises SettingsInvalid."""
+    if not settings.use_cloud_storage:
+        raise SettingsInvalid(problems="USE_CLOUD_STORAGE: should be true; `broker dev` sweeps by itself")
+    await asyncio.to_thread(_require_current, settings)
+    _log_from(settings)
+    async with running(settings) as (_, sweep):
+        stopped = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        sweeping = asyncio.create_task(sweep.run())
+        log.info("sweeping")
+        stop = asyncio.create_task(stopped.wait())
+        await asyncio.wait({sweeping, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        await sweep.stop()
+        await sweeping
+        log.info("swept")
+
+
+def _require_servable(settings: Settings, *, workers: int, embedded_s3: bool) -> None:
+    if not settings.use_cloud_storage and not embedded_s3:
+        raise SettingsInvalid(
+            problems="USE_CLOUD_STORAGE: should be true; false is for `broker dev`, or needs --embedded-s3"
+        )
+    if workers > 1 and not settings.use_cloud_storage:
+        raise SettingsInvalid(problems="--workers: should be 1 with the embedded S3")
+    if workers > 1 and settings.database_url.startswith("sqlite"):
+        raise SettingsInvalid(
+            problems="--workers: should be 1 with SQLite, which has one writer; more need PostgreSQL"
+        )
+
+
+def _require_current(settings: Settings) -> None:
+    """Refuse a database that lacks a migration; one that is away may come back."""
+    try:
+        revision = pending_revision(settings.database_url)
+    except DatabaseAway as error:
+        log.warning("the database can not be asked for its revision", reason=str(error))
+        return
+    if revision is not None:
+        raise SettingsInvalid(problems=f"BROKER_DATABASE_URL: lacks revision {revision}; run `broker migrate` first")
+
+
+@contextmanager
+def _beside_s3(settings: Settings, data_dir: Path) -> Iterator[Settings]:
+    """Run the embedded S3, and yield the settings bound to it."""
+    from broker.dev.run import embedded_s3, interruptible, settings_for
+
+    with interruptible(), embedded_s3(data_dir, cors_origins=settings.cors_origins) as s3:
+        yield load_settings(**settings_for(s3))
+
+
+def _log_from(settings: Settings) -> None:
+    """Log to standard error, from the level that is set."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
