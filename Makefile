@@ -1,0 +1,46 @@
+# `make run` and `make test` need Python 3.11 or newer, and nothing else.
+# ARGS reaches the command: make run ARGS='--port 9000', make test ARGS='-k upload'.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for one in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$one -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$one && break; done)
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: run test check readme clean
+
+run: $(VENV)/.run  ## Serve everything on this machine, with a demo page
+	$(BIN)/broker dev $(ARGS)
+
+test: $(VENV)/.test  ## Run every test that needs no cloud
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.check  ## Lint, check the types and the import rules, run the browser modules' unit tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@if command -v node >/dev/null; then node --test tests/browser/unit/*.test.mjs; \
+	else echo "node is not there: the browser modules' unit tests are left out"; fi
+
+readme: $(VENV)/.run  ## Write the parts of README.md that are drawn from the code
+	$(BIN)/python -m broker.dev.readme
+
+clean:
+	rm -rf $(VENV) var build dist
+
+$(VENV)/.run: EXTRAS = dev
+$(VENV)/.test: EXTRAS = test
+$(VENV)/.check: EXTRAS = dev,lint
+$(VENV)/.run $(VENV)/.test $(VENV)/.check: pyproject.toml | $(VENV)/.made
+	@echo "Installing what 'make $(@:$(VENV)/.%=%)' needs into $(VENV) …"
+	@$(PIP) install --editable '.[$(EXTRAS)]'
+	@touch $@
+
+$(VENV)/.made:
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "Python 3.11 or newer with its venv module is needed (on Debian: apt install python3-venv)." >&2; \
+		echo "Here python3 is: $$(python3 --version 2>&1). Another one is named so: make run PYTHON=/path/to/python3" >&2; \
+		exit 1; fi
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
