@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 from xml.etree import ElementTree
 
+import h11
 import httpx
 
 from broker.rules import EXTENSIONS
@@ -97,7 +98,7 @@ class UploadClient:
         """Post the form; return whether S3 has the file, False where a repetition may help."""
         try:
             answer = self._s3.post(form["url"], data=form["fields"], files={"file": (name, file, content_type)})
-        except httpx.LocalProtocolError:
+        except h11.LocalProtocolError:
             raise UploadFailed("The file changed while it was being sent.") from None
         except httpx.TransportError:
             return False

@@ -3,6 +3,7 @@
 The only module that reads the environment.
 """
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -120,6 +121,13 @@ class Settings(AccessSettings):
     @classmethod
     def _endpoint_is_bare(cls, value: str | None) -> str | None:
         return bare_address(value)
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_is_supported(cls, value: str) -> str:
+        if not re.match(r"sqlite:///.|postgres(ql)?(\+psycopg)?://.", value):
+            raise ValueError("should be sqlite:///file or postgresql://user@host/name")
+        return value
 
     @field_validator("credential_expiration")
     @classmethod

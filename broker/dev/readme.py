@@ -52,10 +52,11 @@ def rewritten(text: str) -> str:
     """Return README's text with each part as the code has it. Raises ValueError for a part without its place."""
     for name, draw in PARTS.items():
         place = re.compile(rf"(<!-- {name}: [^>]*-->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        part = f"\n{draw()}\n\n"
-        text, found = place.subn(lambda match, part=part: match[1] + part + match[2], text)
-        if found != 1:
-            raise ValueError(f"README has {found} places for {name}, not one")
+        found = place.findall(text)
+        if len(found) != 1:
+            raise ValueError(f"README has {len(found)} places for {name}, not one")
+        ((begin, end),) = found
+        text = place.sub(lambda _: f"{begin}\n{draw()}\n\n{end}", text)  # noqa: B023 - called at once
     return text
 
 

@@ -139,17 +139,16 @@ def _serve(settings: Settings, listener: socket.socket, s3: EmbeddedS3, data_dir
         server_header=False,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
-    with _for_other_terminals(data_dir / "dev.env", f"{address}{PREFIX}", token()) as variables:
-        server = _Server(config, lambda: _announce(console, address, token(), s3, variables))
+    ready_made = token()
+    with _for_other_terminals(data_dir / "dev.env", f"{address}{PREFIX}", ready_made) as variables:
+        server = _Server(config, lambda: _announce(console, address, ready_made, s3, variables))
         with interruptible():
             server.run(sockets=[listener])
 
 
 def _announce(console: Console, address: str, token: str, s3: EmbeddedS3, variables: Path) -> None:
     """Print what a newcomer needs; long lines stay whole, so that they can be copied."""
-    broker = (
-        "broker" if Path(sys.executable).parent.as_posix() in os.environ.get("PATH", "").split(":") else sys.argv[0]
-    )
+    broker = "python -m broker" if Path(sys.argv[0]).name == "__main__.py" else sys.argv[0]
     _say(console, "\n[bold green]The broker runs.[/] Ctrl-C stops it.\n", markup=True)
     _say(console, f"  demo page   {address}/")
     _say(console, f"  interface   {address}{PREFIX}   (described at {address}/docs)")
@@ -185,7 +184,7 @@ def _listening(port: int, console: Console) -> Iterator[socket.socket]:
         listener = socket.create_server((HOST, port))
     except OSError as error:
         listener = socket.create_server((HOST, 0))
-        reason = error.strerror or error
+        reason = os.strerror(error.errno or 0)
         _say(console, f"Port {port}: {reason}; {listener.getsockname()[1]} is used instead.")
     with listener:
         yield listener

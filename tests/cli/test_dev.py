@@ -1,0 +1,141 @@
+"""`broker dev`: everything on this machine, and nothing left of it afterwards."""
+
+import signal
+import socket
+from pathlib import Path
+
+import boto3
+import httpx
+import psutil
+import pytest
+from botocore.config import Config
+
+from .conftest import Dev
+from .processes import CLIP, done, read_variables, running
+
+
+def test_it_answers_within_seconds(dev: Dev) -> None:
+    assert dev.started_in < 20
+
+
+def test_it_serves_the_page_the_interface_and_a_healthy_s3(dev: Dev) -> None:
+    address = dev.running.wait_for(r"demo page +(http://127\.0\.0\.1:\d+/)")[1]
+    page = httpx.get(address)
+    assert (page.status_code, page.headers["Content-Type"].partition(";")[0]) == (200, "text/html")
+    assert "server" not in page.headers
+    assert httpx.get(f"{dev.url}/", headers=dev.bearer).json()["success"]
+    assert httpx.get(f"{dev.url}/health/s3").json()["status"] == "healthy"
+
+
+def test_the_curl_line_that_it_prints_carries_the_token_of_its_file(dev: Dev) -> None:
+    said = dev.running.wait_for(r"curl -H 'Authorization: (Bearer \S+)' (\S+)")
+    assert said[1] == dev.bearer["Authorization"]
+    assert httpx.get(said[2], headers={"Authorization": said[1]}).status_code == 200
+    assert (dev.cwd / "var" / "dev.env").stat().st_mode & 0o077 == 0
+
+
+def test_only_this_machine_can_reach_it(dev: Dev) -> None:
+    process = psutil.Process(dev.running.process.pid)
+    listening = [
+        connection.laddr.ip
+        for one in (process, *process.children(recursive=True))
+        for connection in one.net_connections()
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert set(listening) == {"127.0.0.1"}
+    assert len(listening) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_and_its_s3_and_takes_the_token_away(tmp_path: Path, number: signal.Signals) -> None:
+    with running("dev", "--port", "0", cwd=tmp_path) as started:
+        started.wait_for("Try in another terminal")
+        children = psutil.Process(started.process.pid).children(recursive=True)
+        assert children
+        assert started.end(number) == 0
+        assert [child for child in children if child.is_running()] == []
+        assert not (tmp_path / "var" / "dev.env").exists()
+        assert "Traceback" not in started.said
+
+
+def test_a_kill_leaves_no_child_behind(tmp_path: Path) -> None:
+    with running("dev", "--port", "0", cwd=tmp_path) as started:
+        started.wait_for("Try in another terminal")
+        children = psutil.Process(started.process.pid).children(recursive=True)
+        started.end(signal.SIGKILL)
+        gone, alive = psutil.wait_procs(children, timeout=10)
+        assert gone
+        assert alive == []
+
+
+def test_a_taken_port_is_named_and_a_free_one_used(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with running("dev", "--port", str(port), cwd=tmp_path) as started:
+            other = started.wait_for(rf"Port {port}: Address already in use; (\d+) is used instead")[1]
+            started.wait_for("Try in another terminal")
+            assert httpx.get(f"http://127.0.0.1:{other}/").status_code == 200
+
+
+def test_a_second_one_in_the_same_directory_is_refused(dev: Dev) -> None:
+    second = done("dev", "--port", "0", cwd=dev.cwd)
+    assert (second.returncode, second.stderr) == (
+        2,
+        "--data-dir: should be another one than var, which another `broker dev` uses\n",
+    )
+
+
+def test_media_outlive_it_and_play_in_the_next_run(tmp_path: Path) -> None:
+    with running("dev", "--port", "0", cwd=tmp_path) as first:
+        first.wait_for("Try in another terminal")
+        variables = read_variables((tmp_path / "var" / "dev.env").read_text())
+        assert done("upload", str(CLIP), cwd=tmp_path, **variables).returncode == 0
+        first.end()
+    with running("dev", "--port", "0", cwd=tmp_path) as second:
+        second.wait_for("Try in another terminal")
+        variables = read_variables((tmp_path / "var" / "dev.env").read_text())
+        bearer = {"Authorization": f"Bearer {variables['BROKER_TOKEN']}"}
+        (media,) = httpx.get(f"{variables['BROKER_URL']}/", headers=bearer).json()["media"]
+        link = httpx.get(f"{variables['BROKER_URL']}/{media['media_id']}", headers=bearer).json()["signed_url"]
+        assert httpx.get(link).content == CLIP.read_bytes()
+
+
+def test_the_developers_own_keys_profile_proxy_and_settings_do_not_reach_it(tmp_path: Path) -> None:
+    surroundings = {
+        "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "of-somebody-else",
+        "AWS_SESSION_TOKEN": "of-somebody-else",
+        "AWS_S3_BUCKET_NAME": "production",
+        "AWS_PROFILE": "absent",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "http_proxy": "http://127.0.0.1:9",
+        "SECRET_KEY": "short",
+        "BROKER_DATABASE_URL": "postgresql://production.example/broker",
+        "BROKER_S3_PUBLIC_ENDPOINT_URL": "https://cdn.example",
+    }
+    (tmp_path / ".env").write_text("USE_CLOUD_STORAGE=true\nBROKER_PUBLIC_URL=https://api.example\n")
+    with running("dev", "--port", "0", cwd=tmp_path, **surroundings) as started:
+        started.wait_for("Try in another terminal")
+        variables = read_variables((tmp_path / "var" / "dev.env").read_text())
+        uploaded = done("upload", str(CLIP), cwd=tmp_path, **surroundings, **variables)
+        assert uploaded.returncode == 0, uploaded.stderr
+        assert uploaded.stdout.startswith("http://127.0.0.1:")
+
+
+def test_the_s3_alone_prints_keys_that_open_it(tmp_path: Path) -> None:
+    with running("dev", "--s3-only", "--port", "0", cwd=tmp_path) as started:
+        started.wait_for("BROKER_S3_PATH_STYLE=true")
+        keys = read_variables(started.said)
+        client = boto3.client(
+            "s3",
+            endpoint_url=keys["BROKER_S3_ENDPOINT_URL"],
+            region_name=keys["AWS_S3_REGION"],
+            aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
+            config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
+        )
+        assert [bucket["Name"] for bucket in client.list_buckets()["Buckets"]] == [keys["AWS_S3_BUCKET_NAME"]]
+        children = psutil.Process(started.process.pid).children(recursive=True)
+        assert started.end() == 0
+        assert [child for child in children if child.is_running()] == []

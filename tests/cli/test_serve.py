@@ -1,0 +1,152 @@
+"""`broker serve` and its companions, as an operator runs them: migrate, token, serve, worker."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from .processes import CLIP, done, read_variables, running
+
+SECRET = "an operator's secret of more than 32 bytes"
+VALID = {"SECRET_KEY": SECRET, "AWS_S3_BUCKET_NAME": "videos", "AWS_S3_REGION": "eu-central-1"}
+SERVES = r"running on (http://127\.0\.0\.1:\d+)"
+
+
+def test_every_wrong_setting_is_named_before_anything_starts(tmp_path: Path) -> None:
+    wrong = {
+        "SECRET_KEY": "an-overly-short-secret",
+        "MAX_FILE_SIZE": "six",
+        "BROKER_POLICY_SECONDS": "7200",
+        "BROKER_CORS_ORIGINS": "*",
+        "BROKER_DATABASE_URL": "mysql://root@127.0.0.1/broker",
+    }
+    refused = done("serve", cwd=tmp_path, **wrong)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    named = dict(line.split(": ", 1) for line in refused.stderr.splitlines())
+    assert set(named) == {*wrong, "AWS_S3_BUCKET_NAME"}
+    assert wrong["SECRET_KEY"] not in refused.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "words"),
+    [
+        ([], {"USE_CLOUD_STORAGE": "false"}, "USE_CLOUD_STORAGE: should be true; false is for `broker dev`"),
+        (["--workers", "2"], {}, "--workers: should be 1 with SQLite"),
+        (["--workers", "2", "--embedded-s3"], {"USE_CLOUD_STORAGE": "false"}, "--workers: should be 1 with the"),
+        ([], {}, "BROKER_DATABASE_URL: lacks revision"),
+    ],
+)
+def test_what_can_not_be_served_is_refused(
+    tmp_path: Path, arguments: list[str], variables: dict[str, str], words: str
+) -> None:
+    refused = done("serve", "--port", "0", *arguments, cwd=tmp_path, **VALID | variables)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith(words)
+
+
+def test_a_worker_is_refused_what_a_server_is(tmp_path: Path) -> None:
+    embedded = done("worker", cwd=tmp_path, **VALID | {"USE_CLOUD_STORAGE": "false"})
+    assert (embedded.returncode, embedded.stderr.partition(":")[0]) == (2, "USE_CLOUD_STORAGE")
+    unmigrated = done("worker", cwd=tmp_path, **VALID)
+    assert (unmigrated.returncode, unmigrated.stderr.partition(":")[0]) == (2, "BROKER_DATABASE_URL")
+
+
+def test_migrations_ask_for_a_database_alone_and_say_what_they_did(tmp_path: Path) -> None:
+    first, second = (done("migrate", cwd=tmp_path, BROKER_DATABASE_URL="sqlite:///kept.db") for _ in range(2))
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert first.stdout.startswith("The database is at revision ")
+    assert second.stdout == "The database is up to date.\n"
+    assert (tmp_path / "kept.db").exists()
+
+
+def test_a_token_asks_for_a_secret_alone(tmp_path: Path) -> None:
+    assert done("token", cwd=tmp_path).stderr.startswith("SECRET_KEY: should be a random secret of at least 32 bytes")
+    assert done("token", cwd=tmp_path, SECRET_KEY=SECRET).stdout.count(".") == 2
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Run an S3, migrate a database, and return the directory and the environment of a broker on both."""
+    cwd = tmp_path_factory.mktemp("serve")
+    with running("dev", "--s3-only", "--port", "0", cwd=cwd) as s3:
+        s3.wait_for("BROKER_S3_PATH_STYLE=true")
+        (cwd / ".env").write_text("BROKER_POLICY_SECONDS=7\nMAX_FILE_SIZE=20000\n")
+        variables = {**read_variables(s3.said), "SECRET_KEY": SECRET, "BROKER_POLICY_SECONDS": "5"}
+        assert done("migrate", cwd=cwd, **variables).returncode == 0
+        yield cwd, variables
+        assert s3.end() == 0
+
+
+def _token(cwd: Path, variables: dict[str, str], *options: str) -> str:
+    return done("token", *options, cwd=cwd, **variables).stdout.strip()
+
+
+def test_a_file_is_served_with_settings_of_the_environment_over_those_of_a_file(
+    deployed: tuple[Path, dict[str, str]],
+) -> None:
+    cwd, variables = deployed
+    token = _token(cwd, variables, "--sub", "anna", "--ttl", "60")
+    with running("serve", "--port", "0", cwd=cwd, **variables) as server:
+        url = server.wait_for(SERVES)[1] + "/api/v1/s3-media"
+        uploaded = done("upload", str(CLIP), cwd=cwd, BROKER_URL=url, BROKER_TOKEN=token)
+        assert uploaded.returncode == 0, uploaded.stderr
+        assert httpx.get(uploaded.stdout.strip()).content == CLIP.read_bytes()
+        asked = {"content_type": "video/mp4"}
+        issued = httpx.post(f"{url}/upload", json=asked, headers={"Authorization": f"Bearer {token}"})
+        assert (issued.json()["max_size"], issued.json()["expires_in"]) == (20000, 5)
+        assert "server" not in issued.headers
+        assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)
+        assert "Traceback" not in server.said
+
+
+@pytest.mark.parametrize(("options", "scheme"), [([], "http"), (["--forwarded-from", "127.0.0.1"], "https")])
+def test_a_proxy_is_believed_only_when_it_is_named(
+    deployed: tuple[Path, dict[str, str]], options: list[str], scheme: str
+) -> None:
+    cwd, variables = deployed
+    token = _token(cwd, variables)
+    with running("serve", "--port", "0", *options, cwd=cwd, **variables) as server:
+        url = server.wait_for(SERVES)[1] + "/api/v1/s3-media"
+        headers = {"Authorization": f"Bearer {token}", "X-Forwarded-Proto": "https"}
+        issued = httpx.post(f"{url}/upload", json={"content_type": "video/mp4"}, headers=headers)
+        assert issued.json()["complete_url"].startswith(f"{scheme}://")
+
+
+def test_a_worker_completes_what_arrived_without_a_word_and_ends_on_sigterm(
+    deployed: tuple[Path, dict[str, str]],
+) -> None:
+    cwd, variables = deployed
+    hasty = variables | {"BROKER_GRACE_SECONDS": "0", "BROKER_SWEEP_SECONDS": "0.2"}
+    bearer = {"Authorization": f"Bearer {_token(cwd, variables, '--sub', 'silent')}"}
+    with running("serve", "--port", "0", cwd=cwd, **hasty) as server, running("worker", cwd=cwd, **hasty) as worker:
+        url = server.wait_for(SERVES)[1] + "/api/v1/s3-media"
+        worker.wait_for("sweeping")
+        form = httpx.post(f"{url}/upload", json={"content_type": "video/mp4"}, headers=bearer).json()
+        with CLIP.open("rb") as file:
+            sent = httpx.post(form["upload"]["url"], data=form["upload"]["fields"], files={"file": file})
+        assert sent.status_code == 201
+        _until(lambda: httpx.get(f"{url}/{form['media_id']}", headers=bearer).status_code == 200)
+        assert worker.end(signal.SIGTERM) == 0
+        assert "Traceback" not in worker.said
+
+
+def test_the_embedded_s3_may_stand_beside_a_server_that_asks_for_it(tmp_path: Path) -> None:
+    variables = {"SECRET_KEY": SECRET, "USE_CLOUD_STORAGE": "false"}
+    assert done("migrate", cwd=tmp_path).returncode == 0
+    with running("serve", "--embedded-s3", "--port", "0", cwd=tmp_path, **variables) as server:
+        url = server.wait_for(SERVES)[1] + "/api/v1/s3-media"
+        variables |= {"BROKER_URL": url, "BROKER_TOKEN": _token(tmp_path, variables)}
+        uploaded = done("upload", str(CLIP), cwd=tmp_path, **variables)
+        assert uploaded.returncode == 0, uploaded.stderr
+        assert server.end(signal.SIGTERM) == 0
+
+
+def _until(holds: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -1,0 +1,180 @@
+"""`broker upload`: a file from a terminal to a link that plays it."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from broker.client import UploadClient, UploadFailed
+from broker.dev.s3 import Fault
+
+from ..browser.stack import Stack, running_stack, token
+from .conftest import Dev
+from .processes import CLIP, done, environment
+
+MB = 1_000_000
+LARGE = 1_000 * MB if os.environ.get("CI") else 100 * MB
+
+
+def test_the_link_that_it_prints_plays_the_file(dev: Dev) -> None:
+    uploaded = done("upload", str(CLIP), cwd=dev.cwd, **dev.variables)
+    assert uploaded.returncode == 0, uploaded.stderr
+    (link,) = uploaded.stdout.splitlines()
+    part = httpx.get(link, headers={"Range": "bytes=1000-1999"})
+    assert (part.status_code, part.content) == (206, CLIP.read_bytes()[1000:2000])
+    assert part.headers["Content-Type"] == "video/mp4"
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "variables", "status", "words"),
+    [
+        ("a.mp4", 10, {"BROKER_TOKEN": ""}, 2, "BROKER_TOKEN: should hold your token"),
+        ("a.mp4", 10, {"BROKER_TOKEN": "wrong"}, 1, "Not authenticated: The request needs a valid bearer token"),
+        ("a.mp4", 10, {"BROKER_URL": "http://127.0.0.1:1/api/v1/s3-media"}, 1, "No broker answers at"),
+        ("a.mp4", 10, {"BROKER_URL": "ftp://127.0.0.1"}, 1, "No broker answers at"),
+        ("a.odd", 10, {}, 2, "--content-type: should be given; the name 'a.odd' does not tell it"),
+        ("a.txt", 10, {}, 1, "The content type 'text/plain' is not accepted; accepted are video/mp4"),
+        ("a.mp4", 0, {}, 1, "The size of 0 bytes is not accepted"),
+        ("a.mp4", 3 * 1024**3, {}, 1, "accepted are 1 to 2147483648 bytes"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    dev: Dev, tmp_path: Path, name: str, size: int, variables: dict[str, str], status: int, words: str
+) -> None:
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(size)
+    refused = done("upload", name, cwd=tmp_path, **dev.variables | variables)
+    assert (refused.returncode, refused.stdout) == (status, "")
+    assert words in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_an_address_that_is_no_brokers_is_told_from_a_brokers_answer(dev: Dev) -> None:
+    refused = done("upload", str(CLIP), cwd=dev.cwd, **dev.variables | {"BROKER_URL": dev.url.partition("/api")[0]})
+    assert refused.returncode == 1
+    assert "answers 404, but not as a broker does; its address has a path" in refused.stderr
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Run a broker whose S3 can be spoiled."""
+    with running_stack(tmp_path_factory.mktemp("stack")) as running:
+        yield running
+
+
+@pytest.fixture
+def send(stack: Stack) -> Iterator[Callable[[], str]]:
+    """Return a function that uploads the clip and returns its link; it rests for no time."""
+
+    def upload() -> str:
+        with UploadClient(stack.prefix, token(), rest=lambda _: None) as client, CLIP.open("rb") as file:
+            size = CLIP.stat().st_size
+            return client.upload(file, name="clip.mp4", size=size, content_type="video/mp4").signed_url
+
+    yield upload
+    stack.s3.clear_faults()
+    stack.s3.set_clock(0)
+
+
+def _plays(link: str) -> bool:
+    return httpx.get(link).content == CLIP.read_bytes()
+
+
+def test_an_s3_that_is_away_for_a_moment_is_asked_again(stack: Stack, send: Callable[[], str]) -> None:
+    for fault in (Fault("PostObject", code="SlowDown", status=503), Fault("PostObject", reset=True)):
+        stack.s3.order_fault(fault)
+    assert _plays(send())
+
+
+def test_an_s3_that_stays_away_is_given_up(stack: Stack, send: Callable[[], str]) -> None:
+    stack.s3.order_fault(Fault("PostObject", code="SlowDown", status=503, count=4))
+    with pytest.raises(UploadFailed, match="S3 could not be reached, or broke off each time"):
+        send()
+
+
+def test_a_broker_that_waits_for_its_s3_is_asked_again(stack: Stack, send: Callable[[], str]) -> None:
+    stack.s3.order_fault(Fault("HeadObject", code="SlowDown", status=503, count=6))
+    assert _plays(send())
+
+
+def test_s3s_own_words_are_passed_on(stack: Stack, send: Callable[[], str]) -> None:
+    stack.s3.set_clock(3600)
+    with pytest.raises(UploadFailed, match=r"S3 refused the upload: AccessDenied: .*[Ee]xpired"):
+        send()
+
+
+def test_a_file_that_shrinks_under_way_is_named(stack: Stack, tmp_path: Path) -> None:
+    path = tmp_path / "shrinking.mp4"
+    path.write_bytes(CLIP.read_bytes())
+    with UploadClient(stack.prefix, token()) as client, path.open("rb") as file:
+        size = path.stat().st_size
+
+        class Shrinking:
+            """A file that ends before the size that it told."""
+
+            def read(self, count: int) -> bytes:
+                return file.read(count)[:-1]
+
+            def fileno(self) -> int:
+                return file.fileno()
+
+            def seek(self, offset: int) -> int:
+                return file.seek(offset)
+
+        with pytest.raises(UploadFailed, match="The file changed while it was being sent"):
+            client.upload(Shrinking(), name="shrinking.mp4", size=size, content_type="video/mp4")  # type: ignore[arg-type]
+
+
+class Memory:
+    """Watch how much memory processes hold, until left; `most` is the most that each held, in bytes."""
+
+    def __init__(self, *pids: int) -> None:
+        self.most = dict.fromkeys(pids, 0)
+        self._left = threading.Event()
+        self._watching = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> "Memory":
+        self._watching.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._left.set()
+        self._watching.join()
+
+    def _watch(self) -> None:
+        processes = {pid: psutil.Process(pid) for pid in self.most}
+        while not self._left.wait(0.05):
+            for pid, process in processes.items():
+                if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                    self.most[pid] = max(self.most[pid], process.memory_info().rss)
+
+
+@pytest.mark.timeout(600)
+def test_a_large_file_passes_without_growing_anybodys_memory(dev: Dev, tmp_path: Path) -> None:
+    large = tmp_path / "large.mp4"
+    with large.open("wb") as file:
+        file.truncate(LARGE)
+    assert done("upload", str(CLIP), cwd=dev.cwd, **dev.variables).returncode == 0
+    broker = dev.running.process.pid
+    before = psutil.Process(broker).memory_info().rss
+    command = [sys.executable, "-m", "broker", "upload", str(large)]
+    with subprocess.Popen(command, env=environment(dev.cwd, **dev.variables), stdout=subprocess.PIPE, text=True) as one:
+        with Memory(broker, one.pid) as memory:
+            link = one.communicate()[0].strip()
+        assert one.returncode == 0
+    client, grown = memory.most[one.pid], memory.most[broker] - before
+    sys.stdout.write(
+        f"\n{LARGE / MB:.0f} MB sent: broker upload held {client / MB:.0f} MB at most, "
+        f"the broker {before / MB:.0f} MB before and {grown / MB:.1f} MB more at most\n"
+    )
+    assert httpx.get(link, headers={"Range": "bytes=0-0"}).headers["Content-Range"] == f"bytes 0-0/{LARGE}"
+    assert client < 150 * MB
+    assert grown < 20 * MB
+    media_id = link.partition("?")[0].rpartition("/")[2].removesuffix(".mp4")
+    assert httpx.delete(f"{dev.url}/{media_id}", headers=dev.bearer).status_code == 200

@@ -1,0 +1,126 @@
+"""README says what the code does: its tables are the code's, its commands and its examples run."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import jwt
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from broker.dev.readme import PARTS, rewritten
+from broker.dev.s3 import EmbeddedS3
+from broker.settings import Settings, environment_name
+from broker.store import migrate
+
+from ..browser.npm import program
+from ..cli.processes import CLIP, ROOT, environment, running
+
+README = (ROOT / "README.md").read_text("utf-8")
+WALKTHROUGH = ROOT / "tests" / "walkthrough.sh"
+
+
+def _blocks(language: str, text: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_drawn_parts_are_as_the_code_has_them() -> None:
+    assert rewritten(README) == README, "run `make readme`"
+
+
+def test_every_setting_and_every_drawn_part_is_there() -> None:
+    missing = [name for name in Settings.model_fields if f"| `{environment_name(name)}` |" not in README]
+    assert missing == []
+    assert [name for name in PARTS if f"<!-- /{name} -->" not in README] == []
+
+
+def test_a_part_without_its_place_is_an_error() -> None:
+    with pytest.raises(ValueError, match="README has 0 places for settings, not one"):
+        rewritten(README.replace("<!-- /settings -->", ""))
+
+
+def test_the_walk_through_is_the_script_word_for_word() -> None:
+    section = README.partition("<!-- walkthrough -->")[2].partition("<!-- /walkthrough -->")[0]
+    script = WALKTHROUGH.read_text("utf-8").partition("set -euo pipefail\n\n")[2]
+    assert script == "\n".join(_blocks("sh", section))
+
+
+@pytest.fixture(params=["clip", "film"])
+def video(request: pytest.FixtureRequest, tmp_path: Path) -> bytes:
+    """Put a video where the walk-through looks for one: the clip of the repository, or a film of some megabytes."""
+    target = tmp_path / "tests" / "data" / "clip.mp4"
+    target.parent.mkdir(parents=True)
+    if request.param == "clip":
+        target.write_bytes(CLIP.read_bytes())
+    else:
+        noise = ["-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25:duration=4,noise=alls=60:allf=t"]
+        encoding = ["-c:v", "libx264", "-preset", "ultrafast", "-b:v", "12M", "-pix_fmt", "yuv420p"]
+        subprocess.run([program("ffmpeg"), "-loglevel", "error", "-y", *noise, *encoding, target], check=True)
+        assert target.stat().st_size > 2_000_000
+    return target.read_bytes()
+
+
+def test_the_walk_through_runs_beside_broker_dev(tmp_path: Path, video: bytes) -> None:
+    with running("dev", "--port", "0", cwd=tmp_path) as dev:
+        dev.wait_for("Try in another terminal")
+        command = [program("bash"), WALKTHROUGH]
+        script = subprocess.run(
+            command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=60, check=False
+        )
+        assert dev.end() == 0
+    assert (script.returncode, script.stderr) == (0, "")
+    issued, *stored, posted, ready, played, same, deleted, absent, gone = script.stdout.splitlines()
+    assert '"status":"pending"' in issued
+    assert f'"max_size":{len(video)}' in issued
+    assert re.search(r"<PostResponse.*<Key>staging/", " ".join(stored))
+    assert posted == "201"
+    assert '"status":"ready"' in ready
+    assert f'"size":{len(video)}' in ready
+    assert (played, same) == ("206", "the same bytes")
+    assert '"success":true' in deleted
+    assert '"status": 404' in absent
+    assert gone == "404"
+
+
+@pytest.fixture
+def surroundings(
+    embedded_s3: EmbeddedS3, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, str]:
+    """Set the environment as an operator would, on the embedded S3 and a migrated database."""
+    variables = {
+        "SECRET_KEY": "a secret of at least thirty-two bytes",
+        "CLOUD_STORAGE_PROVIDER": "s3",
+        "AWS_S3_BUCKET_NAME": bucket,
+        "AWS_S3_REGION": embedded_s3.region,
+        "AWS_ACCESS_KEY_ID": embedded_s3.access_key,
+        "AWS_SECRET_ACCESS_KEY": embedded_s3.secret_key,
+        "BROKER_S3_ENDPOINT_URL": embedded_s3.endpoint_url,
+        "BROKER_S3_PATH_STYLE": "true",
+        "BROKER_DATABASE_URL": f"sqlite:///{tmp_path}/broker.db",
+    }
+    for name in [name for name in os.environ if name.startswith(("AWS_", "BROKER_"))]:
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    migrate(variables["BROKER_DATABASE_URL"])
+    return variables
+
+
+def test_the_ten_lines_mount_the_broker_in_another_application(surroundings: dict[str, str]) -> None:
+    (example,) = _blocks("python", README.partition("<!-- mounted -->")[2].partition("## ")[0])
+    names: dict[str, object] = {}
+    exec(compile(example, "README.md", "exec"), names)  # noqa: S102
+    app = names["app"]
+    assert isinstance(app, FastAPI)
+    token = jwt.encode({"sub": "anna", "exp": 4102444800, "scope": "media:upload"}, surroundings["SECRET_KEY"], "HS256")
+    with TestClient(app, base_url="https://shop.example") as shop:
+        assert shop.get("/").json() == {"hello": "world"}
+        issued = shop.post(
+            "/videos/upload", json={"content_type": "video/mp4"}, headers={"Authorization": f"Bearer {token}"}
+        )
+        assert issued.status_code == 201
+        assert issued.json()["complete_url"] == f"https://shop.example/videos/{issued.json()['media_id']}/complete"
+        assert shop.get("/videos/health/s3").json()["status"] == "healthy"

@@ -1,0 +1,129 @@
+"""The settings: read from the environment over a file, each wrong one named, none of their values told."""
+
+from pathlib import Path
+
+import pytest
+
+from broker.errors import SettingsInvalid
+from broker.settings import Settings, environment_name, load_settings
+
+VALID = {"SECRET_KEY": "a secret of at least thirty-two bytes", "AWS_S3_BUCKET_NAME": "videos"}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(environment_name(name), raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def _set(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_two_settings_suffice(monkeypatch: pytest.MonkeyPatch) -> None:
+    _set(monkeypatch, VALID)
+    settings = load_settings()
+    assert (settings.bucket_name, settings.max_file_size, settings.credentials) == ("videos", 100_000_000, None)
+    assert (settings.rules.max_duration_seconds, settings.rules.max_size) == (300, 100_000_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "should"),
+    [
+        ("SECRET_KEY", "x" * 31, "should be a random secret of at least 32 bytes"),
+        ("SECRET_KEY", "", "should be a random secret of at least 32 bytes"),
+        ("AWS_S3_BUCKET_NAME", "", "should be the name of the bucket (or set USE_CLOUD_STORAGE=false)"),
+        ("AWS_S3_REGION", "EU", "String should match pattern"),
+        ("AWS_SECRET_ACCESS_KEY", "without-its-id", "should be set together with AWS_ACCESS_KEY_ID"),
+        ("AWS_CREDENTIAL_EXPIRATION", "soon", "Input should be a valid datetime"),
+        ("USE_CLOUD_STORAGE", "perhaps", "Input should be a valid boolean"),
+        ("CLOUD_STORAGE_PROVIDER", "r2", "should be a store that takes POST policies"),
+        ("CLOUD_STORAGE_PROVIDER", "gcs", "should be aws, or s3 for another store"),
+        ("MAX_FILE_SIZE", "100MB", "Input should be a valid integer"),
+        ("MAX_FILE_SIZE", "0", "Input should be greater than or equal to 1"),
+        ("MAX_FILE_SIZE", str(5 * 1024**3 + 1), "Input should be less than or equal to 5368709120"),
+        ("MAX_VIDEO_DURATION_SECONDS", "-1", "Input should be greater than or equal to 1"),
+        ("BROKER_ALLOWED_TYPES", "mp4", "should be media types in lower case, such as video/mp4,video/webm"),
+        ("BROKER_ALLOWED_TYPES", ",", "should be media types in lower case, such as video/mp4,video/webm"),
+        ("BROKER_POLICY_SECONDS", "3601", "Input should be less than or equal to 3600"),
+        ("BROKER_GRACE_SECONDS", "-1", "Input should be greater than or equal to 0"),
+        ("BROKER_CORS_ORIGINS", "*", "should be exact origins, such as https://app.example, without a path or *"),
+        ("BROKER_CORS_ORIGINS", "https://app.example/", "should be exact origins"),
+        ("BROKER_REDIRECT_ORIGINS", "app.example", "should be exact origins"),
+        ("BROKER_PUBLIC_URL", "api.example", "should be an http or https address"),
+        ("BROKER_S3_ENDPOINT_URL", "s3://bucket", "should be an http or https address"),
+        ("BROKER_S3_TIMEOUT_SECONDS", "0", "Input should be greater than 0"),
+        ("BROKER_QUOTA_PENDING_COUNT", "-1", "Input should be greater than or equal to 0"),
+        ("BROKER_DATABASE_URL", "mysql://127.0.0.1/broker", "should be sqlite:///file or postgresql://user@host/name"),
+        ("BROKER_DATABASE_URL", "sqlite://", "should be sqlite:///file or postgresql://user@host/name"),
+        ("BROKER_LOG_LEVEL", "loud", "Input should be 'debug', 'info', 'warning' or 'error'"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_it_should_be(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, should: str
+) -> None:
+    _set(monkeypatch, {**VALID, name: value})
+    with pytest.raises(SettingsInvalid) as refusal:
+        load_settings()
+    assert str(refusal.value).startswith(f"{name}: {should}")
+    assert len(str(refusal.value).splitlines()) == 1
+
+
+def test_all_that_is_wrong_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    _set(monkeypatch, {"MAX_FILE_SIZE": "many", "BROKER_POLICY_SECONDS": "0"})
+    with pytest.raises(SettingsInvalid) as refusal:
+        load_settings()
+    named = {line.partition(":")[0] for line in str(refusal.value).splitlines()}
+    assert named == {"SECRET_KEY", "AWS_S3_BUCKET_NAME", "MAX_FILE_SIZE", "BROKER_POLICY_SECONDS"}
+
+
+def test_no_value_is_told_where_it_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "an-overly-short-secret"
+    _set(monkeypatch, {**VALID, "SECRET_KEY": secret, "AWS_SECRET_ACCESS_KEY": "hush-hush", "MAX_FILE_SIZE": "psst"})
+    with pytest.raises(SettingsInvalid) as refusal:
+        load_settings()
+    assert [value for value in (secret, "hush-hush", "psst") if value in str(refusal.value)] == []
+
+
+def test_a_file_is_read_and_the_environment_wins_over_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lines = {**VALID, "MAX_FILE_SIZE": "1000", "BROKER_POLICY_SECONDS": "60"}
+    (tmp_path / ".env").write_text("".join(f"{name}={value!r}\n" for name, value in lines.items()))
+    _set(monkeypatch, {"MAX_FILE_SIZE": "2000"})
+    settings = load_settings()
+    assert (settings.max_file_size, settings.policy_seconds) == (2000, 60)
+    assert settings.secret_key.get_secret_value() == VALID["SECRET_KEY"]
+
+
+def test_a_file_may_hold_what_is_not_the_brokers(tmp_path: Path) -> None:
+    lines = {**VALID, "STRIPE_KEY": "of-the-app", "BROKER_TOKEN": "of-broker-upload"}
+    (tmp_path / ".env").write_text("".join(f"{name}={value!r}\n" for name, value in lines.items()))
+    assert load_settings().bucket_name == "videos"
+
+
+def test_an_override_wins_over_both_also_with_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    _set(monkeypatch, {**VALID, "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret"})
+    settings = load_settings(bucket_name="other", access_key_id=None, secret_access_key=None)
+    assert (settings.bucket_name, settings.credentials) == ("other", None)
+
+
+def test_an_empty_value_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    _set(monkeypatch, {**VALID, "MAX_FILE_SIZE": "", "BROKER_CORS_ORIGINS": "", "BROKER_S3_ENDPOINT_URL": ""})
+    settings = load_settings()
+    assert (settings.max_file_size, settings.cors_origins, settings.s3_endpoint_url) == (100_000_000, (), None)
+
+
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    origins = "https://app.example, http://localhost:5173"
+    _set(monkeypatch, {**VALID, "BROKER_CORS_ORIGINS": origins, "BROKER_ALLOWED_TYPES": "video/mp4"})
+    settings = load_settings()
+    assert settings.cors_origins == ("https://app.example", "http://localhost:5173")
+    assert settings.rules.types == ("video/mp4",)
+
+
+def test_no_secret_shows_when_settings_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": "hush", "AWS_SESSION_TOKEN": "psst"}
+    _set(monkeypatch, {**VALID, **keys})
+    printed = repr(load_settings())
+    assert [value for value in (VALID["SECRET_KEY"], "hush", "psst") if value in printed] == []
