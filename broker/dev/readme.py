@@ -65,7 +65,7 @@ def _default(name: str, field: FieldInfo) -> str:
     if name in REQUIRED:
         return "required"
     if isinstance(value, SecretStr):
-        raise TypeError(f"{name} is a secret, and must have no default")
+        value = value.get_secret_value()
     if value is None or value == ():
         return "unset"
     if isinstance(value, bool):
