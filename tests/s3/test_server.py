@@ -67,11 +67,13 @@ def test_without_a_data_directory_nothing_is_left(monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_each_start_has_its_own_keys():
-    with start_embedded_s3() as one:
-        assert one.access_key.startswith("AKIA")
-        assert len(one.access_key) == 20
-        assert len(one.secret_key) == 40
+def test_a_start_without_arguments_makes_keys_and_takes_no_orders():
+    with start_embedded_s3() as s3:
+        assert s3.access_key.startswith("AKIA")
+        assert (len(s3.access_key), len(s3.secret_key)) == (20, 40)
+        assert s3.region == "us-east-1"
+        with pytest.raises(RuntimeError, match="controlled=True"):
+            s3.set_clock(1)
 
 
 def test_a_key_in_use_is_not_told_to_others(embedded_s3):
@@ -128,11 +130,6 @@ def test_the_module_serves_s3_and_prints_its_keys():
 def test_a_bucket_name_that_cannot_be_is_told():
     with pytest.raises(RuntimeError, match="exit status 1"):
         start_embedded_s3(buckets=["B"])
-
-
-def test_a_server_is_not_controlled_unless_asked():
-    with start_embedded_s3() as s3, pytest.raises(RuntimeError, match="controlled=True"):
-        s3.set_clock(1)
 
 
 @pytest.mark.parametrize(

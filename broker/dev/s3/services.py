@@ -8,6 +8,7 @@ import base64
 import json
 import logging
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ class Notification:
 
     id: str
     queue_arn: str
-    matches: Any
+    matches: Callable[[str, str], bool]
 
 
 class Services:
