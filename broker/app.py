@@ -26,6 +26,7 @@ from broker.api.limits import Limits, limit_of
 from broker.api.middleware import AllowedHosts, RequestLog, SecurityHeaders
 from broker.api.problems import http_problem
 from broker.api.schemas import ProblemDocument
+from broker.api.short_way import ShortWay
 from broker.api.state import STATE_NAME, Services
 from broker.api.tokens import Authenticator, RememberedTokens, TokenRules
 from broker.api.web import web_router
@@ -61,6 +62,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
 
 def _surround(app: FastAPI, settings: Settings) -> None:
     """Add the middleware; what is added last sees a request first."""
+    app.add_middleware(ShortWay, prefix=PREFIX, routes=media.router.routes)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -7,7 +7,6 @@ import json
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 
 from broker import errors, metrics
@@ -88,13 +87,6 @@ def _challenge(error: BrokerError) -> str | None:
     if isinstance(error, errors.NotAuthenticated):
         return 'Bearer realm="s3-media"' + (', error="invalid_token"' if error.facts.get("token_sent") else "")
     return None
-
-
-def validation_error(error: RequestValidationError) -> errors.RequestInvalid:
-    """Return FastAPI's finding as ours: where and what, without the values that were sent."""
-    found = [{"at": ".".join(str(part) for part in one["loc"]), "problem": one["msg"]} for one in error.errors()]
-    reason = "; ".join(f"{one['at']}: {one['problem']}" for one in found)
-    return errors.RequestInvalid(reason=reason, errors=found)
 
 
 def http_problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:

@@ -1,0 +1,50 @@
+"""The short way to a media route: two look-ups in a table, where FastAPI would try one route after another."""
+
+from collections.abc import Awaitable, Callable, Iterable
+
+from fastapi import Request, Response
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from broker.api.route import ProblemRoute
+
+ID_LENGTH = 36
+"""How long the text of a UUID is; a segment of another length is left to FastAPI's own routing."""
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class ShortWay:
+    """Serve the routes of one router under `prefix`; pass all else on to `app`.
+
+    The routes and what they do are the same on either way, so that a mounted router differs in nothing but time.
+    """
+
+    def __init__(self, app: ASGIApp, prefix: str, routes: Iterable[BaseRoute]) -> None:
+        self.app = app
+        self._prefix = f"{prefix}/"
+        self._table: dict[tuple[str, str], tuple[ProblemRoute, Handler]] = {}
+        for route in routes:
+            if isinstance(route, ProblemRoute) and route.path.count("{") <= 1:
+                for method in route.methods or ():
+                    shape = route.path.removeprefix("/").replace("{media_id}", "*")
+                    self._table[method, shape] = (route, route.get_route_handler())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or scope.get("root_path") or not scope["path"].startswith(self._prefix):
+            await self.app(scope, receive, send)
+            return
+        rest = scope["path"].removeprefix(self._prefix)
+        media_id, _, verb = rest.partition("/")
+        has_id = len(media_id) == ID_LENGTH
+        shape = (f"*/{verb}" if verb else "*") if has_id else rest
+        found = self._table.get((scope["method"], shape))
+        if found is None or rest.endswith("/"):
+            await self.app(scope, receive, send)
+            return
+        route, handle = found
+        scope["route"] = route
+        scope["path_params"] = {"media_id": media_id} if has_id else {}
+        response = await handle(Request(scope, receive, send))
+        await response(scope, receive, send)
