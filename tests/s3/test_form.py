@@ -1,0 +1,71 @@
+"""The form reader, chunk by chunk."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.dev.s3.errors import S3Error
+from broker.dev.s3.form import Form, FormReader
+from tests.s3.forms import BOUNDARY, multipart
+
+CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
+# What could be taken for the end of a part, as well as anything else.
+CONTENTS = st.binary(max_size=200) | st.lists(
+    st.sampled_from([b"\r", b"\n", b"\r\n", b"--", f"--{BOUNDARY[:-1]}".encode(), b"x", b"\r\n--"]), max_size=12
+).map(b"".join)
+NAMES = st.text("abcdefghijklmnopqrstuvwxyz-", min_size=1, max_size=12).filter(lambda name: name != "file")
+VALUES = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+
+
+def read(body: bytes, cuts: list[int], content_type: str = CONTENT_TYPE) -> tuple[Form, bytes]:
+    """Read a form that comes in pieces, cut at the given places."""
+    places = sorted({0, len(body), *(cut % (len(body) + 1) for cut in cuts)})
+    pieces = [body[start:end] for start, end in zip(places, places[1:], strict=False)]
+
+    async def stream() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+
+    async def run() -> tuple[Form, bytes]:
+        reader = FormReader(content_type, stream())
+        form = await reader.fields()
+        return form, b"".join([chunk async for chunk in reader.file()])
+
+    return asyncio.run(run())
+
+
+@given(
+    fields=st.dictionaries(NAMES, VALUES, max_size=5),
+    content=CONTENTS,
+    cuts=st.lists(st.integers(0, 5000), max_size=20),
+)
+def test_a_form_reads_the_same_in_whatever_pieces_it_comes(fields, content, cuts):
+    body = multipart([*((n, v, None) for n, v in fields.items()), ("file", content, "a.mp4")])
+    form, file = read(body, cuts)
+    assert (form.fields, form.filename, file) == (fields, "a.mp4", content)
+
+
+@given(
+    body=st.binary(max_size=300),
+    place=st.integers(0, 400),
+    cuts=st.lists(st.integers(0, 600), max_size=5),
+    content_type=st.sampled_from([CONTENT_TYPE, "multipart/form-data; boundary=", "text/plain", "", ";;", 'a;b="']),
+)
+def test_whatever_comes_is_read_or_refused(body, place, cuts, content_type):
+    whole = multipart([("key", "a", None), ("file", b"content", "a.mp4")])
+    place %= len(whole)
+    try:
+        read(whole[:place] + body + whole[place:], cuts, content_type)
+    except S3Error as error:
+        assert 400 <= error.status < 500
+
+
+@pytest.mark.parametrize("kept", range(1, 12))
+def test_a_form_that_ends_too_soon_is_refused(kept):
+    whole = multipart([("key", "a", None), ("file", b"content", "a.mp4")])
+    end = len(whole) * kept // 12
+    with pytest.raises(S3Error):
+        read(whole[: min(end, whole.index(b"content") + 7)], [])
