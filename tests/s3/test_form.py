@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -23,7 +24,7 @@ VALUES = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 def read(body: bytes, cuts: list[int], content_type: str = CONTENT_TYPE) -> tuple[Form, bytes]:
     """Read a form that comes in pieces, cut at the given places."""
     places = sorted({0, len(body), *(cut % (len(body) + 1) for cut in cuts)})
-    pieces = [body[start:end] for start, end in zip(places, places[1:], strict=False)]
+    pieces = [body[start:end] for start, end in pairwise(places)]
 
     async def stream() -> AsyncIterator[bytes]:
         for piece in pieces:
@@ -57,10 +58,12 @@ def test_a_form_reads_the_same_in_whatever_pieces_it_comes(fields, content, cuts
 def test_whatever_comes_is_read_or_refused(body, place, cuts, content_type):
     whole = multipart([("key", "a", None), ("file", b"content", "a.mp4")])
     place %= len(whole)
+    status = 200
     try:
         read(whole[:place] + body + whole[place:], cuts, content_type)
     except S3Error as error:
-        assert 400 <= error.status < 500
+        status = error.status
+    assert status == 200 or 400 <= status < 500
 
 
 @pytest.mark.parametrize("kept", range(1, 12))

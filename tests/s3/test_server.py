@@ -127,6 +127,14 @@ def test_the_module_serves_s3_and_prints_its_keys():
         assert process.wait(10) == 0
 
 
+def test_the_example_of_the_readme_runs():
+    section = (Path(__file__).parents[2] / "README.md").read_text("utf-8").partition("<!-- s3-alone -->")[2]
+    example = section.partition("```python\n")[2].partition("```")[0]
+    names = {}
+    exec(compile(example, "README.md", "exec"), names)  # noqa: S102
+    assert not psutil.pid_exists(names["s3"].pid)
+
+
 def test_a_bucket_name_that_cannot_be_is_told():
     with pytest.raises(RuntimeError, match="exit status 1"):
         start_embedded_s3(buckets=["B"])
