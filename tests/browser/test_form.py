@@ -1,0 +1,92 @@
+"""The plain form, with JavaScript disabled."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from .stack import BUCKET, Stack, token
+
+
+@pytest.fixture
+def plain_page(browser: Browser) -> Iterator[Page]:
+    """Open a page whose scripts do not run."""
+    context = browser.new_context(java_script_enabled=False)
+    context.set_default_timeout(20_000)
+    yield context.new_page()
+    context.close()
+
+
+def test_a_form_uploads_and_lands_on_the_apps_page_and_reloading_is_harmless(
+    plain_page: Page, stack: Stack, film: Path
+) -> None:
+    passed: list[str] = []
+    plain_page.on("request", lambda request: passed.append(request.url))
+    plain_page.goto(f"{stack.broker}/form")
+    plain_page.set_input_files("input[type=file]", film)
+    plain_page.get_by_role("button", name="Upload").click()
+    plain_page.wait_for_url(re.compile(r"/form/done\?media_id=[0-9a-f-]+&status=ready$"))
+    expect(plain_page.locator("video")).to_have_attribute("src", re.compile("^" + stack.s3.endpoint_url))
+    landed = plain_page.url
+    (returned,) = [url for url in passed if "/uploaded/" in url]
+    plain_page.goto(returned)
+    assert plain_page.url == landed
+
+
+def test_another_type_lands_on_s3s_refusal(plain_page: Page, stack: Stack, film: Path) -> None:
+    plain_page.route("**/form", lambda route: _with_other_type(route.fetch().text(), route))
+    plain_page.goto(f"{stack.broker}/form")
+    plain_page.set_input_files("input[type=file]", film)
+    with plain_page.expect_response(f"{stack.s3.endpoint_url}/{BUCKET}/") as answered:
+        plain_page.get_by_role("button", name="Upload").click()
+    assert answered.value.status == 403
+    assert "<Code>AccessDenied</Code>" in answered.value.text()
+
+
+def test_a_file_that_is_too_large_lands_on_s3s_refusal(
+    plain_page: Page, stack: Stack, big_file: Callable[[int], Path]
+) -> None:
+    plain_page.goto(f"{stack.broker}/form")
+    plain_page.set_input_files("input[type=file]", big_file(100_000_001))
+    with plain_page.expect_response(f"{stack.s3.endpoint_url}/{BUCKET}/") as answered:
+        plain_page.get_by_role("button", name="Upload").click()
+    assert answered.value.status == 400
+    assert "<Code>EntityTooLarge</Code>" in answered.value.text()
+
+
+def test_a_foreign_redirect_is_refused(stack: Stack) -> None:
+    asked = {"content_type": "video/mp4", "redirect_url": "https://elsewhere.example/"}
+    answer = httpx.post(f"{stack.prefix}/upload", json=asked, headers=_bearer())
+    assert answer.status_code == 422
+    assert answer.json()["type"].endswith(":redirect-not-allowed")
+
+
+@pytest.mark.parametrize("damage", [str.swapcase, lambda state: state[:-1], lambda state: "forged"])
+def test_an_altered_state_changes_nothing(stack: Stack, film: Path, damage: Callable[[str], str]) -> None:
+    asked = {"content_type": "video/mp4", "redirect_url": f"{stack.app}/"}
+    issued = httpx.post(f"{stack.prefix}/upload", json=asked, headers=_bearer()).json()
+    upload, media_id = issued["upload"], issued["media_id"]
+    posted = httpx.post(upload["url"], data=upload["fields"], files={"file": film.read_bytes()})
+    assert posted.status_code == 303
+    state = urlsplit(posted.headers["location"]).path.rpartition("/")[2]
+    altered = httpx.get(f"{stack.prefix}/{media_id}/uploaded/{damage(state)}")
+    assert altered.status_code == 404
+    assert httpx.get(f"{stack.prefix}/{media_id}", headers=_bearer()).json()["media_status"] == "pending"
+    honest = httpx.get(posted.headers["location"])
+    assert honest.headers["location"] == f"{stack.app}/?media_id={media_id}&status=ready"
+
+
+def _with_other_type(page: str, route: object) -> None:
+    assert 'name="Content-Type" value="video/mp4"' in page
+    route.fulfill(  # type: ignore[attr-defined]
+        body=page.replace('name="Content-Type" value="video/mp4"', 'name="Content-Type" value="text/html"'),
+        content_type="text/html",
+    )
+
+
+def _bearer() -> dict[str, str]:
+    return {"Authorization": f"Bearer {token('form')}"}
