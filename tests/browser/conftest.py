@@ -74,6 +74,24 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def long_film(film: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make an mp4 of three minutes, too long for a browser to load it whole while it begins to play."""
+    path = tmp_path_factory.mktemp("films") / "concert.mp4"
+    again = ["-stream_loop", "8", "-i", film, "-c", "copy", "-movflags", "+faststart"]
+    subprocess.run([program("ffmpeg"), "-loglevel", "error", "-y", *again, path], check=True)
+    return path
+
+
+@pytest.fixture
+def films(film: Path, tmp_path: Path) -> list[Path]:
+    """Return three files of the same film."""
+    copies = [tmp_path / f"part {number}.mp4" for number in (1, 2, 3)]
+    for copy in copies:
+        copy.write_bytes(film.read_bytes())
+    return copies
+
+
+@pytest.fixture(scope="session")
 def big_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
     """Return a function that makes a file of so many bytes, called an mp4."""
     folder = tmp_path_factory.mktemp("files")

@@ -1,29 +1,203 @@
 """The demo console, as a person uses it: choose, watch, play, seek, delete."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Response, expect
 
-from .stack import Stack
+from broker.dev.s3 import Fault
+
+from .npm import packages
+from .stack import Stack, running_stack
 from .waiting import until
 
+VIDEO = "document.querySelector('video')"
+AXE = "async () => (await axe.run(document, { resultTypes: ['violations'] })).violations"
 
-def test_a_chosen_film_is_uploaded_played_and_deleted(page: Page, stack: Stack, film: Path) -> None:
+
+@pytest.fixture(scope="session")
+def console_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Run a stack whose console plays by links that live for 3 seconds."""
+    with running_stack(tmp_path_factory.mktemp("console"), link_seconds=3) as stack:
+        yield stack
+
+
+@pytest.fixture
+def console(page: Page, stack: Stack) -> Page:
+    """Open the console."""
     page.goto(stack.broker)
-    page.set_input_files("#files", film)
-    row = page.locator("#queue .row")
-    expect(row.locator(".state")).to_have_text("Ready")
-    video = page.locator("#video")
-    row.get_by_role("button", name="Play harbour.mp4").click()
-    until(page, "document.querySelector('video').readyState >= 2")
-    assert page.evaluate("document.querySelector('video').videoWidth") == 640
-    expect(page.locator("#player-title")).to_have_text("harbour.mp4")
+    expect(page.locator("#health")).to_have_attribute("data-health", "healthy")
+    return page
 
-    delete = page.locator("#library").get_by_role("button", name="Delete harbour.mp4")
+
+def test_a_chosen_film_is_uploaded_played_and_deleted(console: Page, film: Path) -> None:
+    upload(console, film)
+    console.locator("#queue").get_by_role("button", name=f"Play {film.name}").click()
+    until(console, f"{VIDEO}.readyState >= 2")
+    assert console.evaluate(f"{VIDEO}.videoWidth") == 640
+    expect(console.locator("#player-title")).to_have_text(film.name)
+
+    delete = console.locator("#library").get_by_role("button", name=f"Delete {film.name}").first
+    media = console.locator("#library .row").first.get_attribute("id")
     delete.click()
-    page.get_by_role("button", name="Keep it").click()
-    expect(delete).to_have_count(1)
+    console.get_by_role("button", name="Keep it").click()
+    expect(console.locator(f"#{media}")).to_have_count(1)
     delete.click()
-    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    expect(delete).to_have_count(0)
-    expect(video).to_be_hidden()
+    console.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(console.locator(f"#{media}")).to_have_count(0)
+    expect(console.locator("video")).to_be_hidden()
+    expect(console.get_by_role("status").last).to_have_text(f"{film.name} was deleted")
+
+
+def test_a_playing_film_seeks_by_ranges_and_goes_on_by_the_next_link(
+    page: Page, console_stack: Stack, film: Path
+) -> None:
+    answers: list[Response] = []
+    page.on("response", lambda answer: answers.append(answer) if "/media/" in answer.url else None)
+    page.goto(console_stack.broker)
+    upload(page, film)
+    page.locator("#queue").get_by_role("button", name=f"Play {film.name}").click()
+    until(page, f"{VIDEO}.readyState >= 2 && !{VIDEO}.paused")
+    first = page.evaluate(f"{VIDEO}.src")
+    page.evaluate(f"{VIDEO}.currentTime = {VIDEO}.duration / 2")
+    until(page, f"!{VIDEO}.seeking && {VIDEO}.readyState >= 2")
+    assert 206 in {answer.status for answer in answers}
+
+    page.wait_for_timeout(1100)  # two links of the same second are the same
+    page.get_by_role("button", name="New link").click()
+    until(page, f"{VIDEO}.src !== {first!r} && {VIDEO}.readyState >= 2")
+    now = page.evaluate(f"{VIDEO}.currentTime")
+    assert now >= 10
+    until(page, f"{VIDEO}.currentTime > {now + 0.3} && !{VIDEO}.paused")
+    assert page.evaluate(f"{VIDEO}.error") is None
+
+
+def test_a_film_goes_on_after_its_link_has_ended(page: Page, console_stack: Stack, long_film: Path) -> None:
+    page.goto(console_stack.broker)
+    upload(page, long_film)
+    page.locator("#queue").get_by_role("button", name=f"Play {long_film.name}").click()
+    until(page, f"{VIDEO}.readyState >= 2 && !{VIDEO}.paused")
+    first = page.evaluate(f"{VIDEO}.src")
+    until(page, f"{VIDEO}.src !== {first!r}")
+    page.wait_for_timeout(3000)
+    refused = page.request.get(first)
+    assert refused.status == 403
+    page.evaluate(f"{VIDEO}.currentTime = 100")
+    until(page, f"!{VIDEO}.seeking && {VIDEO}.readyState >= 2 && {VIDEO}.currentTime > 100.3")
+
+
+def test_several_files_at_once_each_with_its_state(console: Page, stack: Stack, films: list[Path]) -> None:
+    stack.s3.order_fault(Fault("PostObject", code="AccessDenied", status=403))
+    console.set_input_files("#files", films)
+    expect(console.locator("#queue .row")).to_have_count(3)
+    expect(console.locator('#queue .row[data-state="ready"]')).to_have_count(2)
+    failed = console.locator('#queue .row[data-state="failed"]')
+    expect(failed).to_contain_text("S3 refused the upload (AccessDenied")
+    expect(console.locator("#queue-count")).to_have_text("2 of 3 uploaded")
+    failed.get_by_role("button", name="Retry").click()
+    expect(console.locator("#queue-count")).to_have_text("3 of 3 uploaded")
+
+
+def test_a_running_upload_shows_speed_and_time_left_and_can_be_cancelled(
+    console: Page, context: BrowserContext, big_file: Callable[[int], Path]
+) -> None:
+    session = context.new_cdp_session(console)
+    session.send("Network.enable")
+    limits = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 4_000_000}
+    session.send("Network.emulateNetworkConditions", limits)
+    console.set_input_files("#files", big_file(40_000_000))
+    row = console.locator("#queue .row")
+    expect(row.locator(".facts")).to_contain_text("MB/s")
+    expect(row.locator(".facts")).to_contain_text("left")
+    assert 0 < float(row.locator("progress").evaluate("bar => bar.value")) < 1
+    row.get_by_role("button", name="Cancel").click()
+    expect(row.locator(".state")).to_have_text("Cancelled")
+    expect(row.get_by_role("button", name="Retry")).to_be_visible()
+
+
+def test_dropped_files_are_uploaded(console: Page, film: Path) -> None:
+    bytes_of_film = list(film.read_bytes()[:5000])
+    transfer = console.evaluate_handle(
+        """(bytes) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], "dropped.mp4", { type: "video/mp4" }));
+            return transfer;
+        }""",
+        bytes_of_film,
+    )
+    console.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
+    expect(console.locator("#queue .row .state")).to_have_text("Ready")
+
+
+def test_the_library_shows_page_after_page_and_one_status(
+    page: Page, console_stack: Stack, films: list[Path], stack: Stack
+) -> None:
+    page.goto(console_stack.broker)
+    for _ in range(8):
+        before = page.locator("#queue .row").count()
+        page.set_input_files("#files", films)
+        expect(page.locator('#queue .row[data-state="ready"]')).to_have_count(before + 3)
+    page.reload()
+    rows = page.locator("#library .row")
+    expect(rows).to_have_count(20)
+    page.get_by_role("button", name="Show more").click()
+    until(page, "document.querySelectorAll('#library .row').length >= 24")
+    page.get_by_label("Show").select_option("rejected")
+    expect(rows).to_have_count(0)
+    expect(page.locator("#empty")).to_be_visible()
+
+
+def test_the_keyboard_alone_plays_and_deletes(console: Page, film: Path) -> None:
+    upload(console, film)
+    console.keyboard.press("Tab")
+    assert console.evaluate("document.activeElement.textContent") == "Skip to the videos"
+    console.keyboard.press("Enter")
+    console.keyboard.press("Tab")
+    console.keyboard.press("Tab")
+    assert console.evaluate("document.activeElement.ariaLabel") == f"Play {film.name}"
+    console.keyboard.press("Tab")
+    console.keyboard.press("Enter")
+    assert console.evaluate("document.activeElement.textContent") == "Keep it"
+    media = console.locator("#library .row").first.get_attribute("id")
+    console.keyboard.press("Tab")
+    console.keyboard.press("Enter")
+    expect(console.locator(f"#{media}")).to_have_count(0)
+    assert console.evaluate("document.activeElement !== document.body")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_no_violation_and_nothing_overflows(
+    browser: Browser, stack: Stack, films: list[Path], scheme: str, width: int
+) -> None:
+    axe = packages("axe-core@4.14.1") / "node_modules" / "axe-core" / "axe.min.js"
+    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 844}, bypass_csp=True)
+    page = context.new_page()
+    page.goto(stack.broker)
+    assert _violations(page, axe) == []
+    stack.s3.order_fault(Fault("PostObject", code="AccessDenied", status=403))
+    page.set_input_files("#files", films)
+    expect(page.locator('#queue .row[data-state="ready"]')).to_have_count(2)
+    page.locator("#queue").get_by_role("button", name="Play").first.click()
+    until(page, f"{VIDEO}.readyState >= 2")
+    assert _violations(page, axe) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.locator("#library").get_by_role("button", name="Delete").first.click()
+    assert _violations(page, axe) == []
+    page.goto(f"{stack.broker}/form")
+    assert _violations(page, axe) == []
+    context.close()
+
+
+def upload(page: Page, path: Path) -> None:
+    """Choose one file and wait until it is ready."""
+    page.set_input_files("#files", path)
+    expect(page.locator("#queue .row").first.locator(".state")).to_have_text("Ready")
+    expect(page.locator("#library .row").first).to_have_attribute("data-state", "ready")
+
+
+def _violations(page: Page, axe: Path) -> list[str]:
+    page.add_script_tag(path=axe)
+    found = page.evaluate(AXE)
+    return [f"{one['impact']} {one['id']}: {one['nodes'][0]['failureSummary']}" for one in found]

@@ -70,15 +70,6 @@ def test_dropzone_uploads_three_files(load: Load, page: Page, stack: Stack, film
     _wait_for_three(stack, owner, page)
 
 
-@pytest.fixture
-def films(film: Path, tmp_path: Path) -> list[Path]:
-    """Return three files of the same film."""
-    copies = [tmp_path / f"part {number}.mp4" for number in (1, 2, 3)]
-    for copy in copies:
-        copy.write_bytes(film.read_bytes())
-    return copies
-
-
 def _wait_for_three(stack: Stack, owner: str, page: Page) -> None:
     """Wait until the owner has three ready media, each with the name it was uploaded under."""
     headers = {"Authorization": f"Bearer {token(owner)}"}
