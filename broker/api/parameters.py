@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
-from pydantic import BaseModel, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from broker.errors import RequestInvalid
 
@@ -29,9 +29,10 @@ class Parameters:
         self._caller_names = [dependency.name for dependency in dependant.dependencies if dependency.name]
         fields = {"path": dependant.path_params, "query": dependant.query_params, "header": dependant.header_params}
         named = [(source, field) for source, found in fields.items() for field in found]
-        self._places = {field.alias: source for source, field in named}
+        self._places = {field.name: (source, field.alias) for source, field in named}
         types: dict[str, Any] = {field.name: (field.field_info.annotation, field.field_info) for _, field in named}
-        self._named: type[BaseModel] = create_model("Named", **types)
+        by_name = ConfigDict(validate_by_name=True, validate_by_alias=False, loc_by_alias=False)
+        self._named: type[BaseModel] = create_model("Named", __config__=by_name, **types)
         self._bodies: list[tuple[str, Any]] = [
             (field.name, field.field_info.annotation) for field in dependant.body_params
         ]
@@ -49,14 +50,14 @@ class Parameters:
 
     def _read_named(self, request: Request) -> dict[str, Any]:
         sent = {}
-        for alias, source in self._places.items():
+        for name, (source, alias) in self._places.items():
             value = SOURCES[source](request).get(alias)
             if value is not None:
-                sent[alias] = value
+                sent[name] = value
         try:
             return dict(self._named.model_validate(sent))
         except ValidationError as error:
-            raise _invalid(error, lambda location: (self._places[str(location[0])], *location)) from None
+            raise _invalid(error, lambda location: (*self._places[str(location[0])], *location[1:])) from None
 
 
 def _read_body(request: Request, model: type[BaseModel], body: bytes) -> BaseModel:
