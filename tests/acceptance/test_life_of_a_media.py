@@ -226,7 +226,7 @@ def test_a_download_is_saved_under_the_name_that_its_user_gave(client: Client) -
     assert answer.content == VIDEO
     assert answer.headers["Content-Disposition"].startswith("attachment; filename=")
     assert answer.headers["Content-Disposition"].endswith(
-        "filename*=UTF-8''%C3%A9t%C3%A9%20%222026%22%20%E6%98%A0%E7%94%BB.mp4"
+        "filename*=UTF-8''%C3%A9t%C3%A9%20_2026_%20%E6%98%A0%E7%94%BB.mp4"
     )
 
 

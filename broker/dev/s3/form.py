@@ -5,10 +5,8 @@ Source: Amazon S3 API Reference, "POST Object"; RFC 7578.
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from email.message import Message
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from broker.dev.s3.errors import S3Error, invalid_argument
 
@@ -36,34 +34,24 @@ class FormReader:
 
     def __init__(self, content_type: str, body: AsyncIterator[bytes]) -> None:
         kind, options = parse_options_header(content_type)
-        if kind != b"multipart/form-data":
+        if kind != "multipart/form-data":
             raise S3Error(
                 "PreconditionFailed",
                 Condition="Bucket POST must be of the enclosure-type multipart/form-data",
             )
-        if not (boundary := options.get(b"boundary")):
+        if not (boundary := options.get("boundary")):
             raise S3Error("MalformedPOSTRequest")
         self._body = body
         self._form = Form()
-        self._header_name, self._header_value = bytearray(), bytearray()
-        self._headers = Message()
         self._name = ""
         self._value = bytearray()
         self._in_file = self._file_ended = False
         self._file_chunks: list[bytes] = []
         self._pre_data_bytes = 0
-        self._parser = MultipartParser(
-            boundary,
-            {
-                "on_part_begin": self._begin_part,
-                "on_header_field": lambda data, start, end: self._header_name.extend(data[start:end]),
-                "on_header_value": lambda data, start, end: self._header_value.extend(data[start:end]),
-                "on_header_end": self._end_header,
-                "on_headers_finished": self._end_headers,
-                "on_part_data": self._part_data,
-                "on_part_end": self._end_part,
-            },
-        )
+        try:
+            self._parser = PushMultipartParser(boundary, max_header_size=PRE_DATA_BYTES_MAX, strict=True)
+        except MultipartError as error:
+            raise S3Error("MalformedPOSTRequest") from error
 
     async def fields(self) -> Form:
         """Return the fields that stand before the file, at most 20 KB of form data."""
@@ -95,47 +83,37 @@ class FormReader:
         yield from chunks
 
     def _feed(self, data: bytes) -> None:
+        """Take what one chunk of the body holds: beginnings, data and ends of parts, in their order."""
+        if not data:
+            return
         try:
-            self._parser.write(data)
-        except FormParserError as error:
+            for event in self._parser.parse(data):
+                if self._file_ended:
+                    return
+                match event:
+                    case MultipartSegment():
+                        self._begin_part(event)
+                    case None:
+                        self._end_part()
+                    case _:
+                        self._part_data(bytes(event))
+        except MultipartError as error:
             raise S3Error("MalformedPOSTRequest") from error
 
-    def _begin_part(self) -> None:
-        self._headers = Message()
+    def _begin_part(self, part: MultipartSegment) -> None:
+        self._count_pre_data(sum(len(name) + len(value) for name, value in part.headerlist))
+        self._name = part.name.lower()
         self._value.clear()
-
-    def _count_pre_data(self, size: int) -> None:
-        self._pre_data_bytes += size
-        if self._pre_data_bytes > PRE_DATA_BYTES_MAX:
-            raise S3Error("MaxPostPreDataLengthExceeded", MaxPostPreDataLength=PRE_DATA_BYTES_MAX)
-
-    def _end_header(self) -> None:
-        if not self._in_file:
-            self._count_pre_data(len(self._header_name) + len(self._header_value))
-        self._headers[self._header_name.decode("latin-1")] = self._header_value.decode("utf-8", "replace")
-        self._header_name.clear()
-        self._header_value.clear()
-
-    def _end_headers(self) -> None:
-        if self._in_file:
-            return
-        disposition = str(self._headers.get("content-disposition", ""))
-        _, options = parse_options_header(disposition.encode())
-        self._name = options.get(b"name", b"").decode("utf-8", "replace").lower()
-        if not self._name:
-            raise S3Error("MalformedPOSTRequest")
         if self._name == "file":
-            self._form.filename = options.get(b"filename", b"").decode("utf-8", "replace")
+            self._form.filename = part.filename or ""
             self._in_file = True
 
-    def _part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._file_ended:
-            return
+    def _part_data(self, data: bytes) -> None:
         if self._in_file:
-            self._file_chunks.append(data[start:end])
+            self._file_chunks.append(data)
             return
-        self._count_pre_data(end - start)
-        self._value += data[start:end]
+        self._count_pre_data(len(data))
+        self._value += data
 
     def _end_part(self) -> None:
         if self._in_file:
@@ -149,3 +127,8 @@ class FormReader:
             self._form.fields[self._name] = self._value.decode()
         except UnicodeDecodeError:
             raise invalid_argument("A form field must be valid UTF-8.", self._name) from None
+
+    def _count_pre_data(self, size: int) -> None:
+        self._pre_data_bytes += size
+        if self._pre_data_bytes > PRE_DATA_BYTES_MAX:
+            raise S3Error("MaxPostPreDataLengthExceeded", MaxPostPreDataLength=PRE_DATA_BYTES_MAX)
