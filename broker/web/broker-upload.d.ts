@@ -82,7 +82,7 @@ export function inWords(bytes: number): string;
 
 export class UploadError extends Error {
   readonly name: "UploadError";
-  /** Stable: S3's code, the last part of a problem's `type`, or `offline`, `unreachable`, `cors`, `file_gone`, `checksum`. */
+  /** S3's code, the last part of a problem's `type`, or one of offline, unreachable, cors, file_gone, checksum. */
   readonly code: string;
   /** What went wrong, in one sentence. */
   readonly what: string;

@@ -6,14 +6,13 @@
  */
 
 const ATTEMPTS = 8;
+
+// Seconds.
 const FIRST_DELAY = 1;
 const LONGEST_DELAY = 30;
-/** A transfer that moves no byte for so long is taken for dropped. Seconds. */
-const STALLED_AFTER = 60;
+const STALLED_AFTER = 60; // a transfer that moves no byte for so long is taken for dropped
 const ANSWER_WITHIN = 120;
-/** A policy with less than this left is renewed before a single byte is sent with it. Seconds. */
-const RENEW_BEFORE = 10;
-/** The speed is that of the last few seconds. */
+const RENEW_BEFORE = 10; // of a policy's end: no byte is sent with one that has less left
 const SPEED_OVER = 5;
 
 const TYPES = {
@@ -32,36 +31,32 @@ export class UploadError extends Error {
 
 /** Return a gate that lets `count` uploads run at a time; `enter` resolves to the function that leaves it. */
 export function limitTo(count) {
-  const waiting = [];
-  let free = count;
-  const leaveOnce = () => {
-    let inside = true;
-    return () => {
-      if (!inside) return;
-      inside = false;
-      free += 1;
-      waiting.shift()?.();
-    };
+  const waiting = new Set();
+  let running = 0;
+  const leave = () => {
+    running -= 1;
+    const [next] = waiting;
+    waiting.delete(next);
+    next?.();
   };
   return {
     async enter(signal) {
-      while (free < 1) {
+      while (running >= count) {
         await new Promise((resolve, reject) => {
-          const leave = () => {
-            waiting.splice(waiting.indexOf(admit), 1);
+          const quit = () => {
+            waiting.delete(resolve);
             reject(signal.reason);
           };
-          const admit = () => {
-            signal?.removeEventListener("abort", leave);
-            resolve();
-          };
-          signal?.throwIfAborted();
-          signal?.addEventListener("abort", leave, { once: true });
-          waiting.push(admit);
+          signal?.addEventListener("abort", quit, { once: true });
+          waiting.add(resolve);
         });
       }
-      free -= 1;
-      return leaveOnce();
+      running += 1;
+      let inside = true;
+      return () => {
+        if (inside) leave();
+        inside = false;
+      };
     },
   };
 }
@@ -89,10 +84,13 @@ export async function upload(file, options) {
 }
 
 class Upload {
-  constructor(file, { getToken, prefix = new URL(".", import.meta.url), onProgress, signal, ...rest }) {
-    Object.assign(this, { file, getToken, onProgress, signal, attempts: ATTEMPTS, ...rest });
+  constructor(file, options) {
+    const { prefix = new URL(".", import.meta.url), attempts = ATTEMPTS, idempotencyKey = newKey() } = options;
+    const { getToken, onProgress, signal, checksum, filename, durationSeconds, metadata } = options;
+    Object.assign(this, { file, getToken, onProgress, signal, attempts, key: idempotencyKey });
+    this.checksum = checksum || undefined;
+    this.said = { filename: filename ?? file.name, duration_seconds: durationSeconds, metadata };
     this.prefix = String(new URL(prefix, globalThis.location?.href)).replace(/\/*$/, "/");
-    this.key = this.idempotencyKey ?? newKey();
     this.next = "issue"; // then "send", then "complete"
     this.issued = null;
     this.answered = false; // whether S3 itself said that the file arrived
@@ -133,11 +131,11 @@ class Upload {
   /** Wait and return where another try may help, and raise where it can not. */
   async decide(error) {
     this.signal?.throwIfAborted();
-    this.failures += 1;
+    if (error.code !== "promotion-running") this.failures += 1; // it runs: only to be waited for
     if (!error.again || this.failures >= this.attempts) throw error;
     if (error.again === "anew") this.key = newKey();
     this.next = error.again === "anew" ? "issue" : error.again;
-    const longest = Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** (this.failures - 1));
+    const longest = Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** (this.failures - 1)); // seconds
     const delay = error.after + Math.random() * longest;
     this.report("retrying", { error, delay });
     await pause(delay, this.signal);
@@ -145,14 +143,8 @@ class Upload {
 
   async issue() {
     this.report("asking");
-    const wish = {
-      content_type: contentTypeOf(this.file),
-      size: this.file.size,
-      filename: this.filename ?? this.file.name,
-      duration_seconds: this.durationSeconds,
-      checksum_sha256: this.checksum || undefined,
-      metadata: this.metadata,
-    };
+    const { file, said } = this;
+    const wish = { content_type: contentTypeOf(file), size: file.size, ...said, checksum_sha256: this.checksum };
     const answer = await this.ask("POST", "upload", { "Idempotency-Key": this.key }, JSON.stringify(wish));
     this.issued = { ...answer, renewAt: performance.now() + (answer.expires_in - RENEW_BEFORE) * 1000 };
     this.mediaId = answer.media_id;
@@ -170,6 +162,7 @@ class Upload {
     this.samples = [];
     this.report("sending");
     return new Promise((resolve, reject) => {
+      this.signal?.throwIfAborted();
       const xhr = new XMLHttpRequest();
       const abort = () => xhr.abort();
       let watch;
@@ -186,7 +179,8 @@ class Upload {
         this.answered = xhr.status < 300;
         this.answered ? resolve() : reject(s3Refusal(xhr.status, xhr.responseText, this.issued.max_size));
       };
-      xhr.onerror = xhr.onabort = () => (this.signal?.aborted ? reject(this.signal.reason) : resolve(this.diagnose(url)));
+      xhr.onerror = xhr.onabort = () =>
+        this.signal?.aborted ? reject(this.signal.reason) : resolve(this.diagnose(url));
       xhr.onloadend = () => {
         clearTimeout(watch);
         this.signal?.removeEventListener("abort", abort);
@@ -207,7 +201,7 @@ class Upload {
       this.report("ready");
       return media;
     } catch (error) {
-      if (error.status === 409 && !this.answered) error.again = "send";
+      if (error.code === "nothing-uploaded" && !this.answered) error.again = "send";
       if (error.status === 410) error.again = "anew";
       throw error;
     }
@@ -217,7 +211,8 @@ class Upload {
   async ask(method, path, headers = {}, body = undefined) {
     for (let renewed = false; ; renewed = true) {
       const token = await this.getToken({ renewed });
-      const given = { ...headers, Authorization: `Bearer ${token}`, ...(body && { "Content-Type": "application/json" }) };
+      const given = { ...headers, Authorization: `Bearer ${token}` };
+      if (body) given["Content-Type"] = "application/json";
       const late = AbortSignal.timeout(ANSWER_WITHIN * 1000);
       const signal = this.signal ? AbortSignal.any([this.signal, late]) : late;
       let response, answer;
@@ -243,8 +238,8 @@ class Upload {
     if (this.loaded >= this.file.size) throw unreachable("S3", url, { again: "complete" });
     // A preflight that fails moves no byte, and only tells this page that there was an error. A request that asks
     // for no permission then shows whether the bucket is there at all.
-    const refused = this.loaded === 0 && (await fetch(url, { mode: "no-cors", cache: "no-store" }).then(() => true, () => false));
-    this.preflightFailures = refused ? this.preflightFailures + 1 : 0;
+    const isThere = () => fetch(url, { mode: "no-cors", cache: "no-store" }).then(() => true, () => false);
+    this.preflightFailures = this.loaded === 0 && (await isThere()) ? this.preflightFailures + 1 : 0;
     if (this.preflightFailures < 2) throw unreachable("S3", url, { again: "send" });
     const origin = globalThis.location?.origin;
     throw new UploadError("cors", `Your bucket's CORS does not list this origin (${origin}).`,
@@ -278,6 +273,7 @@ export function inWords(bytes) {
   return `${bytes >= 100 || unit === 0 ? Math.round(bytes) : Number(bytes.toFixed(1))} ${units[unit]}`;
 }
 
+const tooLarge = (maxSize) => `The file is larger than ${inWords(maxSize)}.`;
 const OPERATOR = "The operator should run `broker doctor`.";
 
 /** Return the error that an answer of S3 stands for. The codes are those of the S3 API Reference, "Error responses". */
@@ -287,7 +283,7 @@ function s3Refusal(status, xml, maxSize) {
   const error = (what, cure, again) => new UploadError(code, what, cure, { status, again });
   if (code === "AccessDenied" && /expired/i.test(message))
     return error("The permission to upload has ended.", "Start the upload again.", "issue");
-  if (code === "EntityTooLarge") return error(`The file is larger than ${inWords(maxSize)}.`, "Choose a smaller one.");
+  if (code === "EntityTooLarge") return error(tooLarge(maxSize), "Choose a smaller one.");
   if (code === "EntityTooSmall") return error("The file has become smaller since it was chosen.", "Choose it again.");
   if (code === "BadDigest") return error("The file was changed or damaged on its way.", "Choose it again.", "send");
   if (status >= 500 || status === 429 || ["SlowDown", "RequestTimeout"].includes(code))
@@ -298,12 +294,12 @@ function s3Refusal(status, xml, maxSize) {
 function brokerRefusal(response, problem, step, file) {
   const { status } = response;
   const code = problem.type?.split(/[/:#]/).pop() ?? `HTTP ${status}`;
-  const retried = status >= 500 || [408, 425, 429].includes(status) || (status === 409 && code !== "idempotency-key-reused");
+  const retried = status >= 500 || [408, 409, 425, 429].includes(status);
   const again = status === 410 ? "anew" : retried ? step : null;
   const after = Number(response.headers.get("Retry-After")) || 0;
   const facts = { status, problem, after, again };
   if (problem.max_size && file.size > problem.max_size)
-    return new UploadError(code, `The file is larger than ${inWords(problem.max_size)}.`, "Choose a smaller one.", facts);
+    return new UploadError(code, tooLarge(problem.max_size), "Choose a smaller one.", facts);
   return new UploadError(code, problem.detail ?? problem.title ?? `The broker answered ${status}.`, "", facts);
 }
 
@@ -322,14 +318,11 @@ function newKey() {
 
 function pause(seconds, signal) {
   return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, seconds * 1000);
     const wake = () => {
       clearTimeout(timer);
       reject(signal.reason);
     };
-    const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", wake);
-      resolve();
-    }, seconds * 1000);
     signal?.addEventListener("abort", wake, { once: true });
   });
 }
@@ -346,7 +339,8 @@ async function sha256(file, signal) {
   try {
     return await new Promise((resolve, reject) => {
       signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
-      worker.onmessage = ({ data }) => (data.digest ? resolve(data.digest) : reject(new UploadError("file_gone", data.error)));
+      worker.onmessage = ({ data }) =>
+        data.digest ? resolve(data.digest) : reject(new UploadError("file_gone", data.error, "Choose it again."));
       worker.onerror = () => reject(new UploadError("checksum", "The checksum's worker could not be started."));
       worker.postMessage(file);
     });

@@ -44,7 +44,7 @@ export function library({ helper, ask, onPlay, onDelete }) {
     }
   };
 
-  const refresh = guarded(async () => {
+  const reread = guarded(async () => {
     const fresh = [];
     for (let index = 0, cursor; index === 0 || (cursor && index < shown.length); index += 1) {
       fresh.push(await page(cursor));
@@ -54,16 +54,29 @@ export function library({ helper, ask, onPlay, onDelete }) {
     draw();
   });
 
+  let reading = null;
+  let again = false;
+  /** Read the shown pages anew; whoever asks while that goes on gets one more round. */
+  const refresh = () => {
+    again = reading !== null;
+    reading ??= reread().finally(() => {
+      reading = null;
+      if (again) refresh();
+    });
+    return reading;
+  };
+
   const rowOf = (media) => {
     const name = media.filename ?? `${media.media_id.slice(-8)} (${media.content_type})`;
     const about = [media.size && helper.inWords(media.size), media.content_type, ago(media.created_at)].filter(Boolean);
+    const state = el("span", { className: "state" }, capital(media.status));
     const actions = [button("Delete", name, () => remove(media, name), "quiet danger")];
     if (media.status === "ready") actions.unshift(button("Play", name, () => onPlay(media.media_id, name)));
     return el("li", { className: "row", id: `media-${media.media_id}`, data: { state: media.status } },
       tile(name, media.content_type),
       el("div", {},
         el("p", { className: "name", title: name }, name),
-        el("p", { className: "facts" }, el("span", { className: "state" }, capital(media.status)), ` · ${about.join(" · ")}`)),
+        el("p", { className: "facts" }, state, ` · ${about.join(" · ")}`)),
       el("div", { className: "actions" }, ...actions));
   };
 
@@ -77,7 +90,7 @@ export function library({ helper, ask, onPlay, onDelete }) {
     const next = row?.nextElementSibling ?? row?.previousElementSibling;
     await ask("DELETE", `/${media.media_id}`);
     onDelete(media.media_id);
-    await refresh();
+    await reread();
     say(`${name} was deleted`);
     ((next?.isConnected && next.querySelector("button")) || document.querySelector("#videos")).focus();
   });
@@ -86,7 +99,7 @@ export function library({ helper, ask, onPlay, onDelete }) {
     shown.push(await page(shown.at(-1).next_cursor));
     draw();
   });
-  filter.onchange = refresh;
+  filter.onchange = reread;
   setInterval(() => document.hidden || dialog.open || refresh(), LIVE_EVERY);
   return { refresh };
 }

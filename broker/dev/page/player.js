@@ -23,13 +23,17 @@ export function player({ helper, playback, getToken, prefix, expiresIn }) {
     say(error.message);
   };
   const tell = () => {
-    if (current) facts.textContent = `The signed link ends in ${duration(Math.max(0, (endsAt - performance.now()) / 1000))}; a new one follows by itself.`;
+    if (!current) return;
+    const left = duration(Math.max(0, (endsAt - performance.now()) / 1000));
+    facts.textContent = `The signed link ends in ${left}; a new one follows by itself.`;
   };
   setInterval(tell, 1000);
   const describe = ({ media_id: id, content_type: type, size, etag, ready_at: at }) => {
-    const rows = [["Size", helper.inWords(size)], ["Type", type], ["Ready", new Date(at).toLocaleString()], ["Media", id], ["ETag", etag]];
-    about.replaceChildren(...rows.flatMap(([term, text]) =>
-      [el("dt", {}, term), el("dd", { className: text === id || text === etag ? "code" : "" }, text)]));
+    const ready = new Date(at).toLocaleString();
+    const rows = [["Size", helper.inWords(size)], ["Type", type], ["Ready", ready]];
+    rows.push(["Media", id, "code"], ["ETag", etag, "code"]);
+    const pairs = rows.map(([term, text, className = ""]) => [el("dt", {}, term), el("dd", { className }, text)]);
+    about.replaceChildren(...pairs.flat());
     about.hidden = false;
   };
 

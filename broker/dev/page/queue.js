@@ -42,7 +42,8 @@ export function uploads({ helper, getToken, prefix, checksum, onReady, onPlay, o
   });
   return (files) => {
     for (const file of files) {
-      const row = new Row(file, { helper, getToken, prefix, checksum: checksum(), onReady, onPlay, onDismiss, onChange: changed });
+      const told = { onReady, onPlay, onDismiss, onChange: changed };
+      const row = new Row(file, { helper, getToken, prefix, checksum: checksum(), ...told });
       rows.push(row);
       queue.prepend(row.element);
       row.start();
@@ -62,10 +63,17 @@ class Row {
     this.trace = el("ol", { className: "trace" });
     this.element = el("li", { className: "row" },
       tile(file.name, file.type),
-      el("div", {}, el("p", { className: "name", title: file.name }, file.name), el("p", { className: "facts" }, this.word, this.more)),
+      el("div", {},
+        el("p", { className: "name", title: file.name }, file.name),
+        el("p", { className: "facts" }, this.word, this.more)),
       this.actions,
       this.bar,
       el("details", {}, el("summary", {}, "Steps"), this.trace));
+  }
+
+  /** Return how long the upload has been running. */
+  get seconds() {
+    return (performance.now() - this.began) / 1000;
   }
 
   async start() {
@@ -77,8 +85,9 @@ class Row {
     const { getToken, prefix, checksum, abort } = this;
     const onProgress = (progress) => this.show(progress.state, progress);
     try {
-      const media = await this.helper.upload(this.file, { getToken, prefix, checksum, onProgress, signal: abort.signal });
-      this.finish("ready", ` · ${this.helper.inWords(media.size)} in ${duration((performance.now() - this.began) / 1000)}`);
+      const options = { getToken, prefix, checksum, onProgress, signal: abort.signal };
+      const media = await this.helper.upload(this.file, options);
+      this.finish("ready", ` · ${this.helper.inWords(media.size)} in ${duration(this.seconds)}`);
       this.offer(["Play", () => this.onPlay(media.media_id, this.file.name)]);
       this.onReady(media, this.file.name);
     } catch (error) {
@@ -89,8 +98,9 @@ class Row {
   }
 
   show(state, { loaded, total, bytesPerSecond, secondsLeft, error, delay } = {}) {
-    if (state !== this.state || state === "retrying") this.note(error ? `${error.what} Again in ${delay.toFixed(1)} s.` : TRACE[state]);
     const turned = state !== this.state;
+    if (error) this.note(`${error.what} Again in ${delay.toFixed(1)} s.`);
+    else if (turned) this.note(TRACE[state]);
     this.state = state;
     this.element.dataset.state = state;
     this.word.textContent = WORDS[state];
@@ -131,7 +141,7 @@ class Row {
 
   note(text) {
     if (!text) return;
-    const at = `+${((performance.now() - this.began) / 1000).toFixed(2)} s`;
+    const at = `+${this.seconds.toFixed(2)} s`;
     this.trace.append(el("li", {}, el("span", {}, at), el("span", {}, text)));
   }
 }

@@ -3,34 +3,93 @@ import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 
 import * as helper from "../../../broker/web/broker-upload.js";
-import { BUCKET, answerLost, dropped, hangs, issued, problem, ready, refused, silent, stored, world } from "./world.mjs";
+import {
+  BUCKET,
+  answerLost,
+  dropped,
+  hangs,
+  issued,
+  problem,
+  ready,
+  refused,
+  silent,
+  stored,
+  world,
+} from "./world.mjs";
 
 const { UploadError, contentTypeOf, inWords, limitTo, upload } = helper;
 const film = (name = "film.mp4", type = "video/mp4") => new File([new Uint8Array(4000)], name, { type });
 
 /** What the helper does when the outside answers like this: the requests it makes, and how it ends. */
 const STORIES = [
-  ["an upload is issued, sent and completed", { upload: [issued()], s3: [stored], complete: [ready()] }, "upload s3 complete"],
-  ["a dropped connection is sent again with the same policy",
-    { upload: [issued()], s3: [dropped, stored], complete: [ready()] }, "upload s3 s3 complete"],
-  ["an answer that was lost is not sent again where the file is there",
-    { upload: [issued()], s3: [answerLost], complete: [ready()] }, "upload s3 complete"],
-  ["an answer that was lost is sent again where it is not",
+  [
+    "an upload is issued, sent and completed",
+    { upload: [issued()], s3: [stored], complete: [ready()] },
+    "upload s3 complete",
+  ],
+  [
+    "a dropped connection is sent again with the same policy",
+    { upload: [issued()], s3: [dropped, stored], complete: [ready()] },
+    "upload s3 s3 complete",
+  ],
+  [
+    "an answer that was lost is not sent again where the file is there",
+    { upload: [issued()], s3: [answerLost], complete: [ready()] },
+    "upload s3 complete",
+  ],
+  [
+    "an answer that was lost is sent again where it is not",
     { upload: [issued()], s3: [answerLost, stored], complete: [problem(409, "nothing-uploaded"), ready()] },
-    "upload s3 complete s3 complete"],
-  ["a busy S3 is asked again", { upload: [issued()], s3: [refused(503, "SlowDown"), refused(500, "InternalError"), stored], complete: [ready()] },
-    "upload s3 s3 s3 complete"],
-  ["a broker that is away is asked again",
-    { upload: ["drop", problem(503, "storage-away"), issued()], s3: [stored], complete: ["drop", problem(503, "storage-away"), ready()] },
-    "upload upload upload s3 complete complete complete"],
-  ["an expired policy is renewed", { upload: [issued(), issued()], s3: [refused(403, "AccessDenied", "Invalid according to Policy: Policy expired."), stored], complete: [ready()] },
-    "upload s3 upload s3 complete"],
-  ["a policy that is about to end is not used for another try",
-    { upload: [issued({ expires_in: 5 }), issued()], s3: [dropped, stored], complete: [ready()] }, "upload s3 upload s3 complete"],
-  ["an expired media is begun anew", { upload: [issued(), issued()], s3: [stored, stored], complete: [problem(410, "upload-expired"), ready()] },
-    "upload s3 complete upload s3 complete"],
-  ["a completed file that is not seen yet is asked for again, not sent again",
-    { upload: [issued()], s3: [stored], complete: [problem(409, "nothing-uploaded"), ready()] }, "upload s3 complete complete"],
+    "upload s3 complete s3 complete",
+  ],
+  [
+    "a busy S3 is asked again",
+    { upload: [issued()], s3: [refused(503, "SlowDown"), refused(500, "InternalError"), stored], complete: [ready()] },
+    "upload s3 s3 s3 complete",
+  ],
+  [
+    "a broker that is away is asked again",
+    {
+      upload: ["drop", problem(503, "storage-away"), issued()],
+      s3: [stored],
+      complete: ["drop", problem(503, "storage-away"), ready()],
+    },
+    "upload upload upload s3 complete complete complete",
+  ],
+  [
+    "an expired policy is renewed",
+    {
+      upload: [issued(), issued()],
+      s3: [refused(403, "AccessDenied", "Invalid according to Policy: Policy expired."), stored],
+      complete: [ready()],
+    },
+    "upload s3 upload s3 complete",
+  ],
+  [
+    "a policy that is about to end is not used for another try",
+    { upload: [issued({ expires_in: 5 }), issued()], s3: [dropped, stored], complete: [ready()] },
+    "upload s3 upload s3 complete",
+  ],
+  [
+    "an expired media is begun anew",
+    { upload: [issued(), issued()], s3: [stored, stored], complete: [problem(410, "upload-expired"), ready()] },
+    "upload s3 complete upload s3 complete",
+  ],
+  [
+    "a file that is being confirmed is waited for, not sent again, however often",
+    { upload: [issued()], s3: [answerLost], complete: [...Array(20).fill(problem(409, "promotion-running")), ready()] },
+    `upload s3${" complete".repeat(21)}`,
+  ],
+  [
+    "a file that had arrived before this try is only completed",
+    { upload: [issued({ upload: null })], complete: [ready()] },
+    "upload complete",
+  ],
+  [
+    "a completed file that is not seen yet is asked for again, not sent again",
+    { upload: [issued()], s3: [stored], complete: [problem(409, "nothing-uploaded"), ready()] },
+    "upload s3 complete complete",
+  ],
 ];
 
 for (const [name, answers, requests] of STORIES)
@@ -44,19 +103,55 @@ for (const [name, answers, requests] of STORIES)
 
 /** How it ends where no retry can help: the error's code, what its sentence holds, and the requests made. */
 const ENDINGS = [
-  ["a file that S3 finds too large", { upload: [issued()], s3: [refused(400, "EntityTooLarge")] },
-    "EntityTooLarge", /^The file is larger than 100 MB\. Choose a smaller one\.$/, "upload s3"],
-  ["a file that the broker finds too large", { upload: [problem(422, "size-not-allowed", { max_size: 2000 })] },
-    "size-not-allowed", /^The file is larger than 2 kB\./, "upload"],
-  ["a type that the broker does not accept", { upload: [problem(422, "type-not-allowed")] }, "type-not-allowed", /type-not-allowed!/, "upload"],
-  ["a signature that S3 does not accept", { upload: [issued()], s3: [refused(403, "SignatureDoesNotMatch", "no match")] },
-    "SignatureDoesNotMatch", /SignatureDoesNotMatch: no match.*broker doctor/, "upload s3"],
-  ["a rejected upload", { upload: [issued()], s3: [stored], complete: [problem(422, "upload-rejected")] },
-    "upload-rejected", /upload-rejected!/, "upload s3 complete"],
-  ["a bucket whose CORS does not list the page", { upload: [issued()], s3: [silent, silent] },
-    "cors", /^Your bucket's CORS does not list this origin \(https:\/\/app\.example\)\..*AllowedOrigins/, "upload s3 probe s3 probe"],
-  ["a token that is refused twice", { upload: [problem(401, "not-authenticated"), problem(401, "not-authenticated")] },
-    "not-authenticated", /./, "upload upload"],
+  [
+    "a file that S3 finds too large",
+    { upload: [issued()], s3: [refused(400, "EntityTooLarge")] },
+    "EntityTooLarge",
+    /^The file is larger than 100 MB\. Choose a smaller one\.$/,
+    "upload s3",
+  ],
+  [
+    "a file that the broker finds too large",
+    { upload: [problem(422, "size-not-allowed", { max_size: 2000 })] },
+    "size-not-allowed",
+    /^The file is larger than 2 kB\./,
+    "upload",
+  ],
+  [
+    "a type that the broker does not accept",
+    { upload: [problem(422, "type-not-allowed")] },
+    "type-not-allowed",
+    /type-not-allowed!/,
+    "upload",
+  ],
+  [
+    "a signature that S3 does not accept",
+    { upload: [issued()], s3: [refused(403, "SignatureDoesNotMatch", "no match")] },
+    "SignatureDoesNotMatch",
+    /SignatureDoesNotMatch: no match.*broker doctor/,
+    "upload s3",
+  ],
+  [
+    "a rejected upload",
+    { upload: [issued()], s3: [stored], complete: [problem(422, "upload-rejected")] },
+    "upload-rejected",
+    /upload-rejected!/,
+    "upload s3 complete",
+  ],
+  [
+    "a bucket whose CORS does not list the page",
+    { upload: [issued()], s3: [silent, silent] },
+    "cors",
+    /^Your bucket's CORS does not list this origin \(https:\/\/app\.example\)\..*AllowedOrigins/,
+    "upload s3 probe s3 probe",
+  ],
+  [
+    "a token that is refused twice",
+    { upload: [problem(401, "not-authenticated"), problem(401, "not-authenticated")] },
+    "not-authenticated",
+    /./,
+    "upload upload",
+  ],
 ];
 
 for (const [name, answers, code, sentence, requests] of ENDINGS)
@@ -93,7 +188,9 @@ test("the key survives retries and renewals, and changes when the media is begun
   });
   await upload(film(), options);
   end();
-  const [first, second, third, fourth] = seen.filter(({ step }) => step === "upload").map(({ headers }) => headers["Idempotency-Key"]);
+  const [first, second, third, fourth] = seen
+    .filter(({ step }) => step === "upload")
+    .map(({ headers }) => headers["Idempotency-Key"]);
   assert.match(first, /^[0-9a-f]{32}$/);
   assert.deepEqual([second, third], [first, first]);
   assert.notEqual(fourth, first);
@@ -104,7 +201,10 @@ test("the form carries the policy's fields, the file last, and no header of its 
   await upload(film(), options);
   end();
   const { url, headers, form } = seen.find(({ step }) => step === "s3");
-  assert.deepEqual(form.map(([name]) => name), ["key", "Content-Type", "file"]);
+  assert.deepEqual(
+    form.map(([name]) => name),
+    ["key", "Content-Type", "file"],
+  );
   assert.deepEqual([url, headers], [BUCKET, {}]);
 });
 
@@ -113,13 +213,19 @@ test("the wish names type, size and name, and nothing that was not given", async
   await upload(film("trip.MOV", ""), { ...options, durationSeconds: 3, metadata: { album: "a" } });
   end();
   assert.deepEqual(seen[0].body, {
-    content_type: "video/quicktime", size: 4000, filename: "trip.MOV", duration_seconds: 3, metadata: { album: "a" },
+    content_type: "video/quicktime",
+    size: 4000,
+    filename: "trip.MOV",
+    duration_seconds: 3,
+    metadata: { album: "a" },
   });
 });
 
 test("a wait that the broker asks for is kept", async () => {
   const { options, end } = world({
-    upload: [problem(429, "too-many-requests", {}, { "Retry-After": "0.02" }), issued()], s3: [stored], complete: [ready()],
+    upload: [problem(429, "too-many-requests", {}, { "Retry-After": "0.02" }), issued()],
+    s3: [stored],
+    complete: [ready()],
   });
   const waits = [];
   await upload(film(), { ...options, onProgress: ({ state, delay }) => state === "retrying" && waits.push(delay) });
@@ -133,7 +239,15 @@ test("progress counts the file's bytes alone, and begins again when the file is 
   await upload(film(), { ...options, onProgress: ({ state, loaded }) => seen.push(`${state} ${loaded}`) });
   end();
   assert.deepEqual(seen, [
-    "waiting 0", "asking 0", "sending 0", "sending 1500", "retrying 1500", "sending 0", "sending 4000", "confirming 4000", "ready 4000",
+    "waiting 0",
+    "asking 0",
+    "sending 0",
+    "sending 1500",
+    "retrying 1500",
+    "sending 0",
+    "sending 4000",
+    "confirming 4000",
+    "ready 4000",
   ]);
 });
 
@@ -147,6 +261,16 @@ test("an abort stops the transfer, rejects with the signal's reason and withdraw
   assert.deepEqual(asked, ["upload", "s3", "abort", "DELETE"]);
 });
 
+test("an abort just before the transfer sends nothing", async () => {
+  const { asked, options, end } = world({ upload: [issued()], DELETE: [{ status: 200, body: {} }] });
+  const controller = new AbortController();
+  const onProgress = ({ state }) => state === "sending" && controller.abort();
+  await assert.rejects(upload(film(), { ...options, onProgress, signal: controller.signal }), { name: "AbortError" });
+  await new Promise(setImmediate);
+  end();
+  assert.deepEqual(asked, ["upload", "DELETE"]);
+});
+
 test("an abort during the wait for another try ends it", async () => {
   const { asked, options, end } = world({ upload: [problem(503, "storage-away", {}, { "Retry-After": "60" })] });
   const controller = new AbortController();
@@ -157,10 +281,17 @@ test("an abort during the wait for another try ends it", async () => {
 });
 
 test("a fresh token is asked for once the old one is refused", async () => {
-  const { seen, options, end } = world({ upload: [problem(401, "not-authenticated"), issued()], s3: [stored], complete: [ready()] });
+  const { seen, options, end } = world({
+    upload: [problem(401, "not-authenticated"), issued()],
+    s3: [stored],
+    complete: [ready()],
+  });
   await upload(film(), { ...options, getToken: ({ renewed }) => (renewed ? "new" : "old") });
   end();
-  assert.deepEqual(seen.slice(0, 2).map(({ headers }) => headers.Authorization), ["Bearer old", "Bearer new"]);
+  assert.deepEqual(
+    seen.slice(0, 2).map(({ headers }) => headers.Authorization),
+    ["Bearer old", "Bearer new"],
+  );
 });
 
 test("a limit lets so many in at a time, in their order, and an aborted one leaves the queue", async () => {
@@ -198,7 +329,12 @@ for (const [name, type, expected] of [
 ])
   test(`${name} of type "${type}" is ${expected}`, () => assert.equal(contentTypeOf(film(name, type)), expected));
 
-for (const [bytes, words] of [[1500, "1.5 kB"], [100_000_000, "100 MB"], [5 * 1024 ** 3, "5.4 GB"], [2_000_000, "2 MB"]])
+for (const [bytes, words] of [
+  [1500, "1.5 kB"],
+  [100_000_000, "100 MB"],
+  [5 * 1024 ** 3, "5.4 GB"],
+  [2_000_000, "2 MB"],
+])
   test(`${bytes} bytes are ${words}`, () => assert.equal(inWords(bytes), words));
 
 test("the types declare exactly what the module exports", async () => {

@@ -1,5 +1,13 @@
 // What a TypeScript application writes; tsc accepts all of it but the lines that are marked as errors.
-import { UploadError, contentTypeOf, inWords, limitTo, upload, type Progress, type ReadyMedia } from "s3-media-broker-web";
+import {
+  UploadError,
+  contentTypeOf,
+  inWords,
+  limitTo,
+  upload,
+  type Progress,
+  type ReadyMedia,
+} from "s3-media-broker-web";
 import { link, play } from "s3-media-broker-web/playback";
 
 const getToken = async () => "token";
@@ -20,7 +28,11 @@ export async function send(files: FileList, bar: HTMLProgressElement): Promise<R
 }
 
 export async function watch(video: HTMLVideoElement, media: ReadyMedia): Promise<string> {
-  const playback = await play(video, media.media_id, { getToken, expiresIn: 60, onLink: ({ expires_at }) => expires_at });
+  const playback = await play(video, media.media_id, {
+    getToken,
+    expiresIn: 60,
+    onLink: ({ expires_at }) => expires_at,
+  });
   playback.stop();
   return (await link(media.media_id, { getToken, download: true })).signed_url;
 }
