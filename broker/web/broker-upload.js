@@ -95,8 +95,7 @@ class Upload {
     this.issued = null;
     this.answered = false; // whether S3 itself said that the file arrived
     this.loaded = 0;
-    this.failures = 0;
-    this.preflightFailures = 0;
+    this.failures = this.preflightFailures = 0;
     this.samples = [];
   }
 
@@ -143,8 +142,8 @@ class Upload {
 
   async issue() {
     this.report("asking");
-    const { file, said } = this;
-    const wish = { content_type: contentTypeOf(file), size: file.size, ...said, checksum_sha256: this.checksum };
+    const { file, said, checksum } = this;
+    const wish = { content_type: contentTypeOf(file), size: file.size, ...said, checksum_sha256: checksum };
     const answer = await this.ask("POST", "upload", { "Idempotency-Key": this.key }, JSON.stringify(wish));
     this.issued = { ...answer, renewAt: performance.now() + (answer.expires_in - RENEW_BEFORE) * 1000 };
     this.mediaId = answer.media_id;

@@ -87,6 +87,22 @@ def test_a_film_goes_on_after_its_link_has_ended(page: Page, console_stack: Stac
     until(page, f"!{VIDEO}.seeking && {VIDEO}.readyState >= 2 && {VIDEO}.currentTime > 100.3")
 
 
+def test_a_link_can_be_copied_and_a_film_downloaded_under_its_name(
+    console: Page, context: BrowserContext, film: Path
+) -> None:
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    upload(console, film)
+    console.locator("#queue").get_by_role("button", name=f"Play {film.name}").click()
+    console.get_by_role("button", name="Copy link").click()
+    expect(console.get_by_role("status").last).to_have_text("The link was copied")
+    copied = console.evaluate("navigator.clipboard.readText()")
+    assert console.request.get(copied, headers={"Range": "bytes=0-99"}).body() == film.read_bytes()[:100]
+    with console.expect_download() as download:
+        console.get_by_role("button", name="Download").click()
+    assert download.value.suggested_filename == film.name
+    assert download.value.path().read_bytes() == film.read_bytes()
+
+
 def test_several_files_at_once_each_with_its_state(console: Page, stack: Stack, films: list[Path]) -> None:
     stack.s3.order_fault(Fault("PostObject", code="AccessDenied", status=403))
     console.set_input_files("#files", films)

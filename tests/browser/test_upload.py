@@ -23,8 +23,8 @@ UPLOAD_ALL = """async ({ module, token, more, stopAfter }) => {
     const steps = [];
     let failed = false;
     const one = async (file, index) => {
-        const onProgress = ({ state, loaded, mediaId }) => {
-            steps.push({ index, state, loaded, mediaId });
+        const onProgress = ({ state, loaded, mediaId, delay }) => {
+            steps.push({ index, state, loaded, mediaId, delay });
             failed ||= state === "retrying";
             if (loaded > stopAfter) stop.abort();
         };
@@ -128,6 +128,18 @@ def test_a_file_that_arrived_while_its_answer_was_lost_is_not_sent_again(
     outcome = uploads(film)
     assert outcome.ends[0]["media"]["status"] == "ready"
     assert outcome.states() == ["waiting", "asking", "sending", "retrying", "confirming", "ready"]
+
+
+def test_a_broker_that_answers_503_is_asked_again_when_it_says(
+    uploads: Uploads, stack: Stack, page: Page, film: Path
+) -> None:
+    page.expose_function("onRetry", stack.s3.clear_faults)
+    stack.s3.order_fault(Fault("HeadObject", code="ServiceUnavailable", status=503, count=50))
+    outcome = uploads(film)
+    assert outcome.ends[0]["media"]["status"] == "ready"
+    assert outcome.states() == ["waiting", "asking", "sending", "confirming", "retrying", "confirming", "ready"]
+    (delay,) = [step["delay"] for step in outcome.steps if step["state"] == "retrying"]
+    assert delay >= 5
 
 
 def test_an_abort_stops_the_bytes_and_withdraws_the_media(
