@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from string import Template
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import httpx
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
@@ -58,15 +59,15 @@ def demo_router(
         return _page(headers, "Upload a video", "form.html", action=upload["url"], fields=_Html(fields))
 
     @router.get("/form/done")
-    async def done(request: Request, media_id: str = "", status: str = "") -> Response:
+    async def done(request: Request, media_id: UUID, status: str) -> Response:
         base = str(request.base_url).rstrip("/")
         if status != "ready":
-            return _page(headers, "Not uploaded", "trouble.html", detail=f"The upload is {status or 'unknown'}.")
+            return _page(headers, "Not uploaded", "trouble.html", detail=f"The upload is {status}.")
         async with httpx.AsyncClient(base_url=base, headers={"Authorization": f"Bearer {token()}"}) as broker:
-            link = await broker.get(httpx.URL(f"{prefix}/").join(media_id))
+            link = await broker.get(f"{prefix}/{media_id}")
         if link.status_code != 200:
             return _page(headers, "No such video", "trouble.html", detail=link.json()["detail"])
-        return _page(headers, "Uploaded", "done.html", media_id=media_id, signed_url=link.json()["signed_url"])
+        return _page(headers, "Uploaded", "done.html", media_id=str(media_id), signed_url=link.json()["signed_url"])
 
     for name, asset in assets.items():
         router.add_api_route("/" if name == "index.html" else f"/{name}", _route(asset, headers))

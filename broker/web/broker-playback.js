@@ -2,11 +2,12 @@
 
 /** Seconds before its end at which a link is replaced; a short one is replaced at nine tenths of its life. */
 const REPLACE_BEFORE = 60;
+const HERE = import.meta.url.replace(/[^/]*$/, "");
 const LONGEST_WAIT = 2 ** 31 - 1; // milliseconds: what setTimeout can hold
 
 /** Return the broker's answer for one media, with a fresh `signed_url` that lives for `expiresIn` seconds. */
 export async function link(mediaId, options) {
-  const { getToken, prefix = new URL(".", import.meta.url), expiresIn = 3600, download = false, signal } = options;
+  const { getToken, prefix = HERE, expiresIn = 3600, download = false, signal } = options;
   const url = new URL(`${String(new URL(prefix, globalThis.location?.href)).replace(/\/*$/, "/")}${mediaId}`);
   url.search = new URLSearchParams({ expires_in: String(expiresIn), download: String(download) }).toString();
   const headers = { Authorization: `Bearer ${await getToken({ renewed: false })}` };

@@ -14,7 +14,7 @@ const STALLED_AFTER = 60; // a transfer that moves no byte for so long is taken 
 const ANSWER_WITHIN = 120;
 const RENEW_BEFORE = 10; // of a policy's end: no byte is sent with one that has less left
 const SPEED_OVER = 5;
-
+const HERE = import.meta.url.replace(/[^/]*$/, "");
 const TYPES = {
   mp4: "video/mp4", webm: "video/webm", mov: "video/quicktime", qt: "video/quicktime", mkv: "video/x-matroska",
   mpg: "video/mpeg", mpeg: "video/mpeg", "3gp": "video/3gpp", "3g2": "video/3gpp2", m4v: "video/x-m4v",
@@ -85,7 +85,7 @@ export async function upload(file, options) {
 
 class Upload {
   constructor(file, options) {
-    const { prefix = new URL(".", import.meta.url), attempts = ATTEMPTS, idempotencyKey = newKey() } = options;
+    const { prefix = HERE, attempts = ATTEMPTS, idempotencyKey = newKey() } = options;
     const { getToken, onProgress, signal, checksum, filename, durationSeconds, metadata } = options;
     Object.assign(this, { file, getToken, onProgress, signal, attempts, key: idempotencyKey });
     this.checksum = checksum || undefined;
