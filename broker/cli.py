@@ -38,15 +38,10 @@ def serve(
     host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Where to listen.", min=0, max=65535)] = 8000,
     workers: Annotated[int, typer.Option(help="Processes; more than one needs PostgreSQL.", min=1)] = 1,
-    forwarded_from: Annotated[
-        str | None,
-        typer.Option(help="Proxies whose X-Forwarded-… headers are believed: addresses or networks, comma-separated."),
-    ] = None,
     graceful_seconds: Annotated[int, typer.Option(help="How long requests may take to end on SIGTERM.", min=0)] = 30,
     keep_alive_seconds: Annotated[
         int, typer.Option(help="How long an idle connection is kept; longer than the load balancer's.", min=1)
     ] = 75,
-    access_log: Annotated[bool, typer.Option(help="Log each request.")] = True,
     embedded_s3: Annotated[
         bool, typer.Option("--embedded-s3", help="With USE_CLOUD_STORAGE=false: run the S3 of `broker dev` beside it.")
     ] = False,
@@ -63,11 +58,8 @@ def serve(
             host=host,
             port=port,
             workers=workers,
-            proxy_headers=forwarded_from is not None,
-            forwarded_allow_ips=forwarded_from or "",
             timeout_graceful_shutdown=graceful_seconds,
             timeout_keep_alive=keep_alive_seconds,
-            access_log=access_log,
         )
 
 

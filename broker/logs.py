@@ -7,9 +7,12 @@ import logging
 import re
 import sys
 from collections.abc import Iterable
+from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import structlog
+from pydantic_core import to_json
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 REDACTED = "[redacted]"
@@ -81,6 +84,36 @@ class Redact:
         return self.text(value if isinstance(value, str) else str(value))
 
 
+REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
+"""The id of the request that is being served; it stands in each line that is logged meanwhile."""
+
+
+class AccessLog:
+    """Write the one line of each request, in a fraction of structlog's time.
+
+    Nothing is redacted here: a line holds the broker's own words, numbers, an id and an address in known forms.
+    """
+
+    def __init__(self) -> None:
+        self._stream: TextIO | None = None
+
+    def write_to(self, stream: TextIO | None) -> None:
+        """Write to `stream` from now on; None: through structlog, as all else is."""
+        self._stream = stream
+
+    def request(self, **members: str | float | None) -> None:
+        """Write one line."""
+        if self._stream is None:
+            structlog.get_logger("broker.access").info("request", **members)
+            return
+        line = to_json({**members, "event": "request", "level": "info", "timestamp": _now()})
+        self._stream.write(f"{line.decode()}\n")
+        self._stream.flush()
+
+
+access_log = AccessLog()
+
+
 def configure_logging(
     level: str = "info", *, secrets: Iterable[str] = (), stream: TextIO | None = None, pretty: bool = False
 ) -> None:
@@ -91,8 +124,9 @@ def configure_logging(
     out = stream or sys.stdout
     least = logging.getLevelNamesMapping()[level.upper()]
     redact = Redact(secrets)
+    access_log.write_to(None if pretty or least > logging.INFO else out)
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+        _with_request_id,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
@@ -119,3 +153,12 @@ def configure_logging(
         logging.getLogger(name).propagate = True
     for name in ("boto3", "botocore", "httpcore", "httpx", "s3transfer", "urllib3"):  # they log what they send
         logging.getLogger(name).setLevel(max(least, logging.WARNING))
+
+
+def _with_request_id(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    request_id = REQUEST_ID.get()
+    return event if request_id is None else {**event, "request_id": request_id}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -14,6 +13,7 @@ from fastapi import FastAPI
 
 from broker.app import create_app, running
 from broker.errors import DatabaseAway, SettingsInvalid
+from broker.logs import configure_logging
 from broker.settings import Settings, load_settings
 from broker.store import pending_revision
 
@@ -39,7 +39,9 @@ def serve(settings: Settings, *, workers: int, embedded_s3_in: Path | None, **op
             workers=workers,
             ws="none",
             lifespan="on",
-            log_level=bound.log_level,
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
             server_header=False,
             **options,
         )
@@ -104,8 +106,5 @@ def _beside_s3(settings: Settings, data_dir: Path) -> Iterator[Settings]:
 
 
 def _log_from(settings: Settings) -> None:
-    """Log to standard error, from the level that is set."""
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    """Log JSON lines to standard output, from the level that is set, without this deployment's secrets."""
+    configure_logging(settings.log_level, secrets=settings.secrets())

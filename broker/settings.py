@@ -7,6 +7,7 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
@@ -147,6 +148,12 @@ class Settings(AccessSettings):
         if (value is None) != (info.data.get("access_key_id") is None):
             raise ValueError("should be set together with AWS_ACCESS_KEY_ID, or neither of them")
         return value
+
+    def secrets(self) -> list[str]:
+        """Return every secret of this deployment, so that no log line holds one."""
+        held = (getattr(self, name) for name in type(self).model_fields)
+        database_password = urlsplit(self.database_url).password
+        return [one.get_secret_value() for one in held if isinstance(one, SecretStr)] + [database_password or ""]
 
     @property
     def credentials(self) -> Credentials | None:

@@ -25,6 +25,7 @@ from broker.dev.demo import demo_router
 from broker.dev.s3 import EmbeddedS3, start_embedded_s3
 from broker.dev.tokens import mint_token
 from broker.errors import SettingsInvalid
+from broker.logs import configure_logging
 from broker.settings import Settings, load_settings
 from broker.store import migrate
 
@@ -128,11 +129,12 @@ def _serve(settings: Settings, listener: socket.socket, s3: EmbeddedS3, data_dir
         return mint_token(secret, owner=OWNER, scope=SCOPE, ttl_seconds=TOKEN_SECONDS, now=datetime.now(UTC))
 
     address = f"http://{HOST}:{listener.getsockname()[1]}"
+    configure_logging("warning", secrets=settings.secrets(), stream=sys.stderr, pretty=True)
     app = create_app(settings)
     app.include_router(demo_router(prefix=PREFIX, token=token, s3_origin=s3.endpoint_url, rules=settings.rules))
     config = uvicorn.Config(
         app,
-        log_level="warning",
+        log_config=None,
         access_log=False,
         ws="none",
         lifespan="on",

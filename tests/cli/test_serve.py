@@ -103,13 +103,13 @@ def test_a_file_is_served_with_settings_of_the_environment_over_those_of_a_file(
         assert "Traceback" not in server.said
 
 
-@pytest.mark.parametrize(("options", "scheme"), [([], "http"), (["--forwarded-from", "127.0.0.1"], "https")])
+@pytest.mark.parametrize(("trusted", "scheme"), [({}, "http"), ({"BROKER_TRUSTED_PROXIES": "127.0.0.1"}, "https")])
 def test_a_proxy_is_believed_only_when_it_is_named(
-    deployed: tuple[Path, dict[str, str]], options: list[str], scheme: str
+    deployed: tuple[Path, dict[str, str]], trusted: dict[str, str], scheme: str
 ) -> None:
     cwd, variables = deployed
     token = _token(cwd, variables)
-    with running("serve", "--port", "0", *options, cwd=cwd, **variables) as server:
+    with running("serve", "--port", "0", cwd=cwd, **variables, **trusted) as server:
         url = server.wait_for(SERVES)[1] + "/api/v1/s3-media"
         headers = {"Authorization": f"Bearer {token}", "X-Forwarded-Proto": "https"}
         issued = httpx.post(f"{url}/upload", json={"content_type": "video/mp4"}, headers=headers)
