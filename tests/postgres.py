@@ -120,7 +120,7 @@ class PostgreSQL:
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgreSQL]:
     """Run one PostgreSQL server for all tests."""
-    binaries = _binaries()
+    binaries = find_binaries()
     if binaries is None:
         reason = "PostgreSQL's server programs (initdb, postgres) are not installed"
         if os.environ.get("CI"):
@@ -150,7 +150,8 @@ def restarted_postgresql(postgresql: PostgreSQL) -> Iterator[PostgreSQL]:
     postgresql.start()
 
 
-def _binaries() -> Path | None:
+def find_binaries() -> Path | None:
+    """Return the directory of this machine's PostgreSQL server programs, if it has them."""
     for candidate in _candidates():
         if all((candidate / program).exists() for program in ("initdb", "postgres")):
             return candidate

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -96,18 +97,22 @@ def _page(connection: sa.Connection, page: Page) -> list[Media]:
     states = [state for state in ([page.state] if page.state else State) if state not in GONE]
     if not states:
         return []
-    ids = sa.union_all(*(sa.select(_newest(page, state).subquery()) for state in states)).subquery()
-    newest = sa.select(ids.c.id).order_by(ids.c.id.desc()).limit(page.limit)
-    query = sa.select(*COLUMNS).where(table.c.id.in_(newest)).order_by(table.c.id.desc())
-    return [media_of(row) for row in connection.execute(query)]
+    query = _newest(tuple(states), of_owner=page.owner is not None, before=page.before is not None)
+    given = {"owner": page.owner, "before": page.before, "at_most": page.limit}
+    return [media_of(row) for row in connection.execute(query, given)]
 
 
-def _newest(page: Page, state: State) -> sa.Select[UUID]:
-    """Return the query of the newest ids in one state: one range of the index, however many media there are."""
-    query = sa.select(table.c.id).where(table.c.state == state).order_by(table.c.id.desc()).limit(page.limit)
-    if page.owner is not None:
-        query = query.where(table.c.owner == page.owner)
-    return query if page.before is None else query.where(table.c.id < page.before)
+@lru_cache
+def _newest(states: tuple[State, ...], *, of_owner: bool, before: bool) -> sa.Select[Any]:
+    """Return the query of a page: in each state one range of the index, however many media there are."""
+    newest_of = sa.select(table.c.id).order_by(table.c.id.desc()).limit(sa.bindparam("at_most"))
+    if of_owner:
+        newest_of = newest_of.where(table.c.owner == sa.bindparam("owner"))
+    if before:
+        newest_of = newest_of.where(table.c.id < sa.bindparam("before"))
+    ids = sa.union_all(*(sa.select(newest_of.where(table.c.state == state).subquery()) for state in states)).subquery()
+    newest = sa.select(ids.c.id).order_by(ids.c.id.desc()).limit(sa.bindparam("at_most"))
+    return sa.select(*COLUMNS).where(table.c.id.in_(newest)).order_by(table.c.id.desc())
 
 
 def _backlog(connection: sa.Connection) -> Backlog:

@@ -2,8 +2,8 @@
 
     python -m tests.bench.store [URL] [--concurrency 64] [--count 20000] [--owners 1] [--rounds 3] [--busy 0]
 
-Without a URL it makes an SQLite file in the working directory's file system and removes it. `--busy` is the share of the
-event loop that other work takes, as the requests of a server do.
+Without a URL it makes an SQLite file in the working directory's file system and removes it. `--busy` is the
+share of the event loop that other work takes, as the requests of a server do.
 """
 
 import argparse

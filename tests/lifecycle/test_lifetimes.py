@@ -25,7 +25,12 @@ def settings_for(directory: Path, **overrides: object) -> Settings:
     url = f"sqlite:///{directory}/broker.db"
     migrate(url)
     return load_settings(
-        None, bucket_name="videos", region="eu-central-1", secret_key="a-secret-of-the-tests-and-no-other", database_url=url, **overrides
+        None,
+        bucket_name="videos",
+        region="eu-central-1",
+        secret_key="a-secret-of-the-tests-and-no-other",
+        database_url=url,
+        **overrides,
     )
 
 
