@@ -9,7 +9,7 @@ from alembic.script import ScriptDirectory
 from broker.errors import DatabaseAway
 from broker.store.engine import AWAY, migrating_engine, parse_url
 
-_LOCK = 0x6D65646961
+ADVISORY_LOCK = 0x6D65646961
 """The advisory lock that migrations of this schema take on PostgreSQL."""
 
 
@@ -22,7 +22,7 @@ def migrate(url: str) -> None:
     try:
         with engine.begin() as connection:
             if connection.dialect.name == "postgresql":
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADVISORY_LOCK)))
             command.upgrade(_config(connection), "head")
     except AWAY as error:
         raise DatabaseAway from error

@@ -6,12 +6,13 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 
+import psycopg
 import pytest
 
 from broker.errors import BrokerError, DatabaseAway, QuotaExceeded
 from broker.media import TRANSITIONS, Event, Media, State
 from broker.quota import Quota, Usage, footprint
-from broker.store import Store
+from broker.store import Store, migrate
 from tests.contract.conftest import OpenStore
 from tests.contract.samples import UNLIMITED, locked, pending
 
@@ -34,6 +35,15 @@ async def test_of_a_hundred_changes_exactly_one_wins(open_store: OpenStore, repl
     assert len(winners) == 1
     assert await stores[0].get(media.id, None) == winners[0]
     assert await stores[0].usage("ann") == footprint(winners[0])
+
+
+async def test_of_a_hundred_amendments_exactly_one_wins(open_store: OpenStore) -> None:
+    stores = [open_store(), open_store()]
+    for _ in range(5):
+        media = await stores[0].add(pending(), UNLIMITED)
+        ends = await asyncio.gather(*(stores[n % 2].amend(media, etag=f"etag-{n}") for n in range(100)))
+        winners = [end for end in ends if end is not None]
+        assert winners == [await stores[1].get(media.id, None)]
 
 
 @pytest.mark.parametrize(
@@ -173,6 +183,18 @@ async def test_claimers_share_what_is_due_without_overlap(open_store: OpenStore)
     assert await stores[1].get(claimed[0].id, None) == claimed[0]
     assert await stores[0].claim_due(now, lease_until=lease, limit=7) == []
     assert len(await stores[0].claim_due(lease, lease_until=lease, limit=500)) == 151
+
+
+async def test_a_claimer_goes_round_what_someone_else_holds(postgresql_url: str) -> None:
+    migrate(postgresql_url)
+    store = Store(postgresql_url, timeout_seconds=2)
+    now = datetime.now(UTC)
+    held, free = [await store.add(pending(due_at=now), UNLIMITED) for _ in range(2)]
+    with psycopg.connect(postgresql_url) as someone_else:
+        someone_else.execute("SELECT FROM media WHERE id = %s FOR UPDATE", [held.id])
+        claimed = await store.claim_due(now, lease_until=now + timedelta(minutes=1), limit=10)
+    assert [media.id for media in claimed] == [free.id]
+    await store.close()
 
 
 async def test_the_longest_due_is_claimed_first(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import pytest
@@ -12,9 +13,17 @@ from alembic.migration import MigrationContext
 from broker.errors import DatabaseAway, SettingsInvalid
 from broker.store import Store, is_current, migrate, pending_revision
 from broker.store.engine import parse_url
+from broker.store.migration import ADVISORY_LOCK
 from broker.store.schema import METADATA
 
-MIGRATE = "import sys; from broker.store import migrate; migrate(sys.argv[1])"
+MIGRATE = """
+import sys
+from broker.store import migrate
+
+print("ready", flush=True)
+sys.stdin.readline()
+migrate(sys.argv[1])
+"""
 
 
 def reflected(engine: sa.Engine) -> dict[str, Any]:
@@ -80,13 +89,45 @@ def test_a_database_knows_whether_it_is_current(empty_urls: tuple[str, str]) -> 
 
 def test_replicas_that_migrate_at_once_do_not_disturb_each_other(empty_urls: tuple[str, str]) -> None:
     replicas = [
-        subprocess.Popen([sys.executable, "-c", MIGRATE, empty_urls[0]], stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", MIGRATE, empty_urls[0]],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for _ in range(4)
     ]
+    for replica in replicas:
+        assert replica.stdout is not None
+        assert replica.stdout.readline() == "ready\n"
+    for replica in replicas:
+        assert replica.stdin is not None
+        replica.stdin.write("go\n")
+        replica.stdin.flush()
     for replica in replicas:
         _, errors = replica.communicate(timeout=60)
         assert replica.returncode == 0, errors
     assert is_current(empty_urls[0])
+
+
+def test_a_migration_waits_for_the_one_that_runs(kind: str, empty_urls: tuple[str, str]) -> None:
+    engine = sa.create_engine(parse_url(empty_urls[0]))
+    waiting = threading.Thread(target=migrate, args=[empty_urls[0]])
+    with engine.connect() as connection:
+        if kind == "sqlite":
+            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADVISORY_LOCK)))
+        waiting.start()
+        waiting.join(1)
+        assert waiting.is_alive()
+        assert sa.inspect(engine).get_table_names() == []
+        connection.rollback()
+    waiting.join(30)
+    assert is_current(empty_urls[0])
+    engine.dispose()
 
 
 def test_migrating_a_database_that_is_away_says_so() -> None:
