@@ -69,6 +69,14 @@ class Client:
         keys = _keys(UUID(issued["media_id"]))
         return {name for name, key in keys.items() if self.s3.head(key) is not None}
 
+    def versions(self, issued: dict[str, Any]) -> list[str]:
+        """Return the keys of all versions and delete markers of the media that lie in the bucket."""
+        found: list[str] = []
+        for key in _keys(UUID(issued["media_id"])).values():
+            listing = self.s3.client.list_object_versions(Bucket=self.s3.bucket, Prefix=key)
+            found += [entry["Key"] for kind in ("Versions", "DeleteMarkers") for entry in listing.get(kind, [])]
+        return found
+
     def forget(self) -> None:
         """Remove all objects that this client's media may have left in the bucket."""
         for media_id in self.issued:

@@ -5,6 +5,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,17 @@ def s3(request: pytest.FixtureRequest) -> S3:
     )
     found.create_bucket()
     return found
+
+
+@pytest.fixture(scope="session")
+def versioned_s3(s3: S3) -> S3:
+    """Return a bucket that keeps versions, in the same server; AWS's bucket stays as it is."""
+    if s3.endpoint_url is None:
+        return s3
+    versioned = replace(s3, bucket=f"{s3.bucket}-versioned")
+    versioned.create_bucket()
+    versioned.client.put_bucket_versioning(Bucket=versioned.bucket, VersioningConfiguration={"Status": "Enabled"})
+    return versioned
 
 
 @pytest.fixture

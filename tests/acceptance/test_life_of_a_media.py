@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import md5, sha256
+from pathlib import Path
 from time import sleep
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
@@ -15,7 +16,8 @@ from broker.app import PREFIX
 from broker.rules import final_key
 from tests.acceptance.client import TYPE, Client, eventually
 from tests.acceptance.forms import VIDEO, Form, replaced
-from tests.acceptance.servers import PAGE_ORIGIN
+from tests.acceptance.servers import PAGE_ORIGIN, S3
+from tests.acceptance.serving import served_broker
 
 OTHER_VIDEO = VIDEO[::-1]
 StartBroker = Callable[..., Client]
@@ -265,3 +267,31 @@ def test_what_is_deleted_before_it_was_checked_is_gone_too(client: Client) -> No
     client.upload(issued)
     assert client.delete(issued).status_code == 200
     assert client.objects(issued) == set()
+
+
+def test_no_version_of_what_was_deleted_is_left(versioned_s3: S3, tmp_path: Path) -> None:
+    with served_broker(versioned_s3, tmp_path) as http:
+        client = Client(http, versioned_s3)
+        issued = client.issue()
+        for content in (VIDEO, OTHER_VIDEO):
+            assert client.upload(issued, content).status_code == 201
+        assert client.complete(issued).status_code == 200
+        assert client.upload(issued).status_code == 201
+        assert client.delete(issued).status_code == 200
+    assert client.versions(issued) == []
+
+
+# Where the broker and its clients see S3 under two names.
+
+
+def test_what_is_signed_is_signed_for_the_public_name(s3: S3, start_broker: StartBroker) -> None:
+    if s3.endpoint_url is None:
+        pytest.skip("AWS is seen under one name")
+    client = start_broker(s3_public_endpoint_url=s3.endpoint_url.replace("127.0.0.1", "localhost"))
+    issued = client.issue()
+    assert urlsplit(issued["upload"]["url"]).hostname == "localhost"
+    assert client.upload(issued).status_code == 201
+    link = client.complete(issued).json()["signed_url"]
+    assert urlsplit(link).hostname == "localhost"
+    assert s3.http.get(link).content == VIDEO
+    assert s3.http.get(link.replace("localhost", "127.0.0.1")).status_code == 403
