@@ -182,7 +182,8 @@ def _audience(claims: dict[str, Any], rules: TokenRules) -> list[str]:
     """Return whom a token was made for; the claim holds one name or a list of names (RFC 7519, section 4.1.3)."""
     value = claims.get(rules.audience_claim)
     names = value if isinstance(value, list) else [value]
-    return [name for name in names if isinstance(name, str)]
+    named = [name for name in names if isinstance(name, str)]
+    return named if len(named) == len(names) else []
 
 
 def _refused(reason: str = "the one sent is not valid") -> NotAuthenticated:

@@ -1,0 +1,98 @@
+"""The whole application in this process, on a SQLite file of its own, without S3 and without a network."""
+
+import shutil
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import httpx
+import jwt
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from broker.app import PREFIX, create_app
+from broker.settings import Settings, load_settings
+from broker.store import migrate
+
+SECRET = "the secret of the security tests, long enough"
+ALL = "media:upload media:read media:delete"
+UNLIMITED = {
+    f"rate_limit_{kind}": "off" for kind in ("address", "issue", "complete", "playback", "delete", "form", "health")
+}
+
+
+@cache
+def migrated_database() -> Path:
+    """Return the path of an empty database, migrated once for all tests."""
+    path = Path(mkdtemp(prefix="broker-security-")) / "broker.db"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
+def settings_of(folder: Path, **overrides: Any) -> Settings:
+    """Return settings over a fresh database in `folder`; no limits unless they are named, and S3 is nowhere."""
+    database = folder / "broker.db"
+    if not database.exists():
+        shutil.copy(migrated_database(), database)
+    known: dict[str, Any] = {
+        "secret_key": SECRET,
+        "bucket_name": "videos",
+        "access_key_id": "AKIAIOSFODNN7EXAMPLE",
+        "secret_access_key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "region": "eu-central-1",
+        "cloud_storage_provider": "s3",
+        "s3_endpoint_url": "http://127.0.0.1:9",
+        "s3_timeout_seconds": 1,
+        "database_url": f"sqlite:///{database}",
+        **UNLIMITED,
+    }
+    return load_settings(None, **{**known, **overrides})
+
+
+@asynccontextmanager
+async def client_of(app: Any, *, address: str = "192.0.2.7") -> AsyncIterator[httpx.AsyncClient]:
+    """Start an application and yield a client of it; exceptions of the application are answered, not raised."""
+    async with app.router.lifespan_context(app) as state:
+        transport = httpx.ASGITransport(
+            app=_with_state(app, state), client=(address, 50000), raise_app_exceptions=False
+        )
+        async with httpx.AsyncClient(transport=transport, base_url="http://broker.example") as client:
+            yield client
+
+
+@asynccontextmanager
+async def served(folder: Path, **overrides: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """Serve an application with these settings; the client's base is the prefix of the routes."""
+    async with client_of(create_app(settings_of(folder, **overrides))) as client:
+        client.base_url = httpx.URL(f"http://broker.example{PREFIX}")
+        yield client
+
+
+def token(owner: str = "anna", scope: str | None = ALL, *, seconds: int = 600, **claims: Any) -> str:
+    """Return an HS256 token that the settings above accept."""
+    named = {} if scope is None else {"scope": scope}
+    return jwt.encode({"sub": owner, "exp": int(time.time()) + seconds, **named, **claims}, SECRET, "HS256")
+
+
+def bearing(raw: str) -> dict[str, str]:
+    """Return the header that carries a token."""
+    return {"Authorization": f"Bearer {raw}"}
+
+
+async def issued(client: httpx.AsyncClient, headers: dict[str, str]) -> str:
+    """Issue an upload and return the id of its media."""
+    answer = await client.post("/upload", json={"content_type": "video/mp4"}, headers=headers)
+    assert answer.status_code == 201, answer.text
+    media_id: str = answer.json()["media_id"]
+    return media_id
+
+
+def _with_state(app: ASGIApp, state: Any) -> ASGIApp:
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"] = dict(state or {})
+        await app(scope, receive, send)
+
+    return serve
