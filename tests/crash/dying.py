@@ -1,0 +1,169 @@
+"""A broker that counts its steps on the database and on S3, and dies at the one it is told to die at.
+
+It runs in a process of its own, see `processes.py`. It is the whole application under a real server; only the steps
+of its store and its bucket are counted, each by the name of what is done. Headers of a request, which the broker
+itself does not know, steer it:
+
+- `x-die-before: 3` kills the process with SIGKILL when that request is about to take its third step. To answer is the
+  last step, so that any two neighbours have a death between them.
+- `x-overwrite: 1` lets somebody overwrite the staging object just before the first copy of that request.
+- `x-clock: 90` moves the broker's clock 90 seconds ahead of the machine's, for that request and all that follow.
+
+`POST /sweep` sweeps until nothing is due. Each answer names the steps of its request in `x-steps`.
+"""
+
+import os
+import signal
+import socket
+from contextvars import ContextVar, copy_context
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from multiprocessing.connection import Connection
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from broker import app as wiring
+from broker.bucket import Bucket
+from broker.media import Event, Media
+from broker.quota import Quota
+from broker.settings import load_settings
+from broker.store import Store
+from broker.worker.sweep import Sweep
+
+VIDEO = bytes(range(256)) * 4
+OTHER = VIDEO[::-1]
+
+
+@dataclass(slots=True)
+class Course:
+    """The steps that one request has taken, and where it ends."""
+
+    die_before: int
+    overwrites: int
+    steps: list[str] = field(default_factory=list)
+
+    def reach(self, step: str) -> None:
+        """Count a step that is about to be taken; the process may end here."""
+        if len(self.steps) + 1 == self.die_before:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.steps.append(step)
+
+
+UNCOUNTED = Course(0, 0)
+COURSE: ContextVar[Course] = ContextVar("course", default=UNCOUNTED)
+
+
+def reach(step: str) -> None:
+    """Count a step of the request that is being served, if one is."""
+    if (course := COURSE.get()) is not UNCOUNTED:
+        course.reach(step)
+
+
+class CountedStore(Store):
+    """A store whose every operation is a step."""
+
+    async def add(self, media: Media, quota: Quota) -> Media:
+        reach("add")
+        return await super().add(media, quota)
+
+    async def get(self, media_id: Any, owner: str | None) -> Media:
+        reach("get")
+        return await super().get(media_id, owner)
+
+    async def change(self, media: Media, event: Event, **changes: Any) -> Media | None:
+        reach(f"change {event.name}")
+        return await super().change(media, event, **changes)
+
+    async def amend(self, media: Media, **changes: Any) -> Media | None:
+        reach(f"amend {' '.join(sorted(changes))}")
+        return await super().amend(media, **changes)
+
+    async def claim_due(self, now: datetime, *, lease_until: datetime, limit: int) -> list[Media]:
+        reach("claim")
+        return await super().claim_due(now, lease_until=lease_until, limit=limit)
+
+
+class CountedBucket(Bucket):
+    """A bucket whose every request to S3 is a step."""
+
+    async def _run(self, call: Any, *arguments: object) -> Any:
+        return await super()._run(copy_context().run, call, *arguments)
+
+    def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        reach(operation)
+        course = COURSE.get()
+        if operation == "copy_object" and course.overwrites:
+            course.overwrites -= 1
+            key = parameters["CopySource"]["Key"]
+            super()._call("put_object", Key=key, Body=OTHER, ContentType="video/mp4")
+        return super()._call(operation, **parameters)
+
+
+class KeptSweep(Sweep):
+    """The sweep that the wiring made, to be had by the process."""
+
+    made: "KeptSweep"
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        KeptSweep.made = self
+
+
+class Clock:
+    """The machine's time, moved."""
+
+    def __init__(self) -> None:
+        self.moved = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.moved
+
+
+class Steered:
+    """Read what a request wants to happen to the process, and answer for the sweep."""
+
+    def __init__(self, app: ASGIApp, clock: Clock) -> None:
+        self._app = app
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        wishes = {name.decode(): value.decode() for name, value in scope["headers"]}
+        if "x-clock" in wishes:
+            self._clock.moved = timedelta(seconds=float(wishes["x-clock"]))
+        course = Course(int(wishes.get("x-die-before", 0)), int(wishes.get("x-overwrite", 0)))
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                course.reach("answer")
+                message["headers"] = [*message["headers"], (b"x-steps", ",".join(course.steps).encode())]
+            await send(message)
+
+        token = COURSE.set(course)
+        try:
+            if scope["path"] == "/sweep":
+                while await KeptSweep.made.once():
+                    pass
+                await answer({"type": "http.response.start", "status": 204, "headers": []})
+                await send({"type": "http.response.body"})
+            else:
+                await self._app(scope, receive, answer)
+        finally:
+            COURSE.reset(token)
+
+
+def serve(overrides: dict[str, Any], told: Connection) -> None:
+    """Serve on a free port, which is sent to `told`, until SIGTERM or death."""
+    wiring.Store = CountedStore  # type: ignore[misc]
+    wiring.Bucket = CountedBucket  # type: ignore[misc]
+    wiring.Sweep = KeptSweep  # type: ignore[misc]
+    clock = Clock()
+    app = wiring.create_app(load_settings(None, **overrides), clock=clock)
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as listening:
+        told.send(listening.getsockname()[1])
+        config = uvicorn.Config(Steered(app, clock), log_level="error", access_log=False, ws="none", lifespan="on")
+        uvicorn.Server(config).run(sockets=[listening])

@@ -1,0 +1,62 @@
+"""Brokers in processes of their own, started in a moment: each is forked from one that has imported everything."""
+
+import multiprocessing
+import signal
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
+from typing import Any
+
+import httpx
+
+from tests.crash import dying
+
+START_SECONDS = 30.0
+
+_FORKING = multiprocessing.get_context("forkserver")
+_FORKING.set_forkserver_preload(["tests.crash.warm"])
+
+
+@dataclass(slots=True)
+class Broker:
+    """One process that serves, and where."""
+
+    process: ForkServerProcess
+    origin: str
+
+    @property
+    def url(self) -> str:
+        """Return where the routes of the media are."""
+        return f"{self.origin}/api/v1/s3-media"
+
+    def kill(self) -> None:
+        """End it as a crash does, wherever it is."""
+        self.process.kill()
+        self.join()
+
+    def end(self) -> None:
+        """Ask it to end, and wait until it has."""
+        self.process.terminate()
+        self.join()
+
+    def join(self) -> None:
+        """Wait until it has ended."""
+        self.process.join(START_SECONDS)
+        assert self.process.exitcode is not None, "the process does not end"
+
+    @property
+    def was_killed(self) -> bool:
+        """Tell whether SIGKILL ended it."""
+        return self.process.exitcode == -signal.SIGKILL
+
+
+def start_broker(overrides: dict[str, Any]) -> Broker:
+    """Start a broker and return once it answers; `overrides` are settings by the names of their fields."""
+    listening, told = _FORKING.Pipe(duplex=False)
+    process = _FORKING.Process(target=dying.serve, args=(overrides, told), daemon=True)
+    process.start()
+    told.close()
+    with listening:
+        assert listening.poll(START_SECONDS), "the process does not listen"
+        broker = Broker(process, f"http://127.0.0.1:{listening.recv()}")
+    httpx.get(f"{broker.origin}/healthz", timeout=START_SECONDS).raise_for_status()
+    return broker

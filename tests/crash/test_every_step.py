@@ -1,0 +1,236 @@
+"""A broker that dies before any of its steps on the database and on S3 loses nothing, and leaves nothing behind.
+
+Each course is run once to learn its steps; then it is run again for each of them, and the process is killed before it.
+A step that is added to the broker is thereby tested as well. `expected` holds the steps that a course takes at least,
+in order, so that none of the courses comes to test less than it says.
+"""
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from broker.media import State
+from broker.rules import staging_key
+from tests.crash.conftest import GRACE_SECONDS, POLICY_SECONDS, World
+from tests.crash.dying import OTHER
+
+Prepare = Callable[[World], str]
+Act = Callable[..., str]
+OVER = POLICY_SECONDS + GRACE_SECONDS + 1.0
+AFTER_LEASE = 130.0
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What is done to a media that was prepared, and which steps that takes; a client may be able to do it again."""
+
+    prepare: Prepare
+    act: Act
+    expected: str
+    repeatable: bool = False
+
+
+def nothing(world: World) -> str:
+    return ""
+
+
+def issued(world: World) -> str:
+    return str(world.client.issue()["media_id"])
+
+
+def issued_with_key(world: World) -> str:
+    key = secrets.token_hex(8)
+    world.client.issue(key=key)
+    return key
+
+
+def uploaded(world: World) -> str:
+    answer = world.client.issue()
+    world.client.upload(answer)
+    return str(answer["media_id"])
+
+
+def not_as_promised(world: World) -> str:
+    media_id = issued(world)
+    media = world.find().of(media_id)
+    assert media is not None
+    world.s3.put_object(
+        Bucket=world.settings["bucket_name"], Key=staging_key(media.id), Body=OTHER, ContentType="text/html"
+    )
+    return media_id
+
+
+def rejected(world: World) -> str:
+    media_id = not_as_promised(world)
+    assert world.client.complete(media_id).status_code == 422
+    return media_id
+
+
+def ready(world: World) -> str:
+    media_id = uploaded(world)
+    assert world.client.complete(media_id).status_code == 200
+    return media_id
+
+
+def replayed(world: World) -> str:
+    answer = world.client.issue()
+    world.client.upload(answer)
+    assert world.client.complete(answer["media_id"]).status_code == 200
+    world.client.upload(answer, OTHER)
+    return str(answer["media_id"])
+
+
+def deleted_and_replayed(world: World) -> str:
+    answer = world.client.issue()
+    world.client.upload(answer)
+    assert world.client.complete(answer["media_id"]).status_code == 200
+    assert world.client.delete(answer["media_id"]).status_code == 200
+    world.client.upload(answer, OTHER)
+    return str(answer["media_id"])
+
+
+def promoting(world: World) -> str:
+    """Prepare a media whose promotion ended with the process, right after the copy was made."""
+    media_id = uploaded(world)
+    with dies(world):
+        complete(world, media_id, **{"x-die-before": "5"})
+    world.restart()
+    media = world.find().of(media_id)
+    assert media is not None
+    assert media.state is State.PROMOTING
+    return media_id
+
+
+def issue(world: World, _: str, **steering: str) -> str:
+    return str(world.client.issue(**steering)["steps"])
+
+
+def issue_again(world: World, key: str, **steering: str) -> str:
+    world.client.clock += 60
+    try:
+        return str(world.client.issue(key=key, **steering)["steps"])
+    finally:
+        world.client.clock -= 60
+
+
+def complete(world: World, media_id: str, **steering: str) -> str:
+    return steps_of(world.client.complete(media_id, **steering), 200, 422)
+
+
+def complete_overwritten(world: World, media_id: str, **steering: str) -> str:
+    return complete(world, media_id, **{"x-overwrite": "1", **steering})
+
+
+def delete(world: World, media_id: str, **steering: str) -> str:
+    return steps_of(world.client.delete(media_id, **steering), 200, 404)
+
+
+def sweep(world: World, _: str, **steering: str) -> str:
+    return world.sweep(OVER, **steering).headers["x-steps"]
+
+
+def sweep_early(world: World, _: str, **steering: str) -> str:
+    return world.sweep(AFTER_LEASE, **steering).headers["x-steps"]
+
+
+def steps_of(answer: httpx.Response, *statuses: int) -> str:
+    assert answer.status_code in statuses, answer.text
+    return answer.headers["x-steps"]
+
+
+COURSES = {
+    "issue": Course(nothing, issue, "add answer"),
+    "issue again, later": Course(issued_with_key, issue_again, "add amend answer"),
+    "complete": Course(
+        uploaded, complete, "get head_object MATCH copy_object head_object PROMOTE delete_object answer", True
+    ),
+    "complete what is overwritten meanwhile": Course(
+        uploaded,
+        complete_overwritten,
+        "get head_object MATCH copy_object head_object OVERWRITE "
+        "head_object MATCH copy_object head_object PROMOTE delete_object answer",
+        True,
+    ),
+    "complete what is not as promised": Course(
+        not_as_promised, complete, "get head_object DIFFER delete_object answer", True
+    ),
+    "delete before the upload is completed": Course(
+        uploaded, delete, "get DELETE delete_object delete_object answer", True
+    ),
+    "delete what is ready": Course(ready, delete, "get DELETE delete_object delete_object answer", True),
+    "sweep what nobody uploaded": Course(issued, sweep, "claim head_object EXPIRE answer"),
+    "sweep what nobody completed": Course(
+        uploaded,
+        sweep,
+        "claim head_object MATCH copy_object head_object PROMOTE delete_object answer",
+    ),
+    "sweep what is not as promised": Course(not_as_promised, sweep, "claim head_object DIFFER delete_object answer"),
+    "sweep what a death left promoting": Course(
+        promoting, sweep_early, "claim copy_object head_object PROMOTE delete_object answer"
+    ),
+    "sweep what was rejected": Course(rejected, sweep, "claim delete_object amend answer"),
+    "sweep what was replayed": Course(replayed, sweep, "claim delete_object amend answer"),
+    "sweep what is being deleted while its policy lives": Course(
+        deleted_and_replayed, sweep_early, "claim delete_object delete_object amend answer"
+    ),
+    "sweep what is being deleted": Course(
+        deleted_and_replayed, sweep, "claim delete_object delete_object PURGE answer"
+    ),
+}
+
+
+REPEATABLE = {name: course for name, course in COURSES.items() if course.repeatable}
+
+
+@contextmanager
+def dies(world: World) -> Iterator[None]:
+    """Expect that the broker is killed while it is asked."""
+    with pytest.raises(httpx.TransportError):
+        yield
+    world.broker.join()
+    assert world.broker.was_killed
+
+
+def contains_in_order(steps: list[str], expected: list[str]) -> bool:
+    left = iter(steps)
+    return all(any(step.split(" ")[0] == want or step.endswith(f" {want}") for step in left) for want in expected)
+
+
+@pytest.mark.parametrize("course", COURSES.values(), ids=COURSES.keys())
+def test_a_death_before_any_step_is_made_good_by_the_sweep(world: World, course: Course) -> None:
+    for where in deaths(world, course):
+        assert world.wrong_once_settled() == [], where
+
+
+@pytest.mark.parametrize("course", REPEATABLE.values(), ids=REPEATABLE.keys())
+def test_a_death_before_any_step_is_made_good_by_the_client_that_asks_again(world: World, course: Course) -> None:
+    for where in deaths(world, course, then=course.act):
+        assert set(world.client.told.values()) <= {"ready", "rejected", "deleted"}, where
+        assert world.wrong_once_settled() == [], where
+
+
+def deaths(world: World, course: Course, then: Act | None = None) -> Iterator[str]:
+    """Let the broker die before each step of a course in turn, and say which it was once another broker runs.
+
+    `then` is done first, when every lease of the dead has ended.
+    """
+    steps = course.act(world, course.prepare(world)).split(",")
+    assert contains_in_order(steps, course.expected.split()), steps
+    for number, step in enumerate(steps, 1):
+        world.client.told.clear()
+        subject = course.prepare(world)
+        with dies(world):
+            course.act(world, subject, **{"x-die-before": str(number)})
+        where = f"after a death before {step} ({number} of {len(steps)})"
+        assert world.wrong() == [], where
+        world.restart()
+        if then is not None:
+            world.client.clock = AFTER_LEASE
+            then(world, subject)
+            assert world.wrong() == [], where
+            world.client.clock = 0
+        yield where

@@ -1,0 +1,31 @@
+"""Do once, in the process that all brokers are forked from, what each of them would do at its start.
+
+This is imported there and nowhere else. It begins no thread, so that forking is safe.
+"""
+
+from functools import cache
+
+import boto3
+import psycopg
+import sqlalchemy.dialects.postgresql.psycopg
+import uvicorn.lifespan.on
+import uvicorn.loops.auto
+import uvicorn.protocols.http.auto
+
+from broker.bucket import Bucket, BucketConfig
+from broker.sigv4 import Credentials
+from tests.crash import dying
+
+WARM = (psycopg, sqlalchemy, uvicorn, dying)
+# The session holds the model of S3, whose reading takes longer than all else.
+boto3.Session = cache(boto3.Session)  # type: ignore[misc, assignment]
+Bucket(
+    BucketConfig(
+        name="warm",
+        region="eu-central-1",
+        endpoint_url="http://127.0.0.1:1",
+        path_style=True,
+        is_aws=False,
+        credentials=Credentials("warm", "warm"),
+    )
+).close()
