@@ -16,14 +16,15 @@ MIN_SECRET_CHARACTERS = 8
 """How many different characters a secret has at least; a random one of 32 hex digits has more, `changeme…` has not."""
 
 
-def _split(value: object) -> object:
+def split_at_commas(value: object) -> object:
+    """Return the parts of a text; anything else as it is."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_at_commas)]
 Positive = Annotated[int, Field(ge=1)]
 Permission = Literal["media:upload", "media:read", "media:delete", "media:admin"]
-Permissions = Annotated[tuple[Permission, ...], NoDecode, BeforeValidator(_split)]
+Permissions = Annotated[tuple[Permission, ...], NoDecode, BeforeValidator(split_at_commas)]
 
 
 class AccessSettings(BaseSettings):

@@ -5,7 +5,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from datetime import datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -32,10 +32,16 @@ from broker.api.tokens import Authenticator, RememberedTokens, TokenRules
 from broker.api.web import web_router
 from broker.bucket import Bucket, BucketConfig
 from broker.lifecycle import Lifecycle
+from broker.queue import Queue, QueueConfig
 from broker.settings import Settings
 from broker.settlement import Settlement, utc_now
 from broker.store import Store
+from broker.worker.events import Events
+from broker.worker.jobs import Job, Jobs
+from broker.worker.public_network import PublicNetwork
+from broker.worker.sender import Sender
 from broker.worker.sweep import Sweep
+from broker.worker.webhooks import Webhooks
 
 PREFIX = "/api/v1/s3-media"
 
@@ -90,12 +96,10 @@ def create_router(settings: Settings, *, clock: Clock = utc_now) -> APIRouter:
 
 
 @asynccontextmanager
-async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterator[tuple[Services, Sweep]]:
+async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterator[tuple[Services, Jobs]]:
     """Open what the verbs need, and close it again: requests in flight finish first, then the queues are drained."""
     bucket = await asyncio.to_thread(Bucket, bucket_config(settings))
-    store = Store(
-        settings.database_url, pool_size=settings.database_pool_size, timeout_seconds=settings.database_timeout_seconds
-    )
+    store = open_store(settings, clock)
     settlement = Settlement(store, bucket, grace=timedelta(seconds=settings.grace_seconds), clock=clock)
     verbs = Lifecycle(
         store,
@@ -106,6 +110,7 @@ async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterato
         policy_seconds=settings.policy_seconds,
         clock=clock,
     )
+    queue = await asyncio.to_thread(Queue, queue_config(settings)) if settings.sqs_queue_url else None
     keys = await asyncio.to_thread(_token_keys, settings)
     limits = _limits(settings)
     services = Services(
@@ -120,14 +125,39 @@ async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterato
         health=Health(store, bucket),
         public_url=settings.public_url,
     )
+    jobs: list[Job] = [Sweep(store, settlement, rest_seconds=settings.sweep_seconds, clock=clock)]
+    if queue is not None:
+        jobs.append(Events(queue, verbs, bucket_name=settings.bucket_name, clock=clock))
+    sender = webhook_sender(settings)
+    if settings.webhook_urls:
+        jobs.append(Webhooks(store.outbox, sender, settings.webhook_urls, clock=clock))
     try:
-        yield services, Sweep(store, settlement, rest_seconds=settings.sweep_seconds, clock=clock)
+        yield services, Jobs(jobs)
     finally:
+        await sender.close()
+        if queue is not None:
+            await asyncio.to_thread(queue.close)
         await limits.close()
         if isinstance(keys, Jwks):
             await keys.close()
         await store.close()
         await asyncio.to_thread(bucket.close)
+
+
+def open_store(settings: Settings, clock: Clock = utc_now) -> Store:
+    """Return the store, which writes down what the configured webhooks are to be told."""
+    return Store(
+        settings.database_url,
+        pool_size=settings.database_pool_size,
+        timeout_seconds=settings.database_timeout_seconds,
+        announce_to=settings.webhook_urls,
+        clock=clock,
+    )
+
+
+def webhook_sender(settings: Settings) -> Sender:
+    """Return what sends webhooks, to public addresses alone."""
+    return Sender(settings.signing_secrets, PublicNetwork(loopback=settings.webhook_loopback_http))
 
 
 def token_rules(settings: Settings) -> TokenRules:
@@ -188,17 +218,25 @@ def bucket_config(settings: Settings) -> BucketConfig:
     )
 
 
+def queue_config(settings: Settings) -> QueueConfig:
+    """Return what the queue needs of the settings."""
+    return QueueConfig(
+        url=settings.sqs_queue_url or "",
+        region=settings.region,
+        endpoint_url=settings.sqs_endpoint_url,
+        credentials=settings.credentials,
+        timeout_seconds=settings.s3_timeout_seconds,
+    )
+
+
 def _lifespan(settings: Settings, clock: Clock) -> Lifespan:
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[dict[str, Services]]:
-        async with running(settings, clock=clock) as (services, sweep):
-            sweeping = asyncio.create_task(sweep.run()) if settings.sweep else None
-            try:
-                yield {STATE_NAME: services}
-            finally:
-                if sweeping is not None:
-                    await sweep.stop()
-                    await sweeping
+        async with (
+            running(settings, clock=clock) as (services, jobs),
+            jobs.beside() if settings.sweep else nullcontext(),
+        ):
+            yield {STATE_NAME: services}
 
     return lifespan
 

@@ -1,27 +1,23 @@
-"""The command line: serve, dev, worker, migrate, token, upload.
+"""The command line: serve, dev, worker, migrate, token, upload, webhooks.
 
 A command imports what it needs: `broker upload` starts without FastAPI, boto3 and SQLAlchemy.
 """
 
 import asyncio
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from broker.errors import BrokerError, SettingsInvalid
+from broker.terminal import err, naming_problems, out, refuse, say
+from broker.webhook_commands import webhooks
 
 if TYPE_CHECKING:
     from broker.client import Uploaded
 
 DATA_DIR = Path("var")
-REFUSED = 2
-"""The exit status for what the caller must mend first: an option, a setting, a pending migration."""
 
 app = typer.Typer(
     help="Let clients upload video straight to S3, check what arrived, and hand out playback links.",
@@ -29,8 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out = Console()
-err = Console(stderr=True)
+app.add_typer(webhooks)
 
 
 @app.command()
@@ -48,7 +43,7 @@ def serve(
     data_dir: Annotated[Path, typer.Option(help="Where the embedded S3 keeps its objects.")] = DATA_DIR,
 ) -> None:
     """Serve the broker in production."""
-    with _naming_problems():
+    with naming_problems():
         from broker import load_settings
         from broker.serve import serve
 
@@ -75,7 +70,7 @@ def dev(
     s3_only: Annotated[bool, typer.Option("--s3-only", help="Serve just the S3, and print its keys.")] = False,
 ) -> None:
     """Serve everything on this machine: the broker, an S3, and a page to try them."""
-    with _naming_problems():
+    with naming_problems():
         from broker.dev.run import run_broker, run_s3
 
         if s3_only:
@@ -86,18 +81,18 @@ def dev(
 
 @app.command()
 def worker() -> None:
-    """Sweep: finish what crashed, complete what arrived unannounced, expire and purge the rest."""
-    with _naming_problems():
+    """Sweep up what is unfinished or unused, complete what S3's events name, and tell webhooks."""
+    with naming_problems():
         from broker import load_settings
-        from broker.serve import sweep_until_stopped
+        from broker.serve import work_until_stopped
 
-        asyncio.run(sweep_until_stopped(load_settings()))
+        asyncio.run(work_until_stopped(load_settings()))
 
 
 @app.command("migrate")
 def migrate_database() -> None:
     """Bring the database to the schema of this version."""
-    with _naming_problems():
+    with naming_problems():
         from broker import load_settings
         from broker.store import migrate, pending_revision
 
@@ -105,7 +100,7 @@ def migrate_database() -> None:
         url = load_settings(use_cloud_storage=False, secret_key=secrets.token_urlsafe(32)).database_url
         revision = pending_revision(url)
         migrate(url)
-    _say(f"The database is at revision {revision} now." if revision else "The database is up to date.")
+    say(f"The database is at revision {revision} now." if revision else "The database is up to date.")
 
 
 @app.command("token")
@@ -115,12 +110,12 @@ def print_token(
     ttl: Annotated[int, typer.Option(help="For how many seconds.", min=1)] = 3600,
 ) -> None:
     """Mint a token with SECRET_KEY, for development."""
-    with _naming_problems():
+    with naming_problems():
         from broker import load_settings
         from broker.dev.tokens import mint_token
 
         secret = load_settings(use_cloud_storage=False).secret_key.get_secret_value()
-    _say(mint_token(secret, owner=sub, scope=scope, ttl_seconds=ttl, now=datetime.now(UTC)))
+    say(mint_token(secret, owner=sub, scope=scope, ttl_seconds=ttl, now=datetime.now(UTC)))
 
 
 @app.command()
@@ -136,16 +131,16 @@ def upload(
     from broker.client import UploadFailed, type_of
 
     if not token:
-        _refuse("BROKER_TOKEN: should hold your token (or pass --token)")
+        refuse("BROKER_TOKEN: should hold your token (or pass --token)")
     content_type = content_type or type_of(file.name)
     if content_type is None:
-        _refuse(f"--content-type: should be given; the name {file.name!r} does not tell it")
+        refuse(f"--content-type: should be given; the name {file.name!r} does not tell it")
     try:
         uploaded = _upload(file, url, token, content_type)
     except (UploadFailed, OSError) as error:
-        _refuse(str(error), status=1)
+        refuse(str(error), status=1)
     err.print(f"{uploaded.media_id} is ready; until {uploaded.expires_at} it plays at", soft_wrap=True, highlight=False)
-    _say(uploaded.signed_url)
+    say(uploaded.signed_url)
 
 
 def _upload(file: Path, url: str, token: str, content_type: str) -> "Uploaded":
@@ -169,24 +164,3 @@ def _upload(file: Path, url: str, token: str, content_type: str) -> "Uploaded":
             uploaded = client.upload(opened, name=name, size=size, content_type=content_type)
         progress.live.transient = False
         return uploaded
-
-
-@contextmanager
-def _naming_problems() -> Iterator[None]:
-    """Turn what is wrong into lines and an exit status."""
-    try:
-        yield
-    except SettingsInvalid as error:
-        _refuse(*str(error).splitlines())
-    except BrokerError as error:
-        _refuse(str(error), status=1)
-
-
-def _refuse(*reasons: str, status: int = REFUSED) -> NoReturn:
-    for reason in reasons:
-        err.print(reason, style="red", soft_wrap=True, highlight=False, markup=False)
-    raise typer.Exit(status)
-
-
-def _say(line: str) -> None:
-    out.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -130,6 +130,10 @@ class DatabaseAway(BrokerError):
     """The database can not be reached; ask again in a moment."""
 
 
+class QueueAway(BrokerError):
+    """The queue of S3's events can not be reached or refuses the broker ({cause}); ask again in a moment."""
+
+
 class KeysAway(BrokerError):
     """The keys that verify tokens can not be fetched; ask again in a moment."""
 

@@ -220,13 +220,17 @@ class Lifecycle:
         Raises NothingUploaded, PromotionRunning, UploadRejected, UploadExpired, MediaNotFound, and StorageAway where
         S3 is away: then the state is kept, and the next call or the sweep goes on.
         """
+        return await self._link(await self.confirm(media_id, owner), DEFAULT_PLAYBACK_SECONDS, download=False)
+
+    async def confirm(self, media_id: UUID, owner: str | None) -> Media:
+        """Judge what arrived, promote it, and return the ready media. Raises what `complete` does."""
         try:
             ready = await self._completed(media_id, owner)
         except BrokerError as error:
             metrics.COMPLETES.labels(type(error).__name__).inc()
             raise
         metrics.COMPLETES.labels("Ready").inc()
-        return await self._link(ready, DEFAULT_PLAYBACK_SECONDS, download=False)
+        return ready
 
     async def _completed(self, media_id: UUID, owner: str | None) -> Media:
         media = await self._visible(media_id, owner)

@@ -146,6 +146,12 @@ class Media:
     due_at: datetime | None = None
     """When the sweep must look at it; None: never again."""
 
+    measured_seconds: float | None = None
+    """How long the video is, where that was looked up; `duration_seconds` is what its client said."""
+    codec: str | None = None
+    width: int | None = None
+    height: int | None = None
+
     @property
     def judged(self) -> Arrived | None:
         """Return what was judged, once it was."""

@@ -28,18 +28,39 @@ PENDING = Gauge("broker_pending_media", "Media that wait for their upload.", mul
 OLDEST_PENDING = Gauge(
     "broker_oldest_pending_seconds", "The age of the oldest pending media.", multiprocess_mode="mostrecent"
 )
+EVENTS = Counter("broker_events", "Messages of S3's events, by how they ended.", ["outcome"])
+QUEUE_LAG = Gauge(
+    "broker_queue_lag_seconds", "The age of the oldest message received last.", multiprocess_mode="mostrecent"
+)
+DELIVERIES = Counter("broker_webhook_deliveries", "Attempts to send a webhook, by how they ended.", ["outcome"])
+WEBHOOKS_WAITING = Gauge(
+    "broker_webhooks_waiting", "Webhooks that are yet to be delivered.", multiprocess_mode="mostrecent"
+)
+WEBHOOKS_GIVEN_UP = Gauge(
+    "broker_webhooks_given_up", "Webhooks that were given up and are kept.", multiprocess_mode="mostrecent"
+)
+WEBHOOK_LAG = Gauge(
+    "broker_webhook_lag_seconds", "The age of the oldest webhook that waits.", multiprocess_mode="mostrecent"
+)
 SWEEP_LAG = Gauge(
     "broker_sweep_lag_seconds", "For how long the sweep's first media is due.", multiprocess_mode="mostrecent"
 )
 
 
 def set_backlog(
-    now: datetime, pending: int, oldest_pending_at: datetime | None, oldest_due_at: datetime | None
+    now: datetime, pending_count: int, oldest_pending_at: datetime | None, oldest_due_at: datetime | None
 ) -> None:
     """Set the gauges from what the store counted at `now`."""
-    PENDING.set(pending)
+    PENDING.set(pending_count)
     OLDEST_PENDING.set(_age(now, oldest_pending_at))
     SWEEP_LAG.set(_age(now, oldest_due_at))
+
+
+def set_untold(now: datetime, waiting: int, oldest_waiting_at: datetime | None, given_up: int) -> None:
+    """Set the gauges of the outbox from what the store counted at `now`."""
+    WEBHOOKS_WAITING.set(waiting)
+    WEBHOOK_LAG.set(_age(now, oldest_waiting_at))
+    WEBHOOKS_GIVEN_UP.set(given_up)
 
 
 def exposition() -> bytes:

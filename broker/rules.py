@@ -126,6 +126,15 @@ def staging_key(media_id: UUID) -> str:
     return f"staging/{_spread(media_id)}/{media_id}"
 
 
+def media_id_of(key: str) -> UUID | None:
+    """Return the id whose staging key this is; None for any other key."""
+    try:
+        media_id = UUID(key.rpartition("/")[2])
+    except ValueError:
+        return None
+    return media_id if key == staging_key(media_id) else None
+
+
 def final_key(media_id: UUID, content_type: str) -> str:
     """Return the key of the checked object: `media/<xx>/YYYY/MM/DD/<id>.<ext>`; no policy ever names it."""
     extension = EXTENSIONS.get(content_type, "bin")

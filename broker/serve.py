@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from prometheus_client import start_http_server
 
 from broker.app import create_app, running
 from broker.errors import DatabaseAway, SettingsInvalid
@@ -54,24 +55,27 @@ def worker_application() -> FastAPI:
     return create_app(settings)
 
 
-async def sweep_until_stopped(settings: Settings) -> None:
-    """Sweep until SIGTERM or SIGINT; the batch that is under way then is finished. Raises SettingsInvalid."""
+async def work_until_stopped(settings: Settings) -> None:
+    """Sweep, hear S3's events and tell webhooks until SIGTERM or SIGINT; what is under way then is finished.
+
+    Raises SettingsInvalid.
+    """
     if not settings.use_cloud_storage:
         raise SettingsInvalid(problems="USE_CLOUD_STORAGE: should be true; `broker dev` sweeps by itself")
     await asyncio.to_thread(_require_current, settings)
     _log_from(settings)
-    async with running(settings) as (_, sweep):
+    if settings.worker_metrics_port is not None:
+        start_http_server(settings.worker_metrics_port, settings.worker_metrics_host)
+    async with running(settings) as (_, jobs):
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-        sweeping = asyncio.create_task(sweep.run())
-        log.info("sweeping")
-        stop = asyncio.create_task(stopped.wait())
-        await asyncio.wait({sweeping, stop}, return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
-        await sweep.stop()
-        await sweeping
-        log.info("swept")
+        async with jobs.beside() as working:
+            log.info("working", events=settings.sqs_queue_url is not None)
+            stop = asyncio.create_task(stopped.wait())
+            await asyncio.wait({working, stop}, return_when=asyncio.FIRST_COMPLETED)
+            stop.cancel()
+    log.info("stopped")
 
 
 def _require_servable(settings: Settings, *, workers: int, embedded_s3: bool) -> None:

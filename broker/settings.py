@@ -11,17 +11,18 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
-from broker.access_settings import AccessSettings, CommaSeparated, Positive, bare_address, exact_origins
+from broker.access_settings import CommaSeparated, Positive, bare_address, exact_origins
 from broker.errors import SettingsInvalid
 from broker.policy import MAX_POLICY_SECONDS
 from broker.quota import Quota
 from broker.rules import DEFAULT_TYPES, MAX_OBJECT_BYTES, Rules, media_type
 from broker.sigv4 import Credentials
+from broker.worker_settings import WorkerSettings
 
 Limit = Annotated[int | None, Field(ge=0)]
 
 
-class Settings(AccessSettings):
+class Settings(WorkerSettings):
     """Hold every setting. Sizes are bytes, durations seconds; the docstring of a field says what it does."""
 
     # The bucket.

@@ -17,6 +17,8 @@ router = APIRouter()
 @router.get("/metrics", include_in_schema=False)
 async def read_metrics(request: Request) -> Response:
     """Return the metrics of all processes; the backlog is counted now, unless the database is away."""
+    store, now = services(request).health.store, datetime.now(UTC)
     with suppress(DatabaseAway):
-        metrics.set_backlog(datetime.now(UTC), **asdict(await services(request).health.store.backlog()))
+        metrics.set_backlog(now, **asdict(await store.backlog()))
+        metrics.set_untold(now, **asdict(await store.outbox.backlog()))
     return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

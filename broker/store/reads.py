@@ -14,6 +14,7 @@ from broker.media import GONE, Media, State
 from broker.quota import Usage
 from broker.store.batching import Operation
 from broker.store.ledger import read_usage
+from broker.store.outbox import OutboxOperation
 from broker.store.rows import COLUMNS, media_of
 from broker.store.schema import PENDING
 from broker.store.schema import media as table
@@ -86,6 +87,8 @@ def answer(connection: sa.Connection, operations: Sequence[Operation[Any]]) -> l
                 outcomes.append(_page(connection, operation))
             case UsageOf(owner):
                 outcomes.append(read_usage(connection, owner))
+            case OutboxOperation():
+                outcomes.append(operation.run(connection))
             case LookAtBacklog():
                 outcomes.append(_backlog(connection))
             case _:

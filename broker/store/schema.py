@@ -49,14 +49,18 @@ class Instant(sa.types.TypeDecorator[datetime]):
         return None if value is None else value.astimezone(UTC)
 
 
-_STATE = sa.Enum(
-    State,
-    name="state",
-    native_enum=False,
-    create_constraint=True,
-    length=16,
-    values_callable=lambda states: [state.value for state in states],
-)
+def _state() -> sa.Enum:
+    """Return the type of a state; each table checks it under a name of its own."""
+    return sa.Enum(
+        State,
+        name="state",
+        native_enum=False,
+        create_constraint=True,
+        length=16,
+        values_callable=lambda states: [state.value for state in states],
+    )
+
+
 _DOCUMENT = sa.JSON().with_variant(JSONB(), "postgresql")
 
 METADATA = sa.MetaData(
@@ -74,7 +78,7 @@ media = sa.Table(
     METADATA,
     sa.Column("id", sa.Uuid, primary_key=True),
     sa.Column("owner", sa.Text, nullable=False),
-    sa.Column("state", _STATE, nullable=False),
+    sa.Column("state", _state(), nullable=False),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("content_type", sa.Text, nullable=False),
     sa.Column("max_size", sa.BigInteger, nullable=False),
@@ -96,6 +100,10 @@ media = sa.Table(
     sa.Column("ready_at", Instant),
     sa.Column("differences", sa.Text),
     sa.Column("due_at", Instant),
+    sa.Column("measured_seconds", sa.Double),
+    sa.Column("codec", sa.Text),
+    sa.Column("width", sa.Integer),
+    sa.Column("height", sa.Integer),
 )
 
 # A list, the sweep, the gauges and a repeated request: each reads one range of one index (a list one for each state).
@@ -125,4 +133,28 @@ usage = sa.Table(
     sa.CheckConstraint("promised_bytes >= 0", name="promised_bytes"),
     sa.CheckConstraint("stored_bytes >= 0", name="stored_bytes"),
     sa.CheckConstraint("media_count >= 0", name="media_count"),
+)
+
+outbox = sa.Table(
+    "outbox",
+    METADATA,
+    sa.Column("media_id", sa.Uuid, primary_key=True),
+    sa.Column("target", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("state", _state(), nullable=False),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("data", _DOCUMENT, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("next_at", Instant),
+    sa.Column("give_up_at", Instant, nullable=False),
+    sa.Column("failure", sa.Text),
+)
+_WAITS = outbox.c.next_at.is_not(None)
+sa.Index("ix_outbox_due", outbox.c.target, outbox.c.next_at, sqlite_where=_WAITS, postgresql_where=_WAITS)
+
+disabled_target = sa.Table(
+    "disabled_target",
+    METADATA,
+    sa.Column("target", sa.Text, primary_key=True),
+    sa.Column("disabled_at", Instant, nullable=False),
 )

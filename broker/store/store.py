@@ -5,16 +5,18 @@ import builtins
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from broker.announcement import announcements
 from broker.errors import DatabaseAway
 from broker.media import Event, Media, State, next_state
 from broker.quota import Quota, Usage
 from broker.store import reads, writes
 from broker.store.batching import Batcher, Operation
 from broker.store.engine import AWAY, parse_url, reading_engine, writing_engine
+from broker.store.outbox import Outbox
 from broker.store.rows import CHANGEABLE
 
 logger = logging.getLogger(__name__)
@@ -30,18 +32,30 @@ class Store:
     back.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 5, timeout_seconds: float = 5.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 5,
+        timeout_seconds: float = 5.0,
+        announce_to: tuple[str, ...] = (),
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         """Prepare for the database at `url`; the first operation connects.
 
         One connection of `pool_size` writes, the others read. `timeout_seconds` bounds each wait: for a
-        connection, a lock, a statement, and a place in a batch.
+        connection, a lock, a statement, and a place in a batch. Changes are written down for the targets in
+        `announce_to`, at the time that `clock` tells.
         """
+        self._announce_to = announce_to
+        self._clock = clock
         parsed = parse_url(url)
         readers = max(1, pool_size - 1)
         self._writing = writing_engine(parsed, timeout_seconds=timeout_seconds)
         self._reading = reading_engine(parsed, timeout_seconds=timeout_seconds, pool_size=readers)
         self._writes = Batcher("writer", self._write, limit=MAX_BATCH, threads=1, patience_seconds=timeout_seconds)
         self._reads = Batcher("reader", self._read, limit=MAX_BATCH, threads=readers, patience_seconds=timeout_seconds)
+        self.outbox = Outbox(self._writes, self._reads)
 
     async def add(self, media: Media, quota: Quota) -> Media:
         """Record `media` and reserve what it takes; QuotaExceeded, with the numbers, when that does not fit.
@@ -58,7 +72,8 @@ class Store:
     async def change(self, media: Media, event: Event, **changes: Any) -> Media | None:
         """Take `media` where `event` leads, with `changes` to its fields; None when someone else was first.
 
-        Raises IllegalTransition, and nothing happens, where the table of transitions has no such row.
+        What is to be told of it is written in the same transaction. Raises IllegalTransition, and nothing happens,
+        where the table of transitions has no such row.
         """
         return await self._replace(media, next_state(media.state, event), changes)
 
@@ -108,7 +123,9 @@ class Store:
         if fixed := changes.keys() - set(CHANGEABLE):
             raise ValueError(f"{', '.join(sorted(fixed))} can not be changed")
         after = replace(media, state=state, version=media.version + 1, **changes)
-        return await self._writes.submit(writes.Change(media, after))
+        moved = state is not media.state
+        announced = announcements(after, self._announce_to, self._clock()) if moved and self._announce_to else ()
+        return await self._writes.submit(writes.Change(media, after, announced))
 
     def _write(self, operations: Sequence[Operation[Any]]) -> Sequence[object]:
         return _guarded(self._transact, operations)

@@ -13,11 +13,14 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from broker.announcement import Announcement
 from broker.errors import QuotaExceeded
 from broker.media import Media, State
 from broker.quota import Quota, Usage, footprint
+from broker.store import outbox
 from broker.store.batching import Operation
 from broker.store.ledger import Ledger
+from broker.store.outbox import OutboxOperation
 from broker.store.prepared import Prepared
 from broker.store.rows import CHANGEABLE, COLUMNS, media_of, row_of
 from broker.store.schema import media as table
@@ -37,6 +40,8 @@ class Change(Operation[Media | None]):
 
     before: Media
     after: Media
+    announced: Sequence[Announcement] = ()
+    """What is told of the change; written if, and only if, the change is."""
 
     @property
     def difference(self) -> Usage:
@@ -103,8 +108,11 @@ def apply(connection: sa.Connection, operations: Sequence[Operation[Any]]) -> li
         outcomes[id(change)] = changed
     ledger.write()
     for operation in operations:
-        if isinstance(operation, Claim):
-            outcomes[id(operation)] = _claim(connection, operation)
+        match operation:
+            case Claim():
+                outcomes[id(operation)] = _claim(connection, operation)
+            case OutboxOperation():
+                outcomes[id(operation)] = operation.run(connection)
     return [outcomes[id(operation)] for operation in operations]
 
 
@@ -152,6 +160,7 @@ def _change(connection: sa.Connection, changes: Sequence[Change], ledger: Ledger
     }
     outcomes: list[Media | None] = []
     rows = []
+    announced: list[Announcement] = []
     for change in changes:
         before, after = change.before, change.after
         if current.get(before.id) != (before.state, before.version):
@@ -161,8 +170,10 @@ def _change(connection: sa.Connection, changes: Sequence[Change], ledger: Ledger
         if (difference := change.difference) != _NOTHING:
             ledger.move(before.owner, difference)
         rows.append({**row_of(after), "of_id": after.id})
+        announced += change.announced
         outcomes.append(after)
     _UPDATE.run(connection, rows)
+    outbox.write(connection, announced)
     return outcomes
 
 

@@ -124,7 +124,7 @@ def test_a_worker_completes_what_arrived_without_a_word_and_ends_on_sigterm(
     bearer = {"Authorization": f"Bearer {_token(cwd, variables, '--sub', 'silent')}"}
     with running("serve", "--port", "0", cwd=cwd, **hasty) as server, running("worker", cwd=cwd, **hasty) as worker:
         url = server.wait_for(SERVES)[1] + "/api/v1/s3-media"
-        worker.wait_for("sweeping")
+        worker.wait_for("working")
         form = httpx.post(f"{url}/upload", json={"content_type": "video/mp4"}, headers=bearer).json()
         with CLIP.open("rb") as file:
             sent = httpx.post(form["upload"]["url"], data=form["upload"]["fields"], files={"file": file})

@@ -61,7 +61,8 @@ def test_the_migrated_database_is_the_declared_one(empty_urls: tuple[str, str]) 
     tables = reflected(migrated)
     assert tables == reflected(declared)
     assert {len(tables["media"]["indexes"]), len(tables["usage"]["checks"])} == {4}
-    assert len(tables["media"]["checks"]) == 1
+    assert [len(tables[name]["checks"]) for name in ("media", "outbox")] == [1, 1]
+    assert len(tables["outbox"]["indexes"]) == 1
     for engine in (migrated, declared):
         engine.dispose()
 
@@ -79,7 +80,7 @@ def test_the_usage_can_not_fall_below_zero(empty_urls: tuple[str, str]) -> None:
 
 def test_a_database_knows_whether_it_is_current(empty_urls: tuple[str, str]) -> None:
     url = empty_urls[0]
-    assert pending_revision(url) == "0001"
+    assert pending_revision(url) == "0002"
     assert not is_current(url)
     migrate(url)
     assert pending_revision(url) is None

@@ -1,0 +1,120 @@
+"""One SQS queue: receive, delete, extend. What boto3 blocks on runs on a pool of threads.
+
+Source: Amazon SQS Developer Guide, "Amazon SQS visibility timeout" and "Amazon SQS short and long polling".
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from broker.errors import QueueAway
+from broker.sigv4 import Credentials
+
+T = TypeVar("T")
+
+MAX_BATCH = 10
+"""How many messages SQS hands out at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Hold one message as it was received; `receipt` is good until it is received again."""
+
+    id: str
+    body: str
+    receipt: str
+    sent_at: datetime
+    receives: int
+    """How often it was received, this time included; SQS counts roughly."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueConfig:
+    """Say where the queue is and how to talk to it."""
+
+    url: str
+    region: str
+    endpoint_url: str | None = None
+    credentials: Credentials | None = None
+    timeout_seconds: float = 10
+    visibility_seconds: int = 60
+    """For how long a received message is hidden from others, unless that is extended."""
+    wait_seconds: int = 5
+    """How long one receive waits for a message. SQS allows 20; a stop waits for the receive that is under way."""
+
+
+class Queue:
+    """Speak with one queue. Create it off the event loop: boto3 loads its service model then."""
+
+    def __init__(self, config: QueueConfig, *, threads: int = 8) -> None:
+        self.config = config
+        keys = config.credentials
+        self._client: Any = boto3.Session().client(
+            "sqs",
+            region_name=config.region,
+            endpoint_url=config.endpoint_url,
+            aws_access_key_id=keys.access_key if keys else None,
+            aws_secret_access_key=keys.secret_key if keys else None,
+            aws_session_token=keys.session_token if keys else None,
+            config=Config(
+                connect_timeout=min(config.timeout_seconds, 5),
+                read_timeout=config.timeout_seconds + config.wait_seconds,
+                retries={"mode": "standard", "total_max_attempts": 3},
+                max_pool_connections=threads,
+            ),
+        )
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="sqs")
+
+    async def receive(self, limit: int) -> list[Message]:
+        """Wait for messages, and return up to `limit` of them, 10 at most, or none. Raises QueueAway."""
+        answer = await self._call(
+            "receive_message",
+            MaxNumberOfMessages=min(limit, MAX_BATCH),
+            WaitTimeSeconds=self.config.wait_seconds,
+            VisibilityTimeout=self.config.visibility_seconds,
+            AttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
+        )
+        return [_message(one) for one in answer.get("Messages", ())]
+
+    async def delete(self, message: Message) -> None:
+        """Remove a message for good. Raises QueueAway."""
+        await self._call("delete_message", ReceiptHandle=message.receipt)
+
+    async def hide(self, message: Message, seconds: int) -> None:
+        """Keep a message from others for `seconds` from now on; 0 hands it back. Raises QueueAway."""
+        await self._call("change_message_visibility", ReceiptHandle=message.receipt, VisibilityTimeout=seconds)
+
+    def close(self) -> None:
+        """Wait for calls under way, then let go of threads and connections."""
+        self._threads.shutdown(wait=True)
+        self._client.close()
+
+    async def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        call: Callable[..., dict[str, Any]] = getattr(self._client, operation)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._ask, call, parameters)
+
+    def _ask(self, call: Callable[..., dict[str, Any]], parameters: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return call(QueueUrl=self.config.url, **parameters)
+        except ClientError as error:
+            raise QueueAway(cause=error.response.get("Error", {}).get("Code", "Unknown")) from error
+        except BotoCoreError as error:
+            raise QueueAway(cause=type(error).__name__) from error
+
+
+def _message(one: dict[str, Any]) -> Message:
+    told = one["Attributes"]
+    return Message(
+        id=one["MessageId"],
+        body=one["Body"],
+        receipt=one["ReceiptHandle"],
+        sent_at=datetime.fromtimestamp(int(told["SentTimestamp"]) / 1000, UTC),
+        receives=int(told["ApproximateReceiveCount"]),
+    )

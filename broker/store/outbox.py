@@ -1,0 +1,229 @@
+"""What is yet to be told: written with the change of state that it tells of, claimed in batches, kept until told."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from operator import attrgetter
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from broker.announcement import Announcement
+from broker.store.batching import Batcher, Operation, T
+from broker.store.prepared import Prepared
+from broker.store.schema import disabled_target, outbox
+
+_NAMES = tuple(field.name for field in fields(Announcement))
+_COLUMNS = tuple(outbox.c[name] for name in _NAMES)
+_values = attrgetter(*_NAMES)
+_INSERT = Prepared(outbox.insert())
+
+
+class OutboxOperation(Operation[T]):
+    """One thing asked of the outbox, which does itself in a transaction of the store's."""
+
+    __slots__ = ()
+
+    def run(self, connection: sa.Connection) -> T:
+        """Return the answer."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class UntoldBacklog:
+    """Say what waits to be told, since when, and how much was given up."""
+
+    waiting: int
+    oldest_waiting_at: datetime | None
+    given_up: int
+
+
+class Outbox:
+    """Hand out what is to be told, and keep what became of it. Each method raises DatabaseAway."""
+
+    def __init__(self, writes: Batcher, reads: Batcher) -> None:
+        self._writes = writes
+        self._reads = reads
+
+    async def claim(self, target: str, now: datetime, *, lease_until: datetime, limit: int) -> list[Announcement]:
+        """Claim at most `limit` announcements that are due for `target`, and return them; none while it is disabled.
+
+        Nobody else claims them before `lease_until`. Of one media only the earliest that waits is claimed.
+        """
+        return await self._writes.submit(_Claim(target, now, lease_until, limit))
+
+    async def told(self, announcement: Announcement) -> None:
+        """Forget what was delivered."""
+        await self._writes.submit(_Remove(announcement))
+
+    async def postpone(self, announcement: Announcement, next_at: datetime | None, failure: str) -> None:
+        """Count a failed attempt and try again at `next_at`; None gives up. After a lost lease nothing is changed."""
+        await self._writes.submit(_Postpone(announcement, next_at, failure))
+
+    async def disable(self, target: str, now: datetime) -> None:
+        """Tell `target` nothing more until it is enabled."""
+        await self._writes.submit(_Disable(target, now))
+
+    async def retry(self, targets: Sequence[str], now: datetime, *, give_up_at: datetime) -> int:
+        """Enable the targets, make all that is kept for them due at once, and return how much that is."""
+        return await self._writes.submit(_Retry(tuple(targets), now, give_up_at))
+
+    async def tidy(self, now: datetime, *, forget_before: datetime) -> None:
+        """Give up what waited for too long, and forget what happened before `forget_before` and was given up."""
+        await self._writes.submit(_Tidy(now, forget_before))
+
+    async def kept(self, limit: int) -> list[Announcement]:
+        """Return at most `limit` announcements that wait or were given up, the oldest first."""
+        return await self._reads.submit(_Kept(limit))
+
+    async def disabled(self) -> dict[str, datetime]:
+        """Return the disabled targets, and since when they are."""
+        return await self._reads.submit(_Disabled())
+
+    async def backlog(self) -> UntoldBacklog:
+        """Return how much waits for targets that are not disabled, and how much was given up."""
+        return await self._reads.submit(_LookAtBacklog())
+
+
+def write(connection: sa.Connection, announcements: Sequence[Announcement]) -> None:
+    """Write what is to be told, in the transaction of the change that it tells of."""
+    _INSERT.run(connection, [dict(zip(_NAMES, _values(one), strict=True)) for one in announcements])
+
+
+_ENABLED = ~sa.exists().where(disabled_target.c.target == outbox.c.target)
+_earlier = outbox.alias("earlier")
+# A common table expression, since PostgreSQL may run a subquery that locks more often than once.
+_DUE = (
+    sa.select(outbox.c.media_id, outbox.c.version, outbox.c.target)
+    .where(
+        outbox.c.target == sa.bindparam("of_target"),
+        outbox.c.next_at <= sa.bindparam("now"),
+        _ENABLED,
+        ~sa.exists().where(
+            _earlier.c.media_id == outbox.c.media_id,
+            _earlier.c.target == outbox.c.target,
+            _earlier.c.version < outbox.c.version,
+            _earlier.c.next_at.is_not(None),
+        ),
+    )
+    .order_by(outbox.c.next_at)
+    .limit(sa.bindparam("at_most"))
+    .with_for_update(skip_locked=True, of=outbox)
+    .cte("due")
+)
+_KEY = sa.tuple_(outbox.c.media_id, outbox.c.version, outbox.c.target)
+_CLAIM = (
+    outbox.update()
+    .where(_KEY.in_(sa.select(_DUE.c.media_id, _DUE.c.version, _DUE.c.target)))
+    .values(next_at=sa.bindparam("lease_until"))
+    .returning(*_COLUMNS)
+)
+_DISABLE = {
+    "sqlite": sqlite.insert(disabled_target).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(disabled_target).on_conflict_do_nothing(),
+}
+
+
+@dataclass(slots=True)
+class _Claim(OutboxOperation[list[Announcement]]):
+    target: str
+    now: datetime
+    lease_until: datetime
+    limit: int
+
+    def run(self, connection: sa.Connection) -> list[Announcement]:
+        rows = connection.execute(
+            _CLAIM,
+            {"of_target": self.target, "now": self.now, "lease_until": self.lease_until, "at_most": self.limit},
+        )
+        return sorted(map(_announcement, rows), key=attrgetter("at"))
+
+
+@dataclass(slots=True)
+class _Remove(OutboxOperation[None]):
+    announcement: Announcement
+
+    def run(self, connection: sa.Connection) -> None:
+        connection.execute(outbox.delete().where(_is(self.announcement)))
+
+
+@dataclass(slots=True)
+class _Postpone(OutboxOperation[None]):
+    announcement: Announcement
+    next_at: datetime | None
+    failure: str
+
+    def run(self, connection: sa.Connection) -> None:
+        held = _is(self.announcement) & (outbox.c.next_at == self.announcement.next_at)
+        values = {"next_at": self.next_at, "failure": self.failure, "attempts": self.announcement.attempts + 1}
+        connection.execute(outbox.update().where(held).values(values))
+
+
+@dataclass(slots=True)
+class _Disable(OutboxOperation[None]):
+    target: str
+    now: datetime
+
+    def run(self, connection: sa.Connection) -> None:
+        connection.execute(_DISABLE[connection.dialect.name], {"target": self.target, "disabled_at": self.now})
+
+
+@dataclass(slots=True)
+class _Retry(OutboxOperation[int]):
+    targets: tuple[str, ...]
+    now: datetime
+    give_up_at: datetime
+
+    def run(self, connection: sa.Connection) -> int:
+        connection.execute(disabled_target.delete().where(disabled_target.c.target.in_(self.targets)))
+        kept = outbox.update().where(outbox.c.target.in_(self.targets))
+        return connection.execute(kept.values(next_at=self.now, give_up_at=self.give_up_at)).rowcount
+
+
+@dataclass(slots=True)
+class _Tidy(OutboxOperation[None]):
+    now: datetime
+    forget_before: datetime
+
+    def run(self, connection: sa.Connection) -> None:
+        late = outbox.update().where(outbox.c.next_at.is_not(None), outbox.c.give_up_at < self.now)
+        connection.execute(late.values(next_at=None))
+        connection.execute(outbox.delete().where(outbox.c.next_at.is_(None), outbox.c.at < self.forget_before))
+
+
+@dataclass(slots=True)
+class _Kept(OutboxOperation[list[Announcement]]):
+    limit: int
+
+    def run(self, connection: sa.Connection) -> list[Announcement]:
+        query = sa.select(*_COLUMNS).order_by(outbox.c.at, outbox.c.version).limit(self.limit)
+        return [_announcement(row) for row in connection.execute(query)]
+
+
+@dataclass(slots=True)
+class _Disabled(OutboxOperation[dict[str, datetime]]):
+    def run(self, connection: sa.Connection) -> dict[str, datetime]:
+        rows = connection.execute(sa.select(disabled_target.c.target, disabled_target.c.disabled_at))
+        return dict(tuple(row) for row in rows)
+
+
+@dataclass(slots=True)
+class _LookAtBacklog(OutboxOperation[UntoldBacklog]):
+    def run(self, connection: sa.Connection) -> UntoldBacklog:
+        waiting = sa.select(sa.func.count(), sa.func.min(outbox.c.at)).where(outbox.c.next_at.is_not(None), _ENABLED)
+        given_up = sa.select(sa.func.count()).where(outbox.c.next_at.is_(None))
+        count, oldest_at = connection.execute(waiting).one()
+        return UntoldBacklog(count, oldest_at, connection.execute(given_up).scalar_one())
+
+
+def _is(announcement: Announcement) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        outbox.c.media_id == announcement.media_id,
+        outbox.c.version == announcement.version,
+        outbox.c.target == announcement.target,
+    )
+
+
+def _announcement(row: Sequence[Any]) -> Announcement:
+    return Announcement(**dict(zip(_NAMES, row, strict=True)))

@@ -1,0 +1,136 @@
+"""Tell the app's backend what became of each media: at least once, in order for each media, for three days.
+
+Source: Standard Webhooks specification, "Deliverability and reliability".
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+from urllib.parse import urlsplit
+
+import structlog
+
+from broker import metrics
+from broker.announcement import Announcement
+from broker.errors import DatabaseAway
+from broker.settlement import utc_now
+from broker.store import Outbox
+from broker.worker.sender import TIMEOUT_SECONDS, Sender
+
+BATCH = 32
+CONCURRENCY = 8
+"""How many webhooks one worker sends to one target at a time."""
+LEASE = timedelta(seconds=2 * TIMEOUT_SECONDS * BATCH / CONCURRENCY)
+"""For how long a claimed batch is one worker's own: twice what it takes if every receiver hangs."""
+REST_SECONDS = 1.0
+TIDY_EVERY_SECONDS = 600.0
+KEEP_GIVEN_UP = timedelta(days=30)
+"""For how long what was given up can still be sent by `broker webhooks retry`."""
+FIRST_DELAY_SECONDS = 5.0
+DELAY_FACTOR = 3.0
+MAX_DELAY_SECONDS = 8 * 3600.0
+
+log = structlog.get_logger()
+
+
+def delay(attempts: int, chance: float) -> timedelta:
+    """Return how long to wait after that many failed attempts: 5 s, 15 s, 45 s … 8 h, more or less by a fifth.
+
+    `chance`, 0 to 1, spreads what failed together.
+    """
+    seconds = min(FIRST_DELAY_SECONDS * DELAY_FACTOR ** (attempts - 1), MAX_DELAY_SECONDS)
+    return timedelta(seconds=seconds * (0.8 + 0.4 * chance))
+
+
+class Webhooks:
+    """Deliver what the outbox holds, each target by itself, so that one that hangs keeps no other waiting."""
+
+    def __init__(
+        self, outbox: Outbox, sender: Sender, targets: tuple[str, ...], *, clock: Callable[[], datetime] = utc_now
+    ) -> None:
+        self._outbox = outbox
+        self._sender = sender
+        self._targets = targets
+        self._clock = clock
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Deliver until `stop` is called; what is being sent then is finished."""
+        async with asyncio.TaskGroup() as together:
+            together.create_task(self._tidy())
+            for target in self._targets:
+                together.create_task(self._tell(target))
+
+    async def stop(self) -> None:
+        """Let `run` end; what was claimed but not begun waits for the end of its lease."""
+        self._stopping.set()
+
+    async def once(self, target: str) -> int:
+        """Claim one batch for a target and send it; return how much was claimed. Raises DatabaseAway."""
+        now = self._clock()
+        claimed = await self._outbox.claim(target, now, lease_until=now + LEASE, limit=BATCH)
+        slots = asyncio.Semaphore(CONCURRENCY)
+        ends = await asyncio.gather(*(self._deliver(one, slots) for one in claimed), return_exceptions=True)
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
+        return len(claimed)
+
+    async def _tell(self, target: str) -> None:
+        while not self._stopping.is_set():
+            claimed = 0
+            try:
+                claimed = await self.once(target)
+            except DatabaseAway as error:
+                log.warning("webhooks rest", reason=str(error))
+            if not claimed:
+                await self._rest(REST_SECONDS)
+
+    async def _deliver(self, announcement: Announcement, slots: asyncio.Semaphore) -> None:
+        async with slots:
+            if self._stopping.is_set():
+                return
+            answer = await self._sender.send(announcement, self._clock())
+            if answer.delivered:
+                await self._outbox.told(announcement)
+                outcome = "delivered"
+            elif answer.gone:
+                await self._outbox.disable(announcement.target, self._clock())
+                outcome = "disabled"
+            else:
+                outcome = "failed"
+            if not answer.delivered:
+                next_at = self._next_attempt_at(announcement)
+                await self._outbox.postpone(announcement, next_at, answer.reason)
+                outcome = outcome if next_at is not None else "given up"
+                self._log(announcement, outcome, answer.reason)
+            metrics.DELIVERIES.labels(outcome).inc()
+
+    def _next_attempt_at(self, announcement: Announcement) -> datetime | None:
+        chance = random.random()  # noqa: S311 - spreads attempts, protects nothing
+        next_at = self._clock() + delay(announcement.attempts + 1, chance)
+        return next_at if next_at <= announcement.give_up_at else None
+
+    async def _tidy(self) -> None:
+        while not self._stopping.is_set():
+            now = self._clock()
+            with suppress(DatabaseAway):
+                await self._outbox.tidy(now, forget_before=now - KEEP_GIVEN_UP)
+            await self._rest(TIDY_EVERY_SECONDS)
+
+    async def _rest(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    def _log(self, announcement: Announcement, outcome: str, reason: str) -> None:
+        write = log.info if outcome == "failed" else log.error
+        write(
+            "webhook is not delivered",
+            webhook_id=announcement.message_id,
+            target_host=urlsplit(announcement.target).hostname,
+            outcome=outcome,
+            attempts=announcement.attempts + 1,
+            reason=reason,
+        )

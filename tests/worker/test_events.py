@@ -1,0 +1,177 @@
+"""Uploads are completed by S3's events, however often, in whatever order and among whatever else they come."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from broker.bucket import Bucket
+from broker.dev.s3 import EmbeddedS3, Fault
+from broker.media import Arrived, State
+from broker.queue import Message, Queue
+from broker.rules import staging_key
+from broker.worker.events import Events
+
+from ..lifecycle.conftest import VIDEO, MakeWorld, World
+from .conftest import MAX_RECEIVES, VISIBILITY_SECONDS, Sqs, told
+
+SECONDS = 20
+
+
+@asynccontextmanager
+async def hearing(world: World, queue: Queue) -> AsyncIterator[Events]:
+    """Hear events in the background."""
+    events = Events(queue, world.verbs, bucket_name=world.bucket.config.name)
+    running = asyncio.create_task(events.run())
+    yield events
+    await events.stop()
+    await running
+
+
+async def until(holds: Callable[[], Any], seconds: float = SECONDS) -> None:
+    """Wait until `holds` returns, or awaits, something true."""
+    async with asyncio.timeout(seconds):
+        while True:
+            found = await asyncio.to_thread(holds) if not asyncio.iscoroutinefunction(holds) else await holds()
+            if found:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def test_an_upload_is_ready_within_seconds_without_a_word_of_its_client(
+    world: World, queue: Queue, sqs: Sqs
+) -> None:
+    async with hearing(world, queue):
+        issued = await world.uploaded()
+
+        async def is_ready() -> bool:
+            return await world.state(issued.media.id) == State.READY
+
+        await until(is_ready, 5)
+        await until(lambda: sqs.left == 0)
+    assert sqs.dead == 0
+
+
+async def test_what_is_nobodys_business_is_deleted_and_changes_nothing(world: World, queue: Queue, sqs: Sqs) -> None:
+    sqs.take_all()
+    untouched, absent = (await world.issue()).media, (await world.issue()).media
+    expired = (await world.issue()).media
+    await world.verbs.delete(absent.id, "anna")
+    world.clock.move(hours=2)
+    await world.sweep_all()
+    sqs.send(
+        told(world, staging_key(untouched.id), bucket="somebody-elses"),
+        told(world, "staging/a3/readme.txt", f"media/{expired.id}", f"other/{staging_key(expired.id)}"),
+        told(world, staging_key(absent.id)),
+        told(world, staging_key(expired.id)),
+        '{"Event": "s3:TestEvent"}',
+    )
+    async with hearing(world, queue):
+        await until(lambda: sqs.left == 0)
+    assert sqs.dead == 0
+    assert await world.state(expired.id) == State.EXPIRED
+
+
+async def test_garbage_reaches_the_dead_letter_queue_and_is_logged_once(world: World, queue: Queue, sqs: Sqs) -> None:
+    sqs.take_all()
+    sqs.send("not even JSON", '{"Records": [{}]}')
+    with capture_logs() as logs:
+        async with hearing(world, queue):
+            await until(lambda: sqs.dead == 2, (MAX_RECEIVES + 3) * (VISIBILITY_SECONDS + 5))
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == [
+        "message can not be carried out; it is left to the dead-letter queue"
+    ] * 2
+    assert sqs.left == 0
+
+
+class Slow(Bucket):
+    """Take longer for a copy than a message is hidden."""
+
+    async def promote(self, source: str, target: str, judged: Arrived) -> bool:
+        await asyncio.sleep(VISIBILITY_SECONDS * 2.5)
+        return await super().promote(source, target, judged)
+
+
+async def test_a_message_stays_hidden_for_as_long_as_its_promotion_takes(
+    make_world: MakeWorld, queue: Queue, sqs: Sqs
+) -> None:
+    world = make_world(Slow)
+    sqs.take_all()
+    issued = await world.uploaded()
+    received: list[Message] = []
+
+    class Counting(Queue):
+        async def receive(self, limit: int) -> list[Message]:
+            messages = await super().receive(limit)
+            received.extend(messages)
+            return messages
+
+    counting = Counting(sqs.config)
+    async with hearing(world, counting):
+        await until(lambda: sqs.left == 0)
+    counting.close()
+    assert [message.receives for message in received] == [1]
+    assert await world.state(issued.media.id) == State.READY
+
+
+async def test_a_stop_finishes_what_is_under_way_and_hands_back_the_rest(
+    make_world: MakeWorld, queue: Queue, sqs: Sqs
+) -> None:
+    world = make_world(Slow)
+    issued = await world.uploaded()
+    async with hearing(world, queue):
+
+        async def is_promoting() -> bool:
+            return await world.state(issued.media.id) == State.PROMOTING
+
+        await until(is_promoting)
+    assert await world.state(issued.media.id) == State.READY
+    assert sqs.take_all() == []
+
+
+async def test_while_s3_is_away_a_message_is_kept_and_its_receives_are_spared(
+    world: World, queue: Queue, sqs: Sqs, embedded_s3: EmbeddedS3
+) -> None:
+    issued = await world.uploaded()
+    embedded_s3.order_fault(Fault("HeadObject", count=3, code="SlowDown", status=503))
+    async with hearing(world, queue):
+
+        async def is_ready() -> bool:
+            return await world.state(issued.media.id) == State.READY
+
+        await until(is_ready)
+        await until(lambda: sqs.left == 0)
+    assert sqs.dead == 0
+
+
+COUNT = 1000
+PORTION = 40
+"""Moto's SQS takes time in the square of what is in a queue."""
+
+
+@pytest.mark.timeout(900)
+async def test_many_uploads_told_three_times_in_any_order_are_all_ready_once(
+    world: World, queue: Queue, sqs: Sqs
+) -> None:
+    media = [(await world.issue()).media for _ in range(COUNT)]
+    bodies = []
+    for number, one in enumerate(media, start=1):
+        world.s3.put_object(
+            Bucket=world.bucket.config.name, Key=staging_key(one.id), Body=VIDEO, ContentType="video/mp4"
+        )
+        if number % PORTION == 0:
+            bodies += sqs.take_all()
+    assert len({body for body in bodies if "ObjectCreated" in body}) == COUNT
+    bodies *= 3
+    random.shuffle(bodies)
+    async with hearing(world, queue):
+        for start in range(0, len(bodies), PORTION):
+            await asyncio.to_thread(sqs.send, *bodies[start : start + PORTION])
+            await until(lambda: sqs.left < PORTION)
+        await until(lambda: sqs.left == 0)
+    states = {await world.state(one.id) for one in media}
+    assert (states, sqs.dead) == ({State.READY}, 0)
