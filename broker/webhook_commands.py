@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker.terminal import naming_problems, out, refuse, say
+from broker.terminal import naming_problems, refuse, say
 
 if TYPE_CHECKING:
     from broker.announcement import Announcement
@@ -60,8 +60,6 @@ def _settings() -> "Settings":
 
 
 async def _list(settings: "Settings", limit: int) -> None:
-    from rich.table import Table
-
     from broker.app import open_store
 
     store = open_store(settings)
@@ -72,14 +70,11 @@ async def _list(settings: "Settings", limit: int) -> None:
     for target in settings.webhook_urls:
         since = disabled.get(target)
         say(f"{target}  {'told' if since is None else f'disabled since {since:%Y-%m-%d %H:%M} UTC: it answered 410'}")
-    table = Table("webhook-id", "target", "since", "attempts", "next", "last failure")
     for one in kept:
-        following = "given up" if one.next_at is None else f"{one.next_at:%Y-%m-%d %H:%M:%S}"
-        since_text = f"{one.at:%Y-%m-%d %H:%M:%S}"
-        table.add_row(one.message_id, one.target, since_text, str(one.attempts), following, one.failure or "")
-    if kept:
-        out.print(table, soft_wrap=True)
-    else:
+        following = "given up" if one.next_at is None else f"next {one.next_at:%Y-%m-%d %H:%M:%S} UTC"
+        failed = f", failed {one.attempts} times: {one.failure}" if one.failure else ""
+        say(f"{one.message_id}  {one.target}  {following}{failed}")
+    if not kept:
         say("Everything has been delivered.")
 
 

@@ -101,8 +101,8 @@ async def make_world(tmp_path: Path, embedded_s3: EmbeddedS3, s3_client: Any, bu
     opened: list[World] = []
     clock = Clock()
 
-    def make(bucket_class: type[Bucket] = Bucket, **limits: Any) -> World:
-        store = Store(url)
+    def make(bucket_class: type[Bucket] = Bucket, announce_to: tuple[str, ...] = (), **limits: Any) -> World:
+        store = Store(url, announce_to=announce_to, clock=clock)
         config = BucketConfig(
             name=bucket,
             region=embedded_s3.region,

@@ -1,8 +1,9 @@
 """A broker over a real SQLite file, the embedded S3, and a queue that gets its events."""
 
+import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import boto3
@@ -129,3 +130,13 @@ def told(world: World, *keys: str, bucket: str | None = None) -> str:
         {"eventName": "ObjectCreated:Post", "s3": {"bucket": {"name": name}, "object": {"key": key}}} for key in keys
     ]
     return json.dumps({"Records": records})
+
+
+async def until(holds: Callable[[], Any], seconds: float = 20) -> None:
+    """Wait until `holds` returns, or awaits, something true."""
+    async with asyncio.timeout(seconds):
+        while True:
+            found = await asyncio.to_thread(holds) if not asyncio.iscoroutinefunction(holds) else await holds()
+            if found:
+                return
+            await asyncio.sleep(0.05)

@@ -2,9 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -17,9 +16,9 @@ from broker.rules import staging_key
 from broker.worker.events import Events
 
 from ..lifecycle.conftest import VIDEO, MakeWorld, World
-from .conftest import MAX_RECEIVES, VISIBILITY_SECONDS, Sqs, told
-
-SECONDS = 20
+from .conftest import MAX_RECEIVES, VISIBILITY_SECONDS, Sqs, told, until
+from .receiver import receiving
+from .test_webhooks import telling
 
 
 @asynccontextmanager
@@ -30,16 +29,6 @@ async def hearing(world: World, queue: Queue) -> AsyncIterator[Events]:
     yield events
     await events.stop()
     await running
-
-
-async def until(holds: Callable[[], Any], seconds: float = SECONDS) -> None:
-    """Wait until `holds` returns, or awaits, something true."""
-    async with asyncio.timeout(seconds):
-        while True:
-            found = await asyncio.to_thread(holds) if not asyncio.iscoroutinefunction(holds) else await holds()
-            if found:
-                return
-            await asyncio.sleep(0.05)
 
 
 async def test_an_upload_is_ready_within_seconds_without_a_word_of_its_client(
@@ -154,24 +143,28 @@ PORTION = 40
 
 
 @pytest.mark.timeout(900)
-async def test_many_uploads_told_three_times_in_any_order_are_all_ready_once(
-    world: World, queue: Queue, sqs: Sqs
+async def test_many_uploads_told_three_times_in_any_order_are_all_ready_and_told_once(
+    make_world: MakeWorld, queue: Queue, sqs: Sqs
 ) -> None:
-    media = [(await world.issue()).media for _ in range(COUNT)]
-    bodies = []
-    for number, one in enumerate(media, start=1):
-        world.s3.put_object(
-            Bucket=world.bucket.config.name, Key=staging_key(one.id), Body=VIDEO, ContentType="video/mp4"
-        )
-        if number % PORTION == 0:
-            bodies += sqs.take_all()
-    assert len({body for body in bodies if "ObjectCreated" in body}) == COUNT
-    bodies *= 3
-    random.shuffle(bodies)
-    async with hearing(world, queue):
-        for start in range(0, len(bodies), PORTION):
-            await asyncio.to_thread(sqs.send, *bodies[start : start + PORTION])
-            await until(lambda: sqs.left < PORTION)
-        await until(lambda: sqs.left == 0)
-    states = {await world.state(one.id) for one in media}
+    async with receiving(200) as receiver:
+        world = make_world(announce_to=(receiver.url,))
+        media = [(await world.issue()).media for _ in range(COUNT)]
+        bodies = []
+        for number, one in enumerate(media, start=1):
+            world.s3.put_object(
+                Bucket=world.bucket.config.name, Key=staging_key(one.id), Body=VIDEO, ContentType="video/mp4"
+            )
+            if number % PORTION == 0:
+                bodies += sqs.take_all()
+        assert len({body for body in bodies if "ObjectCreated" in body}) == COUNT
+        bodies *= 3
+        random.shuffle(bodies)
+        async with hearing(world, queue), telling(world, receiver):
+            for start in range(0, len(bodies), PORTION):
+                await asyncio.to_thread(sqs.send, *bodies[start : start + PORTION])
+                await until(lambda: sqs.left < PORTION)
+            await until(lambda: sqs.left == 0)
+            await until(lambda: len(receiver.requests) >= COUNT)
+        states = {await world.state(one.id) for one in media}
     assert (states, sqs.dead) == ({State.READY}, 0)
+    assert sorted(receiver.ids) == sorted(f"msg_{one.id.hex}_ready" for one in media)

@@ -9,7 +9,7 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-_INSTANT = sa.DateTime(timezone=True).with_variant(sa.String(32), "sqlite")
+_INSTANT = sa.DateTime(timezone=True).with_variant(sa.String(27), "sqlite")
 _DOCUMENT = sa.JSON().with_variant(JSONB(), "postgresql")
 
 

@@ -1,0 +1,206 @@
+"""What the app's backend is told of each media: when, in which order, how often, and until when."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from broker.announcement import PATIENCE
+from broker.errors import BrokerError
+from broker.media import State
+from broker.worker.public_network import PublicNetwork
+from broker.worker.sender import Sender
+from broker.worker.webhooks import LEASE, MAX_DELAY_SECONDS, Webhooks, delay
+
+from ..lifecycle.conftest import VIDEO, MakeWorld, World
+from .conftest import until
+from .receiver import Receiver, receiving
+from .test_sender import SECRET
+
+
+@asynccontextmanager
+async def sending(world: World, *receivers: Receiver, seconds: float = 1.0) -> AsyncIterator[Webhooks]:
+    """Return what delivers to these receivers, at rest."""
+    sender = Sender([SECRET], PublicNetwork(loopback=True), timeout_seconds=seconds)
+    yield Webhooks(world.store.outbox, sender, tuple(one.url for one in receivers), clock=world.clock)
+    await sender.close()
+
+
+@asynccontextmanager
+async def telling(world: World, *receivers: Receiver) -> AsyncIterator[Webhooks]:
+    """Deliver to these receivers in the background."""
+    async with sending(world, *receivers) as webhooks:
+        running = asyncio.create_task(webhooks.run())
+        yield webhooks
+        await webhooks.stop()
+        await running
+
+
+async def test_ready_and_deleted_are_told_in_this_order(make_world: MakeWorld) -> None:
+    async with receiving(200) as receiver:
+        world = make_world(announce_to=(receiver.url,))
+        issued = await world.uploaded(filename="a.mp4", metadata={"album": "7"})
+        async with telling(world, receiver):
+            await world.verbs.complete(issued.media.id, "anna")
+            await world.verbs.delete(issued.media.id, "anna")
+            await world.sweep_after(hours=2)
+            await until(lambda: len(receiver.requests) == 2)
+    ready, deleted = receiver.documents
+    assert [ready["type"], deleted["type"]] == ["media.ready", "media.deleted"]
+    assert ready["data"] | {"created_at": None, "ready_at": None} == {
+        "media_id": str(issued.media.id),
+        "status": "ready",
+        "owner": "anna",
+        "content_type": "video/mp4",
+        "size": len(VIDEO),
+        "filename": "a.mp4",
+        "duration_seconds": None,
+        "metadata": {"album": "7"},
+        "created_at": None,
+        "ready_at": None,
+        "differences": None,
+    }
+
+
+async def test_rejected_and_expired_are_told_with_what_differs(make_world: MakeWorld) -> None:
+    async with receiving(200) as receiver:
+        world = make_world(announce_to=(receiver.url,))
+        wrong, unused = await world.issue(), await world.issue()
+        world.s3.put_object(
+            Bucket=world.bucket.config.name, Key=wrong.fields["key"], Body=b"x", ContentType="video/mp4"
+        )
+        with pytest.raises(BrokerError):
+            await world.verbs.complete(wrong.media.id, "anna")
+        await world.sweep_after(hours=2)
+        async with telling(world, receiver):
+            await until(lambda: len(receiver.requests) == 2)
+    told = {document["data"]["media_id"]: document for document in receiver.documents}
+    assert told[str(wrong.media.id)]["type"] == "media.rejected"
+    assert told[str(wrong.media.id)]["data"]["differences"] == "the size is 1 bytes, not 4096"
+    assert told[str(unused.media.id)]["type"] == "media.expired"
+
+
+async def test_a_failed_webhook_comes_again_later_and_later_with_the_same_id(make_world: MakeWorld) -> None:
+    async with receiving(500, "hang", 302, "hang_up", 200) as receiver:
+        world = make_world(announce_to=(receiver.url,))
+        issued = await world.uploaded()
+        await world.verbs.complete(issued.media.id, "anna")
+        async with sending(world, receiver, seconds=0.3) as webhooks:
+            claimed = [await webhooks.once(receiver.url)]
+            for attempts in range(1, 5):
+                claimed.append(await webhooks.once(receiver.url))
+                world.clock.move(seconds=delay(attempts, 1.0).total_seconds())
+                claimed.append(await webhooks.once(receiver.url))
+            assert await world.store.outbox.kept(10) == []
+    assert claimed == [1, 0, 1, 0, 1, 0, 1, 0, 1]
+    assert set(receiver.ids) == {f"msg_{issued.media.id.hex}_ready"}
+    assert len({body for _, body in receiver.requests}) == 1
+
+
+async def test_after_three_days_it_is_given_up_and_can_be_sent_again(make_world: MakeWorld) -> None:
+    async with receiving(500) as receiver:
+        world = make_world(announce_to=(receiver.url,))
+        issued = await world.uploaded()
+        await world.verbs.complete(issued.media.id, "anna")
+        outbox = world.store.outbox
+        async with sending(world, receiver) as webhooks:
+            attempts = 0
+            while (await outbox.kept(1))[0].next_at is not None:
+                attempts += await webhooks.once(receiver.url)
+                world.clock.move(minutes=20)
+            backlog = await outbox.backlog()
+            assert (backlog.waiting, backlog.given_up) == (0, 1)
+            assert 12 <= attempts <= 20
+            receiver.answers = [receiver.status(200)]
+            now = world.clock()
+            assert await outbox.retry([receiver.url], now, give_up_at=now + PATIENCE) == 1
+            assert await webhooks.once(receiver.url) == 1
+    assert await outbox.kept(1) == []
+    assert set(receiver.ids) == {f"msg_{issued.media.id.hex}_ready"}
+
+
+async def test_410_disables_the_target_alone_until_it_is_enabled(make_world: MakeWorld) -> None:
+    async with receiving(410) as gone, receiving(200) as other:
+        world = make_world(announce_to=(gone.url, other.url))
+        first, second = [await world.uploaded() for _ in range(2)]
+        outbox = world.store.outbox
+        async with sending(world, gone, other) as webhooks:
+            await world.verbs.complete(first.media.id, "anna")
+            assert await webhooks.once(gone.url) == 1
+            assert list(await outbox.disabled()) == [gone.url]
+            await world.verbs.complete(second.media.id, "anna")
+            world.clock.move(hours=9)
+            assert await webhooks.once(gone.url) == 0
+            assert await webhooks.once(other.url) == 2
+            gone.answers = [gone.status(200)]
+            now = world.clock()
+            assert await outbox.retry([gone.url], now, give_up_at=now + PATIENCE) == 2
+            assert await webhooks.once(gone.url) == 2
+            assert await outbox.disabled() == {}
+    assert set(gone.ids[1:]) == set(other.ids)
+
+
+async def test_what_failed_keeps_back_the_later_of_the_same_media_and_nothing_else(make_world: MakeWorld) -> None:
+    async with receiving(500, 200) as receiver:
+        world = make_world(announce_to=(receiver.url,))
+        one, other = [await world.uploaded() for _ in range(2)]
+        async with sending(world, receiver) as webhooks:
+            await world.verbs.complete(one.media.id, "anna")
+            assert await webhooks.once(receiver.url) == 1
+            await world.verbs.delete(one.media.id, "anna")
+            await world.verbs.complete(other.media.id, "anna")
+            world.clock.move(seconds=1)
+            assert await webhooks.once(receiver.url) == 1
+            await world.sweep_after(hours=2)
+            while await webhooks.once(receiver.url):
+                pass
+    ids = [f"msg_{media.id.hex}_{state}" for media, state in ((one.media, "ready"), (one.media, "deleted"))]
+    assert receiver.ids[1] == f"msg_{other.media.id.hex}_ready"
+    assert [told for told in receiver.ids if told in ids] == [ids[0], *ids]
+
+
+async def test_a_target_that_hangs_keeps_no_other_waiting(make_world: MakeWorld) -> None:
+    async with receiving("hang") as hanging, receiving(200) as quick:
+        world = make_world(announce_to=(hanging.url, quick.url))
+        issued = [await world.uploaded() for _ in range(3)]
+        async with telling(world, hanging, quick):
+            for one in issued:
+                await world.verbs.complete(one.media.id, "anna")
+            await until(lambda: len(quick.requests) == 3, 5)
+            assert len(hanging.requests) <= 3
+
+
+async def test_a_worker_that_dies_after_sending_makes_it_come_twice_with_one_id(make_world: MakeWorld) -> None:
+    async with receiving(200) as receiver:
+        world = make_world(announce_to=(receiver.url,))
+        issued = await world.uploaded()
+        await world.verbs.complete(issued.media.id, "anna")
+        sender = Sender([SECRET], PublicNetwork(loopback=True))
+        now = world.clock()
+        (claimed,) = await world.store.outbox.claim(receiver.url, now, lease_until=now + LEASE, limit=10)
+        assert (await sender.send(claimed, now)).delivered
+        await sender.close()
+        async with sending(world, receiver) as webhooks:
+            assert await webhooks.once(receiver.url) == 0
+            world.clock.move(seconds=LEASE.total_seconds() + 1)
+            assert await webhooks.once(receiver.url) == 1
+    assert len(receiver.ids) == 2
+    assert len(set(receiver.ids)) == 1
+
+
+async def test_without_a_target_nothing_is_written_down(world: World) -> None:
+    issued = await world.uploaded()
+    await world.verbs.complete(issued.media.id, "anna")
+    assert await world.state(issued.media.id) == State.READY
+    assert await world.store.outbox.kept(1) == []
+
+
+@pytest.mark.parametrize(
+    ("attempts", "seconds"), [(1, 5), (2, 15), (3, 45), (8, 10935), (9, MAX_DELAY_SECONDS), (99, MAX_DELAY_SECONDS)]
+)
+def test_delays_grow_and_are_spread(attempts: int, seconds: float) -> None:
+    assert delay(attempts, 0.5) == timedelta(seconds=seconds)
+    assert delay(attempts, 0.0) == timedelta(seconds=seconds * 0.8)
+    assert delay(attempts, 1.0) == timedelta(seconds=seconds * 1.2)
