@@ -1,0 +1,189 @@
+# The least rights for each program, from what broker/bucket.py calls. Attach a policy to the role that the program has.
+
+resource "aws_iam_policy" "signer" {
+  name        = "${var.bucket_name}-signer"
+  description = "broker serve: signs forms and playback links, checks, promotes and purges"
+  policy      = data.aws_iam_policy_document.signer.json
+  tags        = var.tags
+}
+
+resource "aws_iam_policy" "worker" {
+  name        = "${var.bucket_name}-worker"
+  description = "broker worker: reads the queue, checks, promotes and purges"
+  policy      = data.aws_iam_policy_document.worker.json
+  tags        = var.tags
+}
+
+resource "aws_iam_policy" "doctor" {
+  name        = "${var.bucket_name}-doctor"
+  description = "broker doctor: reads how bucket and queues are set up, beside the rights of the signer"
+  policy      = data.aws_iam_policy_document.doctor.json
+  tags        = var.tags
+}
+
+data "aws_iam_policy_document" "signer" {
+  source_policy_documents = [data.aws_iam_policy_document.settle.json]
+
+  # A form carries the rights of whoever signed it.
+  statement {
+    sid       = "SignForms"
+    actions   = ["s3:PutObject"]
+    resources = [local.staging_arn]
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:ResourceAccount"
+      values   = [local.account]
+    }
+  }
+}
+
+data "aws_iam_policy_document" "worker" {
+  source_policy_documents = [data.aws_iam_policy_document.settle.json]
+
+  statement {
+    sid       = "ReceiveEvents"
+    actions   = ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
+    resources = [local.queue_arn]
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:ResourceAccount"
+      values   = [local.account]
+    }
+  }
+}
+
+# What a media's state asks for, whoever asks: HEAD, copy, purge. aws:ResourceAccount: a bucket of this name that
+# belongs to somebody else one day gets nothing.
+data "aws_iam_policy_document" "settle" {
+  # HEAD on both sides of the copy, the copy's source, and the playback links, which carry the signer's rights too.
+  statement {
+    sid       = "ReadObjects"
+    actions   = ["s3:GetObject"]
+    resources = [local.staging_arn, local.media_arn]
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:ResourceAccount"
+      values   = [local.account]
+    }
+  }
+
+  statement {
+    sid       = "Promote"
+    actions   = ["s3:PutObject"]
+    resources = [local.media_arn]
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:ResourceAccount"
+      values   = [local.account]
+    }
+  }
+
+  statement {
+    sid       = "Purge"
+    actions   = concat(["s3:DeleteObject"], var.versioning ? ["s3:DeleteObjectVersion"] : [])
+    resources = [local.staging_arn, local.media_arn]
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:ResourceAccount"
+      values   = [local.account]
+    }
+  }
+
+  # Without it a HEAD of a missing object answers 403, and the broker could not tell "not there" from "refused". No
+  # condition on the prefix: a HEAD names none.
+  statement {
+    sid       = "TellAbsence"
+    actions   = ["s3:ListBucket"]
+    resources = [local.bucket_arn]
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:ResourceAccount"
+      values   = [local.account]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = var.versioning ? [1] : []
+
+    content {
+      sid       = "FindVersions"
+      actions   = ["s3:ListBucketVersions"]
+      resources = [local.bucket_arn]
+
+      condition {
+        test     = "StringEquals"
+        variable = "aws:ResourceAccount"
+        values   = [local.account]
+      }
+
+      condition {
+        test     = "StringLike"
+        variable = "s3:prefix"
+        values   = ["${local.staging_prefix}*", "${local.media_prefix}*"]
+      }
+    }
+  }
+
+  dynamic "statement" {
+    for_each = aws_kms_key.media
+
+    content {
+      sid       = "UseKey"
+      actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
+      resources = [statement.value.arn]
+
+      condition {
+        test     = "StringEquals"
+        variable = "kms:ViaService"
+        values   = ["s3.${local.region}.${data.aws_partition.current.dns_suffix}"]
+      }
+
+      condition {
+        test     = "StringEquals"
+        variable = "kms:EncryptionContext:aws:s3:arn"
+        values   = [local.bucket_arn]
+      }
+    }
+  }
+}
+
+data "aws_iam_policy_document" "doctor" {
+  statement {
+    sid = "ReadBucketSettings"
+    actions = [
+      "s3:GetBucketCORS",
+      "s3:GetBucketNotification",
+      "s3:GetBucketOwnershipControls",
+      "s3:GetBucketPolicy",
+      "s3:GetBucketPublicAccessBlock",
+      "s3:GetBucketVersioning",
+      "s3:GetEncryptionConfiguration",
+      "s3:GetLifecycleConfiguration",
+    ]
+    resources = [local.bucket_arn]
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:ResourceAccount"
+      values   = [local.account]
+    }
+  }
+
+  statement {
+    sid       = "ReadQueueSettings"
+    actions   = ["sqs:GetQueueAttributes"]
+    resources = [local.queue_arn, local.dead_arn]
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:ResourceAccount"
+      values   = [local.account]
+    }
+  }
+}

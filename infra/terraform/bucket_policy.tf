@@ -1,0 +1,160 @@
+# What nobody may do with the bucket, whatever their own policy says: all of it Deny, but for CloudFront's one Allow.
+# Those on staging and media hold the broker to its own rules: should it ever sign too much, S3 still refuses.
+
+resource "aws_s3_bucket_policy" "media" {
+  bucket = aws_s3_bucket.media.id
+  policy = data.aws_iam_policy_document.bucket.json
+
+  depends_on = [aws_s3_bucket_public_access_block.media]
+}
+
+data "aws_iam_policy_document" "bucket" {
+  statement {
+    sid       = "DenyWithoutTls"
+    effect    = "Deny"
+    actions   = ["s3:*"]
+    resources = [local.bucket_arn, "${local.bucket_arn}/*"]
+
+    principals {
+      type        = "*"
+      identifiers = ["*"]
+    }
+
+    condition {
+      test     = "Bool"
+      variable = "aws:SecureTransport"
+      values   = ["false"]
+    }
+  }
+
+  statement {
+    sid       = "DenyOldTls"
+    effect    = "Deny"
+    actions   = ["s3:*"]
+    resources = [local.bucket_arn, "${local.bucket_arn}/*"]
+
+    principals {
+      type        = "*"
+      identifiers = ["*"]
+    }
+
+    condition {
+      test     = "NumericLessThan"
+      variable = "s3:TlsVersion"
+      values   = ["1.2"]
+    }
+  }
+
+  statement {
+    sid       = "DenyOtherSignatures"
+    effect    = "Deny"
+    actions   = ["s3:*"]
+    resources = [local.bucket_arn, "${local.bucket_arn}/*"]
+
+    principals {
+      type        = "*"
+      identifiers = ["*"]
+    }
+
+    condition {
+      test     = "StringNotEquals"
+      variable = "s3:signatureversion"
+      values   = ["AWS4-HMAC-SHA256"]
+    }
+  }
+
+  statement {
+    sid       = "DenyLinksToStaging"
+    effect    = "Deny"
+    actions   = ["s3:GetObject"]
+    resources = [local.staging_arn]
+
+    principals {
+      type        = "*"
+      identifiers = ["*"]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "s3:authType"
+      values   = ["REST-QUERY-STRING"]
+    }
+  }
+
+  statement {
+    sid       = "DenyAllButFormsIntoStaging"
+    effect    = "Deny"
+    actions   = ["s3:PutObject"]
+    resources = [local.staging_arn]
+
+    principals {
+      type        = "*"
+      identifiers = ["*"]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "s3:authType"
+      values   = ["REST-HEADER", "REST-QUERY-STRING"]
+    }
+  }
+
+  statement {
+    sid       = "DenyFormsAndLinksIntoMedia"
+    effect    = "Deny"
+    actions   = ["s3:PutObject"]
+    resources = [local.media_arn]
+
+    principals {
+      type        = "*"
+      identifiers = ["*"]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "s3:authType"
+      values   = ["POST", "REST-QUERY-STRING"]
+    }
+  }
+
+  # Objects under a stranger's key are lost to everybody else.
+  statement {
+    sid       = "DenyCustomerKeys"
+    effect    = "Deny"
+    actions   = ["s3:PutObject"]
+    resources = ["${local.bucket_arn}/*"]
+
+    principals {
+      type        = "*"
+      identifiers = ["*"]
+    }
+
+    condition {
+      test     = "Null"
+      variable = "s3:x-amz-server-side-encryption-customer-algorithm"
+      values   = ["false"]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = aws_cloudfront_distribution.media
+
+    content {
+      sid       = "AllowCloudFront"
+      effect    = "Allow"
+      actions   = ["s3:GetObject"]
+      resources = [local.media_arn]
+
+      principals {
+        type        = "Service"
+        identifiers = ["cloudfront.amazonaws.com"]
+      }
+
+      condition {
+        test     = "StringEquals"
+        variable = "aws:SourceArn"
+        values   = [statement.value.arn]
+      }
+    }
+  }
+}

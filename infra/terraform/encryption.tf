@@ -1,0 +1,62 @@
+# With sse-kms: a key for this bucket alone.
+
+resource "aws_kms_key" "media" {
+  count = local.with_kms ? 1 : 0
+
+  description             = "Media of ${var.bucket_name}"
+  enable_key_rotation     = true
+  deletion_window_in_days = 30
+  policy                  = data.aws_iam_policy_document.key[0].json
+  tags                    = var.tags
+}
+
+resource "aws_kms_alias" "media" {
+  count = local.with_kms ? 1 : 0
+
+  name          = "alias/${var.bucket_name}"
+  target_key_id = aws_kms_key.media[0].key_id
+}
+
+data "aws_iam_policy_document" "key" {
+  count = local.with_kms ? 1 : 0
+
+  # Without this statement nobody could administer the key: it hands the decision to the account's IAM policies.
+  statement {
+    sid       = "AllowAccount"
+    actions   = ["kms:*"]
+    resources = ["*"]
+
+    principals {
+      type        = "AWS"
+      identifiers = ["arn:${local.partition}:iam::${local.account}:root"]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = local.with_cloudfront ? [1] : []
+
+    content {
+      sid       = "AllowCloudFront"
+      actions   = ["kms:Decrypt"]
+      resources = ["*"]
+
+      principals {
+        type        = "Service"
+        identifiers = ["cloudfront.amazonaws.com"]
+      }
+
+      # Not the one distribution: it needs the bucket, which needs this key. The bucket's policy names it.
+      condition {
+        test     = "StringEquals"
+        variable = "aws:SourceAccount"
+        values   = [local.account]
+      }
+
+      condition {
+        test     = "StringEquals"
+        variable = "kms:EncryptionContext:aws:s3:arn"
+        values   = [local.bucket_arn]
+      }
+    }
+  }
+}

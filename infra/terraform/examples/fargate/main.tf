@@ -1,0 +1,27 @@
+# The broker on ECS Fargate: replicas of `broker serve` behind a load balancer, `broker worker` beside them, PostgreSQL
+# in two zones. Network and certificate are yours.
+
+module "broker" {
+  source = "../.."
+
+  bucket_name      = var.bucket_name
+  allowed_origins  = var.allowed_origins
+  alarm_topic_arns = var.alarm_topic_arns
+}
+
+locals {
+  port = 8000
+
+  environment = merge(module.broker.environment, {
+    BROKER_PUBLIC_URL       = "https://${var.hostname}"
+    BROKER_CORS_ORIGINS     = join(",", var.allowed_origins)
+    BROKER_REDIRECT_ORIGINS = join(",", var.allowed_origins)
+    # libpq reads the password from PGPASSWORD.
+    BROKER_DATABASE_URL = "postgresql://broker@${aws_db_instance.broker.endpoint}/broker?sslmode=require"
+  })
+
+  secrets = {
+    SECRET_KEY = aws_secretsmanager_secret.secret_key.arn
+    PGPASSWORD = aws_secretsmanager_secret.database_password.arn
+  }
+}

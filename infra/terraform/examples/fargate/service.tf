@@ -1,0 +1,132 @@
+locals {
+  # What every container of the broker has in common.
+  container = {
+    image                  = var.image
+    essential              = true
+    readonlyRootFilesystem = true
+    user                   = "10001:10001"
+    environment            = [for name, value in local.environment : { name = name, value = value }]
+    secrets                = [for name, arn in local.secrets : { name = name, valueFrom = arn }]
+    linuxParameters        = { initProcessEnabled = true, capabilities = { drop = ["ALL"] } }
+
+    logConfiguration = {
+      logDriver = "awslogs"
+      options = {
+        awslogs-group         = aws_cloudwatch_log_group.broker.name
+        awslogs-region        = var.region
+        awslogs-stream-prefix = "broker"
+      }
+    }
+  }
+}
+
+resource "aws_cloudwatch_log_group" "broker" {
+  name              = "/${var.name}"
+  retention_in_days = 30
+}
+
+resource "aws_ecs_cluster" "broker" {
+  name = var.name
+
+  setting {
+    name  = "containerInsights"
+    value = "enabled"
+  }
+}
+
+resource "aws_ecs_task_definition" "serve" {
+  family                   = "${var.name}-serve"
+  requires_compatibilities = ["FARGATE"]
+  network_mode             = "awsvpc"
+  cpu                      = 1024
+  memory                   = 2048
+  execution_role_arn       = aws_iam_role.execution.arn
+  task_role_arn            = aws_iam_role.serve.arn
+
+  container_definitions = jsonencode([
+    # Migrations take a lock: replicas that start at once wait for each other.
+    merge(local.container, { name = "migrate", essential = false, command = ["migrate"] }),
+    merge(local.container, {
+      name         = "serve"
+      command      = ["serve", "--host", "0.0.0.0", "--port", tostring(local.port)]
+      portMappings = [{ containerPort = local.port, protocol = "tcp" }]
+      dependsOn    = [{ containerName = "migrate", condition = "SUCCESS" }]
+      # Longer than the load balancer's deregistration delay: requests in flight finish first.
+      stopTimeout = 60
+    }),
+  ])
+
+  depends_on = [aws_secretsmanager_secret_version.secret_key, aws_secretsmanager_secret_version.database_password]
+}
+
+resource "aws_ecs_task_definition" "worker" {
+  family                   = "${var.name}-worker"
+  requires_compatibilities = ["FARGATE"]
+  network_mode             = "awsvpc"
+  cpu                      = 512
+  memory                   = 1024
+  execution_role_arn       = aws_iam_role.execution.arn
+  task_role_arn            = aws_iam_role.worker.arn
+
+  container_definitions = jsonencode([
+    merge(local.container, { name = "migrate", essential = false, command = ["migrate"] }),
+    merge(local.container, {
+      name        = "worker"
+      command     = ["worker"]
+      dependsOn   = [{ containerName = "migrate", condition = "SUCCESS" }]
+      stopTimeout = 120
+    }),
+  ])
+
+  depends_on = [aws_secretsmanager_secret_version.secret_key, aws_secretsmanager_secret_version.database_password]
+}
+
+resource "aws_ecs_service" "serve" {
+  name                              = "serve"
+  cluster                           = aws_ecs_cluster.broker.id
+  task_definition                   = aws_ecs_task_definition.serve.arn
+  launch_type                       = "FARGATE"
+  desired_count                     = var.replicas.min
+  health_check_grace_period_seconds = 60
+
+  deployment_circuit_breaker {
+    enable   = true
+    rollback = true
+  }
+
+  network_configuration {
+    subnets         = var.private_subnet_ids
+    security_groups = [aws_security_group.tasks.id]
+  }
+
+  load_balancer {
+    target_group_arn = aws_lb_target_group.broker.arn
+    container_name   = "serve"
+    container_port   = local.port
+  }
+
+  lifecycle {
+    ignore_changes = [desired_count]
+  }
+
+  depends_on = [aws_lb_listener.https]
+}
+
+# Two, in two zones: media are claimed, so that workers share what is due.
+resource "aws_ecs_service" "worker" {
+  name            = "worker"
+  cluster         = aws_ecs_cluster.broker.id
+  task_definition = aws_ecs_task_definition.worker.arn
+  launch_type     = "FARGATE"
+  desired_count   = 2
+
+  deployment_circuit_breaker {
+    enable   = true
+    rollback = true
+  }
+
+  network_configuration {
+    subnets         = var.private_subnet_ids
+    security_groups = [aws_security_group.tasks.id]
+  }
+}

@@ -1,0 +1,94 @@
+variable "region" {
+  description = "Where everything lies."
+  type        = string
+}
+
+variable "name" {
+  description = "Names the service and what belongs to it."
+  type        = string
+  default     = "media-broker"
+}
+
+variable "image" {
+  description = "The broker's image, by digest: registry/name@sha256:…"
+  type        = string
+
+  validation {
+    condition     = can(regex("@sha256:[0-9a-f]{64}$", var.image))
+    error_message = "The image should be named by its digest: a tag can change under a running service."
+  }
+}
+
+variable "bucket_name" {
+  description = "The bucket for uploads and media."
+  type        = string
+}
+
+variable "allowed_origins" {
+  description = "Origins of the pages that upload and play."
+  type        = list(string)
+}
+
+variable "hostname" {
+  description = "The host under which clients reach the broker, such as media.app.example. Point its DNS at the output `load_balancer`."
+  type        = string
+}
+
+variable "certificate_arn" {
+  description = "The ACM certificate of that host."
+  type        = string
+}
+
+variable "vpc_id" {
+  description = "The network."
+  type        = string
+}
+
+variable "public_subnet_ids" {
+  description = "Subnets of at least two zones, with a route to the internet, for the load balancer."
+  type        = list(string)
+
+  validation {
+    condition     = length(var.public_subnet_ids) >= 2
+    error_message = "A load balancer needs subnets in two zones."
+  }
+}
+
+variable "private_subnet_ids" {
+  description = "Subnets of at least two zones for tasks and database. They reach S3, SQS, ECR, Secrets Manager and CloudWatch through VPC endpoints or a NAT."
+  type        = list(string)
+
+  validation {
+    condition     = length(var.private_subnet_ids) >= 2
+    error_message = "A database needs subnets in two zones."
+  }
+}
+
+variable "replicas" {
+  description = "How many replicas of `broker serve` run at least and at most."
+  type        = object({ min = number, max = number })
+  default     = { min = 2, max = 10 }
+
+  validation {
+    condition     = var.replicas.min >= 2 && var.replicas.max >= var.replicas.min
+    error_message = "At least two replicas, so that one may fail; at most no fewer than at least."
+  }
+}
+
+variable "database_class" {
+  description = "The instance class of PostgreSQL; infra/scale.py says what a load needs."
+  type        = string
+  default     = "db.m7g.large"
+}
+
+variable "database_gigabytes" {
+  description = "The first size of the database's disk; it grows by itself up to ten times that."
+  type        = number
+  default     = 50
+}
+
+variable "alarm_topic_arns" {
+  description = "SNS topics that are told of alarms."
+  type        = list(string)
+  default     = []
+}

@@ -1,0 +1,82 @@
+"""CloudFront's control plane, as a library of documents: what Terraform stores is what it reads back.
+
+moto's own forgets an origin's access control and cannot delete a key group.
+"""
+
+import re
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.infra.account import ACCOUNT
+
+Answer = tuple[int, dict[str, str], str]
+
+BASE = "{0}/2020-05-31"
+
+
+@dataclass(slots=True)
+class Documents:
+    """Keep one kind of resource, its configuration word for word."""
+
+    kind: str
+    configurations: dict[str, str] = field(default_factory=dict)
+
+    def all(self, request: Any, _url: str, _headers: Any) -> Answer:
+        """Create one from a POST to the collection."""
+        name = f"E{uuid.uuid4().hex[:13].upper()}"
+        return self._keep(201, name, request)
+
+    def one(self, request: Any, url: str, _headers: Any) -> Answer:
+        """Show, replace or delete one; its address may end in `/config`."""
+        name = url.partition("?")[0].removesuffix("/config").rpartition("/")[2]
+        if name not in self.configurations:
+            return 404, {}, f"<ErrorResponse><Error><Code>NoSuch{self.kind}</Code></Error></ErrorResponse>"
+        match request.method:
+            case "DELETE":
+                del self.configurations[name]
+                return 204, {}, ""
+            case "PUT":
+                return self._keep(200, name, request)
+            case _:
+                return self._shown(200, name)
+
+    def _keep(self, status: int, name: str, request: Any) -> Answer:
+        body = request.get_data(as_text=True)
+        found = re.search(rf"<{self.kind}Config[ >].*</{self.kind}Config>", body, re.DOTALL)
+        if found is None:
+            return 400, {}, "<ErrorResponse><Error><Code>MalformedXML</Code></Error></ErrorResponse>"
+        self.configurations[name] = found[0]
+        return self._shown(status, name)
+
+    def _shown(self, status: int, name: str) -> Answer:
+        about = f"<Id>{name}</Id>"
+        if self.kind == "Distribution":
+            about += f"<ARN>arn:aws:cloudfront::{ACCOUNT}:distribution/{name}</ARN><Status>Deployed</Status>"
+            about += f"<DomainName>{name.lower()}.cloudfront.net</DomainName>"
+        body = f"<{self.kind}>{about}{self.configurations[name]}</{self.kind}>"
+        return status, {"ETag": f"V{uuid.uuid4().hex[:12]}", "Content-Type": "text/xml"}, body
+
+
+def no_tags(_request: Any, _url: str, _headers: Any) -> Answer:
+    """Answer that a resource has no tags."""
+    return 200, {"Content-Type": "text/xml"}, "<Tags><Items></Items></Tags>"
+
+
+def paths() -> dict[str, Any]:
+    """Return fresh routes, in moto's notation."""
+    kinds = {
+        "distribution": "Distribution",
+        "key-group": "KeyGroup",
+        "public-key": "PublicKey",
+        "origin-access-control": "OriginAccessControl",
+        "cache-policy": "CachePolicy",
+        "response-headers-policy": "ResponseHeadersPolicy",
+    }
+    routes: dict[str, Any] = {f"{BASE}/tagging$": no_tags}
+    for path, kind in kinds.items():
+        documents = Documents(kind)
+        routes[f"{BASE}/{path}$"] = documents.all
+        routes[f"{BASE}/{path}/(?P<name>[^/]+)$"] = documents.one
+        routes[f"{BASE}/{path}/(?P<name>[^/]+)/config$"] = documents.one
+    return routes

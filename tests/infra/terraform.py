@@ -1,0 +1,93 @@
+"""Terraform as a child process, offline: the provider's plugin must be on this machine."""
+
+import json
+import os
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MODULE = Path(__file__).parents[2] / "infra" / "terraform"
+PLUGIN = "terraform-provider-aws_v*"
+SECONDS = 420
+"""The longest that one command may take; the provider itself waits up to a minute for SQS and for a lifecycle."""
+
+
+@cache
+def plugin_dir() -> Path | None:
+    """Return the folder that `terraform init -plugin-dir` wants, or None.
+
+    TF_PLUGIN_DIR names it; otherwise the usual places are searched. Within it lie host, namespace, type, version and
+    platform.
+    """
+    if named := os.environ.get("TF_PLUGIN_DIR"):
+        return Path(named)
+    places = [place for place in ("/opt", "/usr/share", "/usr/local/share", str(Path.home())) if Path(place).is_dir()]
+    command = ["find", *places, "-xdev", "-maxdepth", "9", "-type", "f", "-name", PLUGIN]
+    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    return Path(found[0]).parents[5] if found else None
+
+
+def require_terraform() -> None:
+    """Skip the test, by name of what is missing; in CI, fail it."""
+    missing = [
+        name
+        for name, here in (("terraform", shutil.which("terraform")), ("terraform-provider-aws", plugin_dir()))
+        if not here
+    ]
+    if missing:
+        absent = f"needs {' and '.join(missing)}"
+        if "CI" in os.environ:
+            pytest.fail(absent)
+        pytest.skip(absent)
+
+
+class Workspace:
+    """A copy of the module (or of one folder in it) with its variables and state."""
+
+    def __init__(self, home: Path, *, folder: str = ".", variables: dict[str, Any] | None = None) -> None:
+        shutil.copytree(MODULE, home, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*"))
+        self.home = home / folder
+        if variables is not None:
+            (self.home / "terraform.tfvars.json").write_text(json.dumps(variables))
+
+    def init(self) -> None:
+        """Prepare the workspace with the plugin of this machine."""
+        self.run("init", "-input=false", f"-plugin-dir={plugin_dir()}", "-backend=false")
+
+    def run(self, *command: str, statuses: tuple[int, ...] = (0,)) -> subprocess.CompletedProcess[str]:
+        """Run Terraform to its end; fail, with what it said, on a status that was not expected."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("TF_", "AWS_"))}
+        done = subprocess.run(
+            ["terraform", *command],
+            cwd=self.home,
+            env={**environment, "CHECKPOINT_DISABLE": "1", "TF_CLI_ARGS": "-no-color"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        assert done.returncode in statuses, f"terraform {' '.join(command)}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def plan(self) -> tuple[int, dict[str, Any]]:
+        """Plan; return 0 (nothing to do) or 2 (changes), and the plan."""
+        status = self.run("plan", "-input=false", "-detailed-exitcode", "-out=plan", statuses=(0, 2)).returncode
+        plan: dict[str, Any] = json.loads(self.run("show", "-json", "plan").stdout)
+        return status, plan
+
+    def apply_plan(self) -> None:
+        """Make what was planned."""
+        self.run("apply", "-input=false", "plan")
+
+    def destroy(self) -> None:
+        """Remove all that was made."""
+        self.run("destroy", "-input=false", "-auto-approve")
+
+    def outputs(self) -> dict[str, Any]:
+        """Return the outputs' values."""
+        return {name: one["value"] for name, one in json.loads(self.run("output", "-json").stdout).items()}
