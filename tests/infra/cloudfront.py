@@ -54,6 +54,8 @@ class Documents:
         if self.kind == "Distribution":
             about += f"<ARN>arn:aws:cloudfront::{ACCOUNT}:distribution/{name}</ARN><Status>Deployed</Status>"
             about += f"<DomainName>{name.lower()}.cloudfront.net</DomainName>"
+            about += "<InProgressInvalidationBatches>0</InProgressInvalidationBatches>"
+            about += "<LastModifiedTime>2026-01-01T00:00:00Z</LastModifiedTime>"
         body = f"<{self.kind}>{about}{self.configurations[name]}</{self.kind}>"
         return status, {"ETag": f"V{uuid.uuid4().hex[:12]}", "Content-Type": "text/xml"}, body
 
