@@ -46,18 +46,31 @@ class Documents:
         found = re.search(rf"<{self.kind}Config[ >].*</{self.kind}Config>", body, re.DOTALL)
         if found is None:
             return 400, {}, "<ErrorResponse><Error><Code>MalformedXML</Code></Error></ErrorResponse>"
-        self.configurations[name] = found[0]
+        self.configurations[name] = _completed(found[0]) if self.kind == "Distribution" else found[0]
         return self._shown(status, name)
 
     def _shown(self, status: int, name: str) -> Answer:
-        about = f"<Id>{name}</Id>"
-        if self.kind == "Distribution":
-            about += f"<ARN>arn:aws:cloudfront::{ACCOUNT}:distribution/{name}</ARN><Status>Deployed</Status>"
-            about += f"<DomainName>{name.lower()}.cloudfront.net</DomainName>"
-            about += "<InProgressInvalidationBatches>0</InProgressInvalidationBatches>"
-            about += "<LastModifiedTime>2026-01-01T00:00:00Z</LastModifiedTime>"
-        body = f"<{self.kind}>{about}{self.configurations[name]}</{self.kind}>"
+        about = _about_distribution(name) if self.kind == "Distribution" else ""
+        body = f"<{self.kind}><Id>{name}</Id>{about}{self.configurations[name]}</{self.kind}>"
         return status, {"ETag": f"V{uuid.uuid4().hex[:12]}", "Content-Type": "text/xml"}, body
+
+
+def _completed(configuration: str) -> str:
+    """Return a distribution's configuration with the lists that AWS always answers, empty where none was sent."""
+    lists = ("Aliases", "CacheBehaviors", "CustomErrorResponses", "OriginGroups")
+    absent = [name for name in lists if f"<{name}>" not in configuration]
+    empty = "".join(f"<{name}><Quantity>0</Quantity></{name}>" for name in absent)
+    return configuration.removesuffix("</DistributionConfig>") + empty + "</DistributionConfig>"
+
+
+def _about_distribution(name: str) -> str:
+    return f"""<ARN>arn:aws:cloudfront::{ACCOUNT}:distribution/{name}</ARN>
+        <Status>Deployed</Status>
+        <DomainName>{name.lower()}.cloudfront.net</DomainName>
+        <LastModifiedTime>2026-01-01T00:00:00Z</LastModifiedTime>
+        <InProgressInvalidationBatches>0</InProgressInvalidationBatches>
+        <ActiveTrustedSigners><Enabled>false</Enabled><Quantity>0</Quantity></ActiveTrustedSigners>
+        <ActiveTrustedKeyGroups><Enabled>true</Enabled><Quantity>0</Quantity></ActiveTrustedKeyGroups>"""
 
 
 def no_tags(_request: Any, _url: str, _headers: Any) -> Answer:

@@ -9,6 +9,12 @@ module "broker" {
   alarm_topic_arns = var.alarm_topic_arns
 }
 
+# The load balancer's addresses: what it says of a caller's address is believed, and limits count by that.
+data "aws_subnet" "public" {
+  for_each = toset(var.public_subnet_ids)
+  id       = each.value
+}
+
 locals {
   port = 8000
 
@@ -16,6 +22,7 @@ locals {
     BROKER_PUBLIC_URL       = "https://${var.hostname}"
     BROKER_CORS_ORIGINS     = join(",", var.allowed_origins)
     BROKER_REDIRECT_ORIGINS = join(",", var.allowed_origins)
+    BROKER_TRUSTED_PROXIES  = join(",", [for subnet in data.aws_subnet.public : subnet.cidr_block])
     # libpq reads the password from PGPASSWORD.
     BROKER_DATABASE_URL = "postgresql://broker@${aws_db_instance.broker.endpoint}/broker?sslmode=require"
   })
