@@ -7,7 +7,7 @@ PYTHON ?= $(shell for one in python3 python3.14 python3.13 python3.12 python3.11
 	$$one -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$one && break; done)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test check readme clean
+.PHONY: run test check readme requirements clean
 
 run: $(VENV)/.run  ## Serve everything on this machine, with a demo page
 	$(BIN)/broker dev $(ARGS)
@@ -25,6 +25,14 @@ check: $(VENV)/.check  ## Lint, check the types and the import rules, run the br
 
 readme: $(VENV)/.run  ## Write the parts of README.md that are drawn from the code
 	$(BIN)/python -m broker.dev.readme
+
+COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make requirements'
+
+requirements: $(VENV)/.check  ## Pin, with hashes, what the image installs
+	$(COMPILE) pyproject.toml --extra postgres --extra redis --output-file infra/requirements.txt
+	$(COMPILE) pyproject.toml --extra postgres --extra redis --extra dev --output-file infra/requirements-dev.txt
+	echo 'hatchling>=1.27' | $(COMPILE) - --output-file infra/requirements-build.txt
 
 clean:
 	rm -rf $(VENV) var build dist

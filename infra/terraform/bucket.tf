@@ -138,8 +138,10 @@ resource "aws_s3_bucket_notification" "media" {
 
   queue {
     id            = "arrived-in-staging"
-    queue_arn     = aws_sqs_queue.uploads.arn
+    queue_arn     = local.queue_arn
     events        = ["s3:ObjectCreated:*"]
     filter_prefix = local.staging_prefix
   }
+
+  depends_on = [aws_sqs_queue.uploads]
 }

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.infra.programs import do_without, require
 
 MODULE = Path(__file__).parents[2] / "infra" / "terraform"
 PLUGIN = "terraform-provider-aws_v*"
@@ -32,17 +32,10 @@ def plugin_dir() -> Path | None:
 
 
 def require_terraform() -> None:
-    """Skip the test, by name of what is missing; in CI, fail it."""
-    missing = [
-        name
-        for name, here in (("terraform", shutil.which("terraform")), ("terraform-provider-aws", plugin_dir()))
-        if not here
-    ]
-    if missing:
-        absent = f"needs {' and '.join(missing)}"
-        if "CI" in os.environ:
-            pytest.fail(absent)
-        pytest.skip(absent)
+    """Skip the test, or fail it in CI, without Terraform or its provider."""
+    require("terraform")
+    if plugin_dir() is None:
+        do_without("terraform-provider-aws")
 
 
 class Workspace:

@@ -1,0 +1,90 @@
+"""The sums of infra/scale.py, checked by hand, and the table that infra/README.md shows of them."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+INFRA = Path(__file__).parents[2] / "infra"
+
+
+@pytest.fixture(scope="module")
+def scale() -> ModuleType:
+    """Load the program; `infra` is no package."""
+    spec = importlib.util.spec_from_file_location("scale", INFRA / "scale.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["scale"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_each_sum_by_hand(scale: ModuleType) -> None:
+    figures = scale.Figures(
+        issue_ms=1, complete_ms=9, playback_ms=2, playbacks=5, busy=0.5, database_ms=2, wal_bytes=2_000, row_bytes=500
+    )
+    found = scale.need(1_000, figures)
+    assert found.cores == pytest.approx(40)  # 20 ms of 1,000 a second, at half load
+    assert found.replicas == 40
+    assert found.connections == 240
+    assert found.database_cores == pytest.approx(4)
+    assert found.wal_megabytes == pytest.approx(2)
+    assert found.primaries == 1
+    assert found.rows_gigabytes == pytest.approx(1_314.9)  # 2,629.8 million of 500 bytes
+    assert (found.staging_partitions, found.media_partitions) == (1, 1)
+    assert found.sqs_requests == pytest.approx(1_200)
+    assert found.ingress_gigabits == pytest.approx(400)
+
+
+def test_the_bill_of_a_million_uploads_by_hand(scale: ModuleType) -> None:
+    found = scale.dollars_per_million(scale.need(1_000, scale.Figures(megabytes=50)))
+    assert found["S3 requests"] == pytest.approx(10.80)  # a form and a copy at 5 $, two HEADs at 0.40 $
+    assert found["SQS requests"] == pytest.approx(0.48)
+    assert found["a month's videos, kept a month"] == pytest.approx(1_150)  # 50 TB at 0.023 $ a GB
+
+
+def test_s3_needs_more_prefixes_with_every_3500_writes(scale: ModuleType) -> None:
+    figures = scale.Figures(staging_writes=1)
+    assert [scale.need(load, figures).staging_partitions for load in (3_500, 3_501, 896_000)] == [1, 2, 256]
+    assert scale.need(896_000, figures).fits_s3
+    assert not scale.need(896_001, figures).fits_s3
+    assert "(too many)" in scale.table([scale.need(896_001, figures)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "primaries"),
+    [
+        ({"primary_cores": 1, "database_ms": 3, "busy": 1}, 3),
+        ({"primary_wal_megabytes": 1, "wal_bytes": 5_000}, 5),
+        ({"primary_connections": 40, "busy": 1, "issue_ms": 10, "complete_ms": 10, "playbacks": 0}, 3),
+        ({"primary_wal_megabytes": 1_000, "primary_cores": 1_000, "primary_connections": 1_000}, 1),
+    ],
+)
+def test_whichever_a_primary_lacks_first_divides_the_load(
+    changes: dict[str, float], primaries: int, scale: ModuleType
+) -> None:
+    assert scale.need(1_000, scale.Figures(**changes)).primaries == primaries
+
+
+def test_a_small_load_still_has_two_replicas(scale: ModuleType) -> None:
+    assert scale.need(0.1, scale.Figures()).replicas == 2
+
+
+@pytest.mark.parametrize("uploads", [0, -1])
+def test_no_load_is_no_question(uploads: float, scale: ModuleType) -> None:
+    with pytest.raises(ValueError, match="more than 0"):
+        scale.need(uploads, scale.Figures())
+
+
+def test_an_option_reaches_the_sum() -> None:
+    command = [sys.executable, INFRA / "scale.py", "3500", "--staging-writes", "2"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "| S3: `staging/` prefixes, of 256 | 2 |" in said
+
+
+def test_the_guide_shows_what_the_program_prints(scale: ModuleType) -> None:
+    assert scale.main([]) in (INFRA / "README.md").read_text()
