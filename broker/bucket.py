@@ -52,7 +52,7 @@ class Bucket:
     def __init__(self, config: BucketConfig) -> None:
         self.config = config
         session = boto3.Session()
-        self._client = _client(session, config, config.endpoint_url)
+        self._client = s3_client(session, config, config.endpoint_url)
         self._address = Address.of(_form_address(session, config))
         self.form_url = self._address.url
         """Where forms are posted, with a trailing slash (upload libraries append the key to it)."""
@@ -207,7 +207,7 @@ def _arrived(answer: dict[str, Any]) -> Arrived:
     )
 
 
-def _client(session: boto3.Session, config: BucketConfig, endpoint_url: str | None) -> Any:
+def s3_client(session: boto3.Session, config: BucketConfig, endpoint_url: str | None) -> Any:
     """Return an S3 client with nothing left to defaults that differ between releases."""
     keys = config.credentials
     return session.client(
@@ -238,7 +238,7 @@ def _client(session: boto3.Session, config: BucketConfig, endpoint_url: str | No
 def _form_address(session: boto3.Session, config: BucketConfig) -> str:
     """Return the address to which clients post, as botocore's endpoint rules resolve it for this bucket."""
     nobody = replace(config, credentials=Credentials("resolves", "an-address"))
-    client = _client(session, nobody, config.public_endpoint_url or config.endpoint_url)
+    client = s3_client(session, nobody, config.public_endpoint_url or config.endpoint_url)
     try:
         address: str = client.generate_presigned_post(config.name, "key")["url"]
     finally:

@@ -1,4 +1,4 @@
-"""The command line: serve, dev, worker, migrate, token, upload, webhooks.
+"""The command line: serve, dev, worker, doctor, migrate, token, upload, webhooks.
 
 A command imports what it needs: `broker upload` starts without FastAPI, boto3 and SQLAlchemy.
 """
@@ -87,6 +87,25 @@ def worker() -> None:
         from broker.serve import work_until_stopped
 
         asyncio.run(work_until_stopped(load_settings()))
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Look at this deployment, try it, and say how to mend what is wrong. Status 1: something is."""
+    with naming_problems():
+        from broker import load_settings
+        from broker.checkup import check_up
+        from broker.doctor import report
+
+        findings = asyncio.run(check_up(load_settings()))
+    if as_json:
+        say(report.as_json(findings))
+    else:
+        report.show(findings, out)
+    if report.has_failed(findings):
+        raise typer.Exit(1)
 
 
 @app.command("migrate")

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from broker.dev.s3 import cors
 from broker.dev.s3.answers import refusal, request_ids
+from broker.dev.s3.clock import http_date
 from broker.dev.s3.errors import S3Error
 from broker.dev.s3.faults import Fault, Faults
 from broker.dev.s3.operations import CONFIGURE, OPERATIONS, POST_OBJECT, PREFLIGHT, operation_name
@@ -53,6 +54,7 @@ class S3App:
             # Let the server see the loss before this call returns without an answer.
             await asyncio.sleep(0.05)
             return
+        response.headers["date"] = http_date(self.plane.clock.now())
         await response(scope, receive, send)
 
     async def _respond(self, http: HttpRequest) -> Response:

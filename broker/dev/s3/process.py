@@ -52,6 +52,8 @@ class Child:
                 access_log=False,
                 lifespan="off",
                 server_header=False,
+                # The application says what the movable clock says.
+                date_header=False,
                 # Longer than clients let a connection rest: the server is not the one to close it.
                 timeout_keep_alive=75,
                 timeout_graceful_shutdown=1,

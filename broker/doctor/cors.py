@@ -1,0 +1,123 @@
+"""What pages may do with the bucket, asked as a browser asks: by preflights.
+
+Source: the Fetch standard, "CORS-preflight request"; Amazon S3 User Guide, "Elements of a CORS configuration".
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+import httpx
+
+from broker.doctor.deployment import Patient
+from broker.doctor.finding import Finding, Verdict, fail, ok, skip, warn
+
+FOREIGN_ORIGIN = "https://doctor.invalid"
+"""An origin that no deployment can have (RFC 2606, section 2)."""
+METHODS = ("POST", "GET", "HEAD")
+EXPOSED = ("ETag", "Location")
+_TERRAFORM = "aws_s3_bucket_cors_configuration.media (allowed_origins)"
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """Hold what a page of `origin` is answered when it asks to send `method`."""
+
+    origin: str
+    method: str
+    allowed: bool
+    exposed: frozenset[str]
+    said: str
+
+
+async def pages(patient: Patient) -> list[Finding]:
+    """Ask as each configured origin, and as a foreign one."""
+    origins = patient.deployment.page_origins
+    asked = [(origin, method) for origin in (*origins, FOREIGN_ORIGIN) for method in METHODS]
+    answers = await asyncio.gather(*(_preflight(patient, origin, method) for origin, method in asked))
+    own = [answer for answer in answers if answer.origin != FOREIGN_ORIGIN]
+    foreign = [answer for answer in answers if answer.origin == FOREIGN_ORIGIN]
+    return [_own_pages(own, patient), _foreign_page(foreign, patient), _exposed(own, patient)]
+
+
+async def _preflight(patient: Patient, origin: str, method: str) -> Preflight:
+    headers = {"Origin": origin, "Access-Control-Request-Method": method}
+    url = patient.bucket.form_url + ("" if method == "POST" else patient.staging_key("cors"))
+    try:
+        answer = await patient.http.options(url, headers=headers)
+    except httpx.HTTPError as error:
+        return Preflight(origin, method, False, frozenset(), type(error).__name__)
+    methods = [name.strip() for name in answer.headers.get("access-control-allow-methods", "").split(",")]
+    # A browser asks for a success, for its own origin, and for the method; GET, HEAD and POST need not be listed.
+    allowed = (
+        answer.is_success
+        and answer.headers.get("access-control-allow-origin") in {origin, "*"}
+        and (method in methods or "*" in methods or methods == [""])
+    )
+    exposed = answer.headers.get("access-control-expose-headers", "").lower().split(",")
+    return Preflight(
+        origin, method, allowed, frozenset(name.strip() for name in exposed), f"status {answer.status_code}"
+    )
+
+
+def _own_pages(answers: list[Preflight], patient: Patient) -> Finding:
+    if not answers:
+        return warn(
+            "CORS",
+            "BROKER_CORS_ORIGINS names no origin",
+            cause="no page in a browser may call the broker; phones and servers may",
+            mend="export BROKER_CORS_ORIGINS=https://app.example  # the origins of your pages, comma-separated",
+        )
+    refused = [answer for answer in answers if not answer.allowed]
+    if not refused:
+        return ok("CORS", f"{', '.join(patient.deployment.page_origins)} may {', '.join(METHODS)}")
+    first = refused[0]
+    cases = ", ".join(f"{answer.origin} {answer.method}" for answer in refused)
+    return fail(
+        "CORS",
+        f"refused: {cases} ({first.said})",
+        cause="the bucket has no CORS rule for it, so that a browser sends nothing",
+        mend=_rule(patient),
+        terraform=_TERRAFORM,
+    )
+
+
+def _foreign_page(answers: list[Preflight], patient: Patient) -> Finding:
+    let_in = [answer.method for answer in answers if answer.allowed]
+    if not let_in:
+        return ok("CORS of others", f"{FOREIGN_ORIGIN} is refused")
+    return fail(
+        "CORS of others",
+        f"{FOREIGN_ORIGIN} may {', '.join(let_in)}",
+        cause="a CORS rule names * or too wide a pattern: any page may use a form or a link that leaked",
+        mend=_rule(patient),
+        terraform=_TERRAFORM,
+    )
+
+
+def _exposed(answers: list[Preflight], patient: Patient) -> Finding:
+    posts = [answer for answer in answers if answer.method == "POST" and answer.allowed]
+    if not posts:
+        return skip("CORS headers", "no origin may POST")
+    missing = [name for name in EXPOSED if any(name.lower() not in answer.exposed for answer in posts)]
+    if not missing:
+        return ok("CORS headers", f"{' and '.join(EXPOSED)} are exposed")
+    return Finding(
+        "CORS headers",
+        Verdict.FAIL,
+        f"not exposed: {', '.join(missing)}",
+        "upload libraries wait for ETag and read Location; without them an upload seems to hang at its end",
+        _rule(patient),
+        _TERRAFORM,
+    )
+
+
+def _rule(patient: Patient) -> str:
+    rule = {
+        "ID": "forms-and-playback",
+        "AllowedOrigins": list(patient.deployment.page_origins) or ["https://app.example"],
+        "AllowedMethods": list(METHODS),
+        "AllowedHeaders": ["*"],
+        "ExposeHeaders": list(EXPOSED),
+        "MaxAgeSeconds": 3600,
+    }
+    return patient.s3api("put-bucket-cors", document=("--cors-configuration", {"CORSRules": [rule]}))

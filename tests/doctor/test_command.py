@@ -1,0 +1,89 @@
+"""`broker doctor` as an operator runs it: a table with cures, or JSON, and an exit status."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.doctor.deployed import Deployed
+
+ROOT = Path(__file__).resolve().parents[2]
+SECRET = "an operator's secret of more than 32 bytes"
+
+
+def doctor(on: Deployed, *options: str, **changes: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command in the deployment's folder, with its environment."""
+    variables = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "COLUMNS": "100",
+        "SECRET_KEY": SECRET,
+        "AWS_ACCESS_KEY_ID": on.server.access_key,
+        "AWS_SECRET_ACCESS_KEY": on.server.secret_key,
+        "AWS_S3_BUCKET_NAME": on.bucket,
+        "AWS_S3_REGION": on.server.region,
+        "BROKER_S3_ENDPOINT_URL": on.server.endpoint_url,
+        "BROKER_S3_PATH_STYLE": "true",
+        "BROKER_CORS_ORIGINS": "https://app.example,https://admin.example",
+        "BROKER_DATABASE_URL": on.database_url,
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "broker", "doctor", *options],
+        cwd=on.folder,
+        env=variables | changes,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_what_is_well_ends_with_status_0(deployed: Deployed) -> None:
+    ran = doctor(deployed)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "mend:" not in ran.stdout
+    assert ran.stdout.splitlines()[-1].endswith(" ok")
+
+
+def test_what_is_wrong_ends_with_status_1_and_a_command_in_one_line(deployed: Deployed) -> None:
+    deployed.remove("bucket_cors")
+    ran = doctor(deployed)
+    assert (ran.returncode, ran.stderr) == (1, "")
+    mends = [line for line in ran.stdout.splitlines() if line.startswith("  mend:")]
+    assert len(mends) == 1
+    assert f"aws s3api put-bucket-cors --bucket {deployed.bucket} --cors-configuration '" in mends[0]
+    assert mends[0].endswith(f"--endpoint-url {deployed.server.endpoint_url}")
+
+
+def test_json_is_one_document(deployed: Deployed) -> None:
+    ran = doctor(deployed, "--json", BROKER_PUBLIC_URL="http://api.example")
+    told = json.loads(ran.stdout)
+    assert (ran.returncode, told["success"], told["counts"]["fail"], told["counts"]["warn"]) == (0, True, 0, 1)
+    warned = next(finding for finding in told["findings"] if finding["verdict"] == "warn")
+    assert (warned["check"], warned["mend"]) == ("environment", "export BROKER_PUBLIC_URL=https://api.example")
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"MAX_FILE_SIZE": "six", "AWS_S3_BUCKET_NAME": ""}, ["MAX_FILE_SIZE", "AWS_S3_BUCKET_NAME"]),
+        ({"USE_CLOUD_STORAGE": "false"}, ["USE_CLOUD_STORAGE"]),
+    ],
+)
+def test_settings_that_are_not_valid_end_with_status_2(
+    deployed: Deployed, variables: dict[str, str], words: list[str]
+) -> None:
+    ran = doctor(deployed, **variables)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert sorted(line.partition(":")[0] for line in ran.stderr.splitlines()) == sorted(words)
+
+
+def test_no_secret_is_shown(deployed: Deployed) -> None:
+    away = "postgresql://broker:a-password-of-ours@127.0.0.1:1/broker"
+    redis = "redis://:another-password@127.0.0.1:1/0"
+    ran = doctor(deployed, "--json", BROKER_DATABASE_URL=away, BROKER_RATE_LIMIT_STORAGE=redis)
+    assert ran.returncode == 1
+    for secret in (SECRET, deployed.server.secret_key, "a-password-of-ours", "another-password"):
+        assert secret not in ran.stdout + ran.stderr
