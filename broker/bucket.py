@@ -91,8 +91,8 @@ class Bucket:
     async def promote(self, source: str, target: str, judged: Arrived) -> bool:
         """Copy `source` to `target` and tell whether `target` now is what was judged.
 
-        False: the source was overwritten or is gone, and `target` holds nothing. The source's ETag is a condition of
-        the copy, and the copy is compared afterwards, since not every store honours the condition.
+        False: the source was overwritten or is gone, and `target` holds nothing or something else. The source's ETag
+        is a condition of the copy, and the copy is compared afterwards, since not every store honours the condition.
         """
         return await self._run(self._promote, source, target, judged)
 
@@ -142,12 +142,7 @@ class Bucket:
                 ContentType=judged.content_type,
             )
         promoted = self._head(target)
-        if promoted is None:
-            return False
-        if promoted.same_object(judged):
-            return True
-        self._purge([target])
-        return False
+        return promoted is not None and promoted.same_object(judged)
 
     def _purge(self, keys: Sequence[str]) -> None:
         for key in keys:

@@ -5,8 +5,8 @@ and a crash is taken over; every change is a compare-and-set, and who loses it r
 """
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 from broker import metrics
@@ -20,6 +20,8 @@ LEASE = timedelta(seconds=120)
 """For how long whoever promotes has a media for itself; after that somebody else takes over."""
 MAX_JUDGEMENTS = 3
 """How often an overwritten staging object is judged before the upload is rejected."""
+NEVER_READY = GONE | {State.REJECTED, State.EXPIRED}
+"""The states that never lead to a final object."""
 WAIT_SECONDS = 0.1
 WAITS = 30
 """How often, and with which rest, a second caller looks whether a promotion under way has ended."""
@@ -53,8 +55,11 @@ class Settlement:
                 await self._settle_pending(await self._promote(media))
             case State.DELETING:
                 await self._finish_deleting(media)
-            case _:
+            case State.READY:
                 await self._bucket.purge(staging_key(media.id))
+                await self._store.amend(media, due_at=None)
+            case _:
+                await self._bucket.purge(*_keys(media))
                 await self._store.amend(media, due_at=None)
 
     async def judge(self, media: Media) -> Media:
@@ -101,12 +106,9 @@ class Settlement:
         """Copy the judged object to its final key; only the holder of the lease comes here."""
         if media.judged is None:
             raise AssertionError("a media is judged before it is promoted")
-        try:
+        async with self._let_go_when_s3_is_away(media):
             with metrics.PROMOTION_SECONDS.time():
                 promoted = await self._bucket.promote(*_keys(media), media.judged)
-        except (StorageAway, StorageRefused):
-            await self._store.amend(media, due_at=self._clock())
-            raise
         if not promoted:
             return await self._judge_again(media)
         now = self._clock()
@@ -117,17 +119,36 @@ class Settlement:
         return ready
 
     async def _judge_again(self, media: Media) -> Media:
-        if media.judgements >= MAX_JUDGEMENTS:
-            return await self._reject(media, Event.GIVE_UP, "it was overwritten while it was being checked")
-        again = await self._store.change(media, Event.OVERWRITE, due_at=media.policy_expires_at + self.grace)
-        return again or await self._reread(media)
+        """Clear the final key and go back to judge what was overwritten, a bounded number of times.
+
+        Whoever finds another object there may have been overtaken, and that object be ready by now. So the lease is
+        renewed first, which only its holder can; it outlasts the one call that removes.
+        """
+        held = await self._store.amend(media, due_at=self._clock() + LEASE)
+        if held is None:
+            return await self._lost_promotion(media)
+        async with self._let_go_when_s3_is_away(held):
+            await self._bucket.purge(final_key(held.id, held.content_type))
+        if held.judgements >= MAX_JUDGEMENTS:
+            return await self._reject(held, Event.GIVE_UP, "it was overwritten while it was being checked")
+        again = await self._store.change(held, Event.OVERWRITE, due_at=held.policy_expires_at + self.grace)
+        return again or await self._reread(held)
 
     async def _lost_promotion(self, media: Media) -> Media:
-        """Read what happened meanwhile; a copy that nobody owns any more is removed."""
+        """Read what happened meanwhile; a copy that nobody will ever own is removed."""
         media = await self._reread(media)
-        if media.state in GONE:
+        if media.state in NEVER_READY:
             await self._bucket.purge(*_keys(media))
         return media
+
+    @asynccontextmanager
+    async def _let_go_when_s3_is_away(self, media: Media) -> AsyncIterator[None]:
+        """End the lease at once where its holder can not go on, so that the next who asks can."""
+        try:
+            yield
+        except (StorageAway, StorageRefused):
+            await self._store.amend(media, due_at=self._clock())
+            raise
 
     async def _reject(self, media: Media, event: Event, wrong: str) -> Media:
         due_at = self._last_purge_at(media, self._clock())

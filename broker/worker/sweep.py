@@ -47,8 +47,11 @@ class Sweep:
             except (DatabaseAway, StorageAway) as error:
                 rest = min(rest * 2, MAX_REST_SECONDS)
                 log.warning("sweep rests", reason=str(error), seconds=rest)
+            except Exception:
+                rest = min(rest * 2, MAX_REST_SECONDS)
+                log.exception("sweep failed", seconds=rest)
             else:
-                rest = 0.0 if settled == BATCH else self._rest_seconds
+                rest = 0.0 if settled > BATCH // 2 else self._rest_seconds
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), rest)
             rest = max(rest, self._rest_seconds)
@@ -58,24 +61,34 @@ class Sweep:
         self._stopping.set()
 
     async def once(self) -> int:
-        """Claim one batch and settle it; return how many were claimed.
+        """Claim one batch and settle it; return how many were settled.
 
-        Raises StorageAway when S3 was away for any of them: the claims run out, and they are due again.
+        What could not be settled is due again when its claim runs out. Raises StorageAway or DatabaseAway when that
+        was the end of all of them; one that S3 fails on does not hold up the others.
         """
         now = self._clock()
         claimed = await self._store.claim_due(now, lease_until=now + LEASE, limit=BATCH)
         slots = asyncio.Semaphore(CONCURRENCY)
-        ends = await asyncio.gather(*(self._settle(media, slots) for media in claimed), return_exceptions=True)
-        for end in ends:
-            if isinstance(end, BaseException):
-                raise end
-        return len(claimed)
+        ends = await asyncio.gather(*(self._settle(media, slots) for media in claimed))
+        failures = [end for end in ends if end is not None]
+        away = [failure for failure in failures if isinstance(failure, StorageAway | DatabaseAway)]
+        if away and len(away) == len(claimed):
+            raise away[0]
+        if away:
+            log.warning("media wait for the next sweep", count=len(away), reason=str(away[0]))
+        return len(claimed) - len(failures)
 
-    async def _settle(self, media: Media, slots: asyncio.Semaphore) -> None:
+    async def _settle(self, media: Media, slots: asyncio.Semaphore) -> Exception | None:
+        """Settle one media; return what went wrong, so that its neighbours do not suffer from it."""
         async with slots:
             try:
                 await self._settlement.settle(media)
-            except (StorageAway, DatabaseAway):
-                raise
+            except (StorageAway, DatabaseAway) as error:
+                return error
             except BrokerError as error:
                 log.error("media could not be settled", media_id=str(media.id), reason=str(error))
+                return error
+            except Exception as error:
+                log.exception("media could not be settled", media_id=str(media.id))
+                return error
+        return None

@@ -47,6 +47,7 @@ class World:
 
     store: Store
     bucket: Bucket
+    settlement: Settlement
     verbs: Lifecycle
     sweep: Sweep
     clock: Clock
@@ -122,7 +123,9 @@ async def make_world(tmp_path: Path, embedded_s3: EmbeddedS3, s3_client: Any, bu
             policy_seconds=POLICY_SECONDS,
             clock=clock,
         )
-        world = World(store, gate, verbs, Sweep(store, settlement, rest_seconds=1, clock=clock), clock, s3_client)
+        world = World(
+            store, gate, settlement, verbs, Sweep(store, settlement, rest_seconds=1, clock=clock), clock, s3_client
+        )
         opened.append(world)
         return world
 

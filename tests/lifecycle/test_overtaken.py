@@ -1,0 +1,83 @@
+"""Whoever was away for longer than its lease finds the media in others' hands, and does it no harm."""
+
+import asyncio
+
+import pytest
+
+from broker.bucket import Bucket
+from broker.errors import UploadRejected
+from broker.media import Arrived, State
+from broker.rules import final_key, staging_key
+from broker.settlement import LEASE
+from tests.lifecycle.conftest import OTHER, VIDEO, MakeWorld, World, outcome_of
+from tests.lifecycle.test_completion import OVER, OverwrittenBetween
+
+AFTER_LEASE = {"seconds": LEASE.total_seconds() + 1}
+
+
+class Held(Bucket):
+    """A bucket in which the first promotion does not begin before it is let go."""
+
+    begun: asyncio.Event
+    let_go: asyncio.Event
+
+    async def promote(self, source: str, target: str, judged: Arrived) -> bool:
+        if not self.begun.is_set():
+            self.begun.set()
+            await self.let_go.wait()
+        return await super().promote(source, target, judged)
+
+
+@pytest.fixture
+def slow(make_world: MakeWorld) -> World:
+    """Return a broker whose first promotion waits."""
+    world = make_world(Held)
+    assert isinstance(world.bucket, Held)
+    world.bucket.begun, world.bucket.let_go = asyncio.Event(), asyncio.Event()
+    return world
+
+
+async def test_an_object_that_another_judged_anew_and_promoted_is_kept(slow: World, make_world: MakeWorld) -> None:
+    issued = await slow.uploaded()
+    overtaken = asyncio.create_task(outcome_of(slow.verbs.complete(issued.media.id, "anna")))
+    await slow.bucket.begun.wait()  # type: ignore[attr-defined]
+    slow.post(issued, OTHER)
+    slow.clock.move(**AFTER_LEASE)
+    world = make_world()
+    assert (await world.verbs.complete(issued.media.id, "anna")).media.judgements == 2
+    slow.bucket.let_go.set()  # type: ignore[attr-defined]
+    assert await overtaken == "ready"
+    assert world.final_bytes(issued.media) == OTHER
+
+
+async def test_a_copy_that_was_made_after_the_rejection_is_removed(slow: World, make_world: MakeWorld) -> None:
+    issued = await slow.uploaded()
+    overtaken = asyncio.create_task(outcome_of(slow.verbs.complete(issued.media.id, "anna")))
+    await slow.bucket.begun.wait()  # type: ignore[attr-defined]
+    slow.clock.move(**AFTER_LEASE)
+    world = make_world(OverwrittenBetween)
+    world.bucket.times = 11  # type: ignore[attr-defined]
+    with pytest.raises(UploadRejected):
+        await world.verbs.complete(issued.media.id, "anna")
+    slow.post(issued, VIDEO)
+    slow.bucket.let_go.set()  # type: ignore[attr-defined]
+    assert await overtaken == "UploadRejected"
+    assert world.final_bytes(issued.media) is None
+    assert world.staged_bytes(issued.media) is None
+
+
+async def test_a_copy_that_a_dead_process_made_after_the_rejection_is_removed_by_the_sweep(world: World) -> None:
+    issued = await world.issue()
+    key = staging_key(issued.media.id)
+    world.s3.put_object(Bucket=world.bucket.config.name, Key=key, Body=VIDEO, ContentType="text/html")
+    with pytest.raises(UploadRejected):
+        await world.verbs.complete(issued.media.id, "anna")
+    world.post(issued)
+    judged = await world.bucket.head(key)
+    assert judged is not None
+    await world.bucket.promote(key, final_key(issued.media.id, issued.media.content_type), judged)
+    assert world.final_bytes(issued.media) == VIDEO
+    await world.sweep_after(**OVER)
+    assert world.final_bytes(issued.media) is None
+    assert world.staged_bytes(issued.media) is None
+    assert await world.state(issued.media.id) == State.REJECTED

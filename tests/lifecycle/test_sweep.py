@@ -1,0 +1,87 @@
+"""The sweep does what it can: what S3 fails on, or what fails by itself, holds nothing else up."""
+
+import asyncio
+
+import pytest
+
+from broker.bucket import Bucket
+from broker.dev.s3 import EmbeddedS3, Fault
+from broker.errors import StorageAway, UploadRejected
+from broker.media import Arrived, State
+from broker.rules import staging_key
+from broker.worker.sweep import Sweep
+from tests.lifecycle.conftest import MakeWorld, World
+from tests.lifecycle.test_completion import LATER, OVER
+
+REFUSED = Fault(operation="HeadObject", status=403, code="AccessDenied", count=1)
+AWAY = Fault(operation="HeadObject", status=503, code="SlowDown", count=3)
+
+
+@pytest.mark.parametrize("fault", [AWAY, REFUSED], ids=["away", "refused"])
+async def test_one_that_s3_fails_on_does_not_hold_up_the_others(
+    world: World, embedded_s3: EmbeddedS3, fault: Fault
+) -> None:
+    media = [(await world.uploaded()).media for _ in range(3)]
+    embedded_s3.order_fault(
+        Fault(fault.operation, fault.count, fault.code, fault.status, key_prefix=staging_key(media[1].id))
+    )
+    world.clock.move(**OVER)
+    assert await world.sweep.once() == 2
+    assert [await world.state(one.id) for one in media] == [State.READY, State.PENDING, State.READY]
+    await world.sweep_after(**LATER)
+    assert await world.state(media[1].id) == State.READY
+
+
+async def test_an_s3_that_is_away_for_all_is_told_so_that_the_sweep_rests(
+    world: World, embedded_s3: EmbeddedS3
+) -> None:
+    media = [(await world.uploaded()).media for _ in range(2)]
+    embedded_s3.order_fault(Fault(operation="*", status=503, code="SlowDown", count=100))
+    world.clock.move(**OVER)
+    with pytest.raises(StorageAway):
+        await world.sweep.once()
+    embedded_s3.clear_faults()
+    await world.sweep_after(**LATER)
+    assert [await world.state(one.id) for one in media] == [State.READY, State.READY]
+
+
+class FailsOnce(Bucket):
+    """A bucket with a defect that shows once."""
+
+    failed = False
+
+    async def head(self, key: str) -> Arrived | None:
+        if not self.failed:
+            self.failed = True
+            raise ZeroDivisionError
+        return await super().head(key)
+
+
+async def test_a_defect_that_one_media_shows_does_not_end_the_sweep(make_world: MakeWorld) -> None:
+    world = make_world(FailsOnce)
+    media = [(await world.uploaded()).media for _ in range(2)]
+    world.clock.move(**OVER)
+    sweep = Sweep(world.store, world.settlement, rest_seconds=0.01, clock=world.clock)
+    sweeping = asyncio.create_task(sweep.run())
+    while State.READY not in [await world.state(one.id) for one in media]:
+        await asyncio.sleep(0.02)
+    world.clock.move(**LATER)
+    while [await world.state(one.id) for one in media] != [State.READY, State.READY]:
+        await asyncio.sleep(0.02)
+    await sweep.stop()
+    await sweeping
+
+
+async def test_a_rejected_object_that_s3_would_not_remove_is_removed_later(
+    world: World, embedded_s3: EmbeddedS3
+) -> None:
+    issued = await world.issue()
+    key = staging_key(issued.media.id)
+    world.s3.put_object(Bucket=world.bucket.config.name, Key=key, Body=b"<html>", ContentType="text/html")
+    embedded_s3.order_fault(Fault(operation="DeleteObject", status=503, code="SlowDown", count=3))
+    with pytest.raises(UploadRejected):
+        await world.verbs.complete(issued.media.id, "anna")
+    assert world.staged_bytes(issued.media) == b"<html>"
+    await world.sweep_after(**OVER)
+    assert world.staged_bytes(issued.media) is None
+    assert await world.state(issued.media.id) == State.REJECTED
