@@ -1,0 +1,200 @@
+"""An identity provider's keys: fetched seldom, kept while it is down, and followed when they change."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from broker.api import jwks
+from tests.security import keys
+from tests.security.forging import claims, rs256
+from tests.security.key_server import KeyServer, running_key_server
+from tests.security.serving import bearing, served
+
+RS = {"alg": "RS256", "typ": "JWT"}
+
+
+@pytest.fixture
+def provider() -> Iterator[KeyServer]:
+    with running_key_server() as provider:
+        yield provider
+
+
+def deployment(provider: KeyServer, **settings: Any) -> dict[str, Any]:
+    return {"jwks_url": provider.url, "jwks_loopback_http": True, "token_memory_seconds": 0, **settings}
+
+
+def signed(kid: str = "now", key: Any = keys.PROVIDER, **changes: Any) -> dict[str, str]:
+    return bearing(rs256(claims(**changes), key, {**RS, "kid": kid}))
+
+
+async def test_ten_thousand_random_kids_cause_one_fetch_beside_the_first(tmp_path: Path, provider: KeyServer) -> None:
+    async with served(tmp_path, **deployment(provider)) as client:
+        assert (await client.get("/", headers=signed())).status_code == 200
+        header = rs256(claims(), keys.ATTACKER, {**RS, "kid": "now"}).partition(".")[2]
+        for start in range(0, 10_000, 100):
+            answers = await asyncio.gather(
+                *(
+                    client.get("/", headers=bearing(f"{_head(f'{start}-{number}-{uuid4()}')}.{header}"))
+                    for number in range(100)
+                )
+            )
+            assert {answer.status_code for answer in answers} == {401}
+        assert (await client.get("/", headers=signed())).status_code == 200
+    assert provider.fetches <= 3
+
+
+async def test_who_waits_for_the_keys_shares_one_fetch(tmp_path: Path, provider: KeyServer) -> None:
+    async with served(tmp_path, **deployment(provider)) as client:
+        provider.delay.clear()
+        waiting = [asyncio.create_task(client.get("/", headers=signed())) for _ in range(50)]
+        await asyncio.sleep(0.3)
+        provider.delay.set()
+        assert {(await one).status_code for one in waiting} == {200}
+    assert provider.fetches == 1
+
+
+async def test_a_provider_that_is_down_loses_no_valid_caller(
+    tmp_path: Path, provider: KeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jwks, "COOLDOWN_SECONDS", 0.0)
+    async with served(tmp_path, **deployment(provider, jwks_fresh_seconds=1)) as client:
+        assert (await client.get("/", headers=signed())).status_code == 200
+        provider.status = 503
+        for _ in range(4):
+            await asyncio.sleep(0.5)
+            assert (await client.get("/", headers=signed())).status_code == 200
+        assert provider.fetches > 1
+        assert (await client.get("/", headers=signed("unknown"))).status_code == 503
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        {"status": 500},
+        {"status": 302, "headers": {"Location": "http://127.0.0.1:1/other.json"}},
+        {"body": b"not JSON"},
+        {"body": b"[]"},
+        {"body": b'{"keys": 7}'},
+        {"body": b"x" * (jwks.MAX_BYTES + 1)},
+        {"body": b"[" * 100_000},
+    ],
+    ids=lambda failure: str(failure)[:40],
+)
+async def test_without_any_keys_the_answer_is_503_not_401(
+    tmp_path: Path, provider: KeyServer, failure: dict[str, Any]
+) -> None:
+    for name, value in failure.items():
+        setattr(provider, name, value)
+    async with served(tmp_path, **deployment(provider)) as client:
+        answer = await client.get("/", headers=signed())
+        assert answer.status_code == 503
+        assert answer.headers["Retry-After"]
+
+
+async def test_a_rotated_key_is_taken_up_and_the_withdrawn_one_dropped(
+    tmp_path: Path, provider: KeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jwks, "COOLDOWN_SECONDS", 0.0)
+    async with served(tmp_path, **deployment(provider, token_memory_seconds=600)) as client:
+        assert (await client.get("/", headers=signed())).status_code == 200
+        provider.keys = [keys.jwk(keys.NEXT, "next")]
+        assert (await client.get("/", headers=signed("next", keys.NEXT))).status_code == 200
+        assert (await client.get("/", headers=signed())).status_code == 401
+
+
+PROVIDERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "Auth0": (
+        {"jwt_issuer": "https://tenant.eu.auth0.com/", "jwt_audience": "https://api.example"},
+        {
+            "iss": "https://tenant.eu.auth0.com/",
+            "aud": ["https://api.example", "https://tenant.eu.auth0.com/userinfo"],
+            "sub": "auth0|64f1c0ffee",
+            "azp": "client",
+            "scope": "openid profile",
+            "permissions": ["media:upload", "media:read"],
+        },
+    ),
+    "Cognito": (
+        {
+            "jwt_issuer": "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_Ab",
+            "jwt_audience": "4lclient",
+            "jwt_audience_claim": "client_id",
+            "jwt_permission_prefix": "https://api.example/",
+        },
+        {
+            "iss": "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_Ab",
+            "aud": ...,
+            "client_id": "4lclient",
+            "token_use": "access",
+            "sub": "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee",
+            "scope": "https://api.example/media:upload https://api.example/media:read",
+        },
+    ),
+    "Keycloak": (
+        {
+            "jwt_issuer": "https://id.example/realms/shop",
+            "jwt_audience": "broker",
+            "jwt_permission_claims": "realm_access.roles",
+        },
+        {
+            "iss": "https://id.example/realms/shop",
+            "aud": ["broker", "account"],
+            "typ": "Bearer",
+            "scope": "openid email",
+            "realm_access": {"roles": ["offline_access", "media:upload", "media:read"]},
+        },
+    ),
+    "Firebase": (
+        {
+            "jwt_issuer": "https://securetoken.google.com/shop-1",
+            "jwt_audience": "shop-1",
+            "jwt_default_permissions": "media:upload,media:read",
+        },
+        {
+            "iss": "https://securetoken.google.com/shop-1",
+            "aud": "shop-1",
+            "sub": "Zk3fireb4se",
+            "scope": ...,
+            "auth_time": 1_700_000_000,
+            "firebase": {"sign_in_provider": "password", "identities": {}},
+        },
+    ),
+    "Entra": (
+        {
+            "jwt_issuer": "https://login.microsoftonline.com/tenant/v2.0",
+            "jwt_audience": "api://broker",
+            "jwt_owner_claim": "oid",
+        },
+        {
+            "iss": "https://login.microsoftonline.com/tenant/v2.0",
+            "aud": "api://broker",
+            "sub": "pairwise",
+            "oid": "99999999-8888-7777-6666-555555555555",
+            "scope": ...,
+            "scp": "media:upload media:read",
+            "ver": "2.0",
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+async def test_a_provider_s_tokens_get_in_as_they_are(name: str, tmp_path: Path, provider: KeyServer) -> None:
+    settings, changes = PROVIDERS[name]
+    async with served(tmp_path, **deployment(provider, **settings)) as client:
+        good = signed(**changes)
+        answer = await client.post("/upload", json={"content_type": "video/mp4"}, headers=good)
+        assert answer.status_code == 201, answer.text
+        media_id = answer.json()["media_id"]
+        assert (await client.get(f"/{media_id}", headers=good)).status_code == 409
+        assert (await client.delete(f"/{media_id}", headers=good)).status_code == 403
+        other = signed(**{**changes, "iss": "https://other.example/"})
+        assert (await client.get("/", headers=other)).status_code == 401
+
+
+def _head(kid: str) -> str:
+    return rs256({}, keys.WEAK, {**RS, "kid": kid}).partition(".")[0]
