@@ -27,8 +27,8 @@ Kind = Literal["address", "issue", "complete", "delete", "playback", "form", "he
 MAX_COUNTERS = 100_000
 """How many windows one process counts at most; beyond that the oldest makes room."""
 REDIS_CONNECTIONS = 16
-REDIS_SECONDS = 2.0
-"""How long Redis may take to count one request."""
+REDIS_SECONDS = 5.0
+"""How long Redis may take to count one request, once it is that request's turn."""
 REDIS_REST_SECONDS = 5.0
 """For how long Redis is left alone after it failed."""
 
@@ -115,6 +115,7 @@ class Limits:
         if redis_url is not None:
             self._redis, self._connections = _redis(redis_url)
         self._redis_rests_until = 0.0
+        self._turns = asyncio.Semaphore(REDIS_CONNECTIONS)
 
     async def count(self, kind: Kind, who: str) -> Standing | None:
         """Count one request of `who`; None: there is no limit of this kind. Raises RateLimited."""
@@ -135,14 +136,21 @@ class Limits:
 
     async def _count(self, key: str, seconds: int, amount: int) -> tuple[int, float]:
         """Return the count within the window and, beyond `amount`, when the window ends."""
-        if self._redis is not None and time.monotonic() >= self._redis_rests_until:
-            try:
-                async with asyncio.timeout(REDIS_SECONDS):
-                    return await _count_in(self._redis, key, seconds, amount)
-            except (TimeoutError, OSError, StorageError) as error:
-                self._redis_rests_until = time.monotonic() + REDIS_REST_SECONDS
-                log.warning("redis is away, so this process counts by itself", reason=type(error).__name__)
+        if self._redis is not None:
+            # Waiting for a turn says nothing about Redis: a burst must not look like a Redis that is away.
+            async with self._turns:
+                if time.monotonic() >= self._redis_rests_until:
+                    try:
+                        async with asyncio.timeout(REDIS_SECONDS):
+                            return await _count_in(self._redis, key, seconds, amount)
+                    except (TimeoutError, OSError, StorageError) as error:
+                        self._rest(error)
         return await _count_in(self._memory, key, seconds, amount)
+
+    def _rest(self, error: Exception) -> None:
+        """Leave Redis alone for a while."""
+        self._redis_rests_until = time.monotonic() + REDIS_REST_SECONDS
+        log.warning("redis is away, so this process counts by itself", reason=type(error).__name__)
 
 
 async def _count_in(storage: Storage, key: str, seconds: int, amount: int) -> tuple[int, float]:

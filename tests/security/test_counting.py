@@ -1,0 +1,84 @@
+"""A limit and a quota hold to the last request, over two processes and with a Redis that goes away."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from broker.store import Store, migrate
+from tests.cli.processes import Running, running
+from tests.security.redis_server import running_redis
+from tests.security.serving import SECRET, bearing, token
+
+SERVES = r"running on (http://[\d.:]+)"
+ALLOWED, ROOM, ASKED = 300, 100, 1000
+CLIENTS = 50
+
+
+@pytest.fixture
+def redis_url(tmp_path: Path) -> Iterator[str]:
+    with running_redis(tmp_path) as url:
+        yield url
+
+
+def deployment(database_url: str, redis_url: str) -> dict[str, str]:
+    return {
+        "SECRET_KEY": SECRET,
+        "AWS_S3_BUCKET_NAME": "videos",
+        "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "BROKER_DATABASE_URL": database_url,
+        "BROKER_DATABASE_TIMEOUT_SECONDS": "30",
+        "BROKER_RATE_LIMIT_STORAGE": redis_url,
+        "BROKER_RATE_LIMIT_ADDRESS": "off",
+        "BROKER_RATE_LIMIT_ISSUE": f"{ALLOWED}/day",
+        "BROKER_QUOTA_PENDING_COUNT": str(ROOM),
+    }
+
+
+async def answers_of(servers: list[Running], count: int) -> Counter[int]:
+    """Send `count` issues at once, spread over the servers, and count the answers by their status."""
+    addresses = [server.wait_for(SERVES)[1] for server in servers]
+    headers = bearing(token("anna"))
+    async with AsyncExitStack() as stack:
+        # httpx's pool takes a time that grows with the square of what waits in it, hence many small ones.
+        clients = [
+            await stack.enter_async_context(httpx.AsyncClient(timeout=60, headers=headers)) for _ in range(CLIENTS)
+        ]
+
+        async def issue(number: int) -> int:
+            url = f"{addresses[number % len(addresses)]}/api/v1/s3-media/upload"
+            client = clients[number % len(clients)]
+            return (await client.post(url, json={"content_type": "video/mp4", "size": 1000})).status_code
+
+        return Counter(await asyncio.gather(*(issue(number) for number in range(count))))
+
+
+async def test_a_thousand_at_once_are_counted_to_the_last_one(
+    tmp_path: Path, postgresql_url: str, redis_url: str
+) -> None:
+    migrate(postgresql_url)
+    variables = deployment(postgresql_url, redis_url)
+    with ExitStack() as stack:
+        servers = [stack.enter_context(running("serve", "--port", "0", cwd=tmp_path, **variables)) for _ in range(2)]
+        counted = await answers_of(servers, ASKED)
+        assert counted == {201: ROOM, 403: ALLOWED - ROOM, 429: ASKED - ALLOWED}
+    store = Store(postgresql_url)
+    usage = await store.usage("anna")
+    await store.close()
+    assert (usage.pending_count, usage.promised_bytes) == (ROOM, ROOM * 1000)
+
+
+async def test_without_redis_each_process_counts_by_itself(tmp_path: Path) -> None:
+    database_url = f"sqlite:///{tmp_path}/broker.db"
+    migrate(database_url)
+    with running_redis(tmp_path) as redis_url:
+        variables = deployment(database_url, redis_url)
+    with running("serve", "--port", "0", cwd=tmp_path, **variables) as server:
+        counted = await answers_of([server], ALLOWED + 50)
+        assert counted == {201: ROOM, 403: ALLOWED - ROOM, 429: 50}
+        assert "redis is away" in server.said

@@ -1,0 +1,62 @@
+"""The interface is what its OpenAPI document says, whatever is sent: no 5xx, no undocumented status, no other schema."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from broker.app import create_app
+from broker.dev.s3 import EmbeddedS3
+from tests.security.live import live
+from tests.security.serving import bearing, settings_of, token
+
+EXAMPLES = 250 if "CI" in os.environ else 25
+"""For each operation."""
+OPERATIONS = 8
+BEYOND_A_SCHEMA = [positive_data_acceptance]
+"""What a schema can not say: which types, sizes and origins a deployment accepts, and which ids there are."""
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory, embedded_s3: EmbeddedS3, make_bucket: Any) -> Iterator[str]:
+    known = settings_of(
+        tmp_path_factory.mktemp("openapi"),
+        bucket_name=make_bucket(),
+        access_key_id=embedded_s3.access_key,
+        secret_access_key=embedded_s3.secret_key,
+        region=embedded_s3.region,
+        s3_endpoint_url=embedded_s3.endpoint_url,
+        s3_path_style=True,
+        s3_timeout_seconds=5,
+        redirect_origins="https://app.example",
+    )
+    with live(create_app(known)) as url:
+        yield url
+
+
+def modes_of(operation: Any) -> list[GenerationMode]:
+    """Return how requests are made up: as the schema says, and against it where it says anything to go against."""
+    speaks = operation.body or operation.path_parameters or operation.query or operation.headers
+    return [GenerationMode.POSITIVE, GenerationMode.NEGATIVE] if speaks else [GenerationMode.POSITIVE]
+
+
+def test_the_interface_is_what_its_document_says(address: str) -> None:
+    document = schemathesis.openapi.from_url(f"{address}/openapi.json")
+    # A query parameter that nobody knows is ignored, as HTTP has it; tokens have a corpus of their own.
+    document.config.generation.update(with_security_parameters=False, allow_extra_parameters=False)
+    operations = [found.ok() for found in document.get_all_operations()]
+    assert len(operations) >= OPERATIONS
+    for operation in operations:
+
+        @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @given(case=st.one_of(*(operation.as_strategy(generation_mode=mode) for mode in modes_of(operation))))
+        def answers_as_documented(case: Any) -> None:
+            case.call_and_validate(headers=bearing(token()), excluded_checks=BEYOND_A_SCHEMA)
+
+        answers_as_documented()
