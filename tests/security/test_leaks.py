@@ -1,0 +1,127 @@
+"""Nothing secret leaves by the log or by a problem, whatever fails."""
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from broker.store import migrate
+from tests.cli.processes import Running, running
+from tests.security.forging import claims, hs256
+from tests.security.serving import bearing
+
+SERVES = r"running on (http://[\d.:]+)"
+SECRET = "canary-of-the-signing-secret-0123456789-abcdef"
+KEY = "canary/of/the/AWS+secret+key+EXAMPLEKEY99"
+KEY_ID = "AKIACANARYOFTHEKEYID"
+SESSION = "canary-of-the-session-token//FwoGZXIvYXdzEXAMPLE"
+PASSWORD = "canaryofredis"
+FILENAME = "canary-of-a-filename.mp4"
+METADATA = "canary-of-the-metadata"
+TOKEN_CLAIM = "canary-of-a-claim"
+KEPT = [SECRET, KEY, KEY_ID, SESSION, PASSWORD, FILENAME, METADATA, TOKEN_CLAIM]
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    path = tmp_path / "broker.db"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def server(tmp_path: Path, database: Path) -> Iterator[Running]:
+    variables = {
+        "SECRET_KEY": SECRET,
+        "AWS_S3_BUCKET_NAME": "videos",
+        "AWS_ACCESS_KEY_ID": KEY_ID,
+        "AWS_SECRET_ACCESS_KEY": KEY,
+        "AWS_SESSION_TOKEN": SESSION,
+        "CLOUD_STORAGE_PROVIDER": "s3",
+        "BROKER_S3_ENDPOINT_URL": "http://127.0.0.1:9",
+        "BROKER_S3_TIMEOUT_SECONDS": "1",
+        "BROKER_DATABASE_URL": f"sqlite:///{database}",
+        "BROKER_DATABASE_TIMEOUT_SECONDS": "1",
+        "BROKER_RATE_LIMIT_STORAGE": f"redis://:{PASSWORD}@127.0.0.1:9/0",
+        "BROKER_REDIRECT_ORIGINS": "https://app.example",
+        "BROKER_LOG_LEVEL": "debug",
+    }
+    with running("serve", "--port", "0", cwd=tmp_path, **variables) as server:
+        yield server
+
+
+def canaries_in(text: str, *more: str) -> list[str]:
+    """Return which secrets stand in `text`, as they are or in base64."""
+    encoded = [base64.b64encode(one.encode()).decode().rstrip("=") for one in KEPT]
+    return [one for one in [*KEPT, *encoded, *more] if one in text]
+
+
+async def test_no_failure_leaks_a_secret(server: Running, database: Path) -> None:
+    token = hs256(claims(sub="anna", email=TOKEN_CLAIM), SECRET.encode())
+    signature = token.rpartition(".")[2]
+    asked = {
+        "content_type": "video/mp4",
+        "filename": FILENAME,
+        "metadata": {"note": METADATA},
+        "redirect_url": "https://app.example/done",
+    }
+    url = server.wait_for(SERVES)[1] + "/api/v1/s3-media"
+    answers: list[httpx.Response] = []
+    async with httpx.AsyncClient(base_url=url, headers=bearing(token), timeout=30) as client:
+
+        async def ask(method: str, path: str, **options: Any) -> httpx.Response:
+            answer = await client.request(method, path, **options)
+            answers.append(answer)
+            return answer
+
+        issued = await ask("POST", "/upload", json=asked, headers={"Idempotency-Key": "k"})
+        assert issued.status_code == 201
+        answers.remove(issued)
+        fields = issued.json()["upload"]["fields"]
+        media_id = issued.json()["media_id"]
+        state = fields["success_action_redirect"].rpartition("/")[2]
+        secrets = [token, signature, fields["policy"], fields["x-amz-signature"], state]
+
+        assert (await ask("POST", f"/{media_id}/complete")).status_code == 503
+        assert (await ask("GET", "/health/s3")).status_code == 503
+        assert (await ask("GET", f"/{media_id}")).status_code == 409
+        assert (await ask("GET", f"/{media_id}/uploaded/{state}")).status_code == 303
+        assert (await ask("GET", f"/{media_id}/uploaded/{state}x")).status_code == 404
+        assert (await ask("GET", f"/{token}")).status_code == 422
+        assert (await ask("GET", "/", params={"cursor": fields["policy"][:60]})).status_code == 422
+        assert (await ask("POST", "/upload", json={**asked, "policy": fields["policy"]})).status_code == 422
+        assert (await ask("POST", "/upload", json={**asked, "filename": {"a": token}})).status_code == 422
+        assert (await ask("POST", "/upload", content=token.encode())).status_code == 422
+        changed = await ask("POST", "/upload", json={**asked, "size": 7}, headers={"Idempotency-Key": "k"})
+        assert changed.status_code == 422
+        assert (await ask("GET", "/", headers=bearing(token[:-2]))).status_code == 401
+        assert (await ask("GET", "/", headers={"Authorization": f"Basic {token}"})).status_code == 401
+        assert (await ask("GET", "/", headers={"X-Request-ID": token})).status_code == 200
+        (database.parent / "gone").mkdir()
+        for file in database.parent.glob("broker.db*"):
+            file.rename(database.parent / "gone" / file.name)
+        database.mkdir()
+        assert (await ask("POST", "/upload", json=asked)).status_code in (201, 503)
+        assert (await ask("GET", "/../../" + token)).status_code in (404, 422)
+    assert server.end() in (0, -2)
+    problems = "\n".join(answer.text for answer in answers if answer.status_code >= 400)
+    assert canaries_in(server.said, *secrets) == []
+    assert canaries_in(problems, *secrets) == []
+    lines = [json.loads(line) for line in server.lines if line.startswith("{")]
+    requests = [line for line in lines if line.get("event") == "request"]
+    assert len(requests) == len(answers) + 1
+    assert all(re.fullmatch(r"[\w.=-]{1,64}", line["request_id"]) for line in requests)
+
+
+def test_what_is_wrong_at_the_start_names_settings_but_no_value(tmp_path: Path) -> None:
+    variables = {"SECRET_KEY": SECRET[:20], "AWS_SECRET_ACCESS_KEY": KEY, "BROKER_POLICY_SECONDS": METADATA}
+    with running("serve", "--port", "0", cwd=tmp_path, **variables) as server:
+        assert server.process.wait(30) == 2
+    assert canaries_in(server.said, SECRET[:20]) == []
+    for name in ("SECRET_KEY", "AWS_SECRET_ACCESS_KEY", "BROKER_POLICY_SECONDS", "AWS_S3_BUCKET_NAME"):
+        assert name in server.said
