@@ -35,7 +35,7 @@ from broker.errors import (
 from broker.media import GONE, Event, Media, State, new_id
 from broker.policy import MAX_POLICY_SECONDS, Promise
 from broker.quota import Quota
-from broker.rules import Rules, final_key, staging_key
+from broker.rules import Rules, final_key, is_active, staging_key
 from broker.settlement import LEASE, Settlement, utc_now
 from broker.store import Store
 
@@ -297,7 +297,11 @@ class Lifecycle:
         now = self._clock().replace(microsecond=0)
         keys = await self._bucket.credentials(now)
         expires_in = _lifetime(keys.lifetime(asked_seconds, now))
-        overrides = {"response-content-disposition": attachment(_download_name(media))} if download else {}
+        overrides = (
+            {"response-content-disposition": attachment(_download_name(media))}
+            if download or is_active(media.content_type)
+            else {}
+        )
         url = self._bucket.sign_playback(
             final_key(media.id, media.content_type), keys, now=now, expires_in=expires_in, overrides=overrides
         )

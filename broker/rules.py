@@ -4,6 +4,7 @@ No key holds user input: both are derived from the media's id.
 """
 
 import json
+import re
 from dataclasses import dataclass
 from types import MappingProxyType
 from urllib.parse import urlsplit
@@ -36,9 +37,29 @@ EXTENSIONS = MappingProxyType(
 """The extension of a final key for each type; a type that is not named here gets `bin`."""
 
 DEFAULT_TYPES = tuple(EXTENSIONS)
+ACTIVE_TYPES = frozenset(
+    {
+        "application/ecmascript",
+        "application/javascript",
+        "application/x-shockwave-flash",
+        "application/xml",
+        "message/rfc822",
+        "multipart/x-mixed-replace",
+        "text/css",
+        "text/ecmascript",
+        "text/html",
+        "text/javascript",
+        "text/xml",
+        "text/xsl",
+    }
+)
+"""The types that a browser may run in the name of the host that they come from; any `…+xml` is one too."""
 MAX_METADATA_BYTES = 2048
 MAX_OBJECT_BYTES = 5 * 1024**3
 """S3 takes at most 5 GB in one POST, and copies at most 5 GB in one CopyObject (Amazon S3 User Guide)."""
+
+
+_HOST = re.compile(r"[a-z0-9._:-]+")
 
 
 def media_type(content_type: str) -> str:
@@ -47,6 +68,11 @@ def media_type(content_type: str) -> str:
     Source: RFC 9110, section 8.3.1.
     """
     return content_type.partition(";")[0].strip().lower()
+
+
+def is_active(content_type: str) -> bool:
+    """Tell whether a browser may run what has this type; it is then only ever downloaded."""
+    return content_type in ACTIVE_TYPES or content_type.endswith("+xml")
 
 
 def origin(url: str) -> str | None:
@@ -59,7 +85,7 @@ def origin(url: str) -> str | None:
         port = parts.port
     except ValueError:
         return None
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
+    if parts.scheme not in {"http", "https"} or parts.username is not None or not _HOST.fullmatch(parts.hostname or ""):
         return None
     default = {"http": 80, "https": 443}[parts.scheme]
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname

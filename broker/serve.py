@@ -32,6 +32,7 @@ def serve(settings: Settings, *, workers: int, embedded_s3_in: Path | None, **op
     beside = nullcontext(settings) if settings.use_cloud_storage else _beside_s3(settings, embedded_s3_in or Path())
     with beside as bound:
         _log_from(bound)
+        _warn_of_wide_doors(bound)
         if not bound.sweep:
             log.info("this process does not sweep; `broker worker` does, or BROKER_SWEEP=true")
         uvicorn.run(
@@ -107,6 +108,14 @@ def _beside_s3(settings: Settings, data_dir: Path) -> Iterator[Settings]:
 
     with interruptible(), embedded_s3(data_dir, cors_origins=settings.cors_origins) as s3:
         yield load_settings(**settings_for(s3))
+
+
+def _warn_of_wide_doors(settings: Settings) -> None:
+    """Say at the start which tokens are let in because nothing was set."""
+    if not settings.jwt_issuer:
+        log.warning("tokens of any issuer are accepted", setting="BROKER_JWT_ISSUER")
+    if not settings.jwt_audience:
+        log.warning("tokens for any audience are accepted", setting="BROKER_JWT_AUDIENCE")
 
 
 def _log_from(settings: Settings) -> None:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 
 from broker.access_settings import CommaSeparated, Positive, bare_address, exact_origins
 from broker.errors import SettingsInvalid
 from broker.policy import MAX_POLICY_SECONDS
 from broker.quota import Quota
-from broker.rules import DEFAULT_TYPES, MAX_OBJECT_BYTES, Rules, media_type
+from broker.rules import DEFAULT_TYPES, MAX_OBJECT_BYTES, Rules, is_active, media_type
 from broker.sigv4 import Credentials
 from broker.worker_settings import WorkerSettings
 
@@ -66,6 +66,8 @@ class Settings(WorkerSettings):
     """The longest declared duration."""
     allowed_types: CommaSeparated = DEFAULT_TYPES
     """The accepted content types, comma-separated."""
+    allow_active_types: bool = False
+    """true: BROKER_ALLOWED_TYPES may name types that browsers run (HTML, SVG, XML, scripts); links download them."""
     redirect_origins: CommaSeparated = ()
     """The origins that a form's `redirect_url` may have, comma-separated."""
     quota_pending_count: Limit = None
@@ -113,6 +115,15 @@ class Settings(WorkerSettings):
         if not value or any(media_type(name) != name or name.count("/") != 1 for name in value):
             raise ValueError("should be media types in lower case, such as video/mp4,video/webm")
         return value
+
+    @model_validator(mode="after")
+    def _active_types_are_meant(self) -> "Settings":
+        active = [name for name in self.allowed_types if is_active(name)]
+        if active and not self.allow_active_types:
+            raise ValueError(
+                f"BROKER_ALLOW_ACTIVE_TYPES: should be true for BROKER_ALLOWED_TYPES to name {', '.join(active)}"
+            )
+        return self
 
     @field_validator("redirect_origins")
     @classmethod

@@ -1,4 +1,4 @@
-"""The interface is what its OpenAPI document says, whatever is sent: no 5xx, no undocumented status, no other schema."""
+"""The interface is what its OpenAPI document says, whatever is sent: no 5xx, no other status, no other schema."""
 
 import os
 from collections.abc import Iterator
