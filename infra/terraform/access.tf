@@ -1,4 +1,4 @@
-# The least rights for each program, from what broker/bucket.py calls. Attach a policy to the role that the program has.
+# The least rights for each program, from what broker/bucket.py and broker/queue.py call. Attach a policy to the role that the program has.
 
 resource "aws_iam_policy" "signer" {
   name        = "${var.bucket_name}-signer"
@@ -43,7 +43,7 @@ data "aws_iam_policy_document" "worker" {
 
   statement {
     sid       = "ReceiveEvents"
-    actions   = ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
+    actions   = ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:ReceiveMessage"]
     resources = [local.queue_arn]
 
     condition {

@@ -50,7 +50,7 @@ def expected_statements(plan: dict[str, Any], variant: Variant) -> dict[str, set
     forms = _statement("SignForms", "s3:PutObject", [staging], own)
     events = _statement(
         "ReceiveEvents",
-        "sqs:ReceiveMessage sqs:DeleteMessage sqs:ChangeMessageVisibility sqs:GetQueueAttributes",
+        "sqs:ReceiveMessage sqs:DeleteMessage sqs:ChangeMessageVisibility",
         [variant.queue],
         own,
     )
