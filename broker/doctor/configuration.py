@@ -38,12 +38,21 @@ def unreadable(check: str, refused: Refused, patient: Patient, command: str) -> 
     )
 
 
+def _told(answer: dict[str, Any], setting: str) -> dict[str, Any]:
+    """Return what an answer says of a setting. Raises Refused where it says something else."""
+    told: dict[str, Any] = answer.get(setting, {})
+    if not told:
+        # Ceph's gateway takes no notice of a query that it does not know, and lists the bucket.
+        raise Refused("it answers something else", 501)
+    return told
+
+
 async def public_access(patient: Patient) -> Finding:
     """Look whether Block Public Access is on, all of it."""
     check = "public access"
     try:
         answer = await patient.ask("get_public_access_block")
-        said: dict[str, bool] = answer["PublicAccessBlockConfiguration"]
+        said = _told(answer, "PublicAccessBlockConfiguration")
     except Refused as refused:
         if refused.code != "NoSuchPublicAccessBlockConfiguration":
             return unreadable(check, refused, patient, "get-public-access-block")
@@ -67,7 +76,7 @@ async def ownership(patient: Patient) -> Finding:
     check = "ownership"
     try:
         answer = await patient.ask("get_bucket_ownership_controls")
-        said = [rule["ObjectOwnership"] for rule in answer["OwnershipControls"]["Rules"]]
+        said = [rule["ObjectOwnership"] for rule in _told(answer, "OwnershipControls")["Rules"]]
     except Refused as refused:
         if refused.code != "OwnershipControlsNotFoundError":
             return unreadable(check, refused, patient, "get-bucket-ownership-controls")
@@ -91,7 +100,7 @@ async def encryption(patient: Patient) -> Finding:
     check = "encryption"
     try:
         answer = await patient.ask("get_bucket_encryption")
-        rules: list[dict[str, Any]] = answer["ServerSideEncryptionConfiguration"]["Rules"]
+        rules: list[dict[str, Any]] = _told(answer, "ServerSideEncryptionConfiguration")["Rules"]
     except Refused as refused:
         if refused.code != "ServerSideEncryptionConfigurationNotFoundError":
             return unreadable(check, refused, patient, "get-bucket-encryption")
@@ -135,13 +144,12 @@ async def transport(patient: Patient) -> Finding:
         document = {"Version": "2012-10-17", "Statement": []}
     if any(_denies_plain_text(statement) for statement in document["Statement"]):
         return ok(check, "the bucket's policy refuses requests without TLS")
-    arn = f"arn:aws:s3:::{patient.name}"
     statement = {
         "Sid": "DenyWithoutTls",
         "Effect": "Deny",
         "Principal": "*",
         "Action": "s3:*",
-        "Resource": [arn, f"{arn}/*"],
+        "Resource": [patient.arn, f"{patient.arn}/*"],
         "Condition": {"Bool": {"aws:SecureTransport": "false"}},
     }
     return warn(

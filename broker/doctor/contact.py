@@ -33,11 +33,6 @@ class Contact:
     region: str | None
     received_at: datetime
 
-    @property
-    def believed(self) -> bool:
-        """Tell that S3 knows the bucket and believes the signature, whatever it then allows."""
-        return self.status == 200 or self.code == "AccessDenied"
-
 
 async def credentials(patient: Patient) -> Finding:
     """Look at the keys that sign, and when they end."""
@@ -218,7 +213,7 @@ async def access(contact: Contact, patient: Patient) -> Finding:
 
 def list_bucket_statement(patient: Patient) -> str:
     """Return the command that grants s3:ListBucket to the role that it is told."""
-    statement = {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": f"arn:aws:s3:::{patient.name}"}
+    statement = {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": patient.arn}
     return patient.aws(
         "iam",
         "put-role-policy",

@@ -60,6 +60,13 @@ class Patient:
         """Return the bucket's name."""
         return self.deployment.bucket.name
 
+    @property
+    def arn(self) -> str:
+        """Return the bucket's ARN; China and GovCloud have partitions of their own."""
+        region = self.deployment.bucket.region
+        partition = {"cn": "aws-cn", "us-gov": "aws-us-gov"}.get(region.rpartition("-")[0].rpartition("-")[0], "aws")
+        return f"arn:{partition}:s3:::{self.name}"
+
     async def keys(self) -> Credentials:
         """Return the keys that sign. Raises CredentialsExpired."""
         return await self.bucket.credentials(self.now)

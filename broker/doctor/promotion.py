@@ -108,7 +108,7 @@ def _copy_failed(patient: Patient, seen: str) -> Finding:
             "s3:PutObject",
             "s3:GetObject",
             "--resource-arns",
-            f"arn:aws:s3:::{patient.name}/media/x",
+            f"{patient.arn}/media/x",
         ),
         terraform=_COPY_RIGHTS,
     )

@@ -68,8 +68,7 @@ def _sender(attributes: Attributes, patient: Patient) -> Finding:
     """Find whether the queue takes what this bucket sends, and what this bucket alone sends."""
     document = json.loads(attributes.get("Policy") or "{}")
     statements = [one for one in document.get("Statement", []) if _lets_s3_send(one)]
-    arn = f"arn:aws:s3:::{patient.name}"
-    bound = [one for one in statements if arn in json.dumps(one.get("Condition", {}))]
+    bound = [one for one in statements if patient.arn in json.dumps(one.get("Condition", {}))]
     if bound:
         return ok("queue policy", "lets this bucket send")
     account = attributes["QueueArn"].split(":")[4]
@@ -79,7 +78,7 @@ def _sender(attributes: Attributes, patient: Patient) -> Finding:
         "Principal": {"Service": "s3.amazonaws.com"},
         "Action": "sqs:SendMessage",
         "Resource": attributes["QueueArn"],
-        "Condition": {"ArnEquals": {"aws:SourceArn": arn}, "StringEquals": {"aws:SourceAccount": account}},
+        "Condition": {"ArnEquals": {"aws:SourceArn": patient.arn}, "StringEquals": {"aws:SourceAccount": account}},
     }
     # A statement for another bucket stays; one for every bucket goes.
     kept = [one for one in document.get("Statement", []) if one not in statements or one.get("Condition")]

@@ -158,6 +158,6 @@ def place(url: str) -> str:
     """Return an address without its user, password and query."""
     parts = urlsplit(url)
     if not parts.hostname:
-        return f"{parts.scheme}:{parts.path}"
+        return f"{parts.scheme}://{parts.path}"
     port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"

@@ -87,7 +87,7 @@ async def good_upload(patient: Patient) -> list[Finding]:
                     "--action-names",
                     "s3:PutObject",
                     "--resource-arns",
-                    f"arn:aws:s3:::{patient.name}/staging/x",
+                    f"{patient.arn}/staging/x",
                 ),
                 terraform='statement "SignForms" in aws_iam_policy.signer',
             )

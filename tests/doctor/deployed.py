@@ -37,6 +37,19 @@ def page_rule(*origins: str, exposed: tuple[str, ...] = ("ETag", "Location")) ->
     }
 
 
+def over_tls(bucket: str) -> dict[str, Any]:
+    """Return the statement of a bucket policy that refuses requests without TLS."""
+    arn = f"arn:aws:s3:::{bucket}"
+    return {
+        "Sid": "DenyWithoutTls",
+        "Effect": "Deny",
+        "Principal": {"AWS": ["*"]},
+        "Action": "s3:*",
+        "Resource": [arn, f"{arn}/*"],
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+
+
 @dataclass
 class Deployed:
     """A bucket with its queue, and a doctor for it. A test spoils one of them first."""
@@ -69,16 +82,7 @@ class Deployed:
         self.encrypt("AES256")
         self.set("bucket_cors", CORSConfiguration={"CORSRules": [page_rule()]})
         self.set_rules(CLEARED, ABORTED)
-        arn = f"arn:aws:s3:::{self.bucket}"
-        plain = {
-            "Sid": "DenyWithoutTls",
-            "Effect": "Deny",
-            "Principal": {"AWS": "*"},
-            "Action": "s3:*",
-            "Resource": [arn, f"{arn}/*"],
-            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-        }
-        self.set("bucket_policy", Policy=json.dumps({"Version": "2012-10-17", "Statement": [plain]}))
+        self.set("bucket_policy", Policy=json.dumps({"Version": "2012-10-17", "Statement": [over_tls(self.bucket)]}))
         self.make_queue()
         self.database_url = f"sqlite:///{self.folder / 'broker.db'}"
         migrate(self.database_url)

@@ -1,0 +1,74 @@
+"""A right that the keys lack, met by the request that needs it: it is found, and its line names the right."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from broker.dev.s3 import Fault
+from broker.doctor import Finding, Verdict, configuration, lifecycle
+from broker.doctor.deployment import Patient, visited
+from tests.doctor.deployed import Deployed, ill
+
+FAIL, WARN, SKIP = Verdict.FAIL, Verdict.WARN, Verdict.SKIP
+
+
+@pytest.mark.parametrize(
+    ("fault", "found_by", "right"),
+    [
+        (
+            Fault("HeadObject", code="AccessDenied", key_prefix="staging/doctor-absent"),
+            "absent object",
+            "s3:ListBucket",
+        ),
+        (Fault("ListObjects", code="AccessDenied"), "bucket access", "s3:ListBucket"),
+        (Fault("PostObject", code="AccessDenied"), "upload", "s3:PutObject"),
+        (Fault("CopyObject", code="AccessDenied"), "promotion", "s3:PutObject"),
+        (Fault("GetObject", code="AccessDenied"), "playback", "s3:GetObject"),
+        (Fault("DeleteObject", code="AccessDenied", count=2), "delete", "s3:DeleteObject"),
+    ],
+    ids=lambda value: value.operation if isinstance(value, Fault) else "",
+)
+async def test_a_right_that_is_missing(deployed: Deployed, fault: Fault, found_by: str, right: str) -> None:
+    deployed.server.order_fault(fault)
+    found = ill(await deployed.examine())
+    assert found[found_by].verdict is FAIL
+    assert right in found[found_by].cause
+    assert found[found_by].mend.startswith("aws ")
+    # Where the doctor could not remove its objects it names them, and all of them.
+    left = found["delete"].mend if "delete" in found else ""
+    assert [key for key in deployed.leftovers() if key not in left] == []
+
+
+@pytest.mark.parametrize(
+    ("look", "command"),
+    [
+        (configuration.public_access, "get-public-access-block"),
+        (configuration.ownership, "get-bucket-ownership-controls"),
+        (configuration.encryption, "get-bucket-encryption"),
+        (configuration.transport, "get-bucket-policy"),
+        (lifecycle.removal, "get-bucket-versioning"),
+    ],
+)
+async def test_a_setting_that_the_keys_may_not_read(
+    deployed: Deployed, look: Callable[[Patient], Awaitable[Finding | list[Finding]]], command: str
+) -> None:
+    deployed.server.order_fault(Fault("ConfigureBucket", code="AccessDenied"))
+    async with visited(deployed.deployment) as patient:
+        found = await look(patient)
+    first = found[0] if isinstance(found, list) else found
+    assert (first.verdict, first.seen) == (WARN, "can not be read (AccessDenied)")
+    assert first.mend.startswith(f"aws s3api {command} --bucket {deployed.bucket}")
+    assert first.terraform == "output doctor_policy_arn"
+
+
+async def test_no_origin_is_configured(deployed: Deployed) -> None:
+    found = ill(await deployed.examine(page_origins=()))
+    assert {name: finding.verdict for name, finding in found.items()} == {"CORS": WARN, "CORS headers": SKIP}
+    assert found["CORS"].mend.startswith("export BROKER_CORS_ORIGINS=")
+
+
+async def test_an_s3_that_resets_connections_while_it_is_looked_at(deployed: Deployed) -> None:
+    deployed.server.order_fault(Fault("PostObject", reset=True, count=1))
+    found = ill(await deployed.examine())
+    assert found["upload"].verdict is FAIL
+    assert deployed.leftovers() == []
