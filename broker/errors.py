@@ -37,6 +37,10 @@ class BodyTooLarge(BrokerError):
     """The body of a request may hold at most {max_size} bytes."""
 
 
+class BodyCutShort(BrokerError):
+    """The body did not arrive whole."""
+
+
 class BodyTooSlow(BrokerError):
     """The body of the request did not arrive within {seconds:g} seconds."""
 

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from starlette.types import Message, Receive, Scope
+from starlette.types import Receive, Scope
 
-from broker.errors import BodyTooLarge, BodyTooSlow
+from broker.errors import BodyCutShort, BodyTooLarge, BodyTooSlow
 
 MAX_BYTES = 64 * 1024
 MAX_SECONDS = 15.0
@@ -17,21 +17,20 @@ def check_announced(scope: Scope) -> None:
             raise BodyTooLarge(max_size=MAX_BYTES)
 
 
-def bounded(receive: Receive) -> Receive:
-    """Return `receive` that raises BodyTooLarge or BodyTooSlow, also for a body without Content-Length."""
-    received = 0
-    deadline = asyncio.get_running_loop().time() + MAX_SECONDS
-
-    async def receive_bounded() -> Message:
-        nonlocal received
-        try:
-            async with asyncio.timeout_at(deadline):
+async def read_body(receive: Receive) -> bytes:
+    """Return the whole body. Raises BodyTooLarge or BodyTooSlow, also without Content-Length, and BodyCutShort."""
+    body: bytes = b""
+    try:
+        async with asyncio.timeout(MAX_SECONDS):
+            while True:
                 message = await receive()
-        except TimeoutError:
-            raise BodyTooSlow(seconds=MAX_SECONDS) from None
-        received += len(message.get("body", b""))
-        if received > MAX_BYTES:
-            raise BodyTooLarge(max_size=MAX_BYTES)
-        return message
-
-    return receive_bounded
+                if message["type"] == "http.disconnect":
+                    raise BodyCutShort
+                part: bytes = message.get("body", b"")
+                body += part
+                if len(body) > MAX_BYTES:
+                    raise BodyTooLarge(max_size=MAX_BYTES)
+                if not message.get("more_body", False):
+                    return body
+    except TimeoutError:
+        raise BodyTooSlow(seconds=MAX_SECONDS) from None

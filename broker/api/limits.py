@@ -93,12 +93,12 @@ class Standing:
     seconds: int
     remaining: int
 
-    def headers(self) -> dict[str, str]:
-        """Return the fields that tell a client."""
-        return {
-            "RateLimit-Policy": f'"{self.kind}";q={self.amount};w={self.seconds}',
-            "RateLimit": f'"{self.kind}";r={self.remaining}',
-        }
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Return the fields that tell a client, as ASGI sends them."""
+        return [
+            (b"ratelimit-policy", f'"{self.kind}";q={self.amount};w={self.seconds}'.encode()),
+            (b"ratelimit", f'"{self.kind}";r={self.remaining}'.encode()),
+        ]
 
 
 class Limits:

@@ -33,6 +33,7 @@ router = APIRouter(route_class=ProblemRoute, tags=["media"])
         200: {"model": schemas.Issued, "description": "The Idempotency-Key's media is no longer pending"},
         **problems(
             *AUTHENTICATED,
+            errors.BodyCutShort,
             errors.BodyTooSlow,
             errors.TypeNotAllowed,
             errors.SizeNotAllowed,
@@ -56,7 +57,7 @@ async def issue_upload(
     """
     base = _base_address(request, "/upload")
     issued = await services(request).lifecycle.issue(
-        lifecycle.UploadRequest(**body.model_dump()),
+        lifecycle.UploadRequest(**dict(body)),
         caller.owner,
         idempotency_key=idempotency_key,
         uploaded_url=lambda media_id: f"{base}/{media_id}/uploaded/{services(request).form_states.make(media_id)}",
@@ -187,8 +188,10 @@ def _members(found: media.Media) -> dict[str, object]:
 
 def _base_address(request: Request, path_of_route: str) -> str:
     """Return the absolute address under which this router is mounted, for clients."""
-    origin = services(request).public_url or f"{request.url.scheme}://{request.url.netloc}"
-    return f"{origin}{request.url.path.removesuffix(path_of_route)}"
+    scope = request.scope
+    host = request.headers.get("host") or ":".join(map(str, scope["server"]))
+    origin = services(request).public_url or f"{scope['scheme']}://{host}"
+    return f"{origin}{scope['path'].removesuffix(path_of_route)}"
 
 
 def _with_query(url: str, **parameters: str) -> str:

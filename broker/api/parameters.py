@@ -11,6 +11,7 @@ from fastapi import Request
 from fastapi.dependencies.models import Dependant
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from broker.api.body import read_body
 from broker.errors import RequestInvalid
 
 Sent = Callable[[Request], Mapping[str, Any]]
@@ -45,7 +46,7 @@ class Parameters:
         if self._places:
             arguments |= self._read_named(request)
         for name, model in self._bodies:
-            arguments[name] = _read_body(request, model, await request.body())
+            arguments[name] = _read_body(request, model, await read_body(request.receive))
         return arguments
 
     def _read_named(self, request: Request) -> dict[str, Any]:

@@ -39,6 +39,7 @@ PROBLEMS: dict[type[BrokerError], Problem] = {
     errors.PermissionMissing: Problem(403, "permission-missing", "Permission missing"),
     errors.RateLimited: Problem(429, "rate-limited", "Too many requests", extra=("retry_after",)),
     errors.BodyTooLarge: Problem(413, "body-too-large", "Body too large", extra=("max_size",)),
+    errors.BodyCutShort: Problem(400, "body-cut-short", "Body cut short"),
     errors.BodyTooSlow: Problem(408, "body-too-slow", "Body too slow"),
     errors.MediaNotFound: Problem(404, "media-not-found", "Media not found"),
     errors.RequestInvalid: Problem(422, "request-invalid", "Request not valid", extra=("errors",)),

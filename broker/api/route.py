@@ -9,13 +9,13 @@ from typing import Any
 import structlog
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
-from starlette.requests import ClientDisconnect
 
 from broker.api.auth import CALLER, Demand
-from broker.api.body import bounded, check_announced
+from broker.api.body import check_announced
+from broker.api.limits import Standing
 from broker.api.parameters import Parameters
 from broker.api.problems import internal_problem, problem_response
-from broker.errors import BrokerError, RequestInvalid
+from broker.errors import BrokerError
 
 log = structlog.get_logger()
 
@@ -29,27 +29,21 @@ class ProblemRoute(APIRoute):
         demands = [call for call in calls if isinstance(call, Demand)]
         parameters = Parameters(self.dependant)
         endpoint: Callable[..., Awaitable[Response]] = self.endpoint
-        reads_body = self.body_field is not None
 
         async def answer(request: Request) -> Response:
-            headers: dict[str, str] = {}
+            standing: Standing | None = None
             try:
                 check_announced(request.scope)
                 for demand in demands:
-                    if (standing := await demand.admit(request)) is not None:
-                        headers = standing.headers()
-                if reads_body:
-                    request = Request(request.scope, bounded(request.receive))
+                    standing = await demand.admit(request) or standing
                 response = await endpoint(**await parameters.read(request, request.scope.get(CALLER)))
-            except ClientDisconnect:
-                response = problem_response(RequestInvalid(reason="body: it did not arrive whole", errors=[]))
             except BrokerError as error:
                 response = problem_response(error)
             except Exception as error:
                 log.exception("request failed", error=type(error).__name__)
                 response = internal_problem()
-            for name, value in headers.items():
-                response.headers.setdefault(name, value)
+            if standing is not None and "ratelimit" not in response.headers:
+                response.raw_headers += standing.headers()
             return response
 
         return answer

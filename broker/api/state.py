@@ -30,5 +30,5 @@ class Services:
 
 def services(request: Request) -> Services:
     """Return the services that the lifespan made."""
-    found: Services = getattr(request.state, STATE_NAME)
+    found: Services = request.scope["state"][STATE_NAME]
     return found
