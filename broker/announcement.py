@@ -4,7 +4,7 @@ Source: Standard Webhooks specification, "Payload" and "Webhook metadata".
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -84,4 +84,5 @@ def _data(media: Media) -> dict[str, Any]:
         "created_at": media.created_at.isoformat(),
         "ready_at": media.ready_at and media.ready_at.isoformat(),
         "differences": media.differences,
+        "video": media.video and asdict(media.video),
     }

@@ -32,6 +32,7 @@ from broker.api.tokens import Authenticator, RememberedTokens, TokenRules
 from broker.api.web import web_router
 from broker.bucket import Bucket, BucketConfig
 from broker.lifecycle import Lifecycle
+from broker.probe import Probe
 from broker.queue import Queue, QueueConfig
 from broker.settings import Settings
 from broker.settlement import Settlement, utc_now
@@ -88,6 +89,7 @@ def _surround(app: FastAPI, settings: Settings) -> None:
 
 def create_router(settings: Settings, *, clock: Clock = utc_now) -> APIRouter:
     """Return the routes with the lifespan that serves them, for `app.include_router(router, prefix=…)`."""
+    video_probe(settings)  # what is missing is said now, and not in the middle of a start
     router = APIRouter(lifespan=_lifespan(settings, clock))
     router.include_router(health.router)
     router.include_router(web_router())
@@ -100,7 +102,14 @@ async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterato
     """Open what the verbs need, and close it again: requests in flight finish first, then the queues are drained."""
     bucket = await asyncio.to_thread(Bucket, bucket_config(settings))
     store = open_store(settings, clock)
-    settlement = Settlement(store, bucket, grace=timedelta(seconds=settings.grace_seconds), clock=clock)
+    settlement = Settlement(
+        store,
+        bucket,
+        grace=timedelta(seconds=settings.grace_seconds),
+        probe=video_probe(settings),
+        max_video_seconds=settings.max_video_duration_seconds,
+        clock=clock,
+    )
     verbs = Lifecycle(
         store,
         bucket,
@@ -158,6 +167,11 @@ def open_store(settings: Settings, clock: Clock = utc_now) -> Store:
 def webhook_sender(settings: Settings) -> Sender:
     """Return what sends webhooks, to public addresses alone."""
     return Sender(settings.signing_secrets, PublicNetwork(loopback=settings.webhook_loopback_http))
+
+
+def video_probe(settings: Settings) -> Probe | None:
+    """Return what looks into videos, if the settings ask for it. Raises SettingsInvalid where ffprobe is missing."""
+    return Probe(settings.probe_program, timeout_seconds=settings.probe_seconds) if settings.probe else None
 
 
 def token_rules(settings: Settings) -> TokenRules:

@@ -81,6 +81,13 @@ class Bucket:
             overrides=overrides,
         )
 
+    async def internal_link(self, key: str, *, expires_in: int) -> str:
+        """Return a GET URL for `key`, for `expires_in` seconds, at the address where the broker itself reaches S3.
+
+        Raises StorageAway where there are no credentials.
+        """
+        return await self._run(self._internal_link, key, expires_in)
+
     async def head(self, key: str) -> Arrived | None:
         """Return what is stored under `key`, or None where S3 says 404.
 
@@ -122,6 +129,14 @@ class Bucket:
                 metrics.S3_ERRORS.labels(operation, type(error).__name__).inc()
                 raise StorageAway(operation=operation, cause=type(error).__name__) from error
         return answer
+
+    def _internal_link(self, key: str, expires_in: int) -> str:
+        named = {"Bucket": self.config.name, "Key": key}
+        try:
+            link: str = self._client.generate_presigned_url("get_object", Params=named, ExpiresIn=expires_in)
+        except BotoCoreError as error:
+            raise StorageAway(operation="get_object", cause=type(error).__name__) from error
+        return link
 
     def _head(self, key: str) -> Arrived | None:
         try:

@@ -134,6 +134,10 @@ class DatabaseAway(BrokerError):
     """The database can not be reached; ask again in a moment."""
 
 
+class ProbeFailed(BrokerError):
+    """The upload could not be looked into ({cause}); ask again in a moment."""
+
+
 class QueueAway(BrokerError):
     """The queue of S3's events can not be reached or refuses the broker ({cause}); ask again in a moment."""
 

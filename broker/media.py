@@ -107,6 +107,16 @@ class Arrived:
         return bool(comparable)
 
 
+@dataclass(frozen=True, slots=True)
+class Video:
+    """Say what was seen in a video: how long it is, in seconds, as far as that can be told, and its first picture."""
+
+    seconds: float | None
+    codec: str
+    width: int | None
+    height: int | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Media:
     """Hold the record of one upload and its object.
@@ -158,6 +168,11 @@ class Media:
         if self.size is None or self.etag is None:
             return None
         return Arrived(self.size, self.etag, self.content_type, self.checksum, self.etag_is_md5)
+
+    @property
+    def video(self) -> Video | None:
+        """Return what was seen in the video, where it was looked into."""
+        return None if self.codec is None else Video(self.measured_seconds, self.codec, self.width, self.height)
 
     @property
     def promised_bytes(self) -> int:

@@ -17,7 +17,7 @@ from broker.errors import (
     SizeNotAllowed,
     TypeNotAllowed,
 )
-from broker.media import Arrived, Media, created_on
+from broker.media import Arrived, Media, Video, created_on
 
 EXTENSIONS = MappingProxyType(
     {
@@ -146,6 +146,17 @@ def differences(media: Media, arrived: Arrived) -> str:
     if media.promised_sha256 is not None and arrived.checksum != f"SHA256:{media.promised_sha256}":
         found.append("the SHA-256 checksum is not the promised one")
     return "; ".join(found)
+
+
+def video_differences(video: Video | None, max_seconds: int) -> str:
+    """Return in words what is wrong with what was seen in a video; empty: nothing. None: it is no video."""
+    if video is None:
+        return "it is not a video"
+    if video.seconds is None:
+        return "its duration can not be told"
+    if video.seconds > max_seconds:
+        return f"the duration is {video.seconds:.1f} seconds, over {max_seconds}"
+    return ""
 
 
 def staging_key(media_id: UUID) -> str:

@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 from prometheus_client import start_http_server
 
-from broker.app import create_app, running
+from broker.app import create_app, running, video_probe
 from broker.errors import DatabaseAway, SettingsInvalid
 from broker.logs import configure_logging
 from broker.settings import Settings, load_settings
@@ -84,6 +84,7 @@ def _require_servable(settings: Settings, *, workers: int, embedded_s3: bool) ->
         raise SettingsInvalid(
             problems="USE_CLOUD_STORAGE: should be true; false is for `broker dev`, or needs --embedded-s3"
         )
+    video_probe(settings)
     if workers > 1 and not settings.use_cloud_storage:
         raise SettingsInvalid(problems="--workers: should be 1 with the embedded S3")
     if workers > 1 and settings.database_url.startswith("sqlite"):

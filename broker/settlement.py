@@ -8,12 +8,14 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from math import ceil
 
 from broker import metrics
 from broker.bucket import Bucket
-from broker.errors import NothingUploaded, PromotionRunning, StorageAway, StorageRefused
-from broker.media import GONE, Event, Media, State
-from broker.rules import differences, final_key, staging_key
+from broker.errors import NothingUploaded, ProbeFailed, PromotionRunning, StorageAway, StorageRefused
+from broker.media import GONE, Arrived, Event, Media, State
+from broker.probe import Probe
+from broker.rules import differences, final_key, staging_key, video_differences
 from broker.store import Store
 
 LEASE = timedelta(seconds=120)
@@ -36,9 +38,19 @@ class Settlement:
     """Drive a media to where its state rests, with one store and one bucket."""
 
     def __init__(
-        self, store: Store, bucket: Bucket, *, grace: timedelta, clock: Callable[[], datetime] = utc_now
+        self,
+        store: Store,
+        bucket: Bucket,
+        *,
+        grace: timedelta,
+        probe: Probe | None = None,
+        max_video_seconds: int = 0,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
+        """`probe` looks into each video, which may then last `max_video_seconds`; None: content is not looked at."""
         self.grace = grace
+        self._probe = probe
+        self._max_video_seconds = max_video_seconds
         self._store = store
         self._bucket = bucket
         self._clock = clock
@@ -65,14 +77,18 @@ class Settlement:
     async def judge(self, media: Media) -> Media:
         """Compare what arrived with what was promised, record the verdict, and promote or reject.
 
-        Returns the media as it then is; after a lost race that may be any state. Raises NothingUploaded.
+        Returns the media as it then is; after a lost race that may be any state. Raises NothingUploaded and
+        ProbeFailed.
         """
         arrived = await self._bucket.head(staging_key(media.id))
         if arrived is None:
             raise NothingUploaded
         wrong = differences(media, arrived)
+        seen: dict[str, object] = {}
+        if self._probe is not None and not wrong:
+            wrong, seen = await self._look_into(self._probe, media, arrived)
         if wrong:
-            return await self._reject(media, Event.DIFFER, wrong)
+            return await self._reject(media, Event.DIFFER, wrong, **seen)
         judged = await self._store.change(
             media,
             Event.MATCH,
@@ -82,8 +98,32 @@ class Settlement:
             checksum=arrived.checksum,
             judgements=media.judgements + 1,
             due_at=self._clock() + LEASE,
+            **seen,
         )
         return await self._reread(media) if judged is None else await self._promote(judged)
+
+    async def _look_into(self, probe: Probe, media: Media, arrived: Arrived) -> tuple[str, dict[str, object]]:
+        """Return what is wrong with the judged object's content, and what was seen in it, by the media's fields.
+
+        What defies looking several times is wrong too. Raises ProbeFailed before that, and StorageAway.
+        """
+        url = await self._bucket.internal_link(staging_key(media.id), expires_in=ceil(probe.timeout_seconds))
+        try:
+            video = await probe.look(url, arrived.etag)
+        except ProbeFailed:
+            if media.judgements + 1 >= MAX_JUDGEMENTS:
+                return "it could not be looked into", {}
+            await self._store.amend(media, judgements=media.judgements + 1)
+            raise
+        wrong = video_differences(video, self._max_video_seconds)
+        if video is None:
+            return wrong, {}
+        return wrong, {
+            "measured_seconds": video.seconds,
+            "codec": video.codec,
+            "width": video.width,
+            "height": video.height,
+        }
 
     async def take_over(self, media: Media) -> Media:
         """Go on with a promotion that somebody else began: wait for its end, or for the end of its lease.
@@ -150,9 +190,9 @@ class Settlement:
             await self._store.amend(media, due_at=self._clock())
             raise
 
-    async def _reject(self, media: Media, event: Event, wrong: str) -> Media:
+    async def _reject(self, media: Media, event: Event, wrong: str, **seen: object) -> Media:
         due_at = self._last_purge_at(media, self._clock())
-        rejected = await self._store.change(media, event, differences=wrong, due_at=due_at)
+        rejected = await self._store.change(media, event, differences=wrong, due_at=due_at, **seen)
         if rejected is None:
             return await self._reread(media)
         await self._purge_staging(rejected)

@@ -33,6 +33,14 @@ class WorkerSettings(AccessSettings):
     webhook_loopback_http: bool = False
     """true: webhooks may go to http on this machine; for development."""
 
+    # The look into a video.
+    probe: bool = False
+    """true: ffprobe tells each upload's real duration, and rejects what is too long or no video."""
+    probe_program: str = "ffprobe"
+    """The program that looks, by its name or path."""
+    probe_seconds: float = Field(default=20, gt=0)
+    """How long one look may take."""
+
     # The worker itself.
     worker_metrics_port: int | None = Field(default=None, ge=1, le=65535)
     """Where `broker worker` shows its metrics to Prometheus; unset: nowhere."""

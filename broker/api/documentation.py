@@ -25,6 +25,7 @@ EXAMPLE_FACTS: dict[str, Any] = {
     "seconds": 15.0,
     "retry_after": 30,
     "code": "AccessDenied",
+    "cause": "it took too long",
     "errors": [{"at": "body.content_type", "problem": "Field required"}],
 }
 COUNTED = (errors.RateLimited, errors.BodyTooLarge)

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from dataclasses import asdict
 from typing import Annotated
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from uuid import UUID
@@ -85,6 +86,7 @@ async def issue_upload(
         errors.PromotionRunning,
         errors.UploadRejected,
         errors.UploadExpired,
+        errors.ProbeFailed,
         *S3_IS_AWAY,
     ),
 )
@@ -180,6 +182,7 @@ def _members(found: media.Media) -> dict[str, object]:
         "size": found.size if found.size is not None else found.promised_size,
         "filename": found.filename,
         "duration_seconds": found.duration_seconds,
+        "video": found.video and schemas.Video(**asdict(found.video)),
         "metadata": found.metadata,
         "created_at": found.created_at,
         "ready_at": found.ready_at,

@@ -58,6 +58,7 @@ PROBLEMS: dict[type[BrokerError], Problem] = {
     errors.UploadExpired: Problem(410, "upload-expired", "Upload expired"),
     errors.StorageAway: Problem(503, "storage-away", "S3 is away", retry_after=5),
     errors.StorageRefused: Problem(503, "storage-refused", "S3 refused the broker", retry_after=30),
+    errors.ProbeFailed: Problem(503, "probe-failed", "The upload could not be looked into", retry_after=5),
     errors.CredentialsExpired: Problem(503, "credentials-expired", "Credentials have ended", retry_after=10),
     errors.KeysAway: Problem(503, "keys-away", "Keys can not be fetched", retry_after=5),
     errors.DatabaseAway: Problem(503, "database-away", "The database is away", retry_after=5),

@@ -108,6 +108,16 @@ class Issued(BaseModel):
     complete_url: str
 
 
+class Video(BaseModel):
+    """What was seen in a video."""
+
+    seconds: float | None
+    """How long it is; None where that can not be told."""
+    codec: str
+    width: int | None
+    height: int | None
+
+
 class Media(BaseModel):
     """A media as its owner sees it."""
 
@@ -117,6 +127,9 @@ class Media(BaseModel):
     size: int | None
     filename: str | None
     duration_seconds: float | None
+    """As the client declared it."""
+    video: Video | None = None
+    """Where videos are looked into (BROKER_PROBE)."""
     metadata: dict[str, str]
     created_at: datetime
     ready_at: datetime | None

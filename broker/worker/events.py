@@ -18,6 +18,7 @@ from broker.errors import (
     DatabaseAway,
     MediaNotFound,
     NothingUploaded,
+    ProbeFailed,
     PromotionRunning,
     QueueAway,
     StorageAway,
@@ -37,7 +38,7 @@ MAX_HIDDEN_SECONDS = 900
 FIRST_REST_SECONDS = 1.0
 MAX_REST_SECONDS = 60.0
 """The longest rest while S3, the queue or the database is away; it doubles up to here."""
-AWAY = (StorageAway, DatabaseAway, CredentialsExpired)
+AWAY = (StorageAway, DatabaseAway, CredentialsExpired, ProbeFailed)
 """What passes by itself."""
 SETTLED = (MediaNotFound, NothingUploaded, UploadRejected, UploadExpired)
 """How a check may end with nothing left to do: what it found is recorded, or there is nothing to record."""

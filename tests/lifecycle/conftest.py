@@ -15,6 +15,7 @@ from broker.dev.s3 import EmbeddedS3
 from broker.errors import BrokerError
 from broker.lifecycle import Issued, Lifecycle, UploadRequest
 from broker.media import Media
+from broker.probe import Probe
 from broker.quota import Quota
 from broker.rules import Rules, final_key, staging_key
 from broker.settlement import Settlement
@@ -54,8 +55,8 @@ class World:
     s3: Any
     calls: list[str] = field(default_factory=list)
 
-    async def issue(self, size: int | None = len(VIDEO), **asked: Any) -> Issued:
-        return await self.verbs.issue(UploadRequest(content_type="video/mp4", size=size, **asked), "anna")
+    async def issue(self, size: int | None = len(VIDEO), content_type: str = "video/mp4", **asked: Any) -> Issued:
+        return await self.verbs.issue(UploadRequest(content_type=content_type, size=size, **asked), "anna")
 
     def post(self, issued: Issued, body: bytes = VIDEO) -> httpx.Response:
         return httpx.post(issued.url, data=issued.fields, files={"file": ("a.mp4", body)})
@@ -102,23 +103,39 @@ async def make_world(tmp_path: Path, embedded_s3: EmbeddedS3, s3_client: Any, bu
     opened: list[World] = []
     clock = Clock()
 
-    def make(bucket_class: type[Bucket] = Bucket, announce_to: tuple[str, ...] = (), **limits: Any) -> World:
+    def make(
+        bucket_class: type[Bucket] = Bucket,
+        *,
+        announce_to: tuple[str, ...] = (),
+        probe: Probe | None = None,
+        max_video_seconds: int = 300,
+        max_size: int = 1_000_000,
+        endpoint_url: str = embedded_s3.endpoint_url,
+        **limits: Any,
+    ) -> World:
         store = Store(url, announce_to=announce_to, clock=clock)
         config = BucketConfig(
             name=bucket,
             region=embedded_s3.region,
-            endpoint_url=embedded_s3.endpoint_url,
+            endpoint_url=endpoint_url,
             path_style=True,
             credentials=Credentials(embedded_s3.access_key, embedded_s3.secret_key),
             timeout_seconds=5,
         )
         gate = bucket_class(config)
-        settlement = Settlement(store, gate, grace=timedelta(seconds=GRACE_SECONDS), clock=clock)
+        settlement = Settlement(
+            store,
+            gate,
+            grace=timedelta(seconds=GRACE_SECONDS),
+            probe=probe,
+            max_video_seconds=max_video_seconds,
+            clock=clock,
+        )
         verbs = Lifecycle(
             store,
             gate,
             settlement=settlement,
-            rules=Rules(max_size=1_000_000),
+            rules=Rules(max_size=max_size),
             quota=Quota(**limits),
             policy_seconds=POLICY_SECONDS,
             clock=clock,

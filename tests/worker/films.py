@@ -1,0 +1,25 @@
+"""Films of every sort that ffmpeg makes here, each once for all tests."""
+
+import subprocess
+from pathlib import Path
+
+from ..browser.npm import program
+
+TEST_CARD = ("-f", "lavfi", "-i", "testsrc2=size=320x180:rate=10")
+H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
+
+
+def film(folder: Path, name: str, *arguments: str, seconds: float = 2) -> Path:
+    """Make a film with these options of ffmpeg; it is left alone where it was made before."""
+    path = folder / name
+    if not path.exists():
+        command = [program("ffmpeg"), "-v", "error", "-y", *TEST_CARD, "-t", str(seconds), *arguments, str(path)]
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    return path
+
+
+def padded(path: Path, size: int) -> Path:
+    """Return an mp4 whose index (moov) lies at its end, after as many bytes of film as it takes to have this size."""
+    rate = size * 8 // 60
+    noise = ("-vf", "noise=alls=100:allf=t", "-b:v", str(rate), "-minrate", str(rate), "-maxrate", str(rate))
+    return film(path.parent, path.name, *noise, *H264, "-bufsize", str(rate), "-nal-hrd", "cbr", seconds=60)

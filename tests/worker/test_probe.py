@@ -1,0 +1,330 @@
+"""Real films and what pretends to be one: the verdict on each, and what it costs to come to it."""
+
+import asyncio
+import resource
+import stat
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from structlog.testing import capture_logs
+
+from broker.dev.s3 import EmbeddedS3, Fault
+from broker.errors import ProbeFailed, SettingsInvalid, StorageAway, UploadRejected
+from broker.media import Media, State, Video
+from broker.probe import Probe
+from broker.rules import staging_key
+from broker.settlement import MAX_JUDGEMENTS
+
+from ..browser.npm import program
+from ..cli.processes import CLIP, done
+from ..lifecycle.conftest import MakeWorld, World
+from .films import H264, film, padded
+
+MAX_SECONDS = 300
+MB = 1_000_000
+
+
+@pytest.fixture(scope="session")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("films")
+
+
+@pytest.fixture
+def probe() -> Probe:
+    return Probe(program("ffprobe"), timeout_seconds=20)
+
+
+@pytest.fixture
+def looking(make_world: MakeWorld, probe: Probe) -> World:
+    """Return a broker that looks into videos."""
+    return make_world(probe=probe, max_video_seconds=MAX_SECONDS, max_size=60 * MB)
+
+
+def streamed(folder: Path, name: str) -> Path:
+    """Make a webm as a browser's recorder does: it can not go back, and so names no duration."""
+    path = folder / name
+    ffmpeg = [program("ffmpeg"), "-v", "error", *("-f", "lavfi", "-i", "testsrc2=size=320x180:rate=10"), "-t", "3"]
+    made = subprocess.run([*ffmpeg, "-c:v", "libvpx", "-f", "webm", "-"], check=True, capture_output=True)
+    path.write_bytes(made.stdout)
+    return path
+
+
+def written(folder: Path, name: str, content: bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+FILMS: dict[str, tuple[str, Callable[[Path], Path], Video]] = {
+    "mp4 with its index at the end": (
+        "video/mp4",
+        lambda folder: film(folder, "end.mp4", *H264),
+        Video(2.0, "h264", 320, 180),
+    ),
+    "mp4 with its index in front": (
+        "video/mp4",
+        lambda folder: film(folder, "front.mp4", *H264, "-movflags", "+faststart"),
+        Video(2.0, "h264", 320, 180),
+    ),
+    "mp4 in fragments": (
+        "video/mp4",
+        lambda folder: film(
+            folder, "fragments.mp4", *H264, "-g", "10", "-movflags", "frag_keyframe+empty_moov", seconds=4
+        ),
+        Video(4.0, "h264", 320, 180),
+    ),
+    "webm": ("video/webm", lambda folder: film(folder, "a.webm", "-c:v", "libvpx"), Video(2.0, "vp8", 320, 180)),
+    "webm of a browser's recorder": (
+        "video/webm",
+        lambda folder: streamed(folder, "recorded.webm"),
+        Video(3.0, "vp8", 320, 180),
+    ),
+    "3gp": (
+        "video/3gpp",
+        lambda folder: film(folder, "a.3gp", "-c:v", "h263", "-s", "176x144"),
+        Video(2.0, "h263", 176, 144),
+    ),
+    "mov": ("video/quicktime", lambda folder: film(folder, "a.mov", *H264), Video(2.0, "h264", 320, 180)),
+    "mkv": ("video/x-matroska", lambda folder: film(folder, "a.mkv", *H264), Video(2.0, "h264", 320, 180)),
+    "avi": (
+        "video/x-msvideo",
+        lambda folder: film(folder, "a.avi", "-c:v", "mpeg4"),
+        Video(2.0, "mpeg4", 320, 180),
+    ),
+    "ts": ("video/mp2t", lambda folder: film(folder, "a.ts", *H264), Video(2.0, "h264", 320, 180)),
+    "mpg": (
+        "video/mpeg",
+        lambda folder: film(folder, "a.mpg", "-r", "25", "-c:v", "mpeg1video"),
+        Video(2.0, "mpeg1video", 320, 180),
+    ),
+    "the clip of this repository": ("video/mp4", lambda _: CLIP, Video(2.0, "h264", 128, 72)),
+}
+
+
+def sound(folder: Path, name: str, *more: str) -> Path:
+    path = folder / name
+    sine = ["-f", "lavfi", "-i", "sine=duration=2"]
+    subprocess.run([program("ffmpeg"), "-v", "error", "-y", *sine, *more, str(path)], check=True)
+    return path
+
+
+def with_cover(folder: Path) -> Path:
+    cover = film(folder, "cover.png", "-frames:v", "1")
+    more = ("-i", str(cover), "-map", "0", "-map", "1", "-c:v", "png", "-disposition:v", "attached_pic")
+    return sound(folder, "cover.m4a", *more)
+
+
+PRETENDERS: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "ten minutes": (
+        lambda folder: film(folder, "long.mp4", "-r", "1", *H264, seconds=600),
+        "the duration is 600.0 seconds, over 300",
+    ),
+    "a text": (lambda folder: written(folder, "text.mp4", b"Once upon a time. " * 500), "it is not a video"),
+    "one byte": (lambda folder: written(folder, "byte.mp4", b"x"), "it is not a video"),
+    "a page": (
+        lambda folder: written(folder, "page.mp4", b"<!doctype html><script>alert(1)</script>"),
+        "it is not a video",
+    ),
+    "zeros": (lambda folder: written(folder, "zeros.mp4", bytes(2 * MB)), "it is not a video"),
+    "a picture": (lambda folder: film(folder, "picture.png", "-frames:v", "1"), "it is not a video"),
+    "sound alone": (lambda folder: sound(folder, "sound.m4a"), "it is not a video"),
+    "sound with a cover": (with_cover, "it is not a video"),
+    "an mp4 that was cut off": (
+        lambda folder: written(folder, "cut.mp4", film(folder, "end.mp4", *H264).read_bytes()[:-3000]),
+        "it is not a video",
+    ),
+}
+
+
+async def put(world: World, path: Path, content_type: str) -> Media:
+    """Have a media whose staging object is this file."""
+    issued = await world.issue(size=path.stat().st_size, content_type=content_type)
+    key = staging_key(issued.media.id)
+    world.s3.put_object(Bucket=world.bucket.config.name, Key=key, Body=path.read_bytes(), ContentType=content_type)
+    return issued.media
+
+
+@pytest.mark.parametrize("name", FILMS)
+async def test_a_film_is_ready_with_what_was_seen_in_it(name: str, looking: World, films: Path) -> None:
+    content_type, make, expected = FILMS[name]
+    media = await put(looking, make(films), content_type)
+    playback = await looking.verbs.complete(media.id, "anna")
+    seen = playback.media.video
+    assert seen is not None
+    assert (seen.codec, seen.width, seen.height) == (expected.codec, expected.width, expected.height)
+    assert seen.seconds == pytest.approx(expected.seconds, abs=0.25)
+    assert (await looking.store.get(media.id, None)).video == seen
+
+
+@pytest.mark.parametrize("name", PRETENDERS)
+async def test_what_is_too_long_or_no_film_is_rejected(name: str, looking: World, films: Path) -> None:
+    make, reason = PRETENDERS[name]
+    media = await put(looking, make(films), "video/mp4")
+    with pytest.raises(UploadRejected) as raised:
+        await looking.verbs.complete(media.id, "anna")
+    assert raised.value.facts["differences"] == reason
+    assert looking.staged_bytes(media) is None
+
+
+@dataclass
+class Relay:
+    """Pass connections on to S3, and count what it sends back."""
+
+    s3: EmbeddedS3
+    port: int = 0
+    bytes_sent: int = 0
+    connections: int = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        from_s3, to_s3 = await asyncio.open_connection("127.0.0.1", self.s3.port)
+
+        async def ask() -> None:
+            while piece := await reader.read(65536):
+                to_s3.write(piece)
+            to_s3.close()
+
+        async def answer() -> None:
+            while piece := await from_s3.read(16384):
+                writer.write(piece)
+                await writer.drain()
+                self.bytes_sent += len(piece)
+            writer.close()
+
+        await asyncio.gather(ask(), answer(), return_exceptions=True)
+        writer.close()
+        to_s3.close()
+
+
+@asynccontextmanager
+async def relaying(s3: EmbeddedS3) -> AsyncIterator[Relay]:
+    relay = Relay(s3)
+    server = await asyncio.start_server(relay.serve, "127.0.0.1", 0)
+    relay.port = server.sockets[0].getsockname()[1]
+    yield relay
+    server.close()
+
+
+async def test_of_fifty_megabytes_a_fraction_is_fetched_and_none_by_the_broker(
+    make_world: MakeWorld, probe: Probe, films: Path, embedded_s3: EmbeddedS3, record_property: Any
+) -> None:
+    big = padded(films / "big.mp4", 50 * MB)
+    size = big.stat().st_size
+    assert size > 45 * MB
+    async with relaying(embedded_s3) as relay:
+        world = make_world(
+            probe=probe,
+            max_video_seconds=MAX_SECONDS,
+            max_size=60 * MB,
+            endpoint_url=f"http://127.0.0.1:{relay.port}",
+        )
+        media = await put(world, big, "video/mp4")
+        before = psutil.Process().memory_info().rss
+        playback = await world.verbs.complete(media.id, "anna")
+        grown = psutil.Process().memory_info().rss - before
+    assert playback.media.video == Video(60.0, "h264", 320, 180)
+    record_property("bytes_fetched", relay.bytes_sent)
+    print(f"of {size:,} bytes {relay.bytes_sent:,} were fetched; the process grew by {grown:,}")  # noqa: T201
+    assert relay.bytes_sent < 5 * MB
+    assert grown < 8 * MB
+
+
+async def test_a_playlist_leads_nowhere(looking: World, films: Path, embedded_s3: EmbeddedS3) -> None:
+    async with relaying(embedded_s3) as relay:
+        target = f"http://127.0.0.1:{relay.port}/segment.ts"
+        texts = {
+            "hls": f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{target}\n#EXT-X-ENDLIST\n",
+            "concat": f"ffconcat version 1.0\nfile '{target}'\n",
+            "file": "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n",
+            "dash": f'<MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>{target}</BaseURL></MPD>',
+        }
+        for name, text in texts.items():
+            media = await put(looking, written(films, f"{name}.mp4", text.encode()), "video/mp4")
+            with pytest.raises(UploadRejected):
+                await looking.verbs.complete(media.id, "anna")
+        assert relay.connections == 0
+
+
+async def test_another_object_than_the_judged_one_is_not_looked_into(looking: World, films: Path, probe: Probe) -> None:
+    media = await put(looking, CLIP, "video/mp4")
+    url = await looking.bucket.internal_link(staging_key(media.id), expires_in=20)
+    with pytest.raises(StorageAway):
+        await probe.look(url, "0" * 32)
+
+
+async def test_an_s3_that_is_away_is_no_verdict(looking: World, embedded_s3: EmbeddedS3) -> None:
+    media = await put(looking, CLIP, "video/mp4")
+    for _ in range(MAX_JUDGEMENTS + 1):
+        embedded_s3.order_fault(Fault("GetObject", code="SlowDown", status=503))
+        with pytest.raises(StorageAway):
+            await looking.verbs.complete(media.id, "anna")
+    assert await looking.state(media.id) == State.PENDING
+    assert (await looking.verbs.complete(media.id, "anna")).media.state is State.READY
+
+
+def pretending(path: Path, script: str) -> Probe:
+    """Return a probe whose program is a shell script."""
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return Probe(str(path), timeout_seconds=1)
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["exec /bin/sleep 600", "kill -SEGV $$", "exit 3", "echo nonsense", "while :; do echo 0123456789; done"],
+)
+async def test_what_defies_looking_is_tried_a_few_times_and_then_rejected(
+    script: str, make_world: MakeWorld, tmp_path: Path
+) -> None:
+    world = make_world(probe=pretending(tmp_path / "program", script), max_video_seconds=MAX_SECONDS)
+    media = await put(world, CLIP, "video/mp4")
+    for _ in range(MAX_JUDGEMENTS - 1):
+        with pytest.raises(ProbeFailed):
+            await world.verbs.complete(media.id, "anna")
+    with pytest.raises(UploadRejected) as raised:
+        await world.verbs.complete(media.id, "anna")
+    assert raised.value.facts["differences"] == "it could not be looked into"
+    assert not [child for child in psutil.Process().children() if "sleep" in child.name()]
+
+
+async def test_the_sweep_ends_what_defies_looking_too(make_world: MakeWorld, tmp_path: Path) -> None:
+    world = make_world(probe=pretending(tmp_path / "program", "exit 3"), max_video_seconds=MAX_SECONDS)
+    media = await put(world, CLIP, "video/mp4")
+    with capture_logs():
+        for _ in range(MAX_JUDGEMENTS):
+            await world.sweep_after(hours=1)
+    assert await world.state(media.id) == State.REJECTED
+
+
+async def test_the_program_gets_bounds_and_no_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "for nobody else")
+    probe = pretending(tmp_path / "program", "/bin/sleep 0.2; /usr/bin/env; ulimit -v; ulimit -f")
+    async with probe._running("http://127.0.0.1/", "etag") as process:
+        assert process.stdout is not None
+        said = (await process.stdout.read()).decode().split()
+    assert "AWS_SECRET_ACCESS_KEY" not in "".join(said)
+    assert said[-2:] == [str(1024**2), "0"]
+    assert resource.getrlimit(resource.RLIMIT_AS)[0] != 1024**3
+
+
+def test_without_ffprobe_nothing_starts_and_the_reason_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsInvalid, match="BROKER_PROBE: needs ffprobe"):
+        Probe("no-such-ffprobe", timeout_seconds=1)
+    settings = {
+        "SECRET_KEY": "a-key-of-the-tests-and-of-nobody-else",
+        "USE_CLOUD_STORAGE": "true",
+        "AWS_S3_BUCKET_NAME": "videos",
+        "BROKER_PROBE": "true",
+        "BROKER_PROBE_PROGRAM": "no-such-ffprobe",
+    }
+    assert done("migrate", cwd=tmp_path, **settings).returncode == 0
+    for command in ("serve", "worker"):
+        ended = done(command, cwd=tmp_path, **settings)
+        assert ended.returncode == 2
+        assert ended.stderr.startswith("BROKER_PROBE: needs ffprobe (Debian: ffmpeg)")
