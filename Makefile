@@ -39,7 +39,7 @@ clean:
 
 $(VENV)/.run: EXTRAS = dev
 $(VENV)/.test: EXTRAS = test
-$(VENV)/.check: EXTRAS = dev,lint
+$(VENV)/.check: EXTRAS = dev,lint,postgres,redis
 $(VENV)/.run $(VENV)/.test $(VENV)/.check: pyproject.toml | $(VENV)/.made
 	@echo "Installing what 'make $(@:$(VENV)/.%=%)' needs into $(VENV) …"
 	@$(PIP) install --editable '.[$(EXTRAS)]'
