@@ -7,7 +7,7 @@ PYTHON ?= $(shell for one in python3 python3.14 python3.13 python3.12 python3.11
 	$$one -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$one && break; done)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test check readme requirements clean
+.PHONY: run test check bench readme requirements clean
 
 run: $(VENV)/.run  ## Serve everything on this machine, with a demo page
 	$(BIN)/broker dev $(ARGS)
@@ -22,6 +22,9 @@ check: $(VENV)/.check  ## Lint, check the types and the import rules, run the br
 	$(BIN)/lint-imports
 	@if command -v node >/dev/null; then node --test tests/browser/unit/*.test.mjs; \
 	else echo "node is not there: the browser modules' unit tests are left out"; fi
+
+bench: $(VENV)/.test  ## Measure the broker beside its peers; --quick for a look
+	$(BIN)/python -m tests.bench $(ARGS)
 
 readme: $(VENV)/.run  ## Write the parts of README.md that are drawn from the code
 	$(BIN)/python -m broker.dev.readme

@@ -32,7 +32,10 @@ app.add_typer(webhooks)
 def serve(
     host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Where to listen.", min=0, max=65535)] = 8000,
-    workers: Annotated[int, typer.Option(help="Processes; more than one needs PostgreSQL.", min=1)] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes. By default one for each core on PostgreSQL, and 1 on SQLite.", min=1),
+    ] = None,
     graceful_seconds: Annotated[int, typer.Option(help="How long requests may take to end on SIGTERM.", min=0)] = 30,
     keep_alive_seconds: Annotated[
         int, typer.Option(help="How long an idle connection is kept; longer than the load balancer's.", min=1)

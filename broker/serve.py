@@ -1,9 +1,11 @@
 """What `broker serve` and `broker worker` do, once the settings are read."""
 
 import asyncio
+import gc
+import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +20,21 @@ from broker.logs import configure_logging
 from broker.settings import Settings, load_settings
 from broker.store import pending_revision
 
+GC_THRESHOLDS = (50_000, 20, 20)
+"""How many more objects were made than freed before the young ones are looked through, and how often the older ones
+are. A request frees by itself all that it makes; Python's 700 would look for cycles at every few requests."""
+
 log = structlog.get_logger()
 
 
-def serve(settings: Settings, *, workers: int, embedded_s3_in: Path | None, **options: Any) -> None:
+def serve(settings: Settings, *, workers: int | None, embedded_s3_in: Path | None, **options: Any) -> None:
     """Serve until SIGTERM or SIGINT; `options` are uvicorn's.
 
-    `embedded_s3_in`: the directory of an S3 to run beside it, where the settings ask for no other. Raises
-    SettingsInvalid before anything starts.
+    `workers`: how many processes; None: as many as are fastest. `embedded_s3_in`: the directory of an S3 to run
+    beside it, where the settings ask for no other. Raises SettingsInvalid before anything starts.
     """
+    if workers is None:
+        workers = fastest_workers(settings)
     _require_servable(settings, workers=workers, embedded_s3=embedded_s3_in is not None)
     _require_current(settings)
     beside = nullcontext(settings) if settings.use_cloud_storage else _beside_s3(settings, embedded_s3_in or Path())
@@ -35,8 +43,10 @@ def serve(settings: Settings, *, workers: int, embedded_s3_in: Path | None, **op
         _warn_of_wide_doors(bound)
         if not bound.sweep:
             log.info("this process does not sweep; `broker worker` does, or BROKER_SWEEP=true")
+        if workers > 1 and bound.rate_limit_storage.get_secret_value().startswith("memory:"):
+            log.info("each process counts its own rate limits; BROKER_RATE_LIMIT_STORAGE=redis://… counts all together")
         uvicorn.run(
-            create_app(bound) if workers == 1 else "broker.serve:worker_application",
+            _quiet(create_app(bound)) if workers == 1 else "broker.serve:worker_application",
             factory=workers > 1,
             workers=workers,
             ws="none",
@@ -53,7 +63,7 @@ def worker_application() -> FastAPI:
     """Return the application of one of several processes; they inherit the environment that was checked."""
     settings = load_settings()
     _log_from(settings)
-    return create_app(settings)
+    return _quiet(create_app(settings))
 
 
 async def work_until_stopped(settings: Settings) -> None:
@@ -77,6 +87,33 @@ async def work_until_stopped(settings: Settings) -> None:
             await asyncio.wait({working, stop}, return_when=asyncio.FIRST_COMPLETED)
             stop.cancel()
     log.info("stopped")
+
+
+def fastest_workers(settings: Settings) -> int:
+    """Return one process for each core on PostgreSQL; one on SQLite, which has one writer."""
+    if not settings.use_cloud_storage or settings.database_url.startswith("sqlite"):
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _quiet(app: FastAPI) -> FastAPI:
+    """Let the garbage collector of this process rest, once the application has started.
+
+    What was made until then stays until the end; to look through it again and again takes tens of milliseconds, in
+    which nothing is answered. Source: Python's documentation of `gc.freeze`.
+    """
+    start = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(application: FastAPI) -> AsyncIterator[Any]:
+        async with start(application) as state:
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(*GC_THRESHOLDS)
+            yield state
+
+    app.router.lifespan_context = lifespan
+    return app
 
 
 def _require_servable(settings: Settings, *, workers: int, embedded_s3: bool) -> None:
