@@ -15,7 +15,6 @@ from .plot import draw
 from .rounds import Spread
 from .workplace import ROOT
 
-
 SHORT = ("--quick", "--rounds", "1", "--seconds", "0.5", "--parts", "comparison", "--only", "bare", "--no-postgresql")
 
 
