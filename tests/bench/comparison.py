@@ -49,7 +49,7 @@ def compare(servers: Sequence[Running], row: str, *, rounds: int, seconds: float
     for server in servers:
         warm_up(server, row, quick=quick)
     full = interleave(servers, row, rounds=rounds, seconds=seconds)
-    halves = {name: middle(slots, _rate) / 2 for name, slots in full.items()}
+    halves = {name: max(1.0, middle(slots, _rate) / 2) for name, slots in full.items()}
     half = interleave(
         servers, row, rounds=rounds, seconds=seconds, rate_of=lambda server: halves[server.contender.name]
     )

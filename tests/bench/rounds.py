@@ -15,6 +15,8 @@ from .servers import Running
 CONNECTIONS = 64
 NODE_WARM_UP = 10_000
 WARM_UP = 2_000
+EACH = 4
+"""How often a connection asks in a slot at half load, at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,9 @@ def interleave(
     for _ in range(rounds):
         for server in chance.sample(servers, len(servers)):
             rate = rate_of(server) if rate_of else None
-            slots[server.contender.name].append(slot(server, row, seconds=seconds, connections=connections, rate=rate))
+            # A connection that asks less often than some times a slot would not be evenly spaced.
+            used = connections if rate is None else max(1, min(connections, int(rate * seconds / EACH)))
+            slots[server.contender.name].append(slot(server, row, seconds=seconds, connections=used, rate=rate))
     return slots
 
 
