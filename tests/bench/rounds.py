@@ -15,6 +15,9 @@ from .servers import Running
 CONNECTIONS = 64
 NODE_WARM_UP = 10_000
 WARM_UP = 2_000
+PACED_CONNECTIONS = 8
+"""Over how many connections a given rate is asked for. The generator's connections ask in step, so that a request
+waits for as many others; over 64 of them half load would be full load in bursts."""
 EACH = 4
 """How often a connection asks in a slot at half load, at least."""
 
@@ -77,8 +80,7 @@ def interleave(
     for _ in range(rounds):
         for server in chance.sample(servers, len(servers)):
             rate = rate_of(server) if rate_of else None
-            # A connection that asks less often than some times a slot would not be evenly spaced.
-            used = connections if rate is None else max(1, min(connections, int(rate * seconds / EACH)))
+            used = connections if rate is None else max(1, min(PACED_CONNECTIONS, int(rate * seconds / EACH)))
             slots[server.contender.name].append(slot(server, row, seconds=seconds, connections=used, rate=rate))
     return slots
 
