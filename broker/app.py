@@ -229,6 +229,7 @@ def bucket_config(settings: Settings) -> BucketConfig:
         credentials=settings.credentials,
         timeout_seconds=settings.s3_timeout_seconds,
         pool_size=settings.s3_pool_size,
+        cloudfront=settings.cloudfront,
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import boto3
@@ -17,8 +17,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from broker import metrics
+from broker.cloudfront import Distribution
 from broker.credentials import CredentialSource
-from broker.errors import StorageAway, StorageRefused
+from broker.errors import CredentialsExpired, StorageAway, StorageRefused
 from broker.media import Arrived
 from broker.policy import Promise, presign_post
 from broker.sigv4 import Address, Credentials, presign_get
@@ -44,6 +45,8 @@ class BucketConfig:
     credentials: Credentials | None = None
     timeout_seconds: float = 10
     pool_size: int = 32
+    cloudfront: tuple[str, str, str] | None = None
+    """The distribution's address, its key's id, and the private key in PEM form, where links go through CloudFront."""
 
 
 class Bucket:
@@ -57,6 +60,7 @@ class Bucket:
         self.form_url = self._address.url
         """Where forms are posted, with a trailing slash (upload libraries append the key to it)."""
         self._threads = ThreadPoolExecutor(config.pool_size, thread_name_prefix="s3")
+        self._distribution = Distribution(*config.cloudfront) if config.cloudfront else None
         self._credentials = CredentialSource(session, config.credentials, self._threads)
 
     async def credentials(self, now: datetime) -> Credentials:
@@ -67,10 +71,26 @@ class Bucket:
         """Return the form's fields; the policy in them ends `expires_in` seconds after `now`."""
         return presign_post(promise, keys, now=now, region=self.config.region, expires_in=expires_in)
 
+    async def playback_link(
+        self, key: str, asked_seconds: int, *, now: datetime, overrides: dict[str, str]
+    ) -> tuple[str, int]:
+        """Return a link to `key` and for how many seconds it lives; less than asked where the keys end sooner.
+
+        Raises CredentialsExpired.
+        """
+        if self._distribution is not None:
+            ends_at = now + timedelta(seconds=asked_seconds)
+            return self._distribution.sign(key, ends_at=ends_at, overrides=overrides), asked_seconds
+        keys = await self.credentials(now)
+        lives = keys.lifetime(asked_seconds, now)
+        if lives < 1:
+            raise CredentialsExpired
+        return self.sign_playback(key, keys, now=now, expires_in=lives, overrides=overrides), lives
+
     def sign_playback(
         self, key: str, keys: Credentials, *, now: datetime, expires_in: int, overrides: dict[str, str]
     ) -> str:
-        """Return a GET URL for `key` that ends `expires_in` seconds after `now`."""
+        """Return S3's own GET URL for `key`; it ends `expires_in` seconds after `now`."""
         return presign_get(
             keys,
             self._address,

@@ -295,15 +295,13 @@ class Lifecycle:
     async def _link(self, media: Media, asked_seconds: int, *, download: bool) -> Playback:
         metrics.PLAYBACK_LINKS.inc()
         now = self._clock().replace(microsecond=0)
-        keys = await self._bucket.credentials(now)
-        expires_in = _lifetime(keys.lifetime(asked_seconds, now))
         overrides = (
             {"response-content-disposition": attachment(_download_name(media))}
             if download or is_active(media.content_type)
             else {}
         )
-        url = self._bucket.sign_playback(
-            final_key(media.id, media.content_type), keys, now=now, expires_in=expires_in, overrides=overrides
+        url, expires_in = await self._bucket.playback_link(
+            final_key(media.id, media.content_type), asked_seconds, now=now, overrides=overrides
         )
         return Playback(media, url, expires_in, now + timedelta(seconds=expires_in))
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 
 from broker.access_settings import CommaSeparated, Positive, bare_address, exact_origins
+from broker.cloudfront import Distribution
 from broker.errors import SettingsInvalid
 from broker.policy import MAX_POLICY_SECONDS
 from broker.quota import Quota
@@ -56,6 +57,13 @@ class Settings(WorkerSettings):
     """How long one call to S3 may wait for an answer."""
     s3_pool_size: Positive = 32
     """How many calls to S3 one process has under way at most."""
+
+    cloudfront_url: str | None = None
+    """The address of a CloudFront distribution in front of the bucket, such as `https://media.example`, for links."""
+    cloudfront_key_id: str | None = None
+    """The id of the public key by which CloudFront checks links (`Key-Pair-Id`)."""
+    cloudfront_private_key: SecretStr | None = None
+    """The RSA private key of that pair in PEM form, or the path of its file."""
 
     # What is accepted.
     max_file_size: Annotated[int, Field(ge=1, le=MAX_OBJECT_BYTES)] = Field(
@@ -130,7 +138,23 @@ class Settings(WorkerSettings):
     def _redirect_origins_are_exact(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return exact_origins(value)
 
-    @field_validator("s3_endpoint_url", "s3_public_endpoint_url")
+    @field_validator("cloudfront_private_key")
+    @classmethod
+    def _cloudfront_is_whole(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        named = [info.data.get("cloudfront_url"), info.data.get("cloudfront_key_id"), value]
+        if any(named) and not all(named):
+            raise ValueError("should be set together with BROKER_CLOUDFRONT_URL and BROKER_CLOUDFRONT_KEY_ID")
+        if value is None:
+            return None
+        try:
+            written = value.get_secret_value()
+            pem = written if written.lstrip().startswith("-----BEGIN") else Path(written).read_text()
+            Distribution("https://media.example", "key", pem)
+        except (OSError, TypeError, ValueError):
+            raise ValueError("should be an RSA private key in PEM form, or the path of a file that holds one") from None
+        return SecretStr(pem)
+
+    @field_validator("s3_endpoint_url", "cloudfront_url", "s3_public_endpoint_url")
     @classmethod
     def _endpoint_is_bare(cls, value: str | None) -> str | None:
         return bare_address(value)
@@ -176,6 +200,13 @@ class Settings(WorkerSettings):
         return Credentials(
             self.access_key_id, self.secret_access_key.get_secret_value(), token, self.credential_expiration
         )
+
+    @property
+    def cloudfront(self) -> tuple[str, str, str] | None:
+        """Return the distribution's address, its key's id and the private key, where links go through CloudFront."""
+        if self.cloudfront_url is None or self.cloudfront_key_id is None or self.cloudfront_private_key is None:
+            return None
+        return self.cloudfront_url, self.cloudfront_key_id, self.cloudfront_private_key.get_secret_value()
 
     @property
     def rules(self) -> Rules:

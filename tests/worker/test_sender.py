@@ -67,7 +67,7 @@ async def test_a_webhook_has_the_headers_and_the_body_of_the_specification() -> 
     assert document["data"]["metadata"] == {"title": "Größe 🎬"}
 
 
-@pytest.mark.parametrize("known", [SECRET, NEXT_SECRET])
+@pytest.mark.parametrize("known", [SECRET, NEXT_SECRET], ids=["the first", "the next"])
 async def test_while_secrets_change_whoever_knows_either_can_verify(known: str) -> None:
     async with receiving(200) as receiver:
         sender = local_sender(SECRET, NEXT_SECRET)
