@@ -14,7 +14,7 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 ISSUES = Counter("broker_issues", "Policies that were issued.")
 COMPLETES = Counter("broker_completes", "Requests to complete, by how they ended.", ["outcome"])
-TRANSITIONS = Counter("broker_transitions", "Changes of state, by the event of the table.", ["event"])
+TRANSITIONS = Counter("broker_transitions", "Changes of state, by the event that led there.", ["event"])
 PLAYBACK_LINKS = Counter("broker_playback_links", "Links that were handed out.")
 REFUSALS = Counter("broker_refusals", "Requests that were answered with a problem, by its type.", ["reason"])
 QUOTA_REFUSALS = Counter("broker_quota_refusals", "Uploads that a quota refused.", ["quota"])

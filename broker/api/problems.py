@@ -98,6 +98,7 @@ def http_problem(status: int, detail: str, headers: dict[str, str] | None = None
 
 def internal_problem() -> Response:
     """Answer for a failure of ours, without a word about it."""
+    metrics.REFUSALS.labels(INTERNAL.slug).inc()
     return render(500, INTERNAL.type, INTERNAL.title, "This is logged; ask again later.", headers={})
 
 

@@ -68,7 +68,7 @@ def _sender(attributes: Attributes, patient: Patient) -> Finding:
     """Find whether the queue takes what this bucket sends, and what this bucket alone sends."""
     document = json.loads(attributes.get("Policy") or "{}")
     statements = [one for one in document.get("Statement", []) if _lets_s3_send(one)]
-    bound = [one for one in statements if patient.arn in json.dumps(one.get("Condition", {}))]
+    bound = [one for one in statements if f'"{patient.arn}"' in json.dumps(one.get("Condition", {}))]
     if bound:
         return ok("queue policy", "lets this bucket send")
     account = attributes["QueueArn"].split(":")[4]

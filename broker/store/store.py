@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from broker import metrics
 from broker.announcement import announcements
 from broker.errors import DatabaseAway
 from broker.media import Event, Media, State, next_state
@@ -75,7 +76,10 @@ class Store:
         What is to be told of it is written in the same transaction. Raises IllegalTransition, and nothing happens,
         where the table of transitions has no such row.
         """
-        return await self._replace(media, next_state(media.state, event), changes)
+        changed = await self._replace(media, next_state(media.state, event), changes)
+        if changed is not None:
+            metrics.TRANSITIONS.labels(event.name.lower()).inc()
+        return changed
 
     async def amend(self, media: Media, **changes: Any) -> Media | None:
         """Change fields of `media` within its state; None when someone else was first."""
@@ -141,6 +145,7 @@ class Store:
             except AWAY as error:
                 # It may have been done, so that it is not for the store to repeat.
                 raise DatabaseAway from error
+            metrics.COMMIT_BATCH.observe(len(operations))
             return outcomes
 
     def _look_up(self, operations: Sequence[Operation[Any]]) -> Sequence[object]:
