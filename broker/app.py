@@ -37,6 +37,7 @@ from broker.queue import Queue, QueueConfig
 from broker.settings import Settings
 from broker.settlement import Settlement, utc_now
 from broker.store import Store
+from broker.waiting import Waiting
 from broker.worker.events import Events
 from broker.worker.jobs import Job, Jobs
 from broker.worker.public_network import PublicNetwork
@@ -124,6 +125,7 @@ async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterato
     limits = _limits(settings)
     services = Services(
         lifecycle=verbs,
+        waiting=Waiting(store),
         authenticator=Authenticator(
             keys,
             token_rules(settings),

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Annotated
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -19,6 +20,7 @@ from broker.api.problems import NO_STORE
 from broker.api.route import ProblemRoute
 from broker.api.state import services
 from broker.policy import MAX_PLAYBACK_SECONDS
+from broker.waiting import MAX_WAIT_SECONDS
 
 S3_IS_AWAY = (errors.StorageAway, errors.StorageRefused, errors.CredentialsExpired)
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")]
@@ -123,8 +125,16 @@ async def playback_link(
     media_id: UUID,
     expires_in: Annotated[int, Query(ge=1, le=MAX_PLAYBACK_SECONDS)] = lifecycle.DEFAULT_PLAYBACK_SECONDS,
     download: bool = False,
+    wait: Annotated[int, Query(ge=0, le=MAX_WAIT_SECONDS)] = 0,
 ) -> Response:
-    """Hand out a link to a ready media. `expires_in` of the answer is the truth, also where the keys end sooner."""
+    """Hand out a link to a ready media. `expires_in` of the answer is the truth, also where the keys end sooner.
+
+    With `wait`, the answer comes once the media is ready, rejected or expired, or after that many seconds at most.
+    """
+    if wait:
+        await services(request).waiting.until_settled(
+            media_id, caller.reach, waiter=caller.owner, seconds=wait, wanted=_still_connected(request)
+        )
     playback = await services(request).lifecycle.playback(
         media_id, caller.reach, expires_in=expires_in, download=download
     )
@@ -153,6 +163,13 @@ async def delete_media(request: Request, caller: Deleter, media_id: UUID) -> Res
     """Delete a media and its objects. It is gone for everybody at once, also where S3 is away and objects follow."""
     await services(request).lifecycle.delete(media_id, caller.reach)
     return _answer(schemas.Deleted(media_id=media_id, status=media.State.DELETING, message="The media is deleted."))
+
+
+def _still_connected(request: Request) -> Callable[[], Awaitable[bool]]:
+    async def connected() -> bool:
+        return not await request.is_disconnected()
+
+    return connected
 
 
 def _answer(body: BaseModel, status: int = 200) -> Response:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from fastapi import Request
 
 from broker.lifecycle import Lifecycle
+from broker.waiting import Waiting
 
 if TYPE_CHECKING:
     from broker.api.forms import FormStates
@@ -21,6 +22,7 @@ class Services:
     """Hold what the routes call."""
 
     lifecycle: Lifecycle
+    waiting: Waiting
     authenticator: "Authenticator"
     limits: "Limits"
     form_states: "FormStates"

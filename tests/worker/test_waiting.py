@@ -1,0 +1,187 @@
+"""A page waits for ready by one request at a time."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import jwt
+import pytest
+from fastapi import FastAPI
+
+from broker import load_settings
+from broker.api.state import STATE_NAME
+from broker.app import PREFIX, create_app
+from broker.dev.s3 import EmbeddedS3
+from broker.store import Store, migrate
+from broker.waiting import MAX_WAITERS_OF_ONE, Waiting
+
+from ..contract.samples import UNLIMITED, pending
+from ..lifecycle.conftest import VIDEO
+
+KEY = "a-key-of-the-tests-and-of-nobody-else"
+
+
+class Page:
+    """A page of one user."""
+
+    def __init__(self, client: httpx.AsyncClient, owner: str, scope: str = "media:upload media:read") -> None:
+        token = jwt.encode({"sub": owner, "exp": 4e9, "scope": scope}, KEY)
+        self._client = client
+        self._headers = {"Authorization": f"Bearer {token}"}
+
+    async def ask(self, method: str, path: str, **parts: Any) -> httpx.Response:
+        return await self._client.request(method, f"{PREFIX}{path}", headers=self._headers, **parts)
+
+    async def uploaded(self) -> str:
+        issued = (await self.ask("POST", "/upload", json={"content_type": "video/mp4"})).json()
+        async with httpx.AsyncClient() as browser:
+            form = issued["upload"]
+            assert (await browser.post(form["url"], data=form["fields"], files={"file": VIDEO})).status_code == 201
+        media_id: str = issued["media_id"]
+        return media_id
+
+
+@pytest.fixture
+async def client(embedded_s3: EmbeddedS3, bucket: str, tmp_path: Any) -> AsyncIterator[httpx.AsyncClient]:
+    url = f"sqlite:///{tmp_path}/broker.db"
+    migrate(url)
+    settings = load_settings(
+        None,
+        bucket_name=bucket,
+        cloud_storage_provider="s3",
+        region=embedded_s3.region,
+        access_key_id=embedded_s3.access_key,
+        secret_access_key=embedded_s3.secret_key,
+        s3_endpoint_url=embedded_s3.endpoint_url,
+        s3_path_style=True,
+        database_url=url,
+        secret_key=KEY,
+    )
+    app: FastAPI = create_app(settings)
+
+    async with app.router.lifespan_context(app) as state:
+        assert state is not None
+        assert STATE_NAME in state
+
+        async def serve(scope: Any, receive: Any, send: Any) -> None:
+            await app({**scope, "state": dict(state)}, receive, send)
+
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(serve), base_url="http://broker", timeout=60
+        ) as made:
+            yield made
+
+
+@pytest.fixture
+def anna(client: httpx.AsyncClient) -> Page:
+    return Page(client, "anna")
+
+
+async def test_the_answer_comes_as_soon_as_the_media_is_ready(anna: Page) -> None:
+    media_id = await anna.uploaded()
+    waiting = asyncio.create_task(anna.ask("GET", f"/{media_id}", params={"wait": 20}))
+    await asyncio.sleep(0.5)
+    assert not waiting.done()
+    assert (await anna.ask("POST", f"/{media_id}/complete")).status_code == 200
+    began = time.monotonic()
+    answer = await waiting
+    assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+    assert time.monotonic() - began < 3
+
+
+async def test_after_its_time_it_says_where_the_media_stands(anna: Page) -> None:
+    media_id = await anna.uploaded()
+    began = time.monotonic()
+    answer = await anna.ask("GET", f"/{media_id}", params={"wait": 1})
+    assert (answer.status_code, answer.json()["media_status"]) == (409, "pending")
+    assert 1 <= time.monotonic() - began < 3
+
+
+async def test_what_will_never_be_ready_is_not_waited_for(anna: Page) -> None:
+    issued = (await anna.ask("POST", "/upload", json={"content_type": "video/mp4", "size": len(VIDEO)})).json()
+    media_id = issued["media_id"]
+    assert (await anna.ask("POST", f"/{media_id}/complete")).status_code == 409
+    fresh = await anna.uploaded()
+    began = time.monotonic()
+    for path in (f"/{uuid4()}", "/not-an-id"):
+        assert (await anna.ask("GET", path, params={"wait": 20})).status_code in {404, 422}
+    assert (await anna.ask("POST", f"/{fresh}/complete")).status_code == 200
+    assert (await anna.ask("GET", f"/{fresh}", params={"wait": 20})).status_code == 200
+    assert time.monotonic() - began < 5
+
+
+async def test_a_foreign_media_and_an_absent_one_get_the_same_answer_at_once(
+    anna: Page, client: httpx.AsyncClient
+) -> None:
+    media_id = await anna.uploaded()
+    stranger = Page(client, "bert")
+    began = time.monotonic()
+    foreign = await stranger.ask("GET", f"/{media_id}", params={"wait": 20})
+    absent = await stranger.ask("GET", f"/{uuid4()}", params={"wait": 20})
+    assert foreign.status_code == 404
+    assert foreign.json() == absent.json()
+    assert time.monotonic() - began < 2
+    forbidden = await Page(client, "anna", "media:upload").ask("GET", f"/{media_id}", params={"wait": 20})
+    assert forbidden.status_code == 403
+
+
+@pytest.mark.parametrize("wait", ["-1", "26", "soon"])
+async def test_a_wait_is_bounded(wait: str, anna: Page) -> None:
+    answer = await anna.ask("GET", f"/{uuid4()}", params={"wait": wait})
+    assert (answer.status_code, answer.json()["errors"][0]["at"]) == (422, "query.wait")
+
+
+@pytest.fixture
+async def store(tmp_path: Any) -> AsyncIterator[Store]:
+    url = f"sqlite:///{tmp_path}/waiting.db"
+    migrate(url)
+    store = Store(url)
+    yield store
+    await store.close()
+
+
+async def always() -> bool:
+    return True
+
+
+async def test_one_owner_waits_a_bounded_number_of_times_and_keeps_nobody_else_out(store: Store) -> None:
+    media = await store.add(pending(), UNLIMITED)
+    waiting = Waiting(store)
+
+    async def took(waiter: str) -> float:
+        began = time.monotonic()
+        await waiting.until_settled(media.id, None, waiter=waiter, seconds=1, wanted=always)
+        return time.monotonic() - began
+
+    times = await asyncio.gather(*(took("ann") for _ in range(MAX_WAITERS_OF_ONE + 5)), took("bert"))
+    assert sum(seconds < 0.5 for seconds in times) == 5
+    assert times[-1] > 0.9
+    assert await took("ann") > 0.9
+
+
+async def test_who_hung_up_is_not_waited_for(store: Store) -> None:
+    media = await store.add(pending(), UNLIMITED)
+
+    async def never() -> bool:
+        return False
+
+    began = time.monotonic()
+    await Waiting(store).until_settled(media.id, None, waiter="ann", seconds=20, wanted=never)
+    assert time.monotonic() - began < 1
+
+
+async def test_many_who_wait_leave_the_database_to_others(store: Store) -> None:
+    media = await store.add(pending(), UNLIMITED)
+    waiting = Waiting(store)
+    waits = [
+        asyncio.create_task(waiting.until_settled(media.id, None, waiter=str(number), seconds=2, wanted=always))
+        for number in range(500)
+    ]
+    await asyncio.sleep(0.5)
+    began = time.monotonic()
+    await asyncio.gather(*(store.add(pending(), UNLIMITED) for _ in range(20)))
+    assert time.monotonic() - began < 1
+    await asyncio.gather(*waits)
