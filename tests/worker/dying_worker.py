@@ -1,0 +1,136 @@
+"""A worker that names each step it takes, and dies before the one it is told to die before.
+
+It runs in a process of its own. What it does when there is nothing to do is no step: a receive counts once it brought
+messages, a claim once it brought something to tell.
+"""
+
+import asyncio
+import multiprocessing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from typing import Any
+
+from broker import app as wiring
+from broker.announcement import Announcement
+from broker.media import Media
+from broker.queue import Message, Queue, QueueConfig
+from broker.settings import load_settings
+from broker.store import Outbox, Store
+from broker.worker.sender import Answer, Sender
+
+from ..crash.dying import COURSE, CountedBucket, CountedStore, Course, reach
+
+_FORKING = multiprocessing.get_context("forkserver")
+_FORKING.set_forkserver_preload(["tests.crash.warm"])
+
+
+@dataclass(slots=True)
+class ToldCourse(Course):
+    """Tell of each step that is taken."""
+
+    told: Connection | None = None
+
+    def reach(self, step: str) -> None:
+        Course.reach(self, step)
+        if self.told is not None:
+            self.told.send(step)
+
+
+class CountedQueue(Queue):
+    """A queue whose every call is a step, and which hides messages for a moment only."""
+
+    def __init__(self, config: QueueConfig) -> None:
+        super().__init__(replace(config, visibility_seconds=2, wait_seconds=1))
+
+    async def receive(self, limit: int) -> list[Message]:
+        messages = await super().receive(limit)
+        if messages:
+            reach("received")
+        return messages
+
+    async def delete(self, message: Message) -> None:
+        reach("delete message")
+        await super().delete(message)
+
+
+class CountedOutbox(Outbox):
+    """An outbox whose claims and notes are steps."""
+
+    async def claim(self, *arguments: Any, **options: Any) -> list[Announcement]:
+        claimed = await super().claim(*arguments, **options)
+        if claimed:
+            reach("claimed webhook")
+        return claimed
+
+    async def told(self, announcement: Announcement) -> None:
+        reach("note delivery")
+        await super().told(announcement)
+
+
+class CountedWorkerStore(CountedStore):
+    """A store whose every operation is a step, but the sweep's look for what is due."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.outbox = CountedOutbox(self._writes, self._reads)
+
+    async def claim_due(self, now: datetime, *, lease_until: datetime, limit: int) -> list[Media]:
+        return await Store.claim_due(self, now, lease_until=lease_until, limit=limit)
+
+
+class CountedSender(Sender):
+    """A sender whose every attempt is a step."""
+
+    async def send(self, announcement: Announcement, now: datetime) -> Answer:
+        reach("send webhook")
+        return await super().send(announcement, now)
+
+
+def work(overrides: dict[str, Any], die_before: int, ahead: timedelta, told: Connection) -> None:
+    """Do what `broker worker` does until somebody ends it; its clock is `ahead` of the machine's."""
+    wiring.Store = CountedWorkerStore  # type: ignore[misc]
+    wiring.Bucket = CountedBucket  # type: ignore[misc]
+    wiring.Queue = CountedQueue  # type: ignore[misc]
+    wiring.Sender = CountedSender  # type: ignore[misc]
+    COURSE.set(ToldCourse(die_before, 0, told=told))
+
+    async def run() -> None:
+        settings = load_settings(None, **overrides)
+        async with wiring.running(settings, clock=lambda: datetime.now(UTC) + ahead) as (_, jobs):
+            await jobs.run()
+
+    asyncio.run(run())
+
+
+@dataclass(slots=True)
+class Worker:
+    """One process that works, and where it tells of its steps."""
+
+    process: ForkServerProcess
+    telling: Connection
+
+    def steps(self) -> list[str]:
+        """Return the steps that it told of since the last look."""
+        steps = []
+        try:
+            while self.telling.poll():
+                steps.append(self.telling.recv())
+        except EOFError:
+            pass
+        return steps
+
+    def end(self) -> None:
+        """End it at once."""
+        self.process.kill()
+        self.process.join()
+
+
+def start_worker(overrides: dict[str, Any], *, die_before: int = 0, ahead: timedelta = timedelta()) -> Worker:
+    """Start a worker; `overrides` are settings by the names of their fields."""
+    telling, told = _FORKING.Pipe(duplex=False)
+    process = _FORKING.Process(target=work, args=(overrides, die_before, ahead, told), daemon=True)
+    process.start()
+    told.close()
+    return Worker(process, telling)
