@@ -20,7 +20,9 @@ from broker.sigv4 import Credentials
 T = TypeVar("T")
 
 MAX_BATCH = 10
-"""How many messages SQS hands out at a time."""
+"""How many messages SQS hands out, and lets go, at a time."""
+GATHER_SECONDS = 0.1
+"""How long a deletion waits for others to go with it, since SQS is paid by the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ class Queue:
             ),
         )
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="sqs")
+        self._done: list[tuple[Message, asyncio.Future[None]]] = []
 
     async def receive(self, limit: int) -> list[Message]:
         """Wait for messages, and return up to `limit` of them, 10 at most, or none. Raises QueueAway."""
@@ -84,8 +87,15 @@ class Queue:
         return [_message(one) for one in answer.get("Messages", ())]
 
     async def delete(self, message: Message) -> None:
-        """Remove a message for good. Raises QueueAway."""
-        await self._call("delete_message", ReceiptHandle=message.receipt)
+        """Remove a message for good, together with others that end at about the same time. Raises QueueAway."""
+        deleted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._done.append((message, deleted))
+        if len(self._done) < MAX_BATCH:
+            await asyncio.wait({deleted}, timeout=GATHER_SECONDS)
+        if any(waiting is deleted for _, waiting in self._done):
+            batch, self._done = self._done[:MAX_BATCH], self._done[MAX_BATCH:]
+            await self._delete_all(batch)
+        await deleted
 
     async def hide(self, message: Message, seconds: int) -> None:
         """Keep a message from others for `seconds` from now on; 0 hands it back. Raises QueueAway."""
@@ -95,6 +105,24 @@ class Queue:
         """Wait for calls under way, then let go of threads and connections."""
         self._threads.shutdown(wait=True)
         self._client.close()
+
+    async def _delete_all(self, batch: list[tuple[Message, "asyncio.Future[None]"]]) -> None:
+        """Delete a batch, and tell each who waits for it how its own ended."""
+        entries = [{"Id": str(number), "ReceiptHandle": message.receipt} for number, (message, _) in enumerate(batch)]
+        try:
+            answer = await self._call("delete_message_batch", Entries=entries)
+            failures = {one["Id"]: QueueAway(cause=one["Code"]) for one in answer.get("Failed", ())}
+        except QueueAway as error:
+            failures = {entry["Id"]: error for entry in entries}
+        except BaseException:
+            for _, deleted in batch:
+                deleted.cancel()
+            raise
+        for entry, (_, deleted) in zip(entries, batch, strict=True):
+            if (failure := failures.get(entry["Id"])) is not None:
+                deleted.set_exception(failure)
+            else:
+                deleted.set_result(None)
 
     async def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
         call: Callable[..., dict[str, Any]] = getattr(self._client, operation)

@@ -71,7 +71,7 @@ def working(overrides: dict[str, Any], **options: Any) -> Iterator[Worker]:
 
 
 async def settled(world: World, media: Media, sqs: Sqs, receiver: Receiver, dying: Worker | None = None) -> bool:
-    """Wait until a media is ready, its event is deleted, its webhook is delivered and noted; false: `dying` has died."""
+    """Wait until a media is ready, its event deleted, its webhook delivered and noted; false: `dying` has died."""
 
     async def is_settled_or_dead() -> bool:
         if dying is not None and dying.process.exitcode is not None:
