@@ -61,6 +61,7 @@ async def test_ready_and_deleted_are_told_in_this_order(make_world: MakeWorld) -
         "created_at": None,
         "ready_at": None,
         "differences": None,
+        "video": None,
     }
 
 
