@@ -26,6 +26,7 @@ from broker.errors import (
     MediaNotFound,
     NothingUploaded,
     NotReady,
+    ProbeFailed,
     PromotionRunning,
     StorageAway,
     StorageRefused,
@@ -42,6 +43,16 @@ from broker.store import Store
 log = structlog.get_logger()
 
 DEFAULT_PLAYBACK_SECONDS = 3600
+NOT_CONFIRMED = (
+    NothingUploaded,
+    ProbeFailed,
+    PromotionRunning,
+    StorageAway,
+    StorageRefused,
+    UploadExpired,
+    UploadRejected,
+)
+"""How a confirmation may end without a ready media; a browser that comes back is told by the media's state."""
 RENEW_WITHIN = timedelta(seconds=MAX_POLICY_SECONDS)
 """No policy of a media ends later than this after its first issue, however often it is renewed."""
 
@@ -254,8 +265,8 @@ class Lifecycle:
         Raises MediaNotFound for a media that was not issued with a `redirect_url`.
         """
         try:
-            await self.complete(media_id, None)
-        except (NothingUploaded, PromotionRunning, UploadRejected, UploadExpired, StorageAway, StorageRefused) as error:
+            await self.confirm(media_id, None)
+        except NOT_CONFIRMED as error:
             log.info("form is not complete", media_id=str(media_id), reason=type(error).__name__)
         media = await self._visible(media_id, None)
         if media.redirect_url is None:
