@@ -4,6 +4,8 @@ take."""
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from botocore.exceptions import BotoCoreError
+
 from broker.doctor import configuration, contact, cors, lifecycle, promotion, queue, services, trial
 from broker.doctor.absence import absence
 from broker.doctor.contact import Contact
@@ -19,6 +21,20 @@ Check = Callable[[Patient], Awaitable[Finding | list[Finding]]]
 
 async def examine(deployment: Deployment) -> list[Finding]:
     """Return what all checks found, in the order in which an operator would ask. Nothing of it stays in the bucket."""
+    try:
+        return await _examine(deployment)
+    except BotoCoreError as error:
+        return [
+            fail(
+                "credentials",
+                f"boto3 can not be set up: {error}",
+                cause="AWS_PROFILE, AWS_CONFIG_FILE or another variable of AWS names what is not there",
+                mend="env | grep ^AWS_ | cut -d= -f1  # and unset what should not be set",
+            )
+        ]
+
+
+async def _examine(deployment: Deployment) -> list[Finding]:
     async with visited(deployment) as patient:
         beside = [
             asyncio.create_task(_bounded("database", services.database, patient)),

@@ -71,8 +71,11 @@ async def _stale_copy(patient: Patient, before: Arrived) -> Finding:
 
 
 async def _comparison(patient: Patient, before: Arrived) -> Finding:
-    staging, final = patient.staging_key("upload"), patient.final_key()
-    if not await patient.bucket.promote(staging, final, before) and await patient.bucket.head(final) is None:
+    final = patient.final_key()
+    promoted = await patient.bucket.promote(patient.staging_key("upload"), final, before)
+    # Whoever promotes in vain removes what was copied.
+    await patient.bucket.purge(final)
+    if not promoted:
         return ok("comparison", "what was overwritten after the check is not promoted")
     return fail(
         "comparison",

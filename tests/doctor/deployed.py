@@ -12,6 +12,11 @@ from botocore.config import Config
 from broker.bucket import BucketConfig
 from broker.dev.s3 import EmbeddedS3
 from broker.doctor import Deployment, Finding, Verdict, examine
+from broker.doctor.configuration import encryption, ownership, public_access, transport
+from broker.doctor.cors import pages
+from broker.doctor.deployment import visited
+from broker.doctor.lifecycle import removal
+from broker.doctor.queue import events
 from broker.sigv4 import Credentials
 from broker.store import migrate
 
@@ -165,6 +170,12 @@ class Deployed:
         """Examine it, with other settings where named."""
         deployment = self.deployment
         return await examine(replace(deployment, bucket=replace(deployment.bucket, **bucket or {}), **changes))
+
+    async def look(self) -> list[Finding]:
+        """Read how bucket and queue are set up, without the trial."""
+        async with visited(self.deployment) as patient:
+            found = [await check(patient) for check in (public_access, ownership, encryption, transport)]
+            return [*found, *await removal(patient), *await pages(patient), *await events(patient)]
 
     def leftovers(self) -> list[str]:
         """Return the keys of all versions, delete markers and unfinished uploads in the bucket."""

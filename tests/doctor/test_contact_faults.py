@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from broker.dev.s3 import Session
-from broker.doctor import Verdict
+from broker.doctor import Verdict, examine
 from broker.sigv4 import Credentials
 from tests.doctor.answering import answering
 from tests.doctor.deployed import Deployed, ill
@@ -129,6 +129,15 @@ async def test_no_keys_at_all(deployed: Deployed, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
     seen, _ = await found(deployed, "credentials", credentials=None)
     assert seen.startswith("the AWS credential chain has none")
+
+
+async def test_a_profile_that_is_not_there(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+    described = deployed.deployment
+    monkeypatch.setenv("AWS_PROFILE", "of-nobody")
+    (finding,) = await examine(described)
+    assert (finding.check, finding.verdict) == ("credentials", Verdict.FAIL)
+    assert "of-nobody" in finding.seen
+    assert "AWS_PROFILE" in finding.cause
 
 
 async def test_no_such_bucket(deployed: Deployed) -> None:

@@ -113,5 +113,5 @@ async def test_a_fault_is_found_and_its_command_mends_it(fault: Fault, deployed:
             assert fault.terraform in finding.terraform
             cure(finding, deployed.server)
     fault.afterwards(deployed)
-    assert ill(await deployed.examine()) == {}
     assert deployed.leftovers() == []
+    assert ill(await deployed.look()) == {}

@@ -1,0 +1,67 @@
+"""What a finding says of Terraform is there: each resource, statement, output and variable that it names."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULE = "\n".join(file.read_text() for file in (ROOT / "infra" / "terraform").rglob("*.tf"))
+SOURCES = sorted((ROOT / "broker" / "doctor").glob("*.py"))
+
+
+def said() -> list[str]:
+    """Return every text of the doctor's source that speaks of Terraform."""
+    texts = [
+        node.value
+        for file in SOURCES
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    return [text for text in texts if re.search(r"\baws_[a-z]|^output |\boutput [a-z]|statements? \"", text)]
+
+
+def named(pattern: str) -> list[str]:
+    """Return what a pattern finds in these texts."""
+    return sorted({found for text in said() for found in re.findall(pattern, text)})
+
+
+@pytest.mark.parametrize("address", named(r"\baws_\w+\.\w+"))
+def test_a_resource_is_there(address: str) -> None:
+    kind, name = address.split(".")
+    assert f'resource "{kind}" "{name}"' in MODULE
+
+
+@pytest.mark.parametrize("sid", named(r'"([A-Z][A-Za-z0-9]+)"'))
+def test_a_statement_is_there(sid: str) -> None:
+    assert re.search(rf'sid\s*=\s*"{sid}"', MODULE)
+
+
+@pytest.mark.parametrize("name", named(r"output ([a-z_]+)"))
+def test_an_output_is_there(name: str) -> None:
+    assert f'output "{name}"' in MODULE
+
+
+@pytest.mark.parametrize("name", ["allowed_origins", "encryption", "noncurrent_days", "staging_days", "versioning"])
+def test_a_variable_is_there(name: str) -> None:
+    source = "\n".join(file.read_text() for file in SOURCES)
+    assert name in source
+    assert f'variable "{name}"' in MODULE
+
+
+def test_the_rights_that_the_doctor_needs_are_granted() -> None:
+    calls = {
+        "get_bucket_policy": "s3:GetBucketPolicy",
+        "get_bucket_versioning": "s3:GetBucketVersioning",
+        "get_bucket_encryption": "s3:GetEncryptionConfiguration",
+        "get_public_access_block": "s3:GetBucketPublicAccessBlock",
+        "get_bucket_ownership_controls": "s3:GetBucketOwnershipControls",
+        "get_bucket_lifecycle_configuration": "s3:GetLifecycleConfiguration",
+        "get_bucket_notification_configuration": "s3:GetBucketNotification",
+    }
+    source = "\n".join(file.read_text() for file in SOURCES)
+    assert set(re.findall(r'ask\(\s*"(get_\w+)"', source)) == calls.keys()
+    doctor = MODULE[MODULE.index('data "aws_iam_policy_document" "doctor"') :]
+    assert [right for right in calls.values() if f'"{right}"' not in doctor] == []
+    assert '"sqs:GetQueueAttributes"' in doctor
