@@ -12,6 +12,7 @@ itself does not know, steer it:
 `POST /sweep` sweeps until nothing is due. Each answer names the steps of its request in `x-steps`.
 """
 
+import asyncio
 import os
 import signal
 import socket
@@ -28,6 +29,7 @@ from broker import app as wiring
 from broker.bucket import Bucket
 from broker.media import Event, Media
 from broker.quota import Quota
+from broker.serve import work_until_stopped
 from broker.settings import load_settings
 from broker.store import Store
 from broker.worker.sweep import Sweep
@@ -169,5 +171,12 @@ def serve(overrides: dict[str, Any], told: Connection) -> None:
     app = wiring.create_app(load_settings(None, **overrides), clock=clock)
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listening:
         told.send(listening.getsockname()[1])
-        config = uvicorn.Config(Steered(app, clock), log_level="error", access_log=False, ws="none", lifespan="on")
+        config = uvicorn.Config(
+            Steered(app, clock), log_level="error", access_log=False, ws="none", timeout_keep_alive=75
+        )
         uvicorn.Server(config).run(sockets=[listening])
+
+
+def work(overrides: dict[str, Any]) -> None:
+    """Sweep until SIGTERM, as `broker worker` does."""
+    asyncio.run(work_until_stopped(load_settings(None, **overrides)))

@@ -60,3 +60,10 @@ def start_broker(overrides: dict[str, Any]) -> Broker:
         broker = Broker(process, f"http://127.0.0.1:{listening.recv()}")
     httpx.get(f"{broker.origin}/healthz", timeout=START_SECONDS).raise_for_status()
     return broker
+
+
+def start_worker(overrides: dict[str, Any]) -> ForkServerProcess:
+    """Start a process that only sweeps."""
+    process = _FORKING.Process(target=dying.work, args=(overrides,), daemon=True)
+    process.start()
+    return process

@@ -1,0 +1,202 @@
+"""Two servers and two workers on one PostgreSQL: everything is asked twice, at once, and everywhere."""
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import unquote_plus
+
+import boto3
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from broker.dev.s3 import EmbeddedS3
+from broker.media import State
+from broker.rules import final_key
+from broker.store.engine import parse_url
+from tests.crash.client import MP4, bearer
+from tests.crash.conftest import LONG, Overrides
+from tests.crash.dying import OTHER, VIDEO
+from tests.crash.invariants import UNDER_WAY, find_all, unsettled
+from tests.crash.processes import Broker, start_broker, start_worker
+from tests.postgres import PostgreSQL
+
+UPLOADS = 1000
+AT_ONCE = 24
+OWNERS = 7
+POLICY_SECONDS, GRACE_SECONDS = 4, 2
+"""Short, so that the workers find everything due while clients still ask for it."""
+ORDERLY = {200, 409}
+"""How a complete of an uploaded media is answered: ready, or a promotion under way."""
+
+
+@pytest.fixture
+def copies(embedded_s3: EmbeddedS3, s3_client: Any, bucket: str) -> Callable[[], Counter[str]]:
+    """Return a function that counts, by key, the copies that took effect: S3 sends an event for each."""
+    sqs = boto3.client(
+        "sqs",
+        endpoint_url=embedded_s3.endpoint_url,
+        aws_access_key_id=embedded_s3.access_key,
+        aws_secret_access_key=embedded_s3.secret_key,
+        region_name=embedded_s3.region,
+    )
+    queue = sqs.create_queue(QueueName=f"copies-of-{bucket}")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    asked = {"QueueArn": arn, "Events": ["s3:ObjectCreated:Copy"]}
+    s3_client.put_bucket_notification_configuration(
+        Bucket=bucket, NotificationConfiguration={"QueueConfigurations": [asked]}
+    )
+
+    def count() -> Counter[str]:
+        counted: Counter[str] = Counter()
+        while messages := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages"):
+            for message in messages:
+                records = json.loads(message["Body"]).get("Records", ())
+                counted.update(unquote_plus(record["s3"]["object"]["key"]) for record in records)
+                sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+        return counted
+
+    return count
+
+
+@dataclass
+class Clients:
+    """Many clients of two brokers, and what became of their media."""
+
+    http: httpx.AsyncClient
+    brokers: list[Broker]
+    uploaded: set[str] = field(default_factory=set)
+    silent: set[str] = field(default_factory=set)
+    unwanted: set[str] = field(default_factory=set)
+    told: dict[str, str] = field(default_factory=dict)
+    """The ETag that was told of each media when it was ready."""
+    statuses: Counter[int] = field(default_factory=Counter)
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+
+    async def live(self, number: int) -> None:
+        """Upload one media and go on with it in one of the ways in which clients misbehave."""
+        owner = f"owner-{number % OWNERS}"
+        async with self.turns:
+            issued = (await self._ask(owner, "POST", "/upload", MP4)).json()
+            if number % 10 == 9 or not await self._post(issued, VIDEO):
+                return
+        self.uploaded.add(issued["media_id"])
+        if number % 5 == 1:
+            # Until the workers look at it, too.
+            await asyncio.sleep(POLICY_SECONDS + GRACE_SECONDS - 0.5 + random.random())  # noqa: S311
+        async with self.turns:
+            await self._go_on(number % 5, owner, issued)
+
+    async def _go_on(self, way: int, owner: str, issued: dict[str, Any]) -> None:
+        media_id = issued["media_id"]
+        match way:
+            case 0 | 1:
+                await self._complete_on_both(owner, media_id)
+                await self._complete_on_both(owner, media_id)
+            case 2:
+                self.unwanted.add(media_id)
+                delete = self._ask(owner, "DELETE", f"/{media_id}")
+                await asyncio.gather(self._complete_on_both(owner, media_id), delete)
+            case 3:
+                await asyncio.gather(self._complete_on_both(owner, media_id), self._post(issued, OTHER))
+                await self._complete_on_both(owner, media_id)
+            case _:
+                self.silent.add(media_id)
+
+    async def _complete_on_both(self, owner: str, media_id: str) -> None:
+        asked = [self._ask(owner, "POST", f"/{media_id}/complete", broker=broker) for broker in self.brokers]
+        for answer in await asyncio.gather(*asked):
+            if answer.status_code == 200:
+                assert self.told.setdefault(media_id, answer.json()["etag"]) == answer.json()["etag"]
+            else:
+                assert answer.status_code in ORDERLY or media_id in self.unwanted, answer.text
+
+    async def _ask(
+        self, owner: str, method: str, path: str, json: object = None, *, broker: Broker | None = None
+    ) -> httpx.Response:
+        url = (broker or random.choice(self.brokers)).url + path  # noqa: S311
+        answer = await self.http.request(method, url, json=json, headers=bearer(owner))
+        self.statuses[answer.status_code] += 1
+        assert answer.status_code < 500, answer.text
+        return answer
+
+    async def _post(self, issued: dict[str, Any], body: bytes) -> bool:
+        """Post a form; a machine that is too slow for the short policies is told so by S3."""
+        form = issued["upload"]
+        answer = await self.http.post(form["url"], data=form["fields"], files={"file": ("a.mp4", body)})
+        assert answer.status_code in (201, 403), answer.text
+        return answer.status_code == 201
+
+
+@asynccontextmanager
+async def replicas(settings: dict[str, Any]) -> AsyncIterator[list[Broker]]:
+    """Run two servers and two workers; the workers end in order."""
+    brokers = [start_broker(settings) for _ in range(2)]
+    workers = [start_worker(settings) for _ in range(2)]
+    try:
+        yield brokers
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            await asyncio.to_thread(worker.join, 30)
+            assert worker.exitcode == 0
+    finally:
+        for process in [*workers, *(broker.process for broker in brokers)]:
+            process.kill()
+
+
+@pytest.fixture
+def url(postgresql: PostgreSQL, migrated_template: str) -> Iterator[str]:
+    """Return the URL of a database for all of them."""
+    name = postgresql.create(migrated_template)
+    yield postgresql.url(name)
+    postgresql.drop(name)
+
+
+@pytest.mark.timeout(400)
+async def test_nothing_is_promoted_twice_lost_or_counted_wrong(
+    url: str, overrides: Overrides, bucket: str, s3_client: Any, copies: Callable[[], Counter[str]]
+) -> None:
+    settings = overrides(
+        url,
+        policy_seconds=POLICY_SECONDS,
+        grace_seconds=GRACE_SECONDS,
+        sweep_seconds=0.2,
+        database_timeout_seconds=20,
+        s3_timeout_seconds=30,
+    )
+    engine = sa.create_engine(parse_url(url), poolclass=sa.NullPool)
+    limits = httpx.Limits(max_connections=4 * AT_ONCE)
+    async with replicas(settings) as brokers, httpx.AsyncClient(timeout=60, limits=limits) as http:
+        clients = Clients(http, brokers)
+        await asyncio.gather(*(clients.live(number) for number in range(UPLOADS)))
+        while any(media.state in UNDER_WAY for media in find_all(engine, s3_client, bucket).media):
+            await asyncio.sleep(0.5)
+    found = find_all(engine, s3_client, bucket)
+    states = {str(media.id): media.state for media in found.media}
+    assert len(states) == UPLOADS
+    assert len(clients.uploaded) > UPLOADS / 2
+    assert len(clients.silent) > UPLOADS / 20
+    assert all(states[media_id] is State.READY for media_id in clients.uploaded - clients.unwanted)
+    assert {media.etag for media in found.media if str(media.id) in clients.told} <= {*clients.told.values()}
+
+    with_one_more = start_broker(settings)
+    for clock in (LONG, 2 * LONG):
+        httpx.post(f"{with_one_more.origin}/sweep", headers={"x-clock": str(clock)}, timeout=60).raise_for_status()
+    with_one_more.kill()
+    settled = find_all(engine, s3_client, bucket)
+    assert list(unsettled(settled, datetime.now(UTC) + timedelta(seconds=2 * LONG))) == []
+    for media in settled.media:
+        assert media.state in (State.READY, State.DELETED, State.EXPIRED)
+        assert media.etag == clients.told.get(str(media.id), media.etag)
+    copied = copies()
+    finals = {final_key(media.id, media.content_type) for media in settled.media if media.state is State.READY}
+    assert finals <= set(copied)
+    assert set(copied.values()) == {1}
+    engine.dispose()
