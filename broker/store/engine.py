@@ -1,6 +1,9 @@
 """Connections to either database, and which of their errors mean that it is away."""
 
 import json
+import sqlite3
+import time
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -13,6 +16,7 @@ AWAY = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.Timeout
 """The database is lost, locked beyond the timeout, full or read-only: nothing that the caller could mend."""
 
 MIGRATION_SECONDS = 600.0
+WAL_REST_SECONDS = 0.01
 
 
 def parse_url(url: str) -> sa.URL:
@@ -74,7 +78,7 @@ def _engine(url: sa.URL, *, timeout_seconds: float, **options: Any) -> sa.Engine
         **options,
     )
     if on_sqlite:
-        sa.event.listen(engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine, "connect", partial(_prepare_sqlite, timeout_seconds))
     return engine
 
 
@@ -94,11 +98,23 @@ def _postgresql_arguments(timeout_seconds: float) -> dict[str, Any]:
     }
 
 
-def _prepare_sqlite(connection: Any, record: object) -> None:
-    cursor = connection.cursor()
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+def _prepare_sqlite(timeout_seconds: float, connection: sqlite3.Connection, record: object) -> None:
+    _use_wal(connection, time.monotonic() + timeout_seconds)
+    for pragma in ("synchronous = FULL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _use_wal(connection: sqlite3.Connection, deadline: float) -> None:
+    """Switch to the write-ahead log; where two do so at once, SQLite refuses one without waiting, so this waits."""
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                raise
+            time.sleep(WAL_REST_SECONDS)
+        else:
+            return
 
 
 def _begin_immediate(connection: sa.Connection) -> None:
