@@ -14,6 +14,7 @@ from tests.cli.processes import Running, running
 from tests.security.redis_server import running_redis
 from tests.security.serving import SECRET, bearing, token
 
+ONE_PROCESS = ("serve", "--port", "0", "--workers", "1")
 SERVES = r"running on (http://[\d.:]+)"
 ALLOWED, ROOM, ASKED = 300, 100, 1000
 CLIENTS = 50
@@ -64,7 +65,7 @@ async def test_a_thousand_at_once_are_counted_to_the_last_one(
     migrate(postgresql_url)
     variables = deployment(postgresql_url, redis_url)
     with ExitStack() as stack:
-        servers = [stack.enter_context(running("serve", "--port", "0", cwd=tmp_path, **variables)) for _ in range(2)]
+        servers = [stack.enter_context(running(*ONE_PROCESS, cwd=tmp_path, **variables)) for _ in range(2)]
         counted = await answers_of(servers, ASKED)
         assert counted == {201: ROOM, 403: ALLOWED - ROOM, 429: ASKED - ALLOWED}
     store = Store(postgresql_url)
@@ -78,7 +79,7 @@ async def test_without_redis_each_process_counts_by_itself(tmp_path: Path) -> No
     migrate(database_url)
     with running_redis(tmp_path) as redis_url:
         variables = deployment(database_url, redis_url)
-    with running("serve", "--port", "0", cwd=tmp_path, **variables) as server:
+    with running(*ONE_PROCESS, cwd=tmp_path, **variables) as server:
         counted = await answers_of([server], ALLOWED + 50)
         assert counted == {201: ROOM, 403: ALLOWED - ROOM, 429: 50}
         assert "redis is away" in server.said
