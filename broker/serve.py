@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from prometheus_client import start_http_server
 
 from broker.app import create_app, running, video_probe
+from broker.connections import BoundedConnection
 from broker.errors import DatabaseAway, SettingsInvalid
 from broker.logs import configure_logging
 from broker.settings import Settings, load_settings
@@ -49,6 +50,7 @@ def serve(settings: Settings, *, workers: int | None, embedded_s3_in: Path | Non
             _quiet(create_app(bound)) if workers == 1 else "broker.serve:worker_application",
             factory=workers > 1,
             workers=workers,
+            http=BoundedConnection,
             ws="none",
             lifespan="on",
             log_config=None,

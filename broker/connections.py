@@ -1,0 +1,84 @@
+"""A bound on the head of a request, in size and in time: uvicorn has neither with its fast parser.
+
+Who sends a head slowly, or one that never ends, holds a connection and its memory otherwise.
+"""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MAX_HEAD_BYTES = 32 * 1024
+"""The request line and all headers together; a token has at most a quarter of it."""
+MAX_HEAD_SECONDS = 10.0
+"""From the opening of a connection, or a later request's first byte, to the end of the head."""
+REASONS = {408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
+
+
+class BoundedConnection(HttpToolsProtocol):
+    """Close a connection whose head is too large (431, RFC 6585, section 5) or too slow (408)."""
+
+    max_head_bytes = MAX_HEAD_BYTES
+    max_head_seconds = MAX_HEAD_SECONDS
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._deadline: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+        self._in_body = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first head."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of the deadline."""
+        self._end_head()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; what comes after an answer is the next head, or the rest of a body that nobody reads."""
+        if self._deadline is None and (self.cycle is None or self.cycle.response_complete):
+            self._await_head()
+        in_head = self._deadline is not None and not self._in_body
+        super().data_received(data)
+        if in_head and self._deadline is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > self.max_head_bytes:
+                self._refuse(431)
+
+    def on_headers_complete(self) -> None:
+        """Serve the request, unless its head is too large."""
+        self._end_head()
+        self._in_body = True
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > self.max_head_bytes:
+            self._refuse(431)
+            raise ValueError  # the parser stops here
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Expect a head next."""
+        self._in_body = False
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, unless the connection was refused already."""
+        if not self.transport.is_closing():
+            super().send_400_response(msg)
+
+    def _await_head(self) -> None:
+        self._head_bytes = 0
+        self._deadline = self.loop.call_later(self.max_head_seconds, self._refuse, 408)
+
+    def _end_head(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _refuse(self, status: int) -> None:
+        self._end_head()
+        if not self.transport.is_closing():
+            line = b"HTTP/1.1 %d %s\r\n" % (status, REASONS[status])
+            self.transport.write(line + b"content-length: 0\r\nconnection: close\r\n\r\n")
+            self.transport.close()

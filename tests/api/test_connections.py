@@ -1,0 +1,125 @@
+"""The head of a request is bounded in size and in time, on a real socket."""
+
+import itertools
+import socket
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from broker.app import PREFIX, create_app
+from broker.connections import MAX_HEAD_BYTES, BoundedConnection
+from tests.security.live import live
+from tests.security.serving import bearing, settings_of, token
+
+
+class Hasty(BoundedConnection):
+    """Wait half a second for a head."""
+
+    max_head_seconds = 0.5
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with live(create_app(settings_of(tmp_path_factory.mktemp("connections"))), http=Hasty) as url:
+        yield url
+
+
+def connected(address: str) -> socket.socket:
+    url = httpx.URL(address)
+    connection = socket.create_connection((url.host, url.port or 80))
+    connection.settimeout(5)
+    return connection
+
+
+def rest_of(connection: socket.socket) -> bytes:
+    """Read until the server closes."""
+    found = b""
+    try:
+        while part := connection.recv(65536):
+            found += part
+    except ConnectionResetError:
+        pass
+    return found
+
+
+def sent_until_closed(connection: socket.socket, piece: bytes, *, times: int, pause: float = 0) -> int:
+    """Return how many pieces could be sent."""
+    for sent in itertools.count():
+        assert sent < times, "the server took it all"
+        try:
+            connection.sendall(piece)
+        except OSError:
+            return sent
+        time.sleep(pause)
+    raise AssertionError
+
+
+GET = b"GET /healthz HTTP/1.1\r\nHost: broker.example\r\n"
+
+
+@pytest.mark.parametrize("begun", [b"", b"\r\n", b"G", GET, GET + b"X-Slow: ", b"GET /" + b"x" * 1000])
+def test_a_head_that_does_not_end_is_given_up(address: str, begun: bytes) -> None:
+    with connected(address) as connection:
+        connection.sendall(begun)
+        began = time.monotonic()
+        assert rest_of(connection).startswith(b"HTTP/1.1 408 ")
+        assert time.monotonic() - began < 4
+
+
+def test_a_head_that_comes_byte_by_byte_gets_no_more_time(address: str) -> None:
+    with connected(address) as connection:
+        connection.sendall(GET + b"X-Slow: ")
+        began = time.monotonic()
+        assert sent_until_closed(connection, b"x", times=100, pause=0.05) > 3
+        assert time.monotonic() - began < 4
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /" + b"x" * MAX_HEAD_BYTES + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        GET + b"X-Large: " + b"x" * MAX_HEAD_BYTES + b"\r\n\r\n",
+        GET + b"X-Many: 12345678\r\n" * (MAX_HEAD_BYTES // 14) + b"\r\n",
+        GET + b"X-Endless: " + b"x" * 500_000,
+    ],
+    ids=["the address", "one header", "many headers", "an endless header"],
+)
+def test_a_large_head_is_refused(address: str, head: bytes) -> None:
+    with connected(address) as connection:
+        try:
+            connection.sendall(head)
+        except OSError:
+            return  # it was closed before all was sent
+        answer = rest_of(connection)
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_large_head_takes_no_memory_of_its_size(address: str) -> None:
+    with connected(address) as connection:
+        connection.sendall(GET + b"X-Endless: ")
+        assert sent_until_closed(connection, b"x" * 65536, times=1000) < 300
+
+
+def test_a_connection_is_kept_for_the_next_request(address: str) -> None:
+    with connected(address) as connection:
+        for _ in range(3):
+            connection.sendall(GET + b"\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+            time.sleep(0.8)
+
+
+def test_a_body_that_nobody_reads_is_no_head(address: str) -> None:
+    with httpx.Client(base_url=address + PREFIX) as client:
+        for _ in range(3):
+            answer = client.post("/upload", content=b"x" * 60_000, headers={"Content-Type": "application/json"})
+            assert answer.status_code == 401
+        body = {"content_type": "video/mp4"}
+        assert client.post("/upload", json=body, headers=bearing(token())).status_code == 201
+
+
+def test_what_is_no_http_gets_400(address: str) -> None:
+    with connected(address) as connection:
+        connection.sendall(b"this is no HTTP at all\r\n\r\n")
+        assert rest_of(connection).startswith(b"HTTP/1.1 400 ")
