@@ -22,9 +22,12 @@ FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Run the machine's Chromium, headless."""
+    """Run the machine's Chromium, headless.
+
+    It ends with its module: Playwright's event loop runs in this thread until then, and no other test could run one.
+    """
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=program("chromium", "chromium-browser"), args=FLAGS)
         yield chromium
