@@ -191,9 +191,23 @@ def new_id(now: datetime) -> UUID:
     Source: RFC 9562, section 5.7. The standard library's own takes no time, so that an id could not be frozen.
     """
     milliseconds = (now - _EPOCH) // _MILLISECOND
-    random = int.from_bytes(os.urandom(10))
+    random = int.from_bytes(_random_bytes(10))
     value = milliseconds << 80 | 0x7 << 76 | (random >> 4 & 0xFFF) << 64 | 0b10 << 62 | random >> 18
     return UUID(int=value)
+
+
+def _random_bytes(count: int) -> bytes:
+    """Return unguessable bytes; the system is asked for many at a time, as each call lets go of the interpreter."""
+    while len(_POOL) < count:
+        _POOL.extend(os.urandom(_POOL_SIZE))
+    taken = bytes(_POOL[-count:])
+    del _POOL[-count:]
+    return taken
+
+
+_POOL_SIZE = 4096
+_POOL = bytearray()
+os.register_at_fork(after_in_child=_POOL.clear)
 
 
 def created_on(media_id: UUID) -> datetime:

@@ -1,8 +1,9 @@
 """Threads that do together what many coroutines ask for at the same time.
 
-A coroutine hands an operation over and awaits its future. A thread takes all that has gathered meanwhile,
-runs it as one batch, and answers a whole batch with one call into each event loop. So nothing blocks the
-loop, and a commit, a query or a change of threads is paid once for many requests.
+A coroutine asks for an operation and awaits its future. What one turn of an event loop asks for is handed over
+together; a thread takes all that has gathered meanwhile, runs it as one batch, and answers a whole batch with one
+call into each loop. So nothing blocks the loop, and a commit, a query or a change of threads is paid once for many
+requests.
 """
 
 import asyncio
@@ -37,8 +38,8 @@ Run = Callable[[Sequence[Operation[Any]]], Sequence[object]]
 
 
 class Batcher:
-    """Run operations in batches of at most `limit` on `threads` threads, which start with the first
-    operation.
+    """Run operations in batches of about `limit` (below twice as many) on `threads` threads, which start with the
+    first operation.
 
     What has waited longer than `patience_seconds` is not begun any more: DatabaseAway.
     """
@@ -48,54 +49,71 @@ class Batcher:
         self._run = run
         self._limit = limit
         self._patience_seconds = patience_seconds
-        self._queue: SimpleQueue[_Asked | None] = SimpleQueue()
+        self._gathered: dict[asyncio.AbstractEventLoop, list[_Asked]] = {}
+        self._queue: SimpleQueue[list[_Asked] | None] = SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True) for number in range(threads)
         ]
-        self._starting = threading.Lock()
+        self._changing = threading.Lock()
+        """Held while what is started and closed changes, and while something is handed over."""
         self._started = False
         self._closed = False
 
     def submit(self, operation: Operation[T]) -> "asyncio.Future[T]":
         """Return the future of what `operation` answers; it belongs to the running loop."""
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         if not self._started:
             self._start()
         if self._closed:
             raise DatabaseAway
-        self._queue.put(_Asked(operation, future, time.monotonic()))
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        gathered = self._gathered.get(loop)
+        if gathered is None:
+            gathered = self._gathered[loop] = []
+            loop.call_soon(self._hand_over, loop)
+        gathered.append(_Asked(operation, future, time.monotonic()))
         return future
 
-    def close(self) -> None:
-        """Finish what was submitted, then end the threads; this blocks."""
-        with self._starting:
+    async def close(self) -> None:
+        """Finish what was submitted, then end the threads."""
+        # What this turn of the loop asked for is handed over first.
+        await asyncio.sleep(0)
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        with self._changing:
             self._closed = True
-            if not self._started:
-                return
-        self._queue.put(None)
+            self._queue.put(None)
         for thread in self._threads:
-            thread.join()
-        # What slipped in between the last look at the flag and the end.
-        while (asked := self._next()) is not None:
-            _answer([asked], [DatabaseAway()])
+            if thread.ident is not None:
+                thread.join()
 
     def _start(self) -> None:
-        with self._starting:
+        with self._changing:
             if not self._started and not self._closed:
                 for thread in self._threads:
                     thread.start()
                 self._started = True
 
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Give the threads what one turn of `loop` asked for; each hand-over costs a change of threads."""
+        gathered = self._gathered.pop(loop)
+        with self._changing:
+            if not self._closed:
+                for first in range(0, len(gathered), self._limit):
+                    self._queue.put(gathered[first : first + self._limit])
+                return
+        _answer(gathered, [DatabaseAway() for _ in gathered])
+
     def _work(self) -> None:
-        while (first := self._queue.get()) is not None:
-            batch = [first]
-            while len(batch) < self._limit and (asked := self._next()) is not None:
-                batch.append(asked)
+        while (batch := self._queue.get()) is not None:
+            while len(batch) < self._limit and (more := self._next()) is not None:
+                batch += more
             self._settle(batch)
         # One mark ends every thread.
         self._queue.put(None)
 
-    def _next(self) -> _Asked | None:
+    def _next(self) -> list[_Asked] | None:
         try:
             asked = self._queue.get_nowait()
         except Empty:

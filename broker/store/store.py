@@ -115,13 +115,10 @@ class Store:
 
     async def close(self) -> None:
         """Finish what was asked, then end all connections; nothing can be asked afterwards."""
-        await asyncio.to_thread(self._close)
-
-    def _close(self) -> None:
         for batcher in (self._writes, self._reads):
-            batcher.close()
+            await batcher.close()
         for engine in (self._writing, self._reading):
-            engine.dispose()
+            await asyncio.to_thread(engine.dispose)
 
     async def _replace(self, media: Media, state: State, changes: dict[str, Any]) -> Media | None:
         if fixed := changes.keys() - set(CHANGEABLE):
