@@ -8,12 +8,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from datetime import datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import Response
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from broker.api import health, media, metrics
@@ -23,7 +26,7 @@ from broker.api.health import Health
 from broker.api.jwks import Jwks
 from broker.api.keys import FixedKey, KeySource, public_key
 from broker.api.limits import Limits, limit_of
-from broker.api.middleware import AllowedHosts, RequestLog, SecurityHeaders
+from broker.api.middleware import AllowedHosts, Envelope
 from broker.api.problems import http_problem
 from broker.api.schemas import ProblemDocument
 from broker.api.short_way import ShortWay
@@ -46,6 +49,8 @@ from broker.worker.sweep import Sweep
 from broker.worker.webhooks import Webhooks
 
 PREFIX = "/api/v1/s3-media"
+NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False)
+"""Where OpenTelemetry's SDK is not installed; FastAPI would look for it again at each request."""
 
 Clock = Callable[[], datetime]
 Lifespan = Callable[[Any], AbstractAsyncContextManager[dict[str, Services]]]
@@ -53,39 +58,51 @@ Lifespan = Callable[[Any], AbstractAsyncContextManager[dict[str, Services]]]
 
 def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     """Return the application: the router under its prefix, what surrounds each request, and the documents."""
-    app = FastAPI(
+    app = Application(
+        settings,
         title="The broker for direct-to-S3 video uploads",
         version=_version(),
         description="Clients ask for a policy, upload to S3 with it, and say that they are done; the broker checks.",
         separate_input_output_schemas=False,
+        telemetry=None if find_spec("opentelemetry.sdk") else NO_TELEMETRY,
     )
     app.include_router(create_router(settings, clock=clock), prefix=PREFIX)
     app.include_router(health.router, include_in_schema=False)
     app.include_router(metrics.router)
     app.add_exception_handler(HTTPException, _http_error)
     _document_problems(app)
-    _surround(app, settings)
     return app
 
 
-def _surround(app: FastAPI, settings: Settings) -> None:
-    """Add the middleware; what is added last sees a request first."""
-    app.add_middleware(ShortWay, prefix=PREFIX, routes=media.router.routes)
-    if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID"],
-            expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
-            max_age=600,
-        )
-    if settings.allowed_hosts:
-        app.add_middleware(AllowedHosts, hosts=settings.allowed_hosts)
-    app.add_middleware(SecurityHeaders)
-    app.add_middleware(RequestLog)
-    if settings.trusted_proxies:
-        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))
+class Application(FastAPI):
+    """FastAPI within what surrounds each request of ours, and beside the short way to the media routes."""
+
+    def __init__(self, settings: Settings, **options: Any) -> None:
+        super().__init__(**options)
+        self._settings = settings
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return all of it; what is wrapped last sees a request first."""
+        settings = self._settings
+        app = super().build_middleware_stack()
+        if not self.user_middleware:  # whoever added some means it for every request
+            app = ShortWay(app, PREFIX, media.router.routes)
+        if settings.cors_origins:
+            app = CORSMiddleware(
+                app,
+                allow_origins=settings.cors_origins,
+                allow_methods=["GET", "POST", "DELETE"],
+                allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID"],
+                expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
+                max_age=600,
+            )
+        if settings.allowed_hosts:
+            app = AllowedHosts(app, settings.allowed_hosts)
+        app = Envelope(app)
+        if settings.trusted_proxies:
+            proxied: Any = ProxyHeadersMiddleware  # uvicorn's types for ASGI are narrower than Starlette's
+            app = proxied(app, trusted_hosts=list(settings.trusted_proxies))
+        return app
 
 
 def create_router(settings: Settings, *, clock: Clock = utc_now) -> APIRouter:

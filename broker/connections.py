@@ -25,6 +25,8 @@ class BoundedConnection(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._deadline: asyncio.TimerHandle | None = None
         self._head_bytes = 0
+        """What came since the last request ended, without what came in one piece with its end."""
+        self._piece_bytes = 0
         self._in_body = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -38,21 +40,26 @@ class BoundedConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; what comes after an answer is the next head, or the rest of a body that nobody reads."""
-        if self._deadline is None and (self.cycle is None or self.cycle.response_complete):
-            self._await_head()
-        in_head = self._deadline is not None and not self._in_body
+        """Parse; where no request is being served then, wait for the rest of a head, or of a body that nobody reads.
+
+        A head that arrives whole, as most do, needs no deadline.
+        """
+        self._piece_bytes = len(data)
+        self._head_bytes += self._piece_bytes
         super().data_received(data)
-        if in_head and self._deadline is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > self.max_head_bytes:
-                self._refuse(431)
+        if self.transport.is_closing():
+            return
+        if self._head_bytes > self.max_head_bytes and not self._in_body:
+            self._refuse(431)
+        elif self._deadline is None and self.timeout_keep_alive_task is None and not self._is_serving():
+            self._await_head()
 
     def on_headers_complete(self) -> None:
         """Serve the request, unless its head is too large."""
         self._end_head()
         self._in_body = True
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > self.max_head_bytes:
+        most = max(self._head_bytes, self._piece_bytes)
+        if most > self.max_head_bytes and self._size_of_head() > self.max_head_bytes:
             self._refuse(431)
             raise ValueError  # the parser stops here
         super().on_headers_complete()
@@ -60,6 +67,7 @@ class BoundedConnection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Expect a head next."""
         self._in_body = False
+        self._head_bytes = 0
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -67,8 +75,13 @@ class BoundedConnection(HttpToolsProtocol):
         if not self.transport.is_closing():
             super().send_400_response(msg)
 
+    def _is_serving(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _size_of_head(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+
     def _await_head(self) -> None:
-        self._head_bytes = 0
         self._deadline = self.loop.call_later(self.max_head_seconds, self._refuse, 408)
 
     def _end_head(self) -> None:
@@ -78,6 +91,8 @@ class BoundedConnection(HttpToolsProtocol):
 
     def _refuse(self, status: int) -> None:
         self._end_head()
+        if self._is_serving():
+            self.transport.close()  # the answer that is under way can not be followed by another
         if not self.transport.is_closing():
             line = b"HTTP/1.1 %d %s\r\n" % (status, REASONS[status])
             self.transport.write(line + b"content-length: 0\r\nconnection: close\r\n\r\n")

@@ -176,7 +176,8 @@ def media_id_of(key: str) -> UUID | None:
 def final_key(media_id: UUID, content_type: str) -> str:
     """Return the key of the checked object: `media/<xx>/YYYY/MM/DD/<id>.<ext>`; no policy ever names it."""
     extension = EXTENSIONS.get(content_type, "bin")
-    return f"media/{_spread(media_id)}/{created_on(media_id):%Y/%m/%d}/{media_id}.{extension}"
+    day = created_on(media_id).date().isoformat().replace("-", "/")
+    return f"media/{_spread(media_id)}/{day}/{media_id}.{extension}"
 
 
 def _spread(media_id: UUID) -> str:

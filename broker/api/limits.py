@@ -6,14 +6,13 @@ Sources: RFC 6585, section 4 (429); the IETF's draft "RateLimit header fields fo
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import structlog
 from limits import RateLimitItem, parse
-from limits.aio.storage import RedisStorage, Storage
+from limits.aio.storage import RedisStorage
 from limits.errors import StorageError
 
 from broker.errors import RateLimited
@@ -35,70 +34,55 @@ REDIS_REST_SECONDS = 5.0
 log = structlog.get_logger()
 
 
-class BoundedMemory(Storage):
+class BoundedMemory:
     """Count fixed windows in this process, at a constant cost for each request and within a bounded memory.
 
     The library's own memory looks through all its counters whenever it counts.
     """
 
-    STORAGE_SCHEME = None
-    base_exceptions = ()
-
     def __init__(self) -> None:
-        super().__init__()
         self._windows: dict[str, tuple[int, float]] = {}
 
-    async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Count `amount` more and return the sum within the window, which is `expiry` seconds long."""
+    def count(self, key: str, seconds: int) -> tuple[int, float]:
+        """Count one more; return the sum within the window of that length, and when the window ends."""
         now = time.time()
         count, ends_at = self._windows.get(key, (0, 0.0))
         if now >= ends_at:
             self._windows.pop(key, None)
             if len(self._windows) >= MAX_COUNTERS:
                 del self._windows[next(iter(self._windows))]
-            count, ends_at = 0, now + expiry
-        self._windows[key] = (count + amount, ends_at)
-        return count + amount
-
-    async def get(self, key: str) -> int:
-        """Return the sum within the window."""
-        count, ends_at = self._windows.get(key, (0, 0.0))
-        return count if time.time() < ends_at else 0
-
-    async def get_expiry(self, key: str) -> float:
-        """Return when the window ends."""
-        return self._windows.get(key, (0, time.time()))[1]
-
-    async def check(self) -> bool:
-        """Tell that counting works."""
-        return True
-
-    async def reset(self) -> int:
-        """Forget all windows; return how many there were."""
-        count = len(self._windows)
-        self._windows.clear()
-        return count
-
-    async def clear(self, key: str) -> None:
-        """Forget one window."""
-        self._windows.pop(key, None)
+            count, ends_at = 0, now + seconds
+        window = self._windows[key] = (count + 1, ends_at)
+        return window
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Limit:
+    """One kind of limit: how many requests within how many seconds."""
+
+    def __init__(self, kind: Kind, item: RateLimitItem) -> None:
+        self.kind = kind
+        self.amount = item.amount
+        self.seconds = item.get_expiry()
+        self._policy = (b"ratelimit-policy", f'"{kind}";q={self.amount};w={self.seconds}'.encode())
+
+    def key(self, who: str) -> str:
+        """Return what the requests of `who` are counted under."""
+        return f"s3-media/{self.kind}/{self.amount}/{self.seconds}/{who}"
+
+    def headers(self, remaining: int) -> list[tuple[bytes, bytes]]:
+        """Return the fields that tell a client how much is left, as ASGI sends them."""
+        return [self._policy, (b"ratelimit", f'"{self.kind}";r={remaining}'.encode())]
+
+
+class Standing(NamedTuple):
     """Say how much of a limit is left."""
 
-    kind: Kind
-    amount: int
-    seconds: int
+    limit: Limit
     remaining: int
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Return the fields that tell a client, as ASGI sends them."""
-        return [
-            (b"ratelimit-policy", f'"{self.kind}";q={self.amount};w={self.seconds}'.encode()),
-            (b"ratelimit", f'"{self.kind}";r={self.remaining}'.encode()),
-        ]
+        return self.limit.headers(self.remaining)
 
 
 class Limits:
@@ -108,7 +92,7 @@ class Limits:
     """
 
     def __init__(self, items: Mapping[Kind, RateLimitItem | None], *, redis_url: str | None = None) -> None:
-        self._items = items
+        self._limits = {kind: Limit(kind, item) for kind, item in items.items() if item is not None}
         self._memory = BoundedMemory()
         self._redis: RedisStorage | None = None
         self._connections: BlockingConnectionPool | None = None
@@ -119,43 +103,45 @@ class Limits:
 
     async def count(self, kind: Kind, who: str) -> Standing | None:
         """Count one request of `who`; None: there is no limit of this kind. Raises RateLimited."""
-        item = self._items.get(kind)
-        if item is None:
+        limit = self._limits.get(kind)
+        if limit is None:
             return None
-        key, seconds = item.key_for(kind, who), item.get_expiry()
-        count, ends_at = await self._count(key, seconds, item.amount)
-        if count > item.amount:
-            wait = max(1, min(seconds, int(ends_at - time.time()) + 1))
-            raise RateLimited(limit=f"{item.amount} in {seconds} seconds", retry_after=wait, kind=kind)
-        return Standing(kind, item.amount, seconds, item.amount - count)
+        key = limit.key(who)
+        counted = None if self._redis is None else await self._count_in(self._redis, key, limit)
+        count, ends_at = counted or self._memory.count(key, limit.seconds)
+        if count > limit.amount:
+            wait = max(1, min(limit.seconds, int(ends_at - time.time()) + 1))
+            raise RateLimited(limit=f"{limit.amount} in {limit.seconds} seconds", retry_after=wait, kind=kind)
+        return Standing(limit, limit.amount - count)
+
+    def exhausted(self, error: RateLimited) -> Standing:
+        """Return how the limit stands beyond which somebody asked: nothing is left."""
+        kind: Any = error.facts["kind"]
+        return Standing(self._limits[kind], 0)
 
     async def close(self) -> None:
         """Let go of the connections to Redis."""
         if self._connections is not None:
             await self._connections.disconnect()
 
-    async def _count(self, key: str, seconds: int, amount: int) -> tuple[int, float]:
-        """Return the count within the window and, beyond `amount`, when the window ends."""
-        if self._redis is not None:
-            # Waiting for a turn says nothing about Redis: a burst must not look like a Redis that is away.
-            async with self._turns:
-                if time.monotonic() >= self._redis_rests_until:
-                    try:
-                        async with asyncio.timeout(REDIS_SECONDS):
-                            return await _count_in(self._redis, key, seconds, amount)
-                    except (TimeoutError, OSError, StorageError) as error:
-                        self._rest(error)
-        return await _count_in(self._memory, key, seconds, amount)
+    async def _count_in(self, redis: "RedisStorage", key: str, limit: Limit) -> tuple[int, float] | None:
+        """Return the count within the window and, beyond the limit, when the window ends; None: Redis is away."""
+        # Waiting for a turn says nothing about Redis: a burst must not look like a Redis that is away.
+        async with self._turns:
+            if time.monotonic() < self._redis_rests_until:
+                return None
+            try:
+                async with asyncio.timeout(REDIS_SECONDS):
+                    count = await redis.incr(key, limit.seconds)
+                    return count, await redis.get_expiry(key) if count > limit.amount else 0.0
+            except (TimeoutError, OSError, StorageError) as error:
+                self._rest(error)
+                return None
 
     def _rest(self, error: Exception) -> None:
         """Leave Redis alone for a while."""
         self._redis_rests_until = time.monotonic() + REDIS_REST_SECONDS
         log.warning("redis is away, so this process counts by itself", reason=type(error).__name__)
-
-
-async def _count_in(storage: Storage, key: str, seconds: int, amount: int) -> tuple[int, float]:
-    count = await storage.incr(key, seconds)
-    return count, await storage.get_expiry(key) if count > amount else 0.0
 
 
 def _redis(url: str) -> "tuple[RedisStorage, BlockingConnectionPool]":

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from broker import errors, lifecycle, media
 from broker.api import schemas
 from broker.api.auth import AddressDemand, Completer, Deleter, Reader, Uploader
+from broker.api.document import Document
 from broker.api.documentation import AUTHENTICATED, COUNTED, problems
 from broker.api.problems import NO_STORE
 from broker.api.route import ProblemRoute
@@ -60,7 +61,7 @@ async def issue_upload(
     """
     base = _base_address(request, "/upload")
     issued = await services(request).lifecycle.issue(
-        lifecycle.UploadRequest(**dict(body)),
+        lifecycle.UploadRequest(**body.__dict__),
         caller.owner,
         idempotency_key=idempotency_key,
         uploaded_url=lambda media_id: f"{base}/{media_id}/uploaded/{services(request).form_states.make(media_id)}",
@@ -173,7 +174,7 @@ def _still_connected(request: Request) -> Callable[[], Awaitable[bool]]:
 
 
 def _answer(body: BaseModel, status: int = 200) -> Response:
-    return Response(body.model_dump_json(), status, NO_STORE, "application/json")
+    return Document(body.__pydantic_serializer__.to_json(body), status)
 
 
 def _media(found: media.Media) -> schemas.Media:

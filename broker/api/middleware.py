@@ -5,7 +5,7 @@ Pure ASGI, so that each costs microseconds. A host application that mounts the r
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from random import getrandbits
 from uuid import UUID
 
@@ -19,21 +19,32 @@ FOREIGN_ID = re.compile(rb"[A-Za-z0-9._=-]{1,64}")
 """Which ids of others are taken over; anything else gets one of ours."""
 PROBES = frozenset({"/healthz", "/readyz"})
 """What a load balancer asks by the address of the process; no host is asked for there."""
-SECURITY_HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-)
-PAGE_POLICY = (b"content-security-policy", b"frame-ancestors 'none'; object-src 'none'; base-uri 'none'")
-"""What the few pages have instead, which load scripts and styles."""
 TRANSPORT_SECURITY = (b"strict-transport-security", b"max-age=31536000")
+
+
+def _headers(content_security_policy: bytes) -> tuple[tuple[tuple[bytes, bytes], ...], ...]:
+    """Return the security headers over http, and those over https."""
+    headers = (
+        (b"x-content-type-options", b"nosniff"),
+        (b"referrer-policy", b"no-referrer"),
+        (b"cross-origin-resource-policy", b"same-origin"),
+        (b"content-security-policy", content_security_policy),
+    )
+    return headers, (*headers, TRANSPORT_SECURITY)
+
+
+DATA_HEADERS = _headers(b"default-src 'none'; frame-ancestors 'none'")
+PAGE_HEADERS = _headers(b"frame-ancestors 'none'; object-src 'none'; base-uri 'none'")
+"""What the few pages have instead, which load scripts and styles."""
+MEDIA_ID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+"""Which text in the place of a media's id is logged; anything else may hold anything."""
 
 log = structlog.get_logger()
 
 
-class RequestLog:
-    """Give each request an id, in its answer and in all that is logged meanwhile, and log its end in one line.
+class Envelope:
+    """Give each request an id, each answer that id and the headers that keep browsers from guessing and framing, and
+    the log one line.
 
     The line names the route, not the path, and no query: those may hold anything. A failure that nobody answered
     is answered and logged here.
@@ -48,25 +59,25 @@ class RequestLog:
             await self.app(scope, receive, send)
             return
         request_id = _request_id(scope)
-        sent_id = (b"x-request-id", request_id.encode())
         started_at = time.perf_counter()
         status = 0
 
-        async def send_with_id(message: Message) -> None:
+        async def send_in_envelope(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), sent_id]
+                headers = message.get("headers", ())
+                message["headers"] = [*headers, *_missing(headers, scope), (b"x-request-id", request_id.encode())]
             await send(message)
 
         bound = REQUEST_ID.set(request_id)
         try:
-            await self.app(scope, receive, send_with_id)
+            await self.app(scope, receive, send_in_envelope)
         except Exception as error:
             log.exception("request failed", error=type(error).__name__)
             if status:
                 raise
-            await internal_problem()(scope, receive, send_with_id)
+            await internal_problem()(scope, receive, send_in_envelope)
         finally:
             REQUEST_ID.reset(bound)
             client = scope.get("client")
@@ -81,33 +92,12 @@ class RequestLog:
             )
 
 
-class SecurityHeaders:
-    """Add the headers that keep browsers from guessing and framing, where an answer has none of its own."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                present = dict(message.get("headers", ()))
-                wanted: tuple[tuple[bytes, bytes], ...] = SECURITY_HEADERS
-                if present.get(b"content-type", b"").startswith(b"text/html"):
-                    wanted = (*SECURITY_HEADERS[:-1], PAGE_POLICY)
-                if scope["scheme"] == "https":
-                    wanted = (*wanted, TRANSPORT_SECURITY)
-                message["headers"] = [
-                    *message.get("headers", ()),
-                    *(header for header in wanted if header[0] not in present),
-                ]
-            await send(message)
-
-        await self.app(scope, receive, send_with_headers)
+def _missing(headers: Iterable[tuple[bytes, bytes]], scope: Scope) -> list[tuple[bytes, bytes]]:
+    """Return the security headers that an answer does not have of its own."""
+    present = dict(headers)
+    is_page = present.get(b"content-type", b"").startswith(b"text/html")
+    wanted = (PAGE_HEADERS if is_page else DATA_HEADERS)[scope["scheme"] == "https"]
+    return [header for header in wanted if header[0] not in present]
 
 
 class AllowedHosts:
@@ -135,12 +125,10 @@ class AllowedHosts:
 
 
 def _media_id(scope: Scope) -> str | None:
-    """Return the media's id in the path; anything else that stands there is not logged."""
     named = scope.get("path_params", {}).get("media_id")
-    try:
-        return str(UUID(str(named))) if named is not None else None
-    except ValueError:
-        return None
+    if isinstance(named, UUID):
+        return str(named)
+    return named if isinstance(named, str) and MEDIA_ID.fullmatch(named) else None
 
 
 def _request_id(scope: Scope) -> str:

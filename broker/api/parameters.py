@@ -4,7 +4,7 @@ FastAPI reads an endpoint's signature for the OpenAPI document, and would walk t
 the same signature becomes one pydantic validator for path, query and headers, and one for the body.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import Request
@@ -14,13 +14,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from broker.api.body import read_body
 from broker.errors import RequestInvalid
 
-Sent = Callable[[Request], Mapping[str, Any]]
-SOURCES: dict[str, Sent] = {
-    "path": lambda request: request.path_params,
-    "query": lambda request: request.query_params,
-    "header": lambda request: request.headers,
-}
-
 
 class Parameters:
     """Read the arguments of one endpoint; of a body, JSON alone is taken."""
@@ -28,10 +21,16 @@ class Parameters:
     def __init__(self, dependant: Dependant) -> None:
         self._request_name = dependant.request_param_name
         self._caller_names = [dependency.name for dependency in dependant.dependencies if dependency.name]
-        fields = {"path": dependant.path_params, "query": dependant.query_params, "header": dependant.header_params}
-        named = [(source, field) for source, found in fields.items() for field in found]
-        self._places = {field.name: (source, field.alias) for source, field in named}
-        types: dict[str, Any] = {field.name: (field.field_info.annotation, field.field_info) for _, field in named}
+        self._path = {field.alias: field.name for field in dependant.path_params}
+        self._query = {field.alias: field.name for field in dependant.query_params}
+        self._headers = {field.alias.encode(): field.name for field in dependant.header_params}
+        named = [*dependant.path_params, *dependant.query_params, *dependant.header_params]
+        self._places = {
+            field.name: (source, field.alias)
+            for source in ("path", "query", "header")
+            for field in getattr(dependant, f"{source}_params")
+        }
+        types: dict[str, Any] = {field.name: (field.field_info.annotation, field.field_info) for field in named}
         by_name = ConfigDict(validate_by_name=True, validate_by_alias=False, loc_by_alias=False)
         self._named: type[BaseModel] = create_model("Named", __config__=by_name, **types)
         self._bodies: list[tuple[str, Any]] = [
@@ -40,29 +39,38 @@ class Parameters:
 
     async def read(self, request: Request, caller: object) -> dict[str, Any]:
         """Return the arguments by name. Raises RequestInvalid, which says where and what, but quotes no value."""
-        arguments: dict[str, Any] = dict.fromkeys(self._caller_names, caller)
+        arguments: dict[str, Any] = self._read_named(request) if self._places else {}
+        for name in self._caller_names:
+            arguments[name] = caller
         if self._request_name is not None:
             arguments[self._request_name] = request
-        if self._places:
-            arguments |= self._read_named(request)
         for name, model in self._bodies:
             arguments[name] = _read_body(request, model, await read_body(request.receive))
         return arguments
 
     def _read_named(self, request: Request) -> dict[str, Any]:
-        sent = {}
-        for name, (source, alias) in self._places.items():
-            value = SOURCES[source](request).get(alias)
-            if value is not None:
-                sent[name] = value
         try:
-            return dict(self._named.model_validate(sent))
+            return self._named.model_validate(self._sent(request)).__dict__
         except ValidationError as error:
             raise _invalid(error, lambda location: (*self._places[str(location[0])], *location[1:])) from None
 
+    def _sent(self, request: Request) -> dict[str, Any]:
+        """Return what was sent, by the name of its argument; of a header that was sent twice, the first."""
+        scope = request.scope
+        sent = {name: scope["path_params"][alias] for alias, name in self._path.items()}
+        if self._query and scope["query_string"]:
+            values = request.query_params
+            sent |= {name: values[alias] for alias, name in self._query.items() if alias in values}
+        if self._headers:
+            for header, value in scope["headers"]:
+                name = self._headers.get(header)
+                if name is not None:
+                    sent.setdefault(name, value.decode("latin-1"))
+        return sent
+
 
 def _read_body(request: Request, model: type[BaseModel], body: bytes) -> BaseModel:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = _content_type(request).partition(";")[0].strip().lower()
     if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         reason = "should be sent as application/json"
         raise RequestInvalid(reason=f"body: {reason}", errors=[{"at": "body", "problem": reason}])
@@ -70,6 +78,14 @@ def _read_body(request: Request, model: type[BaseModel], body: bytes) -> BaseMod
         return model.model_validate_json(body)
     except ValidationError as error:
         raise _invalid(error, lambda location: ("body", *location)) from None
+
+
+def _content_type(request: Request) -> str:
+    for header, value in request.scope["headers"]:
+        if header == b"content-type":
+            sent: str = value.decode("latin-1")
+            return sent
+    return ""
 
 
 def _invalid(error: ValidationError, place: Callable[[tuple[int | str, ...]], tuple[object, ...]]) -> RequestInvalid:

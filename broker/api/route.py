@@ -15,7 +15,8 @@ from broker.api.body import check_announced
 from broker.api.limits import Standing
 from broker.api.parameters import Parameters
 from broker.api.problems import internal_problem, problem_response
-from broker.errors import BrokerError
+from broker.api.state import services
+from broker.errors import BrokerError, RateLimited
 
 log = structlog.get_logger()
 
@@ -39,10 +40,12 @@ class ProblemRoute(APIRoute):
                 response = await endpoint(**await parameters.read(request, request.scope.get(CALLER)))
             except BrokerError as error:
                 response = problem_response(error)
+                if isinstance(error, RateLimited):
+                    standing = services(request).limits.exhausted(error)
             except Exception as error:
                 log.exception("request failed", error=type(error).__name__)
                 response = internal_problem()
-            if standing is not None and "ratelimit" not in response.headers:
+            if standing is not None:
                 response.raw_headers += standing.headers()
             return response
 
