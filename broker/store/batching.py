@@ -18,6 +18,9 @@ from broker.errors import DatabaseAway
 
 T = TypeVar("T")
 
+GATHER_SECONDS = 0.005
+"""How long turns of an event loop may bring more to what is handed over together."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -70,7 +73,7 @@ class Batcher:
         gathered = self._gathered.get(loop)
         if gathered is None:
             gathered = self._gathered[loop] = []
-            loop.call_soon(self._hand_over, loop)
+            loop.call_soon(self._hand_over, loop, 0, loop.time() + GATHER_SECONDS)
         gathered.append(_Asked(operation, future, time.monotonic()))
         return future
 
@@ -95,12 +98,16 @@ class Batcher:
                     thread.start()
                 self._started = True
 
-    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Give the threads what one turn of `loop` asked for; each hand-over costs a change of threads."""
+    def _hand_over(self, loop: asyncio.AbstractEventLoop, seen: int, until: float) -> None:
+        """Give the threads what was asked for, unless the last turn of `loop` brought more: then the next may too."""
+        count = len(self._gathered[loop])
+        if seen < count < self._limit and loop.time() < until:
+            loop.call_soon(self._hand_over, loop, count, until)
+            return
         gathered = self._gathered.pop(loop)
         with self._changing:
             if not self._closed:
-                for first in range(0, len(gathered), self._limit):
+                for first in range(0, count, self._limit):
                     self._queue.put(gathered[first : first + self._limit])
                 return
         _answer(gathered, [DatabaseAway() for _ in gathered])

@@ -1,6 +1,7 @@
 """Statements that are compiled once and run with many rows."""
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -12,6 +13,10 @@ class _Compiled(NamedTuple):
     sql: str
     processors: list[tuple[str, Callable[[Any], Any]]]
     arrange: Callable[[dict[str, Any]], Any]
+
+
+ROWS_AT_ONCE = 64
+"""How many rows one INSERT has on SQLite; the driver keeps the last 128 statements that it parsed."""
 
 
 class Prepared:
@@ -47,3 +52,69 @@ def _compile(statement: sa.Insert | sa.Update, dialect: Dialect) -> _Compiled:
             processors.append((name, process))
     arrange = itemgetter(*compiled.positiontup) if compiled.positiontup else dict
     return _Compiled(compiled.string, processors, arrange)
+
+
+class PreparedInsert:
+    """Insert many rows of one table, each a tuple of what `names` hold.
+
+    To bind a None is slow in Python's driver for SQLite, so a column that no row fills is left out. On SQLite many rows
+    are one statement: the driver lets go of the interpreter for each, and has to wait until it gets it back.
+    """
+
+    def __init__(self, table: sa.Table, names: Sequence[str]) -> None:
+        self._table = table
+        self._names = tuple(names)
+        self._by_names: dict[tuple[str, ...], Prepared] = {}
+        self._sqlite: dict[tuple[int, ...], _SQLiteInsert] = {}
+
+    def run(self, connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert the rows."""
+        if not rows:
+            return
+        filled = tuple(place for place, values in enumerate(zip(*rows, strict=True)) if any(map(_is_set, values)))
+        if connection.dialect.name == "sqlite":
+            if filled not in self._sqlite:
+                self._sqlite[filled] = _SQLiteInsert(self._table, self._names, filled, connection.dialect)
+            self._sqlite[filled].run(connection, rows)
+            return
+        names = tuple(self._names[place] for place in filled)
+        if names not in self._by_names:
+            values: dict[str, Any] = {name: sa.bindparam(name) for name in names}
+            self._by_names[names] = Prepared(self._table.insert().values(values))
+        pick = itemgetter(*filled)
+        self._by_names[names].run(connection, [dict(zip(names, pick(row), strict=True)) for row in rows])
+
+
+class _SQLiteInsert:
+    """Insert rows of which only the columns at the places in `filled` hold anything."""
+
+    def __init__(self, table: sa.Table, names: Sequence[str], filled: Sequence[int], dialect: Dialect) -> None:
+        values: dict[str, Any] = {names[place]: sa.bindparam(names[place]) for place in filled}
+        compiled = table.insert().values(values).compile(dialect=dialect)
+        in_order = compiled.positiontup or ()
+        self._pick = itemgetter(*(names.index(name) for name in in_order))
+        processors = [compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect) for name in in_order]
+        self._converts = [(place, process) for place, process in enumerate(processors) if process is not None]
+        self._head, _, self._row = compiled.string.partition(" VALUES ")
+        self._by_count: dict[int, str] = {}
+
+    def run(self, connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        bound = [self._bound(row) for row in rows]
+        for first in range(0, len(bound), ROWS_AT_ONCE):
+            piece = bound[first : first + ROWS_AT_ONCE]
+            connection.exec_driver_sql(self._sql(len(piece)), tuple(chain.from_iterable(piece)))
+
+    def _bound(self, row: tuple[Any, ...]) -> list[Any]:
+        bound = list(self._pick(row))
+        for place, convert in self._converts:
+            bound[place] = convert(bound[place])
+        return bound
+
+    def _sql(self, count: int) -> str:
+        if count not in self._by_count:
+            self._by_count[count] = f"{self._head} VALUES {', '.join([self._row] * count)}"
+        return self._by_count[count]
+
+
+def _is_set(value: object) -> bool:
+    return value is not None

@@ -13,20 +13,27 @@ from broker.store.schema import media as table
 COLUMNS = tuple(table.c[field.name] for field in fields(Media))
 """The columns in the order of Media's fields."""
 
-_NAMES = tuple(column.name for column in COLUMNS)
+NAMES = tuple(column.name for column in COLUMNS)
+"""The names of the columns, in the same order."""
 
 _FIXED = frozenset({"id", "owner", "state", "version", "created_at", "idempotency_key"})
-CHANGEABLE = tuple(name for name in _NAMES if name not in _FIXED)
+CHANGEABLE = tuple(name for name in NAMES if name not in _FIXED)
 """What a caller may change: not what identifies a media, nor what the store itself moves."""
 
-_values = attrgetter(*_NAMES)
+_values = attrgetter(*NAMES)
+
+
+def values_of(media: Media) -> tuple[Any, ...]:
+    """Return what the row that records `media` holds, in the order of COLUMNS."""
+    values: tuple[Any, ...] = _values(media)
+    return values
 
 
 def row_of(media: Media) -> dict[str, Any]:
     """Return the row that records `media`."""
-    return dict(zip(_NAMES, _values(media), strict=True))
+    return dict(zip(NAMES, values_of(media), strict=True))
 
 
 def media_of(row: Row[Any] | Sequence[Any]) -> Media:
     """Return the media that a row of COLUMNS records."""
-    return Media(**dict(zip(_NAMES, row, strict=True)))
+    return Media(**dict(zip(NAMES, row, strict=True)))

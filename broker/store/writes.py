@@ -7,7 +7,6 @@ anything is written, so that it costs its neighbours nothing and needs no savepo
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -21,8 +20,8 @@ from broker.store import outbox
 from broker.store.batching import Operation
 from broker.store.ledger import Ledger
 from broker.store.outbox import OutboxOperation
-from broker.store.prepared import Prepared
-from broker.store.rows import CHANGEABLE, COLUMNS, media_of, row_of
+from broker.store.prepared import Prepared, PreparedInsert
+from broker.store.rows import CHANGEABLE, COLUMNS, NAMES, media_of, row_of, values_of
 from broker.store.schema import media as table
 
 
@@ -69,6 +68,7 @@ _CURRENT = (
     .order_by(table.c.id)
     .with_for_update()
 )
+_INSERT = PreparedInsert(table, NAMES)
 _UPDATE = Prepared(
     table.update()
     .where(table.c.id == sa.bindparam("of_id"))
@@ -137,18 +137,10 @@ def _add(connection: sa.Connection, adds: Sequence[Add], ledger: Ledger) -> list
             continue
         if media.idempotency_key is not None:
             recorded[key] = media
-        rows.append(row_of(media))
+        rows.append(values_of(media))
         outcomes.append(media)
-    if rows:
-        # To bind a None is slow in Python's driver for SQLite; a column that nobody fills is left out instead.
-        filled = tuple(name for name in rows[0] if any(row[name] is not None for row in rows))
-        _insert(filled).run(connection, rows)
+    _INSERT.run(connection, rows)
     return outcomes
-
-
-@lru_cache(maxsize=128)
-def _insert(names: tuple[str, ...]) -> Prepared:
-    return Prepared(table.insert().values({name: sa.bindparam(name) for name in names}))
 
 
 def _change(connection: sa.Connection, changes: Sequence[Change], ledger: Ledger) -> list[Media | None]:
