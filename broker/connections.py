@@ -1,12 +1,17 @@
-"""A bound on the head of a request, in size and in time: uvicorn has neither with its fast parser.
+"""What uvicorn's fast protocol lacks: a bound on the head of a request, and an answer that is sent at once.
 
-Who sends a head slowly, or one that never ends, holds a connection and its memory otherwise.
+Who sends a head slowly, or one that never ends, holds a connection and its memory otherwise. And an answer whose start
+and body are there together needs none of the steps that a stream of parts takes.
 """
 
 import asyncio
+from itertools import chain
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.types import Message, Scope
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from broker.api.middleware import WHOLE_ANSWER
 
 MAX_HEAD_BYTES = 32 * 1024
 """The request line and all headers together; a token has at most a quarter of it."""
@@ -63,6 +68,8 @@ class BoundedConnection(HttpToolsProtocol):
             self._refuse(431)
             raise ValueError  # the parser stops here
         super().on_headers_complete()
+        extensions: dict[str, Any] = {WHOLE_ANSWER: self._answer}
+        self.scope["extensions"] = extensions
 
     def on_message_complete(self) -> None:
         """Expect a head next."""
@@ -74,6 +81,25 @@ class BoundedConnection(HttpToolsProtocol):
         """Answer what is no HTTP, unless the connection was refused already."""
         if not self.transport.is_closing():
             super().send_400_response(msg)
+
+    def _answer(self, scope: Scope, start: Message, body: Message) -> bool:
+        """Write a whole answer. False: it is not of the simple kind, of known length and on a connection that stays."""
+        cycle, content = self.cycle, body.get("body", b"")
+        if cycle.scope is not scope or cycle.response_started or cycle.disconnected or not cycle.keep_alive:
+            return False
+        headers = [*cycle.default_headers, *start["headers"]]
+        if (b"content-length", b"%d" % len(content)) not in headers or scope["method"] == "HEAD":
+            return False
+        lines = chain.from_iterable((name, b": ", value, b"\r\n") for name, value in headers)
+        head = STATUS_LINE[start["status"]] + b"".join(lines)
+        if not head.count(b"\r") == head.count(b"\n") == len(headers) + 1:
+            raise ValueError("a header holds the end of a line")
+        cycle.response_started = cycle.response_complete = True
+        self.transport.write(b"".join((head, b"\r\n", content)))
+        cycle.message_event.set()
+        cycle.on_response()
+        del scope["extensions"]  # which hold this connection, which holds the scope
+        return True
 
     def _is_serving(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

@@ -7,9 +7,11 @@ import asyncio
 import logging
 import re
 import sys
+import time
 from collections.abc import Iterable
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TextIO
 
 import structlog
@@ -171,4 +173,11 @@ def _with_request_id(logger: WrappedLogger, method: str, event: EventDict) -> Ev
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """Return the time to the millisecond, such as `2026-01-02T03:04:05.678Z`."""
+    second, fraction = divmod(time.time(), 1)
+    return f"{_second(second)}.{int(fraction * 1000):03}Z"
+
+
+@lru_cache(maxsize=4)
+def _second(second: float) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat().removesuffix("+00:00")

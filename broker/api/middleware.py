@@ -5,7 +5,7 @@ Pure ASGI, so that each costs microseconds. A host application that mounts the r
 
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from random import getrandbits
 from uuid import UUID
 
@@ -15,6 +15,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from broker.api.problems import http_problem, internal_problem
 from broker.logs import REQUEST_ID, access_log
 
+WHOLE_ANSWER = "s3_media.whole_answer"
+"""The name of an extension of ASGI by which a server offers to send an answer's start and its only body at once."""
+Whole = Callable[[Scope, Message, Message], bool]
+"""Send both; False: that can not be, and they should be sent one by one."""
 FOREIGN_ID = re.compile(rb"[A-Za-z0-9._=-]{1,64}")
 """Which ids of others are taken over; anything else gets one of ours."""
 PROBES = frozenset({"/healthz", "/readyz"})
@@ -60,14 +64,22 @@ class Envelope:
             return
         request_id = _request_id(scope)
         started_at = time.perf_counter()
+        whole: Whole | None = scope.get("extensions", {}).get(WHOLE_ANSWER)
         status = 0
+        start: Message = {}
 
         async def send_in_envelope(message: Message) -> None:
-            nonlocal status
+            nonlocal status, start
             if message["type"] == "http.response.start":
-                status = message["status"]
                 headers = message.get("headers", ())
-                message["headers"] = [*headers, *_missing(headers, scope), (b"x-request-id", request_id.encode())]
+                sent = [*headers, *_missing(headers, scope), (b"x-request-id", request_id.encode())]
+                status, start = message["status"], {**message, "headers": sent}
+                return
+            if start:
+                beginning, start = start, {}
+                if whole is not None and not message.get("more_body") and whole(scope, beginning, message):
+                    return
+                await send(beginning)
             await send(message)
 
         bound = REQUEST_ID.set(request_id)
@@ -75,7 +87,7 @@ class Envelope:
             await self.app(scope, receive, send_in_envelope)
         except Exception as error:
             log.exception("request failed", error=type(error).__name__)
-            if status:
+            if status and not start:
                 raise
             await internal_problem()(scope, receive, send_in_envelope)
         finally:
