@@ -1,13 +1,13 @@
 """What an owner uses and may use: counted from the states, in one place."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from broker.errors import QuotaExceeded
 from broker.media import Media, State
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """Count what an owner holds: media and bytes."""
 
     pending_count: int = 0
@@ -15,7 +15,7 @@ class Usage:
     stored_bytes: int = 0
     media_count: int = 0
 
-    def __add__(self, other: "Usage") -> "Usage":
+    def __add__(self, other: "Usage") -> "Usage":  # type: ignore[override]
         return Usage(
             self.pending_count + other.pending_count,
             self.promised_bytes + other.promised_bytes,
@@ -30,6 +30,11 @@ class Usage:
             self.stored_bytes - other.stored_bytes,
             self.media_count - other.media_count,
         )
+
+    @property
+    def kept_bytes(self) -> int:
+        """Return what is stored and promised together."""
+        return self.stored_bytes + self.promised_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +51,14 @@ class Quota:
 
     def check(self, used: Usage, asked: Usage) -> None:
         """Raise QuotaExceeded, with the numbers, when `asked` does not fit beside `used`."""
-        for name in _NAMES:
-            limit = getattr(self, name)
-            if limit is None:
-                continue
-            in_use, more = _counted(used, name), _counted(asked, name)
-            if more and in_use + more > limit:
+        for name, limit, in_use, more in (
+            ("pending_count", self.pending_count, used.pending_count, asked.pending_count),
+            ("promised_bytes", self.promised_bytes, used.promised_bytes, asked.promised_bytes),
+            ("stored_bytes", self.stored_bytes, used.kept_bytes, asked.kept_bytes),
+            ("media_count", self.media_count, used.media_count, asked.media_count),
+        ):
+            if limit is not None and more and in_use + more > limit:
                 raise QuotaExceeded(quota=name, limit=limit, used=in_use, asked=more)
-
-
-_NAMES = tuple(quota.name for quota in fields(Quota))
-
-
-def _counted(usage: Usage, name: str) -> int:
-    if name == "stored_bytes":
-        return usage.stored_bytes + usage.promised_bytes
-    count: int = getattr(usage, name)
-    return count
 
 
 def footprint(media: Media) -> Usage:

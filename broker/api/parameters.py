@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from starlette.types import Scope
 
 from broker.api.body import read_body
 from broker.errors import RequestInvalid
@@ -70,7 +71,7 @@ class Parameters:
 
 
 def _read_body(request: Request, model: type[BaseModel], body: bytes) -> BaseModel:
-    kind = _content_type(request).partition(";")[0].strip().lower()
+    kind = first_header(request.scope, b"content-type").partition(";")[0].strip().lower()
     if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         reason = "should be sent as application/json"
         raise RequestInvalid(reason=f"body: {reason}", errors=[{"at": "body", "problem": reason}])
@@ -80,11 +81,12 @@ def _read_body(request: Request, model: type[BaseModel], body: bytes) -> BaseMod
         raise _invalid(error, lambda location: ("body", *location)) from None
 
 
-def _content_type(request: Request) -> str:
-    for header, value in request.scope["headers"]:
-        if header == b"content-type":
-            sent: str = value.decode("latin-1")
-            return sent
+def first_header(scope: Scope, name: bytes) -> str:
+    """Return what the first header of this name, in lower case, says; empty: there is none."""
+    for header, value in scope["headers"]:
+        if header == name:
+            said: str = value.decode("latin-1")
+            return said
     return ""
 
 

@@ -1,6 +1,5 @@
 """Connections to either database, and which of their errors mean that it is away."""
 
-import json
 import sqlite3
 import time
 from functools import partial
@@ -8,6 +7,7 @@ from math import ceil
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic_core import to_json
 from sqlalchemy import exc
 
 from broker.errors import SettingsInvalid
@@ -74,7 +74,7 @@ def _engine(url: sa.URL, *, timeout_seconds: float, **options: Any) -> sa.Engine
         connect_args={name: value for name, value in arguments.items() if name not in url.query},
         pool_timeout=timeout_seconds,
         max_overflow=0,
-        json_serializer=json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode,
+        json_serializer=lambda document: to_json(document).decode(),
         **options,
     )
     if on_sqlite:

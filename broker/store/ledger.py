@@ -1,9 +1,6 @@
 """What owners use, held still while one transaction reckons with it."""
 
 from collections.abc import Iterable
-from dataclasses import fields
-from operator import attrgetter
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -13,9 +10,7 @@ from broker.quota import Quota, Usage, footprint
 from broker.store.prepared import Prepared
 from broker.store.schema import usage as table
 
-_COUNTERS = tuple(field.name for field in fields(Usage))
-_values = attrgetter(*_COUNTERS)
-_COLUMNS = tuple(table.c[name] for name in _COUNTERS)
+_COLUMNS = tuple(table.c[name] for name in Usage._fields)
 _OPEN = {
     "sqlite": Prepared(sqlite.insert(table).on_conflict_do_nothing()),
     "postgresql": Prepared(postgresql.insert(table).on_conflict_do_nothing()),
@@ -30,7 +25,7 @@ _READ = sa.select(*_COLUMNS).where(table.c.owner == sa.bindparam("owner"))
 _WRITE = Prepared(
     table.update()
     .where(table.c.owner == sa.bindparam("of_owner"))
-    .values({name: sa.bindparam(name) for name in _COUNTERS})
+    .values({name: sa.bindparam(name) for name in Usage._fields})
 )
 
 
@@ -49,7 +44,7 @@ class Ledger:
         if unopened := [owner for owner in wanted if owner not in self._before]:
             # Nothing may be held while others' new rows are waited for.
             connection.rollback()
-            blank = _counters(Usage())
+            blank = Usage()._asdict()
             _OPEN[connection.dialect.name].run(connection, [{"owner": owner, **blank} for owner in unopened])
             self._before = self._lock(wanted)
         self._now = dict(self._before)
@@ -73,7 +68,7 @@ class Ledger:
     def write(self) -> None:
         """Write the usage that differs from what was locked."""
         changed = [
-            {"of_owner": owner, **_counters(used)} for owner, used in self._now.items() if used != self._before[owner]
+            {"of_owner": owner, **used._asdict()} for owner, used in self._now.items() if used != self._before[owner]
         ]
         _WRITE.run(self._connection, changed)
 
@@ -82,7 +77,3 @@ def read_usage(connection: sa.Connection, owner: str) -> Usage:
     """Return what `owner` uses."""
     row = connection.execute(_READ, {"owner": owner}).one_or_none()
     return Usage() if row is None else Usage(*row)
-
-
-def _counters(used: Usage) -> dict[str, Any]:
-    return dict(zip(_COUNTERS, _values(used), strict=True))

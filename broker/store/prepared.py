@@ -71,11 +71,12 @@ class PreparedInsert:
         """Insert the rows."""
         if not rows:
             return
-        filled = tuple(place for place, values in enumerate(zip(*rows, strict=True)) if any(map(_is_set, values)))
+        columns = list(zip(*rows, strict=True))
+        filled = tuple(place for place, values in enumerate(columns) if values.count(None) < len(rows))
         if connection.dialect.name == "sqlite":
             if filled not in self._sqlite:
                 self._sqlite[filled] = _SQLiteInsert(self._table, self._names, filled, connection.dialect)
-            self._sqlite[filled].run(connection, rows)
+            self._sqlite[filled].run(connection, columns)
             return
         names = tuple(self._names[place] for place in filled)
         if names not in self._by_names:
@@ -92,29 +93,21 @@ class _SQLiteInsert:
         values: dict[str, Any] = {names[place]: sa.bindparam(names[place]) for place in filled}
         compiled = table.insert().values(values).compile(dialect=dialect)
         in_order = compiled.positiontup or ()
-        self._pick = itemgetter(*(names.index(name) for name in in_order))
-        processors = [compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect) for name in in_order]
-        self._converts = [(place, process) for place, process in enumerate(processors) if process is not None]
+        self._columns = [
+            (names.index(name), compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect))
+            for name in in_order
+        ]
         self._head, _, self._row = compiled.string.partition(" VALUES ")
         self._by_count: dict[int, str] = {}
 
-    def run(self, connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-        bound = [self._bound(row) for row in rows]
-        for first in range(0, len(bound), ROWS_AT_ONCE):
-            piece = bound[first : first + ROWS_AT_ONCE]
+    def run(self, connection: sa.Connection, columns: Sequence[tuple[Any, ...]]) -> None:
+        bound = [map(convert, columns[place]) if convert else columns[place] for place, convert in self._columns]
+        rows = list(zip(*bound, strict=True))
+        for first in range(0, len(rows), ROWS_AT_ONCE):
+            piece = rows[first : first + ROWS_AT_ONCE]
             connection.exec_driver_sql(self._sql(len(piece)), tuple(chain.from_iterable(piece)))
-
-    def _bound(self, row: tuple[Any, ...]) -> list[Any]:
-        bound = list(self._pick(row))
-        for place, convert in self._converts:
-            bound[place] = convert(bound[place])
-        return bound
 
     def _sql(self, count: int) -> str:
         if count not in self._by_count:
             self._by_count[count] = f"{self._head} VALUES {', '.join([self._row] * count)}"
         return self._by_count[count]
-
-
-def _is_set(value: object) -> bool:
-    return value is not None

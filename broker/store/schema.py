@@ -4,7 +4,9 @@ What stands here and what the migrations build must be equal; a test holds that 
 this module needs a revision beside it in `migrations/versions/`.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
@@ -29,24 +31,32 @@ class Instant(sa.types.TypeDecorator[datetime]):
             return dialect.type_descriptor(sa.String(27))
         return dialect.type_descriptor(sa.DateTime(timezone=True))
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | str | None:
-        """Return what the database keeps for `value`; ValueError when it is naive."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"an instant must be aware: {value!r}")
-        if dialect.name != "sqlite":
-            return value
-        if value.tzinfo is not UTC:
-            value = value.astimezone(UTC)
-        # To format the offset takes longer than all the rest.
-        return value.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], datetime | str | None]:
+        """Return what turns an instant into what the database keeps; it raises ValueError for a naive one."""
+        return _as_text if dialect.name == "sqlite" else _aware
 
     def process_result_value(self, value: datetime | str | None, dialect: Dialect) -> datetime | None:
         """Return the instant in UTC."""
         if isinstance(value, str):
             return datetime.fromisoformat(value)
         return None if value is None else value.astimezone(UTC)
+
+
+def _aware(value: datetime | None) -> datetime | None:
+    if value is not None and value.tzinfo is None:
+        raise ValueError(f"an instant must be aware: {value!r}")
+    return value
+
+
+@lru_cache(maxsize=1024)  # what is written together was mostly promised in the same second
+def _as_text(value: datetime | None) -> str | None:
+    if value is None:
+        return None
+    if value.tzinfo is not UTC:
+        _aware(value)
+        value = value.astimezone(UTC)
+    # The offset is always `+00:00`.
+    return f"{value.isoformat(timespec='microseconds')[:26]}Z"
 
 
 def _state() -> sa.Enum:
