@@ -1,5 +1,6 @@
 """The head of a request is bounded in size and in time, on a real socket."""
 
+import asyncio
 import itertools
 import socket
 import time
@@ -7,7 +8,11 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
 
+from broker.api.middleware import WHOLE_ANSWER
 from broker.app import PREFIX, create_app
 from broker.connections import MAX_HEAD_BYTES, BoundedConnection
 from tests.security.live import live
@@ -123,3 +128,83 @@ def test_what_is_no_http_gets_400(address: str) -> None:
     with connected(address) as connection:
         connection.sendall(b"this is no HTTP at all\r\n\r\n")
         assert rest_of(connection).startswith(b"HTTP/1.1 400 ")
+
+
+def test_requests_that_are_sent_together_are_answered_in_order(address: str) -> None:
+    with connected(address) as connection:
+        connection.sendall((GET + b"X-Request-ID: one\r\n\r\n") + (GET + b"X-Request-ID: two\r\n\r\n"))
+        connection.shutdown(socket.SHUT_WR)
+        answers = rest_of(connection)
+    assert answers.count(b"HTTP/1.1 200 ") == 2
+    assert 0 < answers.index(b"x-request-id: one") < answers.index(b"x-request-id: two")
+
+
+def test_a_large_head_is_refused_behind_another_request(address: str) -> None:
+    with connected(address) as connection:
+        connection.sendall(GET + b"\r\n" + GET + b"X-Large: " + b"x" * (MAX_HEAD_BYTES + 1) + b"\r\n\r\n")
+        assert rest_of(connection).count(b"HTTP/1.1 200 ") <= 1
+
+
+def test_what_asks_for_no_connection_to_stay_is_answered_and_closed(address: str) -> None:
+    with connected(address) as connection:
+        connection.sendall(GET + b"Connection: close\r\n\r\n")
+        answer = rest_of(connection)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"connection: close\r\n" in answer
+    assert answer.endswith(b"}")
+
+
+@pytest.mark.parametrize("sent", [b"", b'{"content_type"'])
+def test_a_body_that_does_not_arrive_is_given_up_with_a_problem(
+    address: str, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.api.body.MAX_SECONDS", 0.3)
+    authorization = f"Authorization: Bearer {token()}\r\n".encode()
+    head = f"POST {PREFIX}/upload HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n".encode()
+    with connected(address) as connection:
+        connection.sendall(head + authorization + b"Content-Length: 40\r\n\r\n" + sent)
+        answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"urn:s3-media:problem:body-too-slow" in answer
+
+
+def test_a_body_that_arrives_in_pieces_is_put_together(address: str) -> None:
+    body = b'{"content_type": "video/mp4"}'
+    head = f"POST {PREFIX}/upload HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n".encode()
+    length = f"Authorization: Bearer {token()}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with connected(address) as connection:
+        for piece in (head + length, body[:7], body[7:20], body[20:]):
+            connection.sendall(piece)
+            time.sleep(0.05)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 201 ")
+
+
+async def test_a_header_can_not_hold_the_end_of_a_line() -> None:
+    sent: list[bytes] = []
+
+    class Transport(asyncio.Transport):
+        def write(self, data: bytes | bytearray | memoryview) -> None:
+            sent.append(bytes(data))
+
+        def is_closing(self) -> bool:
+            return False
+
+        def close(self) -> None:
+            sent.append(b"closed")
+
+        def get_extra_info(self, name: str, default: object = None) -> object:
+            return default
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        whole = scope["extensions"][WHOLE_ANSWER]
+        headers = [(b"content-length", b"0"), (b"x-evil", b"a\r\nset-cookie: b")]
+        whole(scope, {"type": "http.response.start", "status": 200, "headers": headers}, {"body": b""})
+
+    config = uvicorn.Config(app, log_config=None)
+    config.load()
+    connection = BoundedConnection(config, ServerState(), app_state={})
+    connection.connection_made(Transport())
+    connection.data_received(GET + b"\r\n")
+    await asyncio.sleep(0.01)
+    assert b"evil" not in b"".join(sent)
+    assert sent[0].startswith(b"HTTP/1.1 500 ")

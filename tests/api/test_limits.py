@@ -1,0 +1,62 @@
+"""Who asks too often is told so, in numbers, and is let in again once the window has ended."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from freezegun import freeze_time
+
+from broker.api.limits import MAX_COUNTERS, BoundedMemory
+from broker.app import PREFIX, create_app
+from tests.security.serving import bearing, client_of, settings_of, token
+
+ASKED = {"content_type": "video/mp4"}
+
+
+async def test_each_answer_tells_what_is_left_and_the_one_too_many_when_to_ask_again(tmp_path: Path) -> None:
+    app = create_app(settings_of(tmp_path, rate_limit_issue="2/minute"))
+    async with client_of(app) as client:
+        answers = [await client.post(f"{PREFIX}/upload", json=ASKED, headers=bearing(token())) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [201, 201, 429]
+        assert [answer.headers["ratelimit"] for answer in answers] == ['"issue";r=1', '"issue";r=0', '"issue";r=0']
+        assert {answer.headers["ratelimit-policy"] for answer in answers} == {'"issue";q=2;w=60'}
+        assert 1 <= int(answers[2].headers["retry-after"]) <= 60
+        assert answers[2].json()["type"] == "urn:s3-media:problem:rate-limited"
+        another = await client.post(f"{PREFIX}/upload", json=ASKED, headers=bearing(token(sub="another")))
+        assert another.status_code == 201
+        listed = await client.get(f"{PREFIX}/", headers=bearing(token()))
+        assert listed.status_code == 200
+        assert "ratelimit" not in listed.headers
+
+
+async def test_an_address_is_counted_before_its_token_is_looked_at(tmp_path: Path) -> None:
+    app = create_app(settings_of(tmp_path, rate_limit_address="2/minute"))
+    async with client_of(app) as client:
+        for expected in (401, 401, 429):
+            answer = await client.get(f"{PREFIX}/", headers={"Authorization": "Bearer nonsense"})
+            assert answer.status_code == expected
+        refused = await client.get(f"{PREFIX}/", headers=bearing(token()))
+        assert refused.status_code == 429
+        assert refused.headers["ratelimit"] == '"address";r=0'
+    async with client_of(app, address="192.0.2.8") as client:
+        assert (await client.get(f"{PREFIX}/", headers=bearing(token()))).status_code == 200
+
+
+def test_a_window_ends() -> None:
+    memory = BoundedMemory()
+    with freeze_time("2026-01-01") as clock:
+        assert [memory.count("ann", 60)[0] for _ in range(3)] == [1, 2, 3]
+        clock.tick(timedelta(seconds=59))
+        assert memory.count("ann", 60)[0] == 4
+        clock.tick(timedelta(seconds=1))
+        assert memory.count("ann", 60)[0] == 1
+
+
+def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.api.limits.MAX_COUNTERS", 3)
+    assert MAX_COUNTERS > 3
+    memory = BoundedMemory()
+    for who in "abcd":
+        memory.count(who, 60)
+    assert memory.count("d", 60)[0] == 2
+    assert memory.count("a", 60)[0] == 1
