@@ -6,7 +6,10 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from pydantic_core import to_json
 from sqlalchemy.engine import Dialect
+
+from broker.store.schema import Instant
 
 
 class _Compiled(NamedTuple):
@@ -55,17 +58,16 @@ def _compile(statement: sa.Insert | sa.Update, dialect: Dialect) -> _Compiled:
 
 
 class PreparedInsert:
-    """Insert many rows of one table, each a tuple of what `names` hold.
+    """Insert many rows of one table by one statement, each a tuple of what `names` hold.
 
-    To bind a None is slow in Python's driver for SQLite, so a column that no row fills is left out. On SQLite many rows
-    are one statement: the driver lets go of the interpreter for each, and has to wait until it gets it back.
+    A statement for each row would cost the driver and the database more than the row: on SQLite the driver lets go of
+    the interpreter each time, and has to wait until it gets it back. A column that no row fills is left out.
     """
 
     def __init__(self, table: sa.Table, names: Sequence[str]) -> None:
         self._table = table
         self._names = tuple(names)
-        self._by_names: dict[tuple[str, ...], Prepared] = {}
-        self._sqlite: dict[tuple[int, ...], _SQLiteInsert] = {}
+        self._inserts: dict[tuple[str, tuple[int, ...]], _SQLiteInsert | _PostgreSQLInsert] = {}
 
     def run(self, connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert the rows."""
@@ -73,29 +75,24 @@ class PreparedInsert:
             return
         columns = list(zip(*rows, strict=True))
         filled = tuple(place for place, values in enumerate(columns) if values.count(None) < len(rows))
-        if connection.dialect.name == "sqlite":
-            if filled not in self._sqlite:
-                self._sqlite[filled] = _SQLiteInsert(self._table, self._names, filled, connection.dialect)
-            self._sqlite[filled].run(connection, columns)
-            return
-        names = tuple(self._names[place] for place in filled)
-        if names not in self._by_names:
-            values: dict[str, Any] = {name: sa.bindparam(name) for name in names}
-            self._by_names[names] = Prepared(self._table.insert().values(values))
-        pick = itemgetter(*filled)
-        self._by_names[names].run(connection, [dict(zip(names, pick(row), strict=True)) for row in rows])
+        dialect = connection.dialect
+        insert = self._inserts.get((dialect.name, filled))
+        if insert is None:
+            kind = _SQLiteInsert if dialect.name == "sqlite" else _PostgreSQLInsert
+            insert = kind(self._table, [self._names[place] for place in filled], dialect)
+            self._inserts[dialect.name, filled] = insert
+        insert.run(connection, [columns[place] for place in filled])
 
 
 class _SQLiteInsert:
-    """Insert rows of which only the columns at the places in `filled` hold anything."""
+    """Name each row in VALUES; there is a statement for each number of rows."""
 
-    def __init__(self, table: sa.Table, names: Sequence[str], filled: Sequence[int], dialect: Dialect) -> None:
-        values: dict[str, Any] = {names[place]: sa.bindparam(names[place]) for place in filled}
+    def __init__(self, table: sa.Table, names: Sequence[str], dialect: Dialect) -> None:
+        values: dict[str, Any] = {name: sa.bindparam(name) for name in names}
         compiled = table.insert().values(values).compile(dialect=dialect)
-        in_order = compiled.positiontup or ()
         self._columns = [
             (names.index(name), compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect))
-            for name in in_order
+            for name in compiled.positiontup or ()
         ]
         self._head, _, self._row = compiled.string.partition(" VALUES ")
         self._by_count: dict[int, str] = {}
@@ -111,3 +108,29 @@ class _SQLiteInsert:
         if count not in self._by_count:
             self._by_count[count] = f"{self._head} VALUES {', '.join([self._row] * count)}"
         return self._by_count[count]
+
+
+class _PostgreSQLInsert:
+    """Send all rows as one JSON document; the statement is the same for any number of them.
+
+    Source: PostgreSQL's documentation, "JSON Functions and Operators": json_to_recordset.
+    """
+
+    def __init__(self, table: sa.Table, names: Sequence[str], dialect: Dialect) -> None:
+        self._names = names
+        self._checks = [
+            table.c[name].type.bind_processor(dialect) if isinstance(table.c[name].type, Instant) else None
+            for name in names
+        ]
+        quoted = {name: dialect.identifier_preparer.quote(name) for name in names}
+        types = (f"{quoted[name]} {table.c[name].type.compile(dialect=dialect)}" for name in names)
+        listed = ", ".join(quoted.values())
+        self._sql = (
+            f"INSERT INTO {table.name} ({listed}) "  # noqa: S608 names of the schema's own
+            f"SELECT {listed} FROM json_to_recordset(%(rows)s::json) AS rows ({', '.join(types)})"
+        )
+
+    def run(self, connection: sa.Connection, columns: Sequence[tuple[Any, ...]]) -> None:
+        checked = (map(check, values) if check else values for check, values in zip(self._checks, columns, strict=True))
+        rows = [dict(zip(self._names, values, strict=True)) for values in zip(*checked, strict=True)]
+        connection.exec_driver_sql(self._sql, {"rows": to_json(rows).decode()})
