@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
@@ -16,6 +15,7 @@ from prometheus_client import start_http_server
 
 from broker.app import create_app, running, video_probe
 from broker.connections import BoundedConnection
+from broker.cores import usable_cores
 from broker.errors import DatabaseAway, SettingsInvalid
 from broker.logs import configure_logging
 from broker.metrics import SHARED_DIRECTORY, counting_together
@@ -98,7 +98,7 @@ def fastest_workers(settings: Settings) -> int:
     """Return one process for each core on PostgreSQL; one on SQLite, which has one writer."""
     if not settings.use_cloud_storage or settings.database_url.startswith("sqlite"):
         return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable_cores()
 
 
 def _quiet(app: FastAPI) -> FastAPI:
