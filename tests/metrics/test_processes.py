@@ -96,6 +96,7 @@ def test_a_server_that_can_write_nowhere_says_so_and_serves(
         url = server.wait_for(SERVES)[1]
         assert "each process shows its own metrics" in server.said
         _until(lambda: _answers(url))
+        assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)
 
 
 def test_two_servers_that_share_a_directory_answer_for_each_other(variables: dict[str, str], tmp_path: Path) -> None:
