@@ -215,7 +215,7 @@ def test_versions_outlive_a_replacement_and_a_delete(s3_client, make_bucket):
         405,
         "MethodNotAllowed",
     )
-    assert refused(s3_client.get_object, Bucket=bucket, Key="a", VersionId="x") == (404, "NoSuchVersion")
+    assert refused(s3_client.get_object, Bucket=bucket, Key="a", VersionId="x" * 32) == (404, "NoSuchVersion")
     s3_client.delete_object(Bucket=bucket, Key="a", VersionId=marker["VersionId"])
     assert s3_client.get_object(Bucket=bucket, Key="a")["Body"].read() == b"second"
     versions = s3_client.list_object_versions(Bucket=bucket)["Versions"]

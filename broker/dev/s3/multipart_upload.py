@@ -36,7 +36,7 @@ async def create(plane: Plane, request: Request, payload: Payload) -> Response:
     """Begin an upload."""
     plane.services.bucket(request.bucket)
     said = request.said
-    facts.metadata(said)
+    facts.check(said)
     algorithm = asked_algorithm(said)
     default_type = "FULL_OBJECT" if algorithm == "CRC64NVME" else "COMPOSITE"
     upload = Upload(
