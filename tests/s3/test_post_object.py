@@ -211,3 +211,10 @@ def test_a_session_handed_out_by_sts_signs(embedded_s3, bucket, stored):
     response = httpx.post(post["url"], data=post["fields"], files={"file": ("a.mp4", TEN_BYTES)})
     assert response.status_code == 204
     assert stored() == ["staging/c"]
+
+
+@pytest.mark.parametrize("key", ["a/..", "videos/2014/../../clip.mp4", "./a", "a/..b/../../c", "a//b", "..a"])
+def test_a_key_may_go_up_by_as_many_steps_as_it_went_down(key, form, stored):
+    form.fields["key"] = key
+    assert form.send().status_code == 204
+    assert stored() == [key]

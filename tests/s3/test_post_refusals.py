@@ -308,6 +308,10 @@ REFUSALS = [
         )
         for low, high in ((0.5, 20), (True, 20), (-1, 20), (None, 20))
     ),
+    *(
+        Refusal(f"the key {key}", fields({"key": key}), 400, "InvalidURI")
+        for key in ("..", "../a", "staging/../../a", "./../a", "//../a")
+    ),
     # What an answer could not say again.
     *(
         Refusal(f"a line break in {name}", fields({name: "a\r\nSet-Cookie: b"}), 400, "InvalidArgument", "Header value")
