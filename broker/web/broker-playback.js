@@ -9,13 +9,15 @@ const LONGEST_WAIT = 2 ** 31 - 1; // milliseconds: what setTimeout can hold
 /** Return the broker's answer for one media, with a fresh `signed_url` that lives for `expiresIn` seconds. */
 export async function link(mediaId, options) {
   const { getToken, prefix = HERE, expiresIn = 3600, download = false, signal } = options;
-  const url = new URL(`${String(new URL(prefix, globalThis.location?.href)).replace(/\/*$/, "/")}${mediaId}`);
+  const base = String(new URL(prefix, globalThis.location?.href)).replace(/\/*$/, "/");
+  const url = new URL(base + mediaId);
   url.search = new URLSearchParams({ expires_in: String(expiresIn), download: String(download) }).toString();
   for (let renewed = false; ; renewed = true) {
     const headers = { Authorization: `Bearer ${await getToken({ renewed })}` };
     const response = await fetch(url, { headers, signal, cache: "no-store" });
     const answer = await response.json().catch(() => ({}));
-    if (response.ok) return answer;
+    if (response.ok && answer.signed_url) return answer;
+    if (response.ok) throw new Error(`${base} does not answer as a broker does.`);
     if (response.status !== 401 || renewed)
       throw new Error(answer.detail ?? `The broker answered ${response.status}.`);
   }

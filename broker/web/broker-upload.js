@@ -222,7 +222,9 @@ class Upload {
         this.signal?.throwIfAborted();
         throw unreachable("The broker", this.prefix, { again: this.next, cause });
       }
-      if (response.ok) return answer;
+      if (response.ok && answer.media_id) return answer;
+      if (response.ok)
+        throw new UploadError("not-a-broker", `${this.prefix} does not answer as a broker does.`, "Check the prefix.");
       if (response.status !== 401 || renewed) throw brokerRefusal(response, answer, this.next, this.file);
     }
   }
@@ -318,11 +320,7 @@ function newKey() {
 function pause(seconds, signal) {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, seconds * 1000);
-    const wake = () => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    };
-    signal?.addEventListener("abort", wake, { once: true });
+    signal?.addEventListener("abort", () => (clearTimeout(timer), reject(signal.reason)), { once: true });
   });
 }
 

@@ -51,6 +51,11 @@ test("a token that has ended is asked for anew, once", async () => {
   await assert.rejects(link("m1", options), { message: "second" });
 });
 
+test("an address that is no broker's gives no link", async () => {
+  broker({ signed_url: undefined });
+  await assert.rejects(link("m1", options), { message: "https://api.example/v/ does not answer as a broker does." });
+});
+
 test("a film begins at its own beginning, and a new link goes on where it was", async () => {
   broker({}, {});
   const video = new Video();

@@ -146,6 +146,13 @@ const ENDINGS = [
     "upload s3 probe s3 probe",
   ],
   [
+    "an address that is no broker's, but answers whatever it is asked",
+    { upload: [{ status: 200, body: {} }] },
+    "not-a-broker",
+    /^https:\/\/api\.example\/api\/v1\/s3-media\/ does not answer as a broker does\. Check the prefix/,
+    "upload",
+  ],
+  [
     "a token that is refused twice",
     { upload: [problem(401, "not-authenticated"), problem(401, "not-authenticated")] },
     "not-authenticated",
