@@ -7,7 +7,7 @@ PYTHON ?= $(shell for one in python3 python3.14 python3.13 python3.12 python3.11
 	$$one -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$one && break; done)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test check bench readme requirements clean
+.PHONY: run test check bench readme requirements audit clean
 
 run: $(VENV)/.run  ## Serve everything on this machine, with a demo page
 	$(BIN)/broker dev $(ARGS)
@@ -36,6 +36,10 @@ requirements: $(VENV)/.check  ## Pin, with hashes, what the image installs
 	$(COMPILE) pyproject.toml --extra postgres --extra redis --output-file infra/requirements.txt
 	$(COMPILE) pyproject.toml --extra postgres --extra redis --extra dev --output-file infra/requirements-dev.txt
 	echo 'hatchling>=1.27' | $(COMPILE) - --output-file infra/requirements-build.txt
+
+audit: $(VENV)/.check  ## Ask PyPI which pins have known advisories; what it does not answer for fails
+	$(BIN)/uvx pip-audit --strict --disable-pip --require-hashes \
+		-r infra/requirements.txt -r infra/requirements-dev.txt -r infra/requirements-build.txt
 
 clean:
 	rm -rf $(VENV) var build dist

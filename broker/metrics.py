@@ -1,15 +1,21 @@
 """What the broker counts and times, for Prometheus. No label holds anything that a client chose.
 
-With several processes, set PROMETHEUS_MULTIPROC_DIR to an empty directory before the start; each process writes there,
-and any of them answers for all. Source: Prometheus Python client, "Multiprocess Mode (E.g. Gunicorn)".
+Processes that share PROMETHEUS_MULTIPROC_DIR write there, and any of them answers for all. It is read when this module
+is imported. A gauge is what any process said last, so that nothing has to be forgotten of one that died. Source:
+Prometheus Python client, "Multiprocess Mode (E.g. Gunicorn)".
 """
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from tempfile import TemporaryDirectory
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.values import ValueClass
 
+SHARED_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 ISSUES = Counter("broker_issues", "Policies that were issued.")
@@ -61,6 +67,23 @@ def set_untold(now: datetime, waiting: int, oldest_waiting_at: datetime | None, 
     WEBHOOKS_WAITING.set(waiting)
     WEBHOOK_LAG.set(_age(now, oldest_waiting_at))
     WEBHOOKS_GIVEN_UP.set(given_up)
+
+
+@contextmanager
+def counting_together() -> Iterator[None]:
+    """Let the processes that start meanwhile count in one place, which is removed at the end.
+
+    Where PROMETHEUS_MULTIPROC_DIR names one already, that is used, and left. Raises OSError where none can be made.
+    """
+    if SHARED_DIRECTORY in os.environ:
+        yield
+        return
+    with TemporaryDirectory(prefix="broker-metrics-", ignore_cleanup_errors=True) as directory:
+        os.environ[SHARED_DIRECTORY] = directory
+        try:
+            yield
+        finally:
+            del os.environ[SHARED_DIRECTORY]
 
 
 def exposition() -> bytes:

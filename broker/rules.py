@@ -37,6 +37,15 @@ EXTENSIONS = MappingProxyType(
 """The extension of a final key for each type; a type that is not named here gets `bin`."""
 
 DEFAULT_TYPES = tuple(EXTENSIONS)
+OTHER_NAMES = MappingProxyType(
+    {
+        "video/matroska": "video/x-matroska",
+        "video/avi": "video/x-msvideo",
+        "video/msvideo": "video/x-msvideo",
+        "video/vnd.avi": "video/x-msvideo",
+    }
+)
+"""What browsers and systems also call a type; RFC 9559 registers the first."""
 ACTIVE_TYPES = frozenset(
     {
         "application/ecmascript",
@@ -103,8 +112,10 @@ class Rules:
     redirect_origins: tuple[str, ...] = ()
 
     def check_type(self, content_type: str) -> str:
-        """Return the bare media type that the policy will carry, or raise TypeNotAllowed."""
+        """Return the bare media type that the policy will carry, by its usual name, or raise TypeNotAllowed."""
         bare = media_type(content_type)
+        if bare not in self.types:
+            bare = OTHER_NAMES.get(bare, bare)
         if bare not in self.types:
             raise TypeNotAllowed(content_type=content_type, allowed=", ".join(self.types))
         return bare

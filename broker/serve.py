@@ -2,10 +2,9 @@
 
 import asyncio
 import gc
-import os
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,10 @@ from prometheus_client import start_http_server
 
 from broker.app import create_app, running, video_probe
 from broker.connections import BoundedConnection
+from broker.cores import usable_cores
 from broker.errors import DatabaseAway, SettingsInvalid
 from broker.logs import configure_logging
+from broker.metrics import SHARED_DIRECTORY, counting_together
 from broker.settings import Settings, load_settings
 from broker.store import pending_revision
 
@@ -39,9 +40,11 @@ def serve(settings: Settings, *, workers: int | None, embedded_s3_in: Path | Non
     _require_servable(settings, workers=workers, embedded_s3=embedded_s3_in is not None)
     _require_current(settings)
     beside = nullcontext(settings) if settings.use_cloud_storage else _beside_s3(settings, embedded_s3_in or Path())
-    with beside as bound:
+    with beside as bound, ExitStack() as stack:
         _log_from(bound)
         _warn_of_wide_doors(bound)
+        if workers > 1:
+            _count_together(stack)
         if not bound.sweep:
             log.info("this process does not sweep; `broker worker` does, or BROKER_SWEEP=true")
         if workers > 1 and bound.rate_limit_storage.get_secret_value().startswith("memory:"):
@@ -95,7 +98,7 @@ def fastest_workers(settings: Settings) -> int:
     """Return one process for each core on PostgreSQL; one on SQLite, which has one writer."""
     if not settings.use_cloud_storage or settings.database_url.startswith("sqlite"):
         return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable_cores()
 
 
 def _quiet(app: FastAPI) -> FastAPI:
@@ -148,6 +151,18 @@ def _beside_s3(settings: Settings, data_dir: Path) -> Iterator[Settings]:
 
     with interruptible(), embedded_s3(data_dir, cors_origins=settings.cors_origins) as s3:
         yield load_settings(**settings_for(s3))
+
+
+def _count_together(stack: ExitStack) -> None:
+    """Let any of several processes answer at `/metrics` for all, until `stack` is closed."""
+    try:
+        stack.enter_context(counting_together())
+    except OSError as error:
+        log.warning(
+            "each process shows its own metrics, as no directory can be made for them all",
+            reason=str(error),
+            setting=f"TMPDIR or {SHARED_DIRECTORY}",
+        )
 
 
 def _warn_of_wide_doors(settings: Settings) -> None:

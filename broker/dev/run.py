@@ -5,6 +5,7 @@ Everything listens on 127.0.0.1 and is kept in one directory. The secret and the
 
 import fcntl
 import os
+import re
 import secrets
 import shlex
 import signal
@@ -33,6 +34,7 @@ HOST = "127.0.0.1"
 BUCKET = "videos"
 OWNER = "dev"
 SCOPE = "media:upload media:read media:delete"
+VARIABLES = "dev.env"
 TOKEN_SECONDS = 30 * 86400
 """The run's secret ends sooner than this."""
 STOP_SECONDS = 2
@@ -142,7 +144,7 @@ def _serve(settings: Settings, listener: socket.socket, s3: EmbeddedS3, data_dir
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     ready_made = token()
-    with _for_other_terminals(data_dir / "dev.env", f"{address}{PREFIX}", ready_made) as variables:
+    with _for_other_terminals(data_dir / VARIABLES, f"{address}{PREFIX}", ready_made) as variables:
         server = _Server(config, lambda: _announce(console, address, ready_made, s3, variables))
         with interruptible():
             server.run(sockets=[listener])
@@ -174,9 +176,16 @@ def _owning(data_dir: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise SettingsInvalid(
-                problems=f"--data-dir: should be another one than {data_dir}, which another `broker dev` uses"
+                problems=f"{data_dir} is in use: another `broker dev` serves it{_address_in(data_dir / VARIABLES)}. "
+                "Open that, stop it with Ctrl-C, or name another directory with --data-dir."
             ) from None
         yield
+
+
+def _address_in(variables: Path) -> str:
+    """Return where the broker of these variables is, as the end of a sentence; empty where nothing says so."""
+    found = re.search(r"BROKER_URL=(https?://[^/\s]+)", variables.read_text()) if variables.exists() else None
+    return f" at {found[1]}/" if found else ""
 
 
 @contextmanager

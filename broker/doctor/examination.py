@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from botocore.exceptions import BotoCoreError
 
-from broker.doctor import configuration, contact, cors, lifecycle, promotion, queue, services, trial
+from broker.doctor import configuration, contact, cors, distribution, lifecycle, promotion, queue, services, trial
 from broker.doctor.absence import absence
 from broker.doctor.contact import Contact
 from broker.doctor.deployment import Deployment, Patient, Refused, visited
@@ -93,6 +93,7 @@ async def _life(patient: Patient) -> list[Finding]:
         findings += await promotion.promotion(patient)
         if findings[-1].verdict is not Verdict.FAIL:
             findings += await promotion.playback(patient)
+            findings += await distribution.distribution(patient)
             findings.append(await promotion.strangers(patient))
         return findings
     finally:

@@ -76,7 +76,7 @@ async def good_upload(patient: Patient) -> list[Finding]:
         return [
             fail(
                 "upload",
-                f"a good form is answered {answer.status_code} {_code(answer)}",
+                f"a good form is answered {answer.status_code} {code(answer)}",
                 cause="the signing keys lack s3:PutObject under staging/, or a policy or KMS denies it: a form carries "
                 "the rights of whoever signed it",
                 mend=patient.aws(
@@ -138,7 +138,7 @@ async def evil_uploads(patient: Patient) -> list[Finding]:
                 )
             )
         else:
-            findings.append(ok(f"refuses {evil}", f"{what}: {answer.status_code} {_code(answer)}"))
+            findings.append(ok(f"refuses {evil}", f"{what}: {answer.status_code} {code(answer)}"))
     return [_enforcement(taken), *findings]
 
 
@@ -162,5 +162,6 @@ def _enforcement(taken: list[str]) -> Finding:
     )
 
 
-def _code(answer: httpx.Response) -> str:
+def code(answer: httpx.Response) -> str:
+    """Return the error code that an answer names, as S3 and CloudFront write it."""
     return answer.text.partition("<Code>")[2].partition("</Code>")[0]

@@ -82,7 +82,8 @@ export function inWords(bytes: number): string;
 
 export class UploadError extends Error {
   readonly name: "UploadError";
-  /** S3's code, the last part of a problem's `type`, or one of offline, unreachable, cors, file_gone, checksum. */
+  /** S3's code, the last part of a problem's `type`, or one of offline, unreachable, not-a-broker, cors, file_gone,
+   * checksum. */
   readonly code: string;
   /** What went wrong, in one sentence. */
   readonly what: string;

@@ -11,7 +11,7 @@ const ATTEMPTS = 8;
 const FIRST_DELAY = 1;
 const LONGEST_DELAY = 30;
 const STALLED_AFTER = 60; // a transfer that moves no byte for so long is taken for dropped
-const ANSWER_WITHIN = 120;
+const ANSWER_WITHIN = 120; // by the broker, and by S3 once it has the last byte
 const RENEW_BEFORE = 10; // of a policy's end: no byte is sent with one that has less left
 const SPEED_OVER = 5;
 const HERE = import.meta.url.replace(/[^/]*$/, "");
@@ -167,11 +167,11 @@ class Upload {
       let watch;
       const moved = () => {
         clearTimeout(watch);
-        watch = setTimeout(abort, STALLED_AFTER * 1000);
+        watch = setTimeout(abort, (this.loaded < this.file.size ? STALLED_AFTER : ANSWER_WITHIN) * 1000);
       };
       xhr.upload.onprogress = ({ loaded, total }) => {
-        moved();
         this.loaded = Math.max(0, this.file.size - (total - loaded)); // without the form around the file
+        moved();
         this.report("sending");
       };
       xhr.onload = () => {
@@ -222,7 +222,9 @@ class Upload {
         this.signal?.throwIfAborted();
         throw unreachable("The broker", this.prefix, { again: this.next, cause });
       }
-      if (response.ok) return answer;
+      if (response.ok && answer.media_id) return answer;
+      if (response.ok)
+        throw new UploadError("not-a-broker", `${this.prefix} does not answer as a broker does.`, "Check the prefix.");
       if (response.status !== 401 || renewed) throw brokerRefusal(response, answer, this.next, this.file);
     }
   }
@@ -318,11 +320,7 @@ function newKey() {
 function pause(seconds, signal) {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, seconds * 1000);
-    const wake = () => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    };
-    signal?.addEventListener("abort", wake, { once: true });
+    signal?.addEventListener("abort", () => (clearTimeout(timer), reject(signal.reason)), { once: true });
   });
 }
 

@@ -115,6 +115,46 @@ def test_several_files_at_once_each_with_its_state(console: Page, stack: Stack, 
     expect(console.locator("#queue-count")).to_have_text("3 of 3 uploaded")
 
 
+def test_what_is_refused_for_good_says_why_and_offers_no_retry(console: Page, tmp_path: Path) -> None:
+    refused = {"notes.txt": "Files of this type are not accepted.", "large.mp4": "The file is larger than 100 MB."}
+    for name in refused:
+        (tmp_path / name).touch()
+    with (tmp_path / "large.mp4").open("wb") as large:
+        large.truncate(100_000_001)
+    (tmp_path / "notes.txt").write_text("notes")
+    console.set_input_files("#files", [tmp_path / name for name in refused])
+    rows = console.locator("#queue .row")
+    for position, (name, sentence) in enumerate(refused.items()):
+        expect(rows.nth(position)).to_contain_text(name)
+        expect(rows.nth(position).locator(".facts")).to_contain_text(sentence)
+        expect(rows.nth(position).get_by_role("button")).to_have_text(["Dismiss"])
+    rows.first.locator("summary").click()
+    expect(rows.first.locator(".trace")).to_contain_text("'text/plain' is not accepted; accepted are video/mp4")
+
+
+def test_a_film_by_the_name_that_the_browser_gives_its_type_is_taken(console: Page, tmp_path: Path) -> None:
+    (tmp_path / "film.mkv").write_bytes(b"a Matroska file")
+    upload(console, tmp_path / "film.mkv")
+
+
+def test_the_player_stays_above_the_list_however_far_the_page_is_scrolled(
+    browser: Browser, stack: Stack, films: list[Path]
+) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 700})
+    page = context.new_page()
+    page.goto(stack.broker)
+    page.set_input_files("#files", [*films, *films])
+    expect(page.locator('#queue .row[data-state="ready"]')).to_have_count(6)
+    page.locator("#queue").get_by_role("button", name="Play").first.click()
+    until(page, f"{VIDEO}.readyState >= 2")
+    page.evaluate("scrollTo(0, document.querySelector('#library').offsetTop - 200)")
+    player, library = page.locator("#about").bounding_box(), page.locator(".library").bounding_box()
+    assert player
+    assert library
+    assert player["y"] + player["height"] <= library["y"]
+    context.close()
+
+
 def test_a_running_upload_shows_speed_and_time_left_and_can_be_cancelled(
     console: Page, context: BrowserContext, big_file: Callable[[int], Path]
 ) -> None:

@@ -80,8 +80,10 @@ def uploads(page: Page, stack: Stack) -> Uploads:
 
 
 def test_five_files_arrive_at_once_three_at_a_time_with_progress_that_rises(
-    uploads: Uploads, big_file: Callable[[int], Path]
+    uploads: Uploads, big_file: Callable[[int], Path], context: BrowserContext, page: Page
 ) -> None:
+    # Else a file may be there before the browser tells its progress for the first time.
+    _throttle(context, page, bytes_per_second=60 * MB)
     outcome = uploads(*[big_file(20 * MB)] * 5)
     assert [end["media"]["status"] for end in outcome.ends] == ["ready"] * 5
     assert len({end["media"]["media_id"] for end in outcome.ends}) == 5

@@ -79,7 +79,7 @@ def running(*arguments: str, cwd: Path, **variables: str) -> Iterator[Running]:
         yield started
     finally:
         if process.poll() is None:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # with the processes that it started
         process.wait()
         listener.join(10)
 

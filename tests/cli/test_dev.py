@@ -81,7 +81,8 @@ def test_a_second_one_in_the_same_directory_is_refused(dev: Dev) -> None:
     second = done("dev", "--port", "0", cwd=dev.cwd)
     assert (second.returncode, second.stderr) == (
         2,
-        "--data-dir: should be another one than var, which another `broker dev` uses\n",
+        f"var is in use: another `broker dev` serves it at {dev.url.partition('/api')[0]}/. "
+        "Open that, stop it with Ctrl-C, or name another directory with --data-dir.\n",
     )
 
 

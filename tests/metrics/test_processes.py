@@ -1,13 +1,18 @@
-"""`/metrics` of real processes: one, and two that share a directory."""
+"""`/metrics` of real processes: one, the two of one server, and two servers that share a directory."""
 
 import signal
+import stat
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.cli.processes import done, running
+from tests.cli.processes import ROOT, done, running
 from tests.metrics.promtool import promtool
 from tests.metrics.queries import series
 
@@ -51,7 +56,50 @@ def test_one_process_shows_everything_and_prometheus_accepts_it(variables: dict[
     promtool("check", "metrics", said=answer.content)
 
 
-def test_two_processes_that_share_a_directory_answer_for_each_other(variables: dict[str, str], tmp_path: Path) -> None:
+def test_any_process_of_a_server_answers_for_all_of_them_and_for_those_that_died(
+    variables: dict[str, str], postgresql_url: str, tmp_path: Path
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    told = variables | {"BROKER_DATABASE_URL": postgresql_url, "TMPDIR": str(temporary)}
+    assert done("migrate", cwd=tmp_path, **told).returncode == 0
+    with running("serve", "--workers", "2", "--port", "0", cwd=tmp_path, **told) as server:
+        url = server.wait_for(SERVES)[1]
+        _until(lambda: _answers(url))
+        serving = _processes_of(server.process.pid)
+        assert len(serving) == 2
+        _until(lambda: _who_counted(temporary) == set(serving), lambda: _refuse(url))
+        refused_then = _refuse(url)
+        assert {refused(_scrape(url)) for _ in range(20)} == {refused_then}
+        serving[min(serving)].kill()
+        _until(lambda: len(_who_counted(temporary)) == 3, lambda: _refuse(url))
+        assert all(
+            (refused(text) >= refused_then, text.count("\nbroker_pending_media ")) == (True, 1)
+            for text in (_scrape(url) for _ in range(20))
+        )
+        (shared,) = temporary.iterdir()
+        assert stat.S_IMODE(shared.stat().st_mode) == 0o700
+        assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)
+        assert "Traceback" not in server.said
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_server_that_can_write_nowhere_says_so_and_serves(
+    variables: dict[str, str], postgresql_url: str, tmp_path: Path
+) -> None:
+    told = variables | {"BROKER_DATABASE_URL": postgresql_url}
+    assert done("migrate", cwd=tmp_path, **told).returncode == 0
+    # As in a container whose root is read-only, and that has no /tmp.
+    (tmp_path / "sitecustomize.py").write_text("import tempfile\ntempfile._candidate_tempdir_list = lambda: []\n")
+    path = f"{tmp_path}:{ROOT}"
+    with running("serve", "--workers", "2", "--port", "0", cwd=tmp_path, **told | {"PYTHONPATH": path}) as server:
+        url = server.wait_for(SERVES)[1]
+        assert "each process shows its own metrics" in server.said
+        _until(lambda: _answers(url))
+        assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)
+
+
+def test_two_servers_that_share_a_directory_answer_for_each_other(variables: dict[str, str], tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
     told = variables | {"PROMETHEUS_MULTIPROC_DIR": str(shared)}
@@ -72,3 +120,44 @@ def test_two_processes_that_share_a_directory_answer_for_each_other(variables: d
         # What a process counted outlives it.
         assert refused(httpx.get(f"{second}/metrics").text) == 5
         assert other.end(signal.SIGTERM) in (0, -signal.SIGTERM)
+
+
+def _answers(url: str) -> bool:
+    """Say whether a process listens already: the first says where, before any does."""
+    with suppress(httpx.ConnectError):
+        return httpx.get(f"{url}/readyz").status_code == 200
+    return False
+
+
+def _refuse(url: str) -> float:
+    """Send requests without a token, each on a connection of its own; return how many were refused by now."""
+    for _ in range(10):
+        assert httpx.get(f"{url}{PREFIX}/").status_code == 401
+    return refused(_scrape(url))
+
+
+def _scrape(url: str) -> str:
+    return httpx.get(f"{url}/metrics").raise_for_status().text
+
+
+def _processes_of(server: int) -> dict[int, psutil.Process]:
+    """Return the processes that serve; the tracker of Python's own resources is none of them."""
+    children = psutil.Process(server).children()
+    return {child.pid: child for child in children if "spawn_main" in " ".join(child.cmdline())}
+
+
+def _who_counted(temporary: Path) -> set[int]:
+    """Return the processes that have refused a request, by what each has written of itself."""
+    return {
+        int(file.stem.rpartition("_")[2])
+        for file in temporary.glob("*/counter_*.db")
+        if b"not-authenticated" in file.read_bytes()
+    }
+
+
+def _until(holds: Callable[[], bool], again: Callable[[], object] = lambda: None, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        again()
+        time.sleep(0.1)

@@ -215,7 +215,7 @@ def test_versions_outlive_a_replacement_and_a_delete(s3_client, make_bucket):
         405,
         "MethodNotAllowed",
     )
-    assert refused(s3_client.get_object, Bucket=bucket, Key="a", VersionId="x") == (404, "NoSuchVersion")
+    assert refused(s3_client.get_object, Bucket=bucket, Key="a", VersionId="x" * 32) == (404, "NoSuchVersion")
     s3_client.delete_object(Bucket=bucket, Key="a", VersionId=marker["VersionId"])
     assert s3_client.get_object(Bucket=bucket, Key="a")["Body"].read() == b"second"
     versions = s3_client.list_object_versions(Bucket=bucket)["Versions"]
@@ -262,6 +262,32 @@ def test_versions_are_listed_in_pages(s3_client, make_bucket):
         s3_client.put_object(Bucket=bucket, Key=key)
     pages = s3_client.get_paginator("list_object_versions").paginate(Bucket=bucket, PaginationConfig={"PageSize": 1})
     assert [version["Key"] for page in pages for version in page["Versions"]] == ["a", "a", "a", "b"]
+
+
+def test_parts_bring_any_checksum_where_the_upload_asked_for_none(s3_client, bucket):
+    upload = {"Bucket": bucket, "Key": "a"}
+    upload["UploadId"] = s3_client.create_multipart_upload(**upload)["UploadId"]
+    part = s3_client.upload_part(**upload, PartNumber=1, Body=b"123456789", ChecksumAlgorithm="SHA1")
+    assert part["ChecksumSHA1"] == base64.b64encode(hashlib.sha1(b"123456789", usedforsecurity=False).digest()).decode()
+    parts = [{"PartNumber": 1, "ETag": part["ETag"]}]
+    done = s3_client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+    assert (done["ChecksumType"], done["ChecksumCRC64NVME"]) == ("FULL_OBJECT", "rosUhgp5mIg=")
+    wrong = {
+        "Bucket": bucket,
+        "Key": "b",
+        "UploadId": s3_client.create_multipart_upload(Bucket=bucket, Key="b")["UploadId"],
+    }
+    assert refused(s3_client.upload_part, **wrong, PartNumber=1, Body=b"1", ChecksumSHA1="A" * 27 + "=") == (
+        400,
+        "BadDigest",
+    )
+
+
+def test_parts_keep_to_the_checksum_that_the_upload_asked_for(s3_client, bucket):
+    upload = {"Bucket": bucket, "Key": "a"}
+    upload["UploadId"] = s3_client.create_multipart_upload(**upload, ChecksumAlgorithm="CRC32")["UploadId"]
+    sent = {**upload, "PartNumber": 1, "Body": b"1", "ChecksumAlgorithm": "SHA1"}
+    assert refused(s3_client.upload_part, **sent) == (400, "InvalidRequest")
 
 
 def test_tags_are_put_read_and_removed(s3_client, bucket, etag):

@@ -22,7 +22,7 @@ def chunked(body: bytes, trailer: str, sizes: tuple[int, ...] = (8192, 8192)) ->
     return encoded + b"0\r\n" + trailer.encode() + b"\r\n"
 
 
-def put(requests, content: bytes, *, trailer: str = "x-amz-checksum-crc32", length: int = len(BODY)):
+def put(requests, content: bytes, *, trailer: str = "x-amz-checksum-crc32", length: int | str = len(BODY)):
     """PUT a body that is encoded already."""
     url = requests.url("new")
     said = {
@@ -51,6 +51,7 @@ def test_the_bytes_and_their_trailing_checksum_are_stored(requests, s3_client, b
         (chunked(BODY, ""), {}, "MalformedTrailerError"),
         (chunked(BODY, f"x-amz-checksum-crc32:{CRC32}\r\n"), {"trailer": ""}, "MalformedTrailerError"),
         (chunked(BODY, f"x-amz-checksum-crc32:{CRC32}\r\n"), {"length": 1}, "IncompleteBody"),
+        (chunked(BODY, f"x-amz-checksum-crc32:{CRC32}\r\n"), {"length": "x"}, "InvalidArgument"),
         (BODY, {}, "IncompleteBody"),
         (chunked(BODY, f"x-amz-checksum-crc32:{CRC32}\r\n")[:9000], {}, "IncompleteBody"),
         (b"zz\r\n", {}, "IncompleteBody"),
@@ -60,6 +61,7 @@ def test_the_bytes_and_their_trailing_checksum_are_stored(requests, s3_client, b
         "no trailer",
         "a trailer not announced",
         "another length",
+        "a length that is no number",
         "no chunks",
         "an end too soon",
         "no size",

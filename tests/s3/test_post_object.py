@@ -68,8 +68,9 @@ def test_a_redirect_wins_over_the_status_and_carries_three_parameters(query, for
     assert parse_qs(target.query) == parse_qs(query) | added
 
 
-def test_a_redirect_that_is_no_url_is_as_if_it_were_not_there(form):
-    form.fields["success_action_redirect"] = "javascript:alert(1)"
+@pytest.mark.parametrize("written", ["javascript:alert(1)", "http://[x/", "https://"])
+def test_a_redirect_that_is_no_url_is_as_if_it_were_not_there(written, form):
+    form.fields["success_action_redirect"] = written
     assert form.send().status_code == 204
 
 
@@ -210,3 +211,10 @@ def test_a_session_handed_out_by_sts_signs(embedded_s3, bucket, stored):
     response = httpx.post(post["url"], data=post["fields"], files={"file": ("a.mp4", TEN_BYTES)})
     assert response.status_code == 204
     assert stored() == ["staging/c"]
+
+
+@pytest.mark.parametrize("key", ["a/..", "videos/2014/../../clip.mp4", "./a", "a/..b/../../c", "a//b", "..a"])
+def test_a_key_may_go_up_by_as_many_steps_as_it_went_down(key, form, stored):
+    form.fields["key"] = key
+    assert form.send().status_code == 204
+    assert stored() == [key]

@@ -265,6 +265,22 @@ REFUSALS = [
     Refusal("a policy that is a list", setting(document="[]"), 400, "InvalidPolicyDocument"),
     Refusal("no expiration", document(expiration=None), 400, "InvalidPolicyDocument", "expiration"),
     Refusal("an expiration that is no date", document(expiration="soon"), 400, "InvalidPolicyDocument"),
+    *(
+        Refusal(
+            f"an expiration written as {text}", document(expiration=text), 400, "InvalidPolicyDocument", "expiration"
+        )
+        for text in (
+            "2099-01-01",
+            "2099-01-01 00:00:00Z",
+            "20990101T000000Z",
+            "2099-W01-1T00:00:00Z",
+            "2099-01-01T00:00Z",
+            "2099-01-01T00:00:00+01:00",
+            "9999-12-31T23:59:59-23:59",
+            "2099-02-30T00:00:00Z",
+        )
+    ),
+    Refusal("a policy nested without end", setting(document="[" * 5000), 400, "InvalidPolicyDocument", "Invalid JSON"),
     Refusal("no conditions", document(conditions=None), 400, "InvalidPolicyDocument", "conditions"),
     Refusal("an unknown member", document(comment="x"), 400, "InvalidPolicyDocument"),
     Refusal(
@@ -283,6 +299,25 @@ REFUSALS = [
         400,
         "InvalidPolicyDocument",
     ),
+    *(
+        Refusal(
+            f"a range from {low!r} to {high!r}",
+            document(conditions=[["content-length-range", low, high]]),
+            400,
+            "InvalidPolicyDocument",
+        )
+        for low, high in ((0.5, 20), (True, 20), (-1, 20), (None, 20))
+    ),
+    *(
+        Refusal(f"the key {key}", fields({"key": key}), 400, "InvalidURI")
+        for key in ("..", "../a", "staging/../../a", "./../a", "//../a")
+    ),
+    # What an answer could not say again.
+    *(
+        Refusal(f"a line break in {name}", fields({name: "a\r\nSet-Cookie: b"}), 400, "InvalidArgument", "Header value")
+        for name in ("Content-Type", "Cache-Control", "x-amz-meta-note")
+    ),
+    Refusal("an unknown storage class", fields({"x-amz-storage-class": "FAST"}), 400, "InvalidStorageClass"),
     # The checksums.
     *(
         Refusal(

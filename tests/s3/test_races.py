@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.s3.forms import TEN_BYTES
 
@@ -60,3 +61,27 @@ def test_a_read_goes_on_while_its_object_is_replaced_and_deleted(requests, s3_cl
         s3_client.put_object(Bucket=bucket, Key="a", Body=TEN_BYTES)
         s3_client.delete_object(Bucket=bucket, Key="a")
         assert first + b"".join(chunks) == b"x" * (8 * MIB)
+
+
+def test_an_upload_in_parts_ends_once_however_many_end_it(s3_client, bucket, stored):
+    upload = {"Bucket": bucket, "Key": "a"}
+    upload["UploadId"] = s3_client.create_multipart_upload(**upload)["UploadId"]
+    body = bytes(8 * MIB)
+    parts = [
+        {"PartNumber": n, "ETag": s3_client.upload_part(**upload, PartNumber=n, Body=body)["ETag"]}
+        for n in (1, 2, 3, 4)
+    ]
+
+    def end(number):
+        try:
+            if number % 2:
+                s3_client.abort_multipart_upload(**upload)
+            else:
+                s3_client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+        except ClientError as error:
+            return error.response["ResponseMetadata"]["HTTPStatusCode"]
+        return "done"
+
+    ends = all_at_once(end)
+    assert sorted(ends, key=str) == [404] * 11 + ["done"]
+    assert stored() == (["a"] if ends[::2].count("done") else [])

@@ -51,6 +51,25 @@ def test_objects_and_configuration_outlive_a_restart(tmp_path):
         assert rule["AllowedOrigins"] == ["https://app.example"]
 
 
+def test_an_object_whose_facts_were_cut_short_is_gone_and_the_others_are_there(tmp_path):
+    with start_embedded_s3(data_dir=tmp_path, credentials=[KEY], buckets=["kept"]) as s3:
+        for key in ("torn", "whole"):
+            client(s3).put_object(Bucket="kept", Key=key, Body=b"x")
+    facts = sorted((tmp_path / "objects" / "kept").glob("*.json"))[0]
+    facts.write_bytes(facts.read_bytes()[:20])
+    with start_embedded_s3(data_dir=tmp_path, credentials=[KEY], buckets=["kept"]) as s3:
+        assert [entry["Key"] for entry in client(s3).list_objects_v2(Bucket="kept")["Contents"]] == ["whole"]
+    assert len(list((tmp_path / "objects" / "kept").iterdir())) == 2
+
+
+def test_what_lies_in_the_working_directory_is_not_taken_for_the_broker(monkeypatch, tmp_path):
+    (tmp_path / "broker").mkdir()
+    (tmp_path / "broker" / "__init__.py").write_text("raise SystemExit('not this one')")
+    monkeypatch.chdir(tmp_path)
+    with start_embedded_s3(buckets=["mine"]) as s3:
+        assert client(s3).list_buckets()["Buckets"]
+
+
 def test_a_data_directory_serves_one_server_at_a_time(tmp_path):
     with start_embedded_s3(data_dir=tmp_path, buckets=["kept"]) as s3:
         client(s3).put_object(Bucket="kept", Key="a", Body=b"x")

@@ -73,6 +73,25 @@ def anonymous(method: str, key: str) -> Callable[[Requests], httpx.Response]:
     return lambda requests: httpx.request(method, requests.url(key))
 
 
+def bare_deletion(requests: Requests) -> httpx.Response:
+    """Delete a list of keys that nothing checks."""
+    url, body = (
+        f"{requests.s3.endpoint_url}/{requests.bucket}?delete",
+        b"<Delete><Object><Key>secret</Key></Object></Delete>",
+    )
+    return httpx.post(url, headers=requests.signed_headers("POST", url, body=body), content=body)
+
+
+def new_bucket(name: str) -> Callable[[Requests], httpx.Response]:
+    """Create a bucket."""
+
+    def send(requests: Requests) -> httpx.Response:
+        url = f"{requests.s3.endpoint_url}/{name}"
+        return httpx.put(url, headers=requests.signed_headers("PUT", url))
+
+    return send
+
+
 def both_ways(requests: Requests) -> httpx.Response:
     """Sign in the header and in the query."""
     url = requests.presign("secret")
@@ -173,6 +192,18 @@ REFUSALS = [
         "Please use AWS4-HMAC-SHA256",
     ),
     Refusal("a presigned PUT with a further header", unsigned_header, 403, "AccessDenied", "not signed"),
+    Refusal("an empty version", presigned(query="?versionId="), 400, "InvalidArgument", "empty string"),
+    Refusal("a version that is none", presigned(query="?versionId=x"), 400, "InvalidArgument", "Invalid version id"),
+    *(
+        Refusal(
+            f"an answer's header of {value}",
+            presigned(query=f"?response-content-disposition={value}"),
+            400,
+            "InvalidArgument",
+            "cannot be represented using ISO-8859-1",
+        )
+        for value in ("a%0D%0ASet-Cookie:b", "%E6%96%87")
+    ),
     Refusal("two signatures", both_ways, 400, "InvalidArgument", "Only one auth mechanism"),
     # Headers
     Refusal("nobody who reads", anonymous("GET", "secret"), 403, "AccessDenied"),
@@ -209,6 +240,15 @@ REFUSALS = [
     Refusal("a short SHA-256", declared(x_amz_checksum_sha256="AAAAAA=="), 400, "InvalidRequest"),
     Refusal("a key of 1025 bytes", lambda requests: requests.send("PUT", "k" * 1025), 400, "KeyTooLongError"),
     Refusal("metadata of over 2 KB", declared(x_amz_meta_a="x" * 2100), 400, "MetadataTooLarge"),
+    Refusal("an unknown storage class", declared(x_amz_storage_class="FAST"), 400, "InvalidStorageClass"),
+    Refusal(
+        "an announced checksum that is not there", declared(x_amz_sdk_checksum_algorithm="CRC32"), 400, "InvalidRequest"
+    ),
+    Refusal("a deletion of keys without a checksum", bare_deletion, 400, "InvalidRequest", "Missing required header"),
+    *(
+        Refusal(f"a bucket named {name}", new_bucket(name), 400, "InvalidBucketName")
+        for name in ("ab", "...", "UPPER", "under_score", "192.168.1.1", "a..b", "-a-", "b" * 64)
+    ),
     Refusal("an access control list", declared(x_amz_acl="public-read"), 400, "AccessControlListNotSupported"),
     Refusal("a POST to a key", lambda requests: requests.send("POST", "new"), 405, "MethodNotAllowed"),
 ]

@@ -36,6 +36,26 @@ def test_a_type_is_accepted_without_its_parameters_and_case(content_type: str, b
     assert media_type(content_type) == bare
 
 
+@pytest.mark.parametrize(
+    ("name", "usual"),
+    [
+        ("video/matroska", "video/x-matroska"),
+        ("Video/Matroska;codecs=av1", "video/x-matroska"),
+        ("video/vnd.avi", "video/x-msvideo"),
+        ("video/avi", "video/x-msvideo"),
+        ("video/msvideo", "video/x-msvideo"),
+    ],
+)
+def test_a_type_by_another_name_is_accepted_as_the_usual_one(name: str, usual: str) -> None:
+    assert RULES.check_type(name) == usual
+
+
+def test_a_name_counts_as_it_is_where_it_is_accepted_itself_and_not_where_neither_is() -> None:
+    assert Rules(types=("video/matroska",)).check_type("video/matroska") == "video/matroska"
+    with pytest.raises(TypeNotAllowed, match="'video/matroska' is not accepted; accepted are video/mp4"):
+        Rules(types=("video/mp4",)).check_type("video/matroska")
+
+
 @pytest.mark.parametrize("content_type", DEFAULT_TYPES)
 def test_each_default_type_has_an_extension_of_its_own(content_type: str) -> None:
     assert RULES.check_type(content_type) == content_type

@@ -40,7 +40,7 @@ const take = uploads({
 
 const files = document.querySelector("#files");
 const drop = document.querySelector("#drop");
-files.accept = config.types.join(",");
+files.accept = ["video/*", ...config.types].join(",");
 document.querySelector("#hint").textContent =
   `They go straight from this browser to S3. Up to ${helper.inWords(config.max_size)} each.`;
 if (matchMedia("(pointer: coarse)").matches) document.querySelector("#lead").textContent = "Upload videos";

@@ -22,6 +22,11 @@ export function tile(name, contentType = "") {
   return one;
 }
 
+/** Return facts in one line that breaks between them alone. */
+export function together(...facts) {
+  return facts.map((fact) => fact.replaceAll(" ", "\u00a0")).join(" · ");
+}
+
 /** Return seconds as `48 s` or `3:05`. */
 export function duration(seconds) {
   if (seconds < 60) return `${Math.max(1, Math.round(seconds))} s`;

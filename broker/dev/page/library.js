@@ -1,4 +1,4 @@
-import { ago, button, el, say, tile } from "./dom.js";
+import { ago, button, el, say, tile, together } from "./dom.js";
 
 const list = document.querySelector("#library");
 const empty = document.querySelector("#empty");
@@ -31,6 +31,9 @@ export function library({ helper, ask, onPlay, onDelete }) {
     });
     list.replaceChildren(...wanted);
     empty.hidden = wanted.length > 0;
+    empty.textContent = filter.value
+      ? `No video is ${filter.value}.`
+      : "No videos here yet. The first one you upload appears here.";
     more.hidden = !shown.at(-1)?.next_cursor;
   };
 
@@ -68,7 +71,7 @@ export function library({ helper, ask, onPlay, onDelete }) {
 
   const rowOf = (media) => {
     const name = media.filename ?? `${media.media_id.slice(-8)} (${media.content_type})`;
-    const about = [media.size && helper.inWords(media.size), media.content_type, ago(media.created_at)].filter(Boolean);
+    const about = [media.size && helper.inWords(media.size), ago(media.created_at)].filter(Boolean);
     const state = el("span", { className: "state" }, capital(media.status));
     const actions = [button("Delete", name, () => remove(media, name), "quiet danger")];
     if (media.status === "ready") actions.unshift(button("Play", name, () => onPlay(media.media_id, name)));
@@ -76,7 +79,7 @@ export function library({ helper, ask, onPlay, onDelete }) {
       tile(name, media.content_type),
       el("div", {},
         el("p", { className: "name", title: name }, name),
-        el("p", { className: "facts" }, state, ` · ${about.join(" · ")}`)),
+        el("p", { className: "facts" }, state, ` · ${together(...about)}`)),
       el("div", { className: "actions" }, ...actions));
   };
 

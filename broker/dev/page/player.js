@@ -69,7 +69,8 @@ export function player({ helper, playback, getToken, prefix, expiresIn }) {
   };
 
   const link = (download) => playback.link(current.mediaId, { ...options, download });
-  document.querySelector("#new-link").onclick = () => current.controls.replace().then(() => say("A new link"), onError);
+  document.querySelector("#new-link").onclick = () =>
+    current.controls ? current.controls.replace().then(() => say("A new link"), onError) : open(current.mediaId, current.name);
   document.querySelector("#copy-link").onclick = () =>
     link(false)
       .then((fresh) => navigator.clipboard.writeText(fresh.signed_url))

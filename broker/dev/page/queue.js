@@ -1,4 +1,4 @@
-import { button, duration, el, say, tile } from "./dom.js";
+import { button, duration, el, say, tile, together } from "./dom.js";
 
 const queue = document.querySelector("#queue");
 const WORDS = {
@@ -19,6 +19,15 @@ const TRACE = {
   confirming: "POST …/complete: the broker looks at what arrived",
   ready: "ready",
 };
+
+const FINAL = new Set(["EntityTooLarge", "EntityTooSmall", "file_gone"]);
+
+/** Tell whether the same file may be let in when it is sent once more. */
+const mayHelp = ({ code, status }) => status !== 422 && !FINAL.has(code);
+
+/** Return an error in as many words as fit into a row. */
+const inShort = ({ code, message }) =>
+  code === "type-not-allowed" ? "Files of this type are not accepted." : message;
 
 /** Take files into the list and upload them; `onReady` is told of each media that arrived. */
 export function uploads({ helper, getToken, prefix, checksum, onReady, onPlay, onChange }) {
@@ -41,13 +50,11 @@ export function uploads({ helper, getToken, prefix, checksum, onReady, onPlay, o
     if (rows.some((row) => row.running)) event.preventDefault();
   });
   return (files) => {
-    for (const file of files) {
-      const told = { onReady, onPlay, onDismiss, onChange: changed };
-      const row = new Row(file, { helper, getToken, prefix, checksum: checksum(), ...told });
-      rows.push(row);
-      queue.prepend(row.element);
-      row.start();
-    }
+    const told = { onReady, onPlay, onDismiss, onChange: changed };
+    const fresh = Array.from(files, (file) => new Row(file, { helper, getToken, prefix, checksum: checksum(), ...told }));
+    rows.push(...fresh);
+    queue.prepend(...fresh.map((row) => row.element)); // in the order in which they are sent
+    for (const row of fresh) row.start();
     counted();
   };
 }
@@ -87,13 +94,15 @@ class Row {
     try {
       const options = { getToken, prefix, checksum, onProgress, signal: abort.signal };
       const media = await this.helper.upload(this.file, options);
-      this.finish("ready", ` · ${this.helper.inWords(media.size)} in ${duration(this.seconds)}`);
+      this.finish("ready", ` · ${together(`${this.helper.inWords(media.size)} in ${duration(this.seconds)}`)}`);
       this.offer(["Play", () => this.onPlay(media.media_id, this.file.name)]);
       this.onReady(media, this.file.name);
     } catch (error) {
       const cancelled = abort.signal.aborted;
-      this.finish(cancelled ? "cancelled" : "failed", cancelled ? "" : ` · ${error.message}`);
-      this.offer(["Retry", () => this.start()], ["Dismiss", () => this.dismiss()]);
+      if (!cancelled) this.note(error.message);
+      this.finish(cancelled ? "cancelled" : "failed", cancelled ? "" : ` · ${inShort(error)}`);
+      const retry = cancelled || mayHelp(error) ? [["Retry", () => this.start()]] : [];
+      this.offer(...retry, ["Dismiss", () => this.dismiss()]);
     }
   }
 
@@ -108,15 +117,17 @@ class Row {
     this.bar.hidden = !this.running;
     const { inWords } = this.helper;
     if (state === "sending" && loaded > 0)
-      this.more.textContent = ` · ${Math.floor((100 * loaded) / total)} % of ${inWords(total)}`
-        + (bytesPerSecond ? ` · ${inWords(bytesPerSecond)}/s · ${duration(secondsLeft)} left` : "");
-    else this.more.textContent = error ? ` · ${error.what}` : ` · ${inWords(this.file.size)}`;
+      this.more.textContent = ` · ${together(
+        `${Math.floor((100 * loaded) / total)} % of ${inWords(total)}`,
+        ...(bytesPerSecond ? [`${inWords(bytesPerSecond)}/s`, `${duration(secondsLeft)} left`] : []),
+      )}`;
+    else this.more.textContent = ` · ${error ? error.what : together(inWords(this.file.size))}`;
     if (turned) this.onChange(this);
   }
 
   finish(state, more) {
     this.running = false;
-    if (state !== "ready") this.note(WORDS[state].toLowerCase() + more);
+    if (state === "cancelled") this.note("cancelled");
     this.state = state;
     this.element.dataset.state = state;
     this.word.textContent = WORDS[state];

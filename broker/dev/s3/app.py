@@ -104,6 +104,8 @@ class S3App:
         services = self.plane.services
         asked = {name for name in request.params if not name.startswith("X-Amz-") and name != "x-id"}
         if request.bucket and not asked:
+            if request.method == "PUT":
+                services.check_name(request.bucket)
             if request.method == "PUT" and services.exists(request.bucket):
                 if services.region == "us-east-1":
                     # There, and only there, AWS lets the owner create a bucket again.

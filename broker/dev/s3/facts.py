@@ -1,16 +1,29 @@
 """What a client says about an object beside its bytes, in headers or form fields, and how S3 says it back."""
 
+import re
 from collections.abc import Mapping
 from email.header import Header
 
 from broker.dev.s3.checksums import HEADER_PREFIX, header_name
 from broker.dev.s3.clock import http_date
-from broker.dev.s3.errors import S3Error
+from broker.dev.s3.errors import S3Error, invalid_argument
 from broker.dev.s3.objects import NULL_VERSION, ObjectVersion
 
 METADATA_PREFIX = "x-amz-meta-"
 METADATA_BYTES_MAX = 2048
 DEFAULT_CONTENT_TYPE = "binary/octet-stream"
+STORAGE_CLASSES = frozenset(
+    {
+        "STANDARD",
+        "REDUCED_REDUNDANCY",
+        "STANDARD_IA",
+        "ONEZONE_IA",
+        "INTELLIGENT_TIERING",
+        "GLACIER",
+        "GLACIER_IR",
+        "DEEP_ARCHIVE",
+    }
+)
 OVERRIDES = (
     "Content-Type",
     "Content-Language",
@@ -19,6 +32,8 @@ OVERRIDES = (
     "Content-Disposition",
     "Content-Encoding",
 )
+UNREPRESENTABLE = "Header value cannot be represented using ISO-8859-1."
+_PRINTABLE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 _ENCRYPTION = "x-amz-server-side-encryption"
 _KEPT = (
     *(name.lower() for name in OVERRIDES),
@@ -26,6 +41,20 @@ _KEPT = (
     _ENCRYPTION,
     "x-amz-server-side-encryption-aws-kms-key-id",
 )
+
+
+def check(said: Mapping[str, str]) -> None:
+    """Refuse what S3 could not say back of an object, before its bytes are taken."""
+    for name, value in (*object_headers(said).items(), *metadata(said).items()):
+        check_header_value(name, value)
+    if (storage_class := said.get("x-amz-storage-class", "STANDARD")) not in STORAGE_CLASSES:
+        raise S3Error("InvalidStorageClass", StorageClassRequested=storage_class)
+
+
+def check_header_value(name: str, value: str) -> None:
+    """Refuse a value that would end its line, and with it begin another header."""
+    if not _PRINTABLE.fullmatch(value):
+        raise invalid_argument(UNREPRESENTABLE, name, value)
 
 
 def object_headers(said: Mapping[str, str]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from broker.dev.s3.documents import children, parse_xml, text
 from broker.dev.s3.errors import S3Error, invalid_argument
 from broker.dev.s3.object_read import requested_range
 from broker.dev.s3.object_write import asked_algorithm, receive
-from broker.dev.s3.objects import Incoming
+from broker.dev.s3.objects import Incoming, ObjectVersion
 from broker.dev.s3.parts import Part, Upload
 from broker.dev.s3.payload import Payload
 from broker.dev.s3.plane import Plane, Stored
@@ -36,7 +36,7 @@ async def create(plane: Plane, request: Request, payload: Payload) -> Response:
     """Begin an upload."""
     plane.services.bucket(request.bucket)
     said = request.said
-    facts.metadata(said)
+    facts.check(said)
     algorithm = asked_algorithm(said)
     default_type = "FULL_OBJECT" if algorithm == "CRC64NVME" else "COMPOSITE"
     upload = Upload(
@@ -46,6 +46,7 @@ async def create(plane: Plane, request: Request, payload: Payload) -> Response:
         said=said,
         tags=read_tagging_header(said.get("x-amz-tagging", "")),
         algorithm=algorithm,
+        asked_for="x-amz-checksum-algorithm" in said,
         checksum_type=said.get(HEADER_PREFIX + "type", default_type).upper(),
         started_at=iso8601(plane.clock.now()),
     )
@@ -68,16 +69,16 @@ async def upload_part(plane: Plane, request: Request, payload: Payload) -> Respo
     """Store the body as a part."""
     upload, number = plane.find_upload(request), _part_number(request)
     algorithm = asked_algorithm(request.said, default=upload.algorithm)
-    if algorithm != upload.algorithm:
+    if upload.asked_for and algorithm != upload.algorithm:
         raise S3Error(
             "InvalidRequest",
             f"Checksum Type mismatch occurred, expected checksum Type: {upload.algorithm.lower()}, "
             f"actual checksum Type: {algorithm.lower()}",
         )
-    with plane.store.incoming(algorithm) as incoming:
+    with plane.store.incoming(algorithm, upload.algorithm) as incoming:
         await receive(request, payload, incoming)
         part = _keep(plane, upload, number, incoming)
-    headers = {"etag": f'"{part.etag}"', header_name(algorithm): part.checksum}
+    headers = {"etag": f'"{part.etag}"', header_name(algorithm): incoming.digests.checksums[algorithm]}
     return Response(b"", 200, headers)
 
 
@@ -107,36 +108,13 @@ async def complete(plane: Plane, request: Request, payload: Payload) -> Response
     upload = plane.find_upload(request)
     parts = _listed_parts(upload, await payload.read())
     check_write(request.headers, plane.store.current(request.bucket, request.key), request.key)
-    full = upload.checksum_type == "FULL_OBJECT"
-    with plane.store.incoming(*([upload.algorithm] if full else [])) as incoming:
-        await asyncio.to_thread(_join, incoming, [part.path for part in parts])
-        incoming.close()
-        md5s = hashlib.md5(b"".join(bytes.fromhex(part.etag) for part in parts), usedforsecurity=False)
-        checksums = (
-            incoming.digests.checksums
-            if full
-            else {upload.algorithm: composite(upload.algorithm, (part.checksum for part in parts))}
-        )
-        claimed = request.headers.get(header_name(upload.algorithm))
-        if claimed is not None and claimed != checksums[upload.algorithm]:
-            raise S3Error("BadDigest", f"The {upload.algorithm} you specified did not match the calculated checksum.")
-        stored = Stored(
-            incoming.path,
-            incoming.digests.size,
-            f"{md5s.hexdigest()}-{len(parts)}",
-            checksums,
-            upload.checksum_type,
-        )
-        preconditions = {name: v for name, v in request.headers.items() if name.startswith("if-")}
-        version = plane.put(
-            "ObjectCreated:CompleteMultipartUpload",
-            upload.bucket,
-            upload.key,
-            stored,
-            upload.said | preconditions,
-            tags=upload.tags,
-        )
-    plane.uploads.pop(upload.id, None)
+    if plane.uploads.pop(upload.id, None) is None:
+        raise S3Error("NoSuchUpload", UploadId=upload.id)
+    try:
+        version = await _joined(plane, request, upload, parts)
+    except BaseException:
+        plane.uploads[upload.id] = upload
+        raise
     upload.discard()
     content: list[tuple[str, Content]] = [
         ("Location", f"{request.base_url}/{upload.key}"),
@@ -162,6 +140,39 @@ async def abort(plane: Plane, request: Request, payload: Payload) -> Response:
     return Response(b"", 204)
 
 
+async def _joined(plane: Plane, request: Request, upload: Upload, parts: list[Part]) -> ObjectVersion:
+    """Store the parts as one object; the upload must be out of everybody else's reach."""
+    full = upload.checksum_type == "FULL_OBJECT"
+    with plane.store.incoming(*([upload.algorithm] if full else [])) as incoming:
+        await asyncio.to_thread(_join, incoming, [part.path for part in parts])
+        incoming.close()
+        md5s = hashlib.md5(b"".join(bytes.fromhex(part.etag) for part in parts), usedforsecurity=False)
+        checksums = (
+            incoming.digests.checksums
+            if full
+            else {upload.algorithm: composite(upload.algorithm, (part.checksum for part in parts))}
+        )
+        claimed = request.headers.get(header_name(upload.algorithm))
+        if claimed is not None and claimed != checksums[upload.algorithm]:
+            raise S3Error("BadDigest", f"The {upload.algorithm} you specified did not match the calculated checksum.")
+        stored = Stored(
+            incoming.path,
+            incoming.digests.size,
+            f"{md5s.hexdigest()}-{len(parts)}",
+            checksums,
+            upload.checksum_type,
+        )
+        preconditions = {name: v for name, v in request.headers.items() if name.startswith("if-")}
+        return plane.put(
+            "ObjectCreated:CompleteMultipartUpload",
+            upload.bucket,
+            upload.key,
+            stored,
+            upload.said | preconditions,
+            tags=upload.tags,
+        )
+
+
 def _part_number(request: Request) -> int:
     number = request.params.get("partNumber", "")
     if not number.isdigit() or not 1 <= int(number) <= PART_NUMBER_MAX:
@@ -172,6 +183,9 @@ def _part_number(request: Request) -> int:
 
 
 def _keep(plane: Plane, upload: Upload, number: int, incoming: Incoming) -> Part:
+    if plane.uploads.get(upload.id) is not upload:
+        # It ended while the bytes came: nobody would ever remove them.
+        raise S3Error("NoSuchUpload", UploadId=upload.id)
     path = plane.store.scratch_path()
     incoming.path.rename(path)
     if (old := upload.parts.get(number)) is not None:

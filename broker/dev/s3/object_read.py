@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 
 from broker.dev.s3 import facts
 from broker.dev.s3.conditional import check_read
-from broker.dev.s3.errors import S3Error
+from broker.dev.s3.errors import S3Error, invalid_argument
 from broker.dev.s3.objects import ObjectVersion
 from broker.dev.s3.payload import Payload
 from broker.dev.s3.plane import Plane
@@ -94,7 +94,9 @@ def _headers(plane: Plane, request: Request, version: ObjectVersion) -> dict[str
     )
     for parameter, name in _OVERRIDES.items():
         if (value := request.params.get(parameter)) is not None:
-            headers[name] = facts.header_value(value)
+            if not value.isprintable() or any(letter > "\xff" for letter in value):
+                raise invalid_argument(facts.UNREPRESENTABLE, parameter, value)
+            headers[name] = value
     return headers
 
 

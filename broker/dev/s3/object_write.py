@@ -33,7 +33,7 @@ async def put_object(plane: Plane, request: Request, payload: Payload) -> Respon
     said = request.said
     plane.services.bucket(request.bucket)
     check_write(said, plane.store.current(request.bucket, request.key), request.key)
-    facts.metadata(said)
+    facts.check(said)
     with plane.store.incoming(asked_algorithm(said)) as incoming:
         await receive(request, payload, incoming)
         stored = Stored(incoming.path, incoming.digests.size, incoming.digests.md5.hex(), incoming.digests.checksums)
@@ -46,7 +46,7 @@ async def put_object(plane: Plane, request: Request, payload: Payload) -> Respon
 async def receive(request: Request, payload: Payload, incoming: Incoming) -> None:
     """Write a request's body to disk as it comes, and compare it with all that was declared."""
     expected, md5 = declared(request.said), declared_md5(request.headers)
-    size = int(request.headers.get("x-amz-decoded-content-length", 0)) or request.content_length()
+    size = payload.decoded_length() if payload.in_chunks else request.content_length()
     if size > OBJECT_BYTES_MAX:
         raise S3Error("EntityTooLarge", ProposedSize=size, MaxSizeAllowed=OBJECT_BYTES_MAX)
     chunks: AsyncIterator[bytes] = payload.chunks()
@@ -61,10 +61,15 @@ def asked_algorithm(said: Mapping[str, str], default: str = DEFAULT_ALGORITHM) -
     for algorithm in declared(said):
         return algorithm
     trailer = said.get("x-amz-trailer", "").strip().lower()
+    announced = trailer.startswith(HEADER_PREFIX)
+    if "x-amz-sdk-checksum-algorithm" in said and not announced:
+        raise S3Error(
+            "InvalidRequest",
+            "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer "
+            "headers were found.",
+        )
     asked = (
-        trailer.removeprefix(HEADER_PREFIX)
-        if trailer.startswith(HEADER_PREFIX)
-        else said.get("x-amz-checksum-algorithm", said.get("x-amz-sdk-checksum-algorithm", default))
+        trailer.removeprefix(HEADER_PREFIX) if announced else said.get("x-amz-checksum-algorithm", default)
     ).upper()
     if asked not in ALGORITHMS:
         raise S3Error("InvalidRequest", "Checksum algorithm provided is unsupported.")
@@ -79,6 +84,8 @@ async def delete_object(plane: Plane, request: Request, payload: Payload) -> Res
 
 async def delete_objects(plane: Plane, request: Request, payload: Payload) -> Response:
     """Delete up to 1,000 keys; each answers for itself."""
+    if not declared(request.headers) and "content-md5" not in request.headers and not payload.in_chunks:
+        raise S3Error("InvalidRequest", "Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
     root = parse_xml(await payload.read(), "Delete")
     wanted = list(children(root, "Object"))
     if not 1 <= len(wanted) <= DELETE_KEYS_MAX:

@@ -6,6 +6,7 @@ whoever checks a precondition and stores in the same turn does so atomically.
 """
 
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -18,6 +19,7 @@ from typing import BinaryIO
 
 from broker.dev.s3.checksums import Digests
 
+log = logging.getLogger(__name__)
 NULL_VERSION = "null"
 
 
@@ -190,4 +192,11 @@ class ObjectStore:
 
 def _read_facts(directory: Path) -> Iterator[ObjectVersion]:
     for path in directory.glob("*.json"):
-        yield ObjectVersion(**json.loads(path.read_text()))
+        try:
+            facts = json.loads(path.read_text())
+        except ValueError:
+            # A machine that lost its power while it wrote: nothing says what the bytes are.
+            log.warning("%s was cut short: its object is gone", path)
+            path.unlink()
+            continue
+        yield ObjectVersion(**facts)

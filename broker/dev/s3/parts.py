@@ -18,7 +18,10 @@ class Part:
 
 @dataclass(slots=True)
 class Upload:
-    """A multipart upload: what was said of the object at its beginning, and the parts so far."""
+    """A multipart upload: what was said of the object at its beginning, and the parts so far.
+
+    Parts may bring checksums of other algorithms, unless this one was `asked_for`.
+    """
 
     id: str
     bucket: str
@@ -26,6 +29,7 @@ class Upload:
     said: dict[str, str]
     tags: dict[str, str]
     algorithm: str
+    asked_for: bool
     checksum_type: str
     started_at: str
     parts: dict[int, Part] = field(default_factory=dict)

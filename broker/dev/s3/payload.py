@@ -12,7 +12,7 @@ from broker import sigv4
 from broker.dev.s3.auth import Signed
 from broker.dev.s3.canonical import empty_digest
 from broker.dev.s3.checksums import Digests, declared, declared_md5
-from broker.dev.s3.errors import S3Error
+from broker.dev.s3.errors import S3Error, invalid_argument
 from broker.dev.s3.request import Request
 
 SIGNED_CHUNKS = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
@@ -36,6 +36,15 @@ class Payload:
     def in_chunks(self) -> bool:
         """Tell whether the body has the aws-chunked encoding."""
         return self._signed.payload_hash.startswith("STREAMING-")
+
+    def decoded_length(self) -> int:
+        """Return how many bytes a body in chunks says it holds, without what the chunks add."""
+        length = self._request.headers.get("x-amz-decoded-content-length")
+        if length is None:
+            raise S3Error("MissingContentLength")
+        if not re.fullmatch(r"[0-9]{1,18}", length):
+            raise invalid_argument("The value is not a valid length.", "x-amz-decoded-content-length", length)
+        return int(length)
 
     def chunks(self) -> AsyncIterator[bytes]:
         """Return the body's bytes, verified while they pass."""
@@ -105,7 +114,7 @@ class Payload:
                 raise S3Error("IncompleteBody")
         if mode.endswith(TRAILER_SUFFIX):
             await self._read_trailers(source, signed=mode != UNSIGNED_CHUNKS)
-        if str(total) != self._request.headers.get("x-amz-decoded-content-length"):
+        if total != self.decoded_length():
             raise S3Error("IncompleteBody")
 
     async def _read_trailers(self, source: "_Source", *, signed: bool) -> None:

@@ -1,5 +1,6 @@
 """What every operation on objects works on, and the two steps they share: find a version, store a version."""
 
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from broker.dev.s3 import events, facts
 from broker.dev.s3.auth import Authenticator
 from broker.dev.s3.clock import Clock
 from broker.dev.s3.conditional import check_write
-from broker.dev.s3.errors import S3Error
+from broker.dev.s3.errors import S3Error, invalid_argument
 from broker.dev.s3.objects import NULL_VERSION, ObjectStore, ObjectVersion
 from broker.dev.s3.parts import Upload
 from broker.dev.s3.request import Request
@@ -44,6 +45,7 @@ class Plane:
         """Return the version that a read names, or refuse as S3 does where it is not or was deleted."""
         self.services.bucket(bucket)
         if version_id is not None:
+            check_version_id(version_id)
             version = self.store.version(bucket, key, version_id)
             if version is None:
                 raise S3Error("NoSuchVersion", Key=key, VersionId=version_id)
@@ -116,6 +118,7 @@ class Plane:
         """
         versioning = self.services.versioning(bucket)
         if version_id is not None:
+            check_version_id(version_id)
             version = self.store.version(bucket, key, version_id)
             check_write(said, version, key)
             if version is not None:
@@ -140,6 +143,14 @@ class Plane:
         self.store.add(bucket, marker_version, None, versioned=versioning == "Enabled")
         events.publish(self.services, self.clock, "ObjectRemoved:DeleteMarkerCreated", bucket, marker_version)
         return {"x-amz-version-id": marker_version.version_id, "x-amz-delete-marker": "true"}
+
+
+def check_version_id(version_id: str) -> None:
+    """Refuse what cannot be the id of a version: neither `null` nor of the form in which ids are given."""
+    if not version_id:
+        raise invalid_argument("Version id cannot be the empty string", "versionId")
+    if version_id != NULL_VERSION and not re.fullmatch(r"[\w-]{32}", version_id, re.ASCII):
+        raise invalid_argument("Invalid version id specified", "versionId", version_id)
 
 
 def new_version_id() -> str:

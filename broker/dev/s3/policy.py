@@ -6,6 +6,7 @@ Source: Amazon S3 API Reference, "Creating a POST Policy".
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,8 @@ from broker.dev.s3.errors import S3Error
 UNCONDITIONED = frozenset({"x-amz-signature", "file", "policy"})
 IGNORED_PREFIX = "x-ignore-"
 _LENGTH_RANGE = "content-length-range"
+_BYTES = re.compile(r"[0-9]{1,18}")
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ def read_policy(encoded: str) -> Policy:
     """Read a base64 policy; anything but a well-formed document is an `InvalidPolicyDocument`."""
     try:
         document = json.loads(base64.b64decode(encoded, validate=True))
-    except (binascii.Error, ValueError):
+    except (binascii.Error, ValueError, RecursionError):
         raise _invalid("Invalid JSON.") from None
     if not isinstance(document, dict):
         raise _invalid("Invalid JSON.")
@@ -120,21 +123,19 @@ def _condition(item: Any) -> Condition:
 
 
 def _length_range(item: list[Any]) -> tuple[int, int]:
-    try:
-        _, low, high = item
-        return int(low), int(high)
-    except (TypeError, ValueError):
-        raise _invalid("Invalid Condition: content-length-range takes two numbers.") from None
+    bounds = [str(bound) for bound in item[1:] if type(bound) in (int, str)]
+    if len(item) != 3 or len(bounds) != 2 or not all(_BYTES.fullmatch(bound) for bound in bounds):
+        raise _invalid("Invalid Condition: content-length-range takes two numbers.")
+    return int(bounds[0]), int(bounds[1])
 
 
 def _expiration(text: Any) -> datetime:
     try:
-        instant = datetime.fromisoformat(text)
+        if _INSTANT.fullmatch(text):
+            return datetime.fromisoformat(text).astimezone(UTC)
     except (TypeError, ValueError):
-        raise _invalid(f"Invalid 'expiration' value: '{text}'") from None
-    if instant.tzinfo is None:
-        raise _invalid(f"Invalid 'expiration' value: '{text}'")
-    return instant.astimezone(UTC)
+        pass
+    raise _invalid(f"Invalid 'expiration' value: '{text}'")
 
 
 def _denied(why: str) -> S3Error:

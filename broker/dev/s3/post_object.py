@@ -5,7 +5,7 @@ Source: Amazon S3 API Reference, "POST Object" and "Authenticating Requests: Bro
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from urllib.parse import quote, quote_plus, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, quote_plus, urlsplit, urlunsplit
 
 from starlette.responses import Response
 
@@ -47,7 +47,7 @@ async def post_object(plane: Plane, request: Request) -> Response:
     if length > OBJECT_BYTES_MAX:
         raise S3Error("EntityTooLarge", ProposedSize=length, MaxSizeAllowed=OBJECT_BYTES_MAX)
     expected, md5 = declared(fields), declared_md5(fields)
-    facts.metadata(fields)
+    facts.check(fields)
     with plane.store.incoming(*(expected or [_algorithm(fields)])) as incoming:
         async for chunk in reader.file():
             incoming.write(chunk)
@@ -103,9 +103,8 @@ def _algorithm(fields: Mapping[str, str]) -> str:
 
 
 def _success(fields: Mapping[str, str], bucket: str, key: str, headers: dict[str, str]) -> Response:
-    redirect = fields.get("success_action_redirect", fields.get("redirect", ""))
-    target = urlsplit(redirect)
-    if target.scheme in ("http", "https") and target.netloc:
+    target = _redirect(fields)
+    if target is not None:
         added = "&".join(
             f"{name}={quote_plus(value)}"
             for name, value in (("bucket", bucket), ("key", key), ("etag", headers["etag"]))
@@ -122,6 +121,15 @@ def _success(fields: Mapping[str, str], bucket: str, key: str, headers: dict[str
         ]
         return xml_document(element("PostResponse", content), 201, headers)
     return Response(b"", 200 if status == "200" else 204, headers)
+
+
+def _redirect(fields: Mapping[str, str]) -> SplitResult | None:
+    """Return where the browser is to be sent; None where that is no http(s) URL."""
+    try:
+        target = urlsplit(fields.get("success_action_redirect", fields.get("redirect", "")))
+    except ValueError:
+        return None
+    return target if target.scheme in ("http", "https") and target.netloc else None
 
 
 def _missing(name: str) -> S3Error:

@@ -96,6 +96,14 @@ def _utf8(value: str) -> str:
 
 
 def check_key(key: str) -> None:
-    """Refuse a key of more than 1,024 bytes."""
+    """Refuse a key of more than 1,024 bytes, and one that goes up above its beginning.
+
+    Source: Amazon S3 User Guide, "Naming Amazon S3 objects".
+    """
     if (size := len(key.encode())) > KEY_BYTES_MAX:
         raise S3Error("KeyTooLongError", Size=size, MaxSizeAllowed=KEY_BYTES_MAX)
+    depth = 0
+    for part in key.split("/"):
+        depth += {"": 0, ".": 0, "..": -1}.get(part, 1)
+        if depth < 0:
+            raise S3Error("InvalidURI", URI=key)

@@ -30,7 +30,8 @@ class EmbeddedS3:
         root = Path(__file__).resolve().parents[3]
         path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "broker.dev.s3.process"],
+            # -P: a folder called `broker` where we were started is not this package.
+            [sys.executable, "-P", "-m", "broker.dev.s3.process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -8,6 +8,7 @@ import base64
 import json
 import logging
 import os
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from moto.sqs.models import sqs_backends
 from werkzeug.test import Client
 
 log = logging.getLogger(__name__)
+_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_IP_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
 _FRAMING = frozenset({"host", "content-length", "transfer-encoding", "connection", "expect"})
 _UNSAID = _FRAMING | {"authorization", "x-amz-date", "x-amz-security-token"}
 
@@ -80,14 +83,18 @@ class Services:
             self._write_down(method, bucket, asked, headers, body)
         return answer
 
+    def check_name(self, bucket: str) -> None:
+        """Refuse a name that no bucket can have (Amazon S3 User Guide, "General purpose bucket naming rules")."""
+        if not _BUCKET_NAME.fullmatch(bucket) or ".." in bucket or _IP_ADDRESS.fullmatch(bucket):
+            raise S3Error("InvalidBucketName", BucketName=bucket)
+
     def create_bucket(self, name: str, cors_origins: list[str]) -> None:
         """Create a bucket unless it is there, and let pages of the given origins use it."""
         if not self.exists(name):
             constraint = "" if self.region == "us-east-1" else f"<LocationConstraint>{self.region}</LocationConstraint>"
             body = f"<CreateBucketConfiguration>{constraint}</CreateBucketConfiguration>" if constraint else ""
+            self.check_name(name)
             self._tell("PUT", name, "", {}, body.encode())
-            if not self.exists(name):
-                raise ValueError(f"{name!r} cannot be the name of a bucket")
         if cors_origins:
             origins = "".join(f"<AllowedOrigin>{origin}</AllowedOrigin>" for origin in cors_origins)
             methods = "".join(f"<AllowedMethod>{method}</AllowedMethod>" for method in ("POST", "GET", "HEAD"))

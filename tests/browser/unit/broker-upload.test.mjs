@@ -146,6 +146,13 @@ const ENDINGS = [
     "upload s3 probe s3 probe",
   ],
   [
+    "an address that is no broker's, but answers whatever it is asked",
+    { upload: [{ status: 200, body: {} }] },
+    "not-a-broker",
+    /^https:\/\/api\.example\/api\/v1\/s3-media\/ does not answer as a broker does\. Check the prefix/,
+    "upload",
+  ],
+  [
     "a token that is refused twice",
     { upload: [problem(401, "not-authenticated"), problem(401, "not-authenticated")] },
     "not-authenticated",
@@ -249,6 +256,29 @@ test("progress counts the file's bytes alone, and begins again when the file is 
     "confirming 4000",
     "ready 4000",
   ]);
+});
+
+test("S3 may take longer for its answer than a transfer may stand still", async (t) => {
+  const turns = async () => {
+    for (let turn = 0; turn < 20; turn += 1) await new Promise(setImmediate);
+  };
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  for (const [hung, patience] of [
+    [hangs, 60],
+    [{ ...hangs, sent: 1 }, 120],
+  ]) {
+    const { asked, options, end } = world({ upload: [issued()], s3: [hung, stored], complete: [ready()] });
+    const media = upload(film(), options);
+    await turns();
+    t.mock.timers.tick((patience - 1) * 1000);
+    assert.deepEqual(asked, ["upload", "s3"]);
+    t.mock.timers.tick(2000);
+    await turns();
+    t.mock.timers.tick(1);
+    assert.equal((await media).status, "ready");
+    assert.equal(asked[2], "abort");
+    end();
+  }
 });
 
 test("an abort stops the transfer, rejects with the signal's reason and withdraws the media", async () => {

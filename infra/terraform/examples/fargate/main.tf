@@ -16,8 +16,11 @@ data "aws_subnet" "public" {
 }
 
 locals {
-  port = 8000
+  port                = 8000
+  worker_metrics_port = 9100
 
+  # Each replica counts rate limits for itself. BROKER_RATE_LIMIT_STORAGE = "rediss://…" lets a Redis of yours count for all;
+  # the tasks' security group then needs a way to it.
   environment = merge(module.broker.environment, {
     BROKER_PUBLIC_URL       = "https://${var.hostname}"
     BROKER_CORS_ORIGINS     = join(",", var.allowed_origins)

@@ -49,6 +49,20 @@ resource "aws_vpc_security_group_ingress_rule" "from_load_balancer" {
   to_port                      = local.port
 }
 
+resource "aws_vpc_security_group_ingress_rule" "from_collector" {
+  for_each = {
+    for pair in setproduct(range(length(var.collector_security_group_ids)), ["serve", "worker"]) :
+    "${pair[1]}-${pair[0]}" => { group = var.collector_security_group_ids[pair[0]], serves = pair[1] == "serve" }
+  }
+
+  security_group_id            = aws_security_group.tasks.id
+  description                  = "From the collector of metrics"
+  referenced_security_group_id = each.value.group
+  ip_protocol                  = "tcp"
+  from_port                    = each.value.serves ? local.port : local.worker_metrics_port
+  to_port                      = each.value.serves ? local.port : local.worker_metrics_port
+}
+
 # S3, SQS, the registry, secrets and logs.
 resource "aws_vpc_security_group_egress_rule" "to_aws" {
   security_group_id = aws_security_group.tasks.id

@@ -18,6 +18,11 @@ locals {
       }
     }
   }
+
+  worker_metrics = [
+    { name = "BROKER_WORKER_METRICS_PORT", value = tostring(local.worker_metrics_port) },
+    { name = "BROKER_WORKER_METRICS_HOST", value = "0.0.0.0" },
+  ]
 }
 
 resource "aws_cloudwatch_log_group" "broker" {
@@ -47,8 +52,9 @@ resource "aws_ecs_task_definition" "serve" {
     # Migrations take a lock: replicas that start at once wait for each other.
     merge(local.container, { name = "migrate", essential = false, command = ["migrate"] }),
     merge(local.container, {
-      name         = "serve"
-      command      = ["serve", "--host", "0.0.0.0", "--port", tostring(local.port)]
+      name = "serve"
+      # A task of one core: one process. More of them are more replicas.
+      command      = ["serve", "--host", "0.0.0.0", "--port", tostring(local.port), "--workers", "1"]
       portMappings = [{ containerPort = local.port, protocol = "tcp" }]
       dependsOn    = [{ containerName = "migrate", condition = "SUCCESS" }]
       # Longer than the load balancer's deregistration delay: requests in flight finish first.
@@ -71,10 +77,12 @@ resource "aws_ecs_task_definition" "worker" {
   container_definitions = jsonencode([
     merge(local.container, { name = "migrate", essential = false, command = ["migrate"] }),
     merge(local.container, {
-      name        = "worker"
-      command     = ["worker"]
-      dependsOn   = [{ containerName = "migrate", condition = "SUCCESS" }]
-      stopTimeout = 120
+      name         = "worker"
+      command      = ["worker"]
+      environment  = concat(local.container.environment, local.worker_metrics)
+      portMappings = [{ containerPort = local.worker_metrics_port, protocol = "tcp" }]
+      dependsOn    = [{ containerName = "migrate", condition = "SUCCESS" }]
+      stopTimeout  = 120
     }),
   ])
 

@@ -92,3 +92,9 @@ variable "alarm_topic_arns" {
   type        = list(string)
   default     = []
 }
+
+variable "collector_security_group_ids" {
+  description = "Security groups of what reads /metrics of the tasks, such as your Prometheus: port 8000 of `serve`, 9100 of `worker`."
+  type        = list(string)
+  default     = []
+}
