@@ -8,7 +8,7 @@ import asyncio
 from itertools import chain
 from typing import Any
 
-from starlette.types import Message, Scope
+from starlette.types import Message, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from broker.api.middleware import WHOLE_ANSWER
@@ -82,10 +82,13 @@ class BoundedConnection(HttpToolsProtocol):
         if not self.transport.is_closing():
             super().send_400_response(msg)
 
-    def _answer(self, scope: Scope, start: Message, body: Message) -> bool:
-        """Write a whole answer. False: it is not of the simple kind, of known length and on a connection that stays."""
+    def _answer(self, scope: Scope, send: Send, start: Message, body: Message) -> bool:
+        """Write a whole answer. False: it is not of the simple kind, of known length and on a connection that stays, or
+        what is sent is listened to on its way, as tracing does."""
         cycle, content = self.cycle, body.get("body", b"")
-        if cycle.scope is not scope or cycle.response_started or cycle.disconnected or not cycle.keep_alive:
+        if send != cycle.send or cycle.scope is not scope:
+            return False
+        if cycle.response_started or cycle.disconnected or not cycle.keep_alive:
             return False
         headers = [*cycle.default_headers, *start["headers"]]
         if (b"content-length", b"%d" % len(content)) not in headers or scope["method"] == "HEAD":

@@ -17,8 +17,8 @@ from broker.logs import REQUEST_ID, access_log
 
 WHOLE_ANSWER = "s3_media.whole_answer"
 """The name of an extension of ASGI by which a server offers to send an answer's start and its only body at once."""
-Whole = Callable[[Scope, Message, Message], bool]
-"""Send both; False: that can not be, and they should be sent one by one."""
+Whole = Callable[[Scope, Send, Message, Message], bool]
+"""Send both; False: that can not be, and they should be sent one by one, as where somebody listens to what is sent."""
 FOREIGN_ID = re.compile(rb"[A-Za-z0-9._=-]{1,64}")
 """Which ids of others are taken over; anything else gets one of ours."""
 PROBES = frozenset({"/healthz", "/readyz"})
@@ -77,7 +77,7 @@ class Envelope:
                 return
             if start:
                 beginning, start = start, {}
-                if whole is not None and not message.get("more_body") and whole(scope, beginning, message):
+                if whole is not None and not message.get("more_body") and whole(scope, send, beginning, message):
                     return
                 await send(beginning)
             await send(message)

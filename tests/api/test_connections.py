@@ -5,11 +5,13 @@ import itertools
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from broker.api.middleware import WHOLE_ANSWER
@@ -198,7 +200,7 @@ async def test_a_header_can_not_hold_the_end_of_a_line() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         whole = scope["extensions"][WHOLE_ANSWER]
         headers = [(b"content-length", b"0"), (b"x-evil", b"a\r\nset-cookie: b")]
-        whole(scope, {"type": "http.response.start", "status": 200, "headers": headers}, {"body": b""})
+        whole(scope, send, {"type": "http.response.start", "status": 200, "headers": headers}, {"body": b""})
 
     config = uvicorn.Config(app, log_config=None)
     config.load()
@@ -208,3 +210,29 @@ async def test_a_header_can_not_hold_the_end_of_a_line() -> None:
     await asyncio.sleep(0.01)
     assert b"evil" not in b"".join(sent)
     assert sent[0].startswith(b"HTTP/1.1 500 ")
+
+
+@pytest.mark.parametrize("listens", [False, True])
+def test_an_answer_is_written_at_once_unless_somebody_listens_to_what_is_sent(tmp_path: Path, listens: bool) -> None:
+    """Tracing around the application sees each answer, also one that could be sent at once."""
+    heard: list[str] = []
+    written: list[bool] = []
+
+    class Watched(BoundedConnection):
+        def _answer(self, *arguments: Any) -> bool:
+            written.append(super()._answer(*arguments))
+            return written[-1]
+
+    app = create_app(settings_of(tmp_path))
+
+    async def tracing(scope: Scope, receive: Receive, send: Send) -> None:
+        async def hear(message: Message) -> None:
+            heard.append(message["type"])
+            await send(message)
+
+        await app(scope, receive, hear if listens and scope["type"] == "http" else send)
+
+    with live(tracing, http=Watched) as url:
+        assert httpx.get(f"{url}{PREFIX}/").status_code == 401
+    assert written == [not listens]
+    assert heard == (["http.response.start", "http.response.body"] if listens else [])
