@@ -10,11 +10,11 @@ from sqlalchemy import Row
 from broker.media import Media
 from broker.store.schema import media as table
 
-COLUMNS = tuple(table.c[field.name] for field in fields(Media))
-"""The columns in the order of Media's fields."""
+NAMES = tuple(field.name for field in fields(Media))
+"""The names of Media's fields, which are those of the columns."""
 
-NAMES = tuple(column.name for column in COLUMNS)
-"""The names of the columns, in the same order."""
+COLUMNS = tuple(table.c[name] for name in NAMES)
+"""The columns in the same order."""
 
 _FIXED = frozenset({"id", "owner", "state", "version", "created_at", "idempotency_key"})
 CHANGEABLE = tuple(name for name in NAMES if name not in _FIXED)
