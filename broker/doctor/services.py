@@ -10,7 +10,7 @@ import httpx
 
 from broker.doctor.deployment import Patient
 from broker.doctor.finding import Finding, fail, ok, warn
-from broker.errors import DatabaseAway
+from broker.errors import DatabaseAway, SettingsInvalid
 from broker.store import pending_revision
 
 DATABASE_SECONDS = 10.0
@@ -34,6 +34,13 @@ async def database(patient: Patient) -> Finding:
             cause="it is down, no route leads to it, or its password is wrong",
             mend="psql \"$BROKER_DATABASE_URL\" -c 'select 1'",
             terraform="aws_db_instance of the example",
+        )
+    except SettingsInvalid:
+        return fail(
+            "database",
+            f"{where} is at a revision that this version can not live with",
+            cause="a newer version migrated it, or it is another program's",
+            mend="install the version that migrated it, or a newer one",
         )
     if pending is not None:
         return fail(

@@ -1,4 +1,10 @@
-"""Bringing a database to the schema of this version."""
+"""Bringing a database to the schema of this version.
+
+While replicas are replaced one by one, older code runs, and starts again, on a newer schema. So a revision takes
+nothing from the code before it: it adds tables, and columns that may be left out; what is no longer used goes a release
+later.
+Revisions are numbered. One that older code can not live with begins a new thousand: 0007 is followed by 1001.
+"""
 
 import sqlalchemy as sa
 from alembic import command
@@ -6,24 +12,28 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from broker.errors import DatabaseAway
+from broker.errors import DatabaseAway, SettingsInvalid
 from broker.store.engine import AWAY, migrating_engine, parse_url
 
 ADVISORY_LOCK = 0x6D65646961
 """The advisory lock that migrations of this schema take on PostgreSQL."""
+GENERATION = 1000
+"""Within so many revisions, older code lives with a newer schema."""
 
 
 def migrate(url: str) -> None:
     """Apply all revisions that the database at `url` lacks, in one transaction.
 
-    Whoever comes second waits for the first and then finds nothing to do. Raises DatabaseAway.
+    Whoever comes second waits for the first and then finds nothing to do; so does older code on a newer database.
+    Raises DatabaseAway, and SettingsInvalid for a database that this code can not live with.
     """
     engine = migrating_engine(parse_url(url))
     try:
         with engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADVISORY_LOCK)))
-            command.upgrade(_config(connection), "head")
+            if _missing(connection) is not None:
+                command.upgrade(alembic_config(connection), "head")
     except AWAY as error:
         raise DatabaseAway from error
     finally:
@@ -31,25 +41,43 @@ def migrate(url: str) -> None:
 
 
 def pending_revision(url: str) -> str | None:
-    """Return the newest revision if the database at `url` does not have it yet. Raises DatabaseAway."""
+    """Return the newest revision if the database at `url` does not have it yet; a newer database lacks nothing.
+
+    Raises DatabaseAway, and SettingsInvalid for a database that this code can not live with.
+    """
     engine = migrating_engine(parse_url(url))
     try:
         with engine.connect() as connection:
-            applied = MigrationContext.configure(connection).get_current_revision()
+            return _missing(connection)
     except AWAY as error:
         raise DatabaseAway from error
     finally:
         engine.dispose()
-    newest = ScriptDirectory.from_config(_config(None)).get_current_head()
-    return None if applied == newest else newest
 
 
 def is_current(url: str) -> bool:
-    """Return whether the database at `url` has every revision. Raises DatabaseAway."""
+    """Return whether the database at `url` has every revision. Raises what `pending_revision` does."""
     return pending_revision(url) is None
 
 
-def _config(connection: sa.Connection | None) -> Config:
+def alembic_config(connection: sa.Connection | None) -> Config:
+    """Return what Alembic needs to know to apply revisions on `connection`."""
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", "broker.store:migrations")
     return config
+
+
+def _missing(connection: sa.Connection) -> str | None:
+    applied = MigrationContext.configure(connection).get_current_revision()
+    known = [revision.revision for revision in ScriptDirectory.from_config(alembic_config(None)).walk_revisions()]
+    newest = known[0]
+    if applied is None or applied in known:
+        return None if applied == newest else newest
+    if not _follows(applied, newest):
+        raise SettingsInvalid(problems=f"BROKER_DATABASE_URL: is at revision {applied}, too far for this version")
+    return None
+
+
+def _follows(applied: str, newest: str) -> bool:
+    """Tell whether a revision that this code does not know came later, and takes nothing from it."""
+    return applied.isdecimal() and int(newest) < int(applied) < (int(newest) // GENERATION + 1) * GENERATION

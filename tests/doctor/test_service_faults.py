@@ -33,13 +33,18 @@ async def test_a_database_that_was_not_migrated(deployed: Deployed, tmp_path: Pa
     assert (finding.verdict, finding.mend) == (FAIL, "broker migrate")
 
 
-async def test_a_database_that_is_a_revision_behind(deployed: Deployed) -> None:
+@pytest.mark.parametrize(
+    ("revision", "mend"), [("0001", "broker migrate"), ("1001", "install the version that migrated it, or a newer one")]
+)
+async def test_a_database_that_is_a_revision_behind_or_one_too_far(
+    deployed: Deployed, revision: str, mend: str
+) -> None:
     engine = sa.create_engine(deployed.database_url)
     with engine.begin() as connection:
-        connection.execute(sa.text("update alembic_version set version_num = 'an-older-one'"))
+        connection.execute(sa.text("update alembic_version set version_num = :revision"), {"revision": revision})
     engine.dispose()
     finding = await only(deployed, "database")
-    assert (finding.verdict, finding.mend) == (FAIL, "broker migrate")
+    assert (finding.verdict, finding.mend) == (FAIL, mend)
 
 
 async def test_a_database_that_is_away_is_named_without_its_password(deployed: Deployed) -> None:
