@@ -15,6 +15,8 @@ from broker.errors import SettingsInvalid
 AWAY = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError)
 """The database is lost, locked beyond the timeout, full or read-only: nothing that the caller could mend."""
 
+DEADLOCK = "40P01"
+"""What PostgreSQL answers whoever it ends so that another may go on (PostgreSQL documentation, "Error Codes")."""
 MIGRATION_SECONDS = 600.0
 WAL_REST_SECONDS = 0.01
 
@@ -57,6 +59,16 @@ def reading_engine(url: sa.URL, *, timeout_seconds: float, pool_size: int) -> sa
     return _engine(url, timeout_seconds=timeout_seconds, pool_size=pool_size, isolation_level="AUTOCOMMIT")
 
 
+def may_be_repeated(error: Exception) -> bool:
+    """Tell whether a transaction failed by itself, so that the same one may well succeed now.
+
+    A connection that ended while it lay in the pool says nothing about the database; after a deadlock its winner is
+    done.
+    """
+    ended: bool = getattr(error, "connection_invalidated", False)
+    return ended or getattr(getattr(error, "orig", None), "sqlstate", None) == DEADLOCK
+
+
 def migrating_engine(url: sa.URL) -> sa.Engine:
     """Return an engine for one long transaction: what waits for another migration waits until that is
     done."""
@@ -69,6 +81,9 @@ def migrating_engine(url: sa.URL) -> sa.Engine:
 def _engine(url: sa.URL, *, timeout_seconds: float, **options: Any) -> sa.Engine:
     on_sqlite = url.get_backend_name() == "sqlite"
     arguments = _sqlite_arguments(timeout_seconds) if on_sqlite else _postgresql_arguments(timeout_seconds)
+    if not on_sqlite:
+        # Who waited for a lock must see what its holder wrote, whatever the server's default is.
+        options.setdefault("isolation_level", "READ COMMITTED")
     engine = sa.create_engine(
         url,
         connect_args={name: value for name, value in arguments.items() if name not in url.query},
@@ -95,6 +110,8 @@ def _postgresql_arguments(timeout_seconds: float) -> dict[str, Any]:
         "tcp_user_timeout": milliseconds,
         "options": " ".join(f"-c {limit}={milliseconds}" for limit in limits),
         "application_name": "s3-media-broker",
+        # After a failover a name may still lead to the old primary, which keeps its connections and refuses all writes.
+        "target_session_attrs": "read-write",
     }
 
 

@@ -16,7 +16,7 @@ from broker.media import Event, Media, State, next_state
 from broker.quota import Quota, Usage
 from broker.store import reads, writes
 from broker.store.batching import Batcher, Operation
-from broker.store.engine import AWAY, parse_url, reading_engine, writing_engine
+from broker.store.engine import AWAY, may_be_repeated, parse_url, reading_engine, writing_engine
 from broker.store.outbox import Outbox
 from broker.store.rows import CHANGEABLE
 
@@ -160,8 +160,7 @@ def _guarded(
     try:
         return run(operations)
     except (DatabaseAway, *AWAY) as error:
-        if again and getattr(error, "connection_invalidated", False):
-            # A connection that ended while it lay in the pool says nothing about the database now.
+        if again and may_be_repeated(error):
             return _guarded(run, operations, again=False)
         logger.warning("the database is away: %s", error.__cause__ or error)
         return [DatabaseAway() for _ in operations]

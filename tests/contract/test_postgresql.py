@@ -1,0 +1,61 @@
+"""What PostgreSQL alone does: standbys that only read, transactions that collide, a stricter default isolation."""
+
+import asyncio
+
+import psycopg
+import pytest
+
+from broker.errors import DatabaseAway
+from broker.media import Event
+from broker.quota import Usage
+from broker.store import Store
+from tests.contract.samples import UNLIMITED, pending
+
+
+@pytest.fixture
+def kind() -> str:
+    return "postgresql"
+
+
+def set_default(url: str, setting: str, value: str) -> None:
+    """Set what every new session with the database begins with."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SET default_transaction_read_only = off")
+        name = connection.info.dbname
+        connection.execute(f"ALTER DATABASE {name} SET {setting} = '{value}'".encode())
+
+
+async def test_a_server_that_only_reads_is_away_until_another_answers_in_its_place(database_url: str) -> None:
+    # After a failover a name may still lead to the old primary, which is a standby now and keeps its connections.
+    set_default(database_url, "default_transaction_read_only", "on")
+    store = Store(database_url, timeout_seconds=2)
+    for asked in (store.add(pending(), UNLIMITED), store.ping()):
+        with pytest.raises(DatabaseAway):
+            await asked
+    set_default(database_url, "default_transaction_read_only", "off")
+    media = await store.add(pending(), UNLIMITED)
+    assert await store.get(media.id, "ann") == media
+    await store.close()
+
+
+async def test_a_stricter_default_isolation_fails_nobody(database_url: str) -> None:
+    set_default(database_url, "default_transaction_isolation", "serializable")
+    stores = [Store(database_url) for _ in range(3)]
+    await asyncio.gather(*(store.add(pending(), UNLIMITED) for store in stores * 50))
+    assert await stores[0].usage("ann") == Usage(pending_count=150, promised_bytes=150_000, media_count=150)
+    for store in stores:
+        await store.close()
+
+
+async def test_a_transaction_that_a_deadlock_ended_is_done_again(database_url: str) -> None:
+    store = Store(database_url, timeout_seconds=10)
+    media = await store.add(pending(), UNLIMITED)
+    async with await psycopg.AsyncConnection.connect(database_url) as other:
+        await other.execute("SET deadlock_timeout = '60s'")
+        await other.execute("SELECT 1 FROM media FOR UPDATE")
+        changing = asyncio.create_task(store.change(media, Event.EXPIRE))
+        await asyncio.sleep(0.3)
+        await other.execute("SELECT 1 FROM usage FOR UPDATE")
+    assert await changing is not None
+    assert await store.usage("ann") == Usage()
+    await store.close()
