@@ -13,12 +13,13 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import boto3
+from botocore import xform_name
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from broker import metrics
 from broker.cloudfront import Distribution
-from broker.credentials import CredentialSource
+from broker.credentials import NO_ANSWER, CredentialSource
 from broker.errors import CredentialsExpired, StorageAway, StorageRefused
 from broker.media import Arrived
 from broker.policy import Promise, presign_post
@@ -145,7 +146,7 @@ class Bucket:
                 answer: dict[str, Any] = getattr(self._client, operation)(Bucket=self.config.name, **parameters)
             except ClientError as error:
                 raise _translated(operation, error) from error
-            except BotoCoreError as error:
+            except NO_ANSWER as error:
                 metrics.S3_ERRORS.labels(operation, type(error).__name__).inc()
                 raise StorageAway(operation=operation, cause=type(error).__name__) from error
         return answer
@@ -154,7 +155,7 @@ class Bucket:
         named = {"Bucket": self.config.name, "Key": key}
         try:
             link: str = self._client.generate_presigned_url("get_object", Params=named, ExpiresIn=expires_in)
-        except BotoCoreError as error:
+        except (ClientError, *NO_ANSWER) as error:
             raise StorageAway(operation="get_object", cause=type(error).__name__) from error
         return link
 
@@ -210,7 +211,9 @@ class _PreconditionFailed(Exception):
 
 
 def _translated(operation: str, error: ClientError) -> Exception:
-    """Return the error of our domain for one of S3's."""
+    """Return the error of our domain for one of S3's, or of STS's, which was asked for keys first."""
+    if xform_name(error.operation_name) != operation:
+        return StorageAway(operation=operation, cause=error.operation_name)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     code = str(error.response.get("Error", {}).get("Code", "Unknown"))
     if status == 404 and code != "NoSuchBucket":

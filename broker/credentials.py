@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from broker.errors import CredentialsExpired
 from broker.sigv4 import Credentials
@@ -14,6 +15,9 @@ from broker.sigv4 import Credentials
 REFRESH_BEFORE = timedelta(minutes=15)
 """botocore itself asks for new keys when this much is left."""
 REFRESH_EVERY = timedelta(seconds=10)
+NO_ANSWER = (BotoCoreError, ResponseParserError, RuntimeError)
+"""What botocore raises where no answer came, or none that it can read; RuntimeError is its word for keys that stay
+expired."""
 
 
 class CredentialSource:
@@ -58,13 +62,13 @@ class CredentialSource:
             self._keys = fetch.result()
 
     def _read(self) -> Credentials:
-        source: Any = self._session.get_credentials()
-        if source is None:
-            raise CredentialsExpired
         try:
-            frozen = source.get_frozen_credentials()
-        except (BotoCoreError, RuntimeError) as error:  # botocore raises RuntimeError for keys that stay expired
+            source: Any = self._session.get_credentials()
+            frozen = source.get_frozen_credentials() if source is not None else None
+        except (ClientError, *NO_ANSWER) as error:  # the keys of a role are asked of STS
             raise CredentialsExpired from error
+        if frozen is None:
+            raise CredentialsExpired
         ends: datetime | None = getattr(source, "_expiry_time", None)  # botocore has no public name for it
         return Credentials(
             frozen.access_key, frozen.secret_key, frozen.token, ends.astimezone(UTC) if ends is not None else None

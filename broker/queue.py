@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
+from broker.credentials import NO_ANSWER
 from broker.errors import QueueAway
 from broker.sigv4 import Credentials
 
@@ -133,7 +134,7 @@ class Queue:
             return call(QueueUrl=self.config.url, **parameters)
         except ClientError as error:
             raise QueueAway(cause=error.response.get("Error", {}).get("Code", "Unknown")) from error
-        except BotoCoreError as error:
+        except NO_ANSWER as error:
             raise QueueAway(cause=type(error).__name__) from error
 
 
