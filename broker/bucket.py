@@ -110,7 +110,7 @@ class Bucket:
         return await self._run(self._internal_link, key, expires_in)
 
     async def head(self, key: str) -> Arrived | None:
-        """Return what is stored under `key`, or None where S3 says 404.
+        """Return what is stored under `key`, or None where S3 says 404 and the bucket is there.
 
         Raises StorageAway or StorageRefused.
         """
@@ -163,6 +163,8 @@ class Bucket:
         try:
             answer = self._call("head_object", Key=key, ChecksumMode="ENABLED")
         except _Absent:
+            # The answer to a HEAD has no body that would tell an absent bucket from an absent object.
+            self._check()
             return None
         return _arrived(answer)
 

@@ -162,7 +162,7 @@ COURSES = {
         uploaded, delete, "get DELETE delete_object delete_object answer", True
     ),
     "delete what is ready": Course(ready, delete, "get DELETE delete_object delete_object answer", True),
-    "sweep what nobody uploaded": Course(issued, sweep, "claim head_object EXPIRE answer"),
+    "sweep what nobody uploaded": Course(issued, sweep, "claim head_object head_bucket EXPIRE answer"),
     "sweep what nobody completed": Course(
         uploaded,
         sweep,

@@ -6,7 +6,7 @@ import pytest
 
 from broker.bucket import Bucket
 from broker.dev.s3 import EmbeddedS3, Fault
-from broker.errors import StorageAway, UploadRejected
+from broker.errors import StorageAway, StorageRefused, UploadRejected
 from broker.media import Arrived, State
 from broker.rules import staging_key
 from broker.worker.sweep import Sweep
@@ -85,3 +85,12 @@ async def test_a_rejected_object_that_s3_would_not_remove_is_removed_later(
     await world.sweep_after(**OVER)
     assert world.staged_bytes(issued.media) is None
     assert await world.state(issued.media.id) == State.REJECTED
+
+
+async def test_a_bucket_that_is_not_there_expires_nothing(world: World) -> None:
+    media = (await world.issue()).media
+    world.s3.delete_bucket(Bucket=world.bucket.config.name)
+    with pytest.raises(StorageRefused, match="NoSuchBucket"):
+        await world.verbs.complete(media.id, "anna")
+    await world.sweep_after(**OVER)
+    assert await world.state(media.id) == State.PENDING
