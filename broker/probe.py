@@ -9,7 +9,7 @@ import asyncio
 import json
 import resource
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -39,14 +39,16 @@ class Probe:
         self._program = found
         self._slots = asyncio.Semaphore(AT_A_TIME)
 
-    async def look(self, url: str, etag: str) -> Video | None:
-        """Return what the object behind `url` holds, while it has that ETag; None where it is no video.
+    async def look(self, link: Callable[[], Awaitable[str]], etag: str) -> Video | None:
+        """Return what the object behind a link holds, while it has that ETag; None where it is no video.
 
-        Raises StorageAway where S3 does not hand it out, and ProbeFailed where looking takes too long or too much.
+        `link` signs it once there is a free slot, since it lives for no longer than one look may take. Raises
+        StorageAway where S3 does not hand it out, and ProbeFailed where looking takes too long or too much.
         """
         async with self._slots:
             try:
                 async with asyncio.timeout(self.timeout_seconds):
+                    url = await link()
                     facts = await self._facts(url, etag)
                     video = _video(facts)
                     if video is not None and video.seconds is None:

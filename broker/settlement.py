@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from math import ceil
 
 from broker import metrics
@@ -107,9 +108,9 @@ class Settlement:
 
         What defies looking several times is wrong too. Raises ProbeFailed before that, and StorageAway.
         """
-        url = await self._bucket.internal_link(staging_key(media.id), expires_in=ceil(probe.timeout_seconds))
+        link = partial(self._bucket.internal_link, staging_key(media.id), expires_in=ceil(probe.timeout_seconds))
         try:
-            video = await probe.look(url, arrived.etag)
+            video = await probe.look(link, arrived.etag)
         except ProbeFailed:
             if media.judgements + 1 >= MAX_JUDGEMENTS:
                 return "it could not be looked into", {}

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from broker.dev.s3 import EmbeddedS3, Fault
 from broker.errors import ProbeFailed, SettingsInvalid, StorageAway, UploadRejected
 from broker.media import Media, State, Video
-from broker.probe import Probe
+from broker.probe import AT_A_TIME, Probe
 from broker.rules import staging_key
 from broker.settlement import MAX_JUDGEMENTS
 
@@ -253,9 +253,23 @@ async def test_a_playlist_leads_nowhere(looking: World, films: Path, embedded_s3
 
 async def test_another_object_than_the_judged_one_is_not_looked_into(looking: World, films: Path, probe: Probe) -> None:
     media = await put(looking, CLIP, "video/mp4")
-    url = await looking.bucket.internal_link(staging_key(media.id), expires_in=20)
     with pytest.raises(StorageAway):
-        await probe.look(url, "0" * 32)
+        await probe.look(lambda: looking.bucket.internal_link(staging_key(media.id), expires_in=20), "0" * 32)
+
+
+async def test_who_waits_long_for_its_turn_gets_a_link_that_lives(make_world: MakeWorld, tmp_path: Path) -> None:
+    hangs_on_others = f'case "$*" in *elsewhere*) exec /bin/sleep 9;; *) exec {program("ffprobe")} "$@";; esac'
+    probe = pretending(tmp_path / "program", hangs_on_others)
+    world = make_world(probe=probe, max_video_seconds=MAX_SECONDS)
+    media = await put(world, CLIP, "video/mp4")
+
+    async def elsewhere() -> str:
+        return "http://127.0.0.1:1/elsewhere"
+
+    others = [asyncio.create_task(probe.look(elsewhere, "etag")) for _ in range(3 * AT_A_TIME)]
+    await asyncio.sleep(0)
+    assert (await world.verbs.complete(media.id, "anna")).media.state is State.READY
+    assert {type(end) for end in await asyncio.gather(*others, return_exceptions=True)} == {ProbeFailed}
 
 
 async def test_an_s3_that_is_away_is_no_verdict(looking: World, embedded_s3: EmbeddedS3) -> None:
