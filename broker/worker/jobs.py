@@ -5,6 +5,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
+import structlog
+
+log = structlog.get_logger()
+
 
 class Job(Protocol):
     """Go on until it is stopped, and finish then what is under way."""
@@ -34,10 +38,19 @@ class Jobs:
 
     @asynccontextmanager
     async def beside(self) -> AsyncIterator["asyncio.Task[None]"]:
-        """Run beside the body of a `with`, and yield the task; at the end stop and wait for it."""
+        """Run beside the body of a `with`, and yield the task; at the end stop and wait for it.
+
+        Whoever serves in the body would hear of a failure only then, so that it is logged when it happens.
+        """
         task = asyncio.create_task(self.run())
+        task.add_done_callback(_log_failure)
         try:
             yield task
         finally:
             await self.stop()
             await task
+
+
+def _log_failure(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("jobs ended", exc_info=error)

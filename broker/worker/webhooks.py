@@ -85,6 +85,8 @@ class Webhooks:
                 claimed = await self.once(target)
             except DatabaseAway as error:
                 log.warning("webhooks rest", reason=str(error))
+            except Exception:
+                log.exception("webhooks failed", target_host=urlsplit(target).hostname)
             if not claimed:
                 await self._rest(REST_SECONDS)
 

@@ -3,15 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
-from broker.announcement import PATIENCE
+from broker.announcement import PATIENCE, Announcement
 from broker.errors import BrokerError
 from broker.media import State
 from broker.worker.public_network import PublicNetwork
-from broker.worker.sender import Sender
+from broker.worker.sender import Answer, Sender
 from broker.worker.webhooks import LEASE, MAX_DELAY_SECONDS, Webhooks, delay
 
 from ..lifecycle.conftest import VIDEO, MakeWorld, World
@@ -205,3 +206,33 @@ def test_delays_grow_and_are_spread(attempts: int, seconds: float) -> None:
     assert delay(attempts, 0.5) == timedelta(seconds=seconds)
     assert delay(attempts, 0.0) == timedelta(seconds=seconds * 0.8)
     assert delay(attempts, 1.0) == timedelta(seconds=seconds * 1.2)
+
+
+class FailsOnce(Sender):
+    """A sender with a defect that shows once."""
+
+    failed = False
+
+    async def send(self, announcement: Announcement, now: datetime) -> Answer:
+        if not self.failed:
+            self.failed = True
+            raise ZeroDivisionError
+        return await super().send(announcement, now)
+
+
+async def test_a_defect_that_one_webhook_shows_does_not_end_the_others(make_world: MakeWorld) -> None:
+    async with receiving(200) as receiver:
+        world = make_world(announce_to=(receiver.url,))
+        sender = FailsOnce([SECRET], PublicNetwork(loopback=True))
+        webhooks = Webhooks(world.store.outbox, sender, (receiver.url,), clock=world.clock)
+        with capture_logs() as logs:
+            running = asyncio.create_task(webhooks.run())
+            for _ in range(2):
+                issued = await world.uploaded()
+                await world.verbs.complete(issued.media.id, "anna")
+                await until(lambda: sender.failed)
+            await until(lambda: receiver.requests)
+            await webhooks.stop()
+            await running
+        await sender.close()
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == ["webhooks failed"]
