@@ -14,6 +14,10 @@ from httpcore import SOCKET_OPTION, AsyncNetworkBackend, AsyncNetworkStream
 
 NAT64 = IPv6Network("64:ff9b::/96")
 """RFC 6052, section 2.1: an IPv4 address in IPv6's clothes, as networks without IPv4 see public hosts."""
+UNICAST = IPv6Network("2000::/3")
+"""All that IANA gives out as global unicast; what lies outside is special, or was, as site-local addresses."""
+AZURE_HOST = IPv4Address("168.63.129.16")
+"""Public by its number, but on Azure each machine's own host (Azure's documentation, "What is 168.63.129.16?")."""
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 Lookup = Callable[[str, int], Awaitable[list[str]]]
@@ -35,9 +39,9 @@ def is_public(address: str) -> bool:
             found = found.ipv4_mapped
         elif found in NAT64:
             found = IPv4Address(int(found) & 0xFFFFFFFF)
-        elif found.sixtofour is not None or found.teredo is not None or found.scope_id is not None:
+        elif found not in UNICAST or found.sixtofour is not None or found.teredo is not None:
             return False
-    return found.is_global and not (found.is_multicast or found.is_reserved)
+    return found != AZURE_HOST and found.is_global and not (found.is_multicast or found.is_reserved)
 
 
 async def look_up(host: str, port: int) -> list[str]:

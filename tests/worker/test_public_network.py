@@ -54,6 +54,8 @@ def test_a_public_address_is_one(address: str) -> None:
         "fd00:ec2::254",
         "fc00::1",
         "fe80::1",
+        "fec0::1",
+        "168.63.129.16",
         "fe80::1%eth0",
         "ff02::1",
         "2001:db8::1",
