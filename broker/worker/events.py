@@ -22,6 +22,7 @@ from broker.errors import (
     PromotionRunning,
     QueueAway,
     StorageAway,
+    StorageRefused,
     UploadExpired,
     UploadRejected,
 )
@@ -38,8 +39,8 @@ MAX_HIDDEN_SECONDS = 900
 FIRST_REST_SECONDS = 1.0
 MAX_REST_SECONDS = 60.0
 """The longest rest while S3, the queue or the database is away; it doubles up to here."""
-AWAY = (StorageAway, DatabaseAway, CredentialsExpired, ProbeFailed)
-"""What passes by itself."""
+AWAY = (StorageAway, StorageRefused, DatabaseAway, CredentialsExpired, ProbeFailed)
+"""What passes by itself, or once an operator has mended it; no message is to blame."""
 SETTLED = (MediaNotFound, NothingUploaded, UploadRejected, UploadExpired)
 """How a check may end with nothing left to do: what it found is recorded, or there is nothing to record."""
 

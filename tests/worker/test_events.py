@@ -137,6 +137,18 @@ async def test_while_s3_is_away_a_message_is_kept_and_its_receives_are_spared(
     assert sqs.dead == 0
 
 
+async def test_an_s3_that_refuses_the_broker_makes_no_message_poison(
+    world: World, queue: Queue, sqs: Sqs, embedded_s3: EmbeddedS3
+) -> None:
+    issued = await world.uploaded()
+    embedded_s3.order_fault(Fault("HeadObject", count=1, code="AccessDenied", status=403))
+    with capture_logs() as logs:
+        async with hearing(world, queue):
+            await until(lambda: sqs.left == 0)
+    assert await world.state(issued.media.id) == State.READY
+    assert [line["event"] for line in logs if line["log_level"] in {"warning", "error"}] == ["events rest"]
+
+
 COUNT = 1000
 PORTION = 40
 """Moto's SQS takes time in the square of what is in a queue."""
