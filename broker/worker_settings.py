@@ -74,6 +74,8 @@ class WorkerSettings(AccessSettings):
             on_loopback = self.webhook_loopback_http and parts.hostname in LOOPBACK
             if origin(url) is None or parts.fragment or (parts.scheme != "https" and not on_loopback):
                 raise ValueError("BROKER_WEBHOOK_URLS: should be https addresses without a user or a fragment")
+        if len(set(self.webhook_urls)) < len(self.webhook_urls):
+            raise ValueError("BROKER_WEBHOOK_URLS: should name each address once")
         if self.webhook_urls and not self.webhook_secrets:
             raise ValueError("BROKER_WEBHOOK_SECRETS: should be set where BROKER_WEBHOOK_URLS is")
         return self

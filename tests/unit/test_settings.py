@@ -49,6 +49,7 @@ def test_two_settings_suffice(monkeypatch: pytest.MonkeyPatch) -> None:
         ("BROKER_ALLOWED_TYPES", ",", "should be media types in lower case, such as video/mp4,video/webm"),
         ("BROKER_POLICY_SECONDS", "3601", "Input should be less than or equal to 3600"),
         ("BROKER_GRACE_SECONDS", "-1", "Input should be greater than or equal to 0"),
+        ("BROKER_WEBHOOK_URLS", "https://a.example/,https://a.example/", "should name each address once"),
         ("BROKER_CORS_ORIGINS", "*", "should be exact origins, such as https://app.example, without a path or *"),
         ("BROKER_CORS_ORIGINS", "https://app.example/", "should be exact origins"),
         ("BROKER_REDIRECT_ORIGINS", "app.example", "should be exact origins"),
