@@ -23,6 +23,8 @@ LEASE = timedelta(seconds=120)
 """For how long whoever promotes has a media for itself; after that somebody else takes over."""
 MAX_JUDGEMENTS = 3
 """How often an overwritten staging object is judged before the upload is rejected."""
+SLOWEST_UPLOAD = timedelta(days=1)
+"""How long after the end of its policy an upload that began in time may still arrive."""
 NEVER_READY = GONE | {State.REJECTED, State.EXPIRED}
 """The states that never lead to a final object."""
 WAIT_SECONDS = 0.1
@@ -211,7 +213,7 @@ class Settlement:
     async def _expire(self, media: Media) -> None:
         """End a policy that was not used; one that was renewed meanwhile is left alone."""
         if self._policy_is_over(media):
-            await self._store.change(media, Event.EXPIRE, due_at=None)
+            await self._store.change(media, Event.EXPIRE, due_at=self._clock() + SLOWEST_UPLOAD)
         else:
             await self._store.amend(media, due_at=media.policy_expires_at + self.grace)
 

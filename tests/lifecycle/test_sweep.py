@@ -9,6 +9,7 @@ from broker.dev.s3 import EmbeddedS3, Fault
 from broker.errors import StorageAway, StorageRefused, UploadRejected
 from broker.media import Arrived, State
 from broker.rules import staging_key
+from broker.settlement import SLOWEST_UPLOAD
 from broker.worker.sweep import Sweep
 from tests.lifecycle.conftest import MakeWorld, World
 from tests.lifecycle.test_completion import LATER, OVER
@@ -94,3 +95,14 @@ async def test_a_bucket_that_is_not_there_expires_nothing(world: World) -> None:
         await world.verbs.complete(media.id, "anna")
     await world.sweep_after(**OVER)
     assert await world.state(media.id) == State.PENDING
+
+
+async def test_an_upload_that_was_under_way_for_longer_than_the_grace_is_removed(world: World) -> None:
+    issued = await world.issue()
+    await world.sweep_after(**OVER)
+    assert await world.state(issued.media.id) == State.EXPIRED
+    key = staging_key(issued.media.id)
+    world.s3.put_object(Bucket=world.bucket.config.name, Key=key, Body=b"late", ContentType="video/mp4")
+    await world.sweep_after(seconds=SLOWEST_UPLOAD.total_seconds())
+    assert world.staged_bytes(issued.media) is None
+    assert (await world.store.get(issued.media.id, None)).due_at is None
