@@ -11,6 +11,7 @@ import shlex
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -31,6 +32,7 @@ from broker.settings import Settings, load_settings
 from broker.store import migrate
 
 HOST = "127.0.0.1"
+REST_SECONDS = 0.5
 BUCKET = "videos"
 OWNER = "dev"
 SCOPE = "media:upload media:read media:delete"
@@ -78,7 +80,8 @@ def run_s3(*, data_dir: Path, port: int, console: Console) -> None:
         for name, value in lines.items():
             _say(console, f"{name}={value}")
         with interruptible():
-            signal.pause()
+            while True:  # a signal that came just before signal.pause() would be waited for in vain
+                time.sleep(REST_SECONDS)
 
 
 @contextmanager

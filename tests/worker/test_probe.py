@@ -27,6 +27,7 @@ from ..lifecycle.conftest import MakeWorld, World
 from .films import H264, film, padded
 
 MAX_SECONDS = 300
+PIECE_SECONDS = 16384 * 8 / 100e6
 MB = 1_000_000
 
 
@@ -174,7 +175,10 @@ async def test_what_is_too_long_or_no_film_is_rejected(name: str, looking: World
 
 @dataclass
 class Relay:
-    """Pass connections on to S3, and count what it sends back."""
+    """Pass connections on to S3, and count what it sends back, at the pace of a network of about 100 Mbit/s.
+
+    Without one, what is sent before a reader can close depends on how busy the machine is.
+    """
 
     s3: EmbeddedS3
     port: int = 0
@@ -195,6 +199,7 @@ class Relay:
                 writer.write(piece)
                 await writer.drain()
                 self.bytes_sent += len(piece)
+                await asyncio.sleep(PIECE_SECONDS)
             writer.close()
 
         await asyncio.gather(ask(), answer(), return_exceptions=True)
