@@ -67,7 +67,7 @@ def run_s3(*, data_dir: Path, port: int, console: Console) -> None:
     with _owning(data_dir), _listening(port, console) as listener:
         bound = listener.getsockname()[1]
     cors_origins = load_settings(**_nowhere()).cors_origins
-    with embedded_s3(data_dir, cors_origins=cors_origins, port=bound) as s3:
+    with interruptible(), embedded_s3(data_dir, cors_origins=cors_origins, port=bound) as s3:
         lines = {
             "CLOUD_STORAGE_PROVIDER": "s3",
             "AWS_S3_BUCKET_NAME": BUCKET,
@@ -79,9 +79,8 @@ def run_s3(*, data_dir: Path, port: int, console: Console) -> None:
         }
         for name, value in lines.items():
             _say(console, f"{name}={value}")
-        with interruptible():
-            while True:  # a signal that came just before signal.pause() would be waited for in vain
-                time.sleep(REST_SECONDS)
+        while True:  # a signal that came just before signal.pause() would be waited for in vain
+            time.sleep(REST_SECONDS)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from broker.dev.s3.server import random_key, start_embedded_s3
@@ -39,7 +40,8 @@ def main() -> None:
         )
         sys.stdout.flush()
         try:
-            signal.pause()
+            while True:  # a signal that came just before signal.pause() would be waited for in vain
+                time.sleep(0.5)
         except KeyboardInterrupt:
             sys.exit(0)
 
