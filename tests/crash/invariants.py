@@ -33,7 +33,7 @@ def find_all(database: sa.Engine, s3: Any, bucket: str) -> Found:
     """Look everything up, past the broker."""
     with database.connect() as connection:
         media = [media_of(row) for row in connection.execute(sa.select(*COLUMNS))]
-        counters = sa.select(usage_table.c.owner, *(usage_table.c[name] for name in Usage.__slots__))
+        counters = sa.select(usage_table.c.owner, *(usage_table.c[name] for name in Usage._fields))
         usage = {owner: Usage(*numbers) for owner, *numbers in connection.execute(counters)}
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
     keys = [found["Key"] for page in pages for found in page.get("Contents", ())]
