@@ -217,8 +217,12 @@ def _for_other_terminals(path: Path, url: str, token: str) -> Iterator[Path]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Return on SIGINT and SIGTERM, so that what was opened before is closed."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Return on SIGINT and SIGTERM, so that what was opened before is closed.
+
+    A shell lets what it starts in the background ignore SIGINT; a server answers to it nevertheless, as uvicorn does.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt:
