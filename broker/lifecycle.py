@@ -70,8 +70,12 @@ class UploadRequest:
     redirect_url: str | None = None
 
     def digest(self) -> str:
-        """Return what tells two requests apart; 64 hex digits."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        """Return what tells two requests apart; 64 hex digits.
+
+        What was not asked for does not count: a later version, with more to ask for, knows earlier requests again.
+        """
+        asked = {name: value for name, value in asdict(self).items() if value not in (None, {})}
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +210,7 @@ class Lifecycle:
 
     async def _signed(self, media: Media, now: datetime, uploaded_url: Callable[[UUID], str] | None) -> Issued:
         if media.state is not State.PENDING:
-            if media.state in GONE:
+            if media.state in GONE or media.state is State.EXPIRED:
                 raise UploadExpired
             return Issued(media, self._bucket.form_url, {}, 0, now)
         keys = await self._bucket.credentials(now)
