@@ -6,17 +6,20 @@ later.
 Revisions are numbered. One that older code can not live with begins a new thousand: 0007 is followed by 1001.
 """
 
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
 from broker.errors import DatabaseAway, SettingsInvalid
 from broker.store.engine import AWAY, migrating_engine, parse_url
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 ADVISORY_LOCK = 0x6D65646961
 """The advisory lock that migrations of this schema take on PostgreSQL."""
+_VERSION = sa.table("alembic_version", sa.column("version_num"))
 GENERATION = 1000
 """Within so many revisions, older code lives with a newer schema."""
 
@@ -33,6 +36,8 @@ def migrate(url: str) -> None:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADVISORY_LOCK)))
             if _missing(connection) is not None:
+                from alembic import command  # who serves only asks what is missing
+
                 command.upgrade(alembic_config(connection), "head")
     except AWAY as error:
         raise DatabaseAway from error
@@ -60,22 +65,37 @@ def is_current(url: str) -> bool:
     return pending_revision(url) is None
 
 
-def alembic_config(connection: sa.Connection | None) -> Config:
+def alembic_config(connection: sa.Connection | None) -> "Config":
     """Return what Alembic needs to know to apply revisions on `connection`."""
+    from alembic.config import Config
+
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", "broker.store:migrations")
     return config
 
 
+def known_revisions() -> list[str]:
+    """Return the numbers of all revisions of this version, with which the names of their files begin, in order."""
+    names = (file.name for file in files("broker.store.migrations.versions").iterdir())
+    return sorted(name.partition("_")[0] for name in names if name[:1].isdecimal())
+
+
 def _missing(connection: sa.Connection) -> str | None:
-    applied = MigrationContext.configure(connection).get_current_revision()
-    known = [revision.revision for revision in ScriptDirectory.from_config(alembic_config(None)).walk_revisions()]
-    newest = known[0]
+    applied = _applied(connection)
+    known = known_revisions()
+    newest = known[-1]
     if applied is None or applied in known:
         return None if applied == newest else newest
     if not _follows(applied, newest):
         raise SettingsInvalid(problems=f"BROKER_DATABASE_URL: is at revision {applied}, too far for this version")
     return None
+
+
+def _applied(connection: sa.Connection) -> str | None:
+    """Return the revision that the database is at, where Alembic keeps it."""
+    if not sa.inspect(connection).has_table(_VERSION.name):
+        return None
+    return connection.execute(sa.select(_VERSION.c.version_num)).scalar()
 
 
 def _follows(applied: str, newest: str) -> bool:

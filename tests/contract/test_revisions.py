@@ -12,7 +12,7 @@ from broker.errors import SettingsInvalid
 from broker.media import Event, State
 from broker.store import Store, is_current, migrate, pending_revision
 from broker.store.engine import migrating_engine, parse_url
-from broker.store.migration import alembic_config
+from broker.store.migration import alembic_config, known_revisions
 from tests.contract.samples import UNLIMITED, pending
 
 NEWER = (
@@ -118,3 +118,7 @@ def test_a_revision_takes_nothing_from_the_code_before_it_and_asks_nothing_of_it
         }
         added = [columns[name] for name in columns.keys() - known_columns]
         assert [column["name"] for column in added if not column["nullable"] and column["default"] is None] == []
+
+
+def test_the_files_name_the_revisions_that_alembic_applies() -> None:
+    assert known_revisions() == REVISIONS
