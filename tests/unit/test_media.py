@@ -1,5 +1,6 @@
 """The life of a media: the table holds, and nothing beside it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import pairwise, product
 
@@ -121,3 +122,9 @@ SAME = [
 def test_two_answers_are_compared_as_far_as_s3_tells(one: Arrived, other: Arrived, same: bool) -> None:
     assert one.same_object(other) is same
     assert other.same_object(one) is same
+
+
+def test_threads_draw_ids_that_all_differ() -> None:
+    with ThreadPoolExecutor(8) as threads:
+        drawn = list(threads.map(lambda _: [new_id(instant(0)) for _ in range(2000)], range(8)))
+    assert len({one for ids in drawn for one in ids}) == 16_000
