@@ -11,13 +11,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from broker.announcement import Announcement
 from broker.store.batching import Batcher, Operation, T
-from broker.store.prepared import Prepared
+from broker.store.prepared import PreparedInsert
 from broker.store.schema import disabled_target, outbox
 
 _NAMES = tuple(field.name for field in fields(Announcement))
 _COLUMNS = tuple(outbox.c[name] for name in _NAMES)
 _values = attrgetter(*_NAMES)
-_INSERT = Prepared(outbox.insert())
+_INSERT = PreparedInsert(outbox, _NAMES)
 
 
 class OutboxOperation(Operation[T]):
@@ -88,7 +88,7 @@ class Outbox:
 
 def write(connection: sa.Connection, announcements: Sequence[Announcement]) -> None:
     """Write what is to be told, in the transaction of the change that it tells of."""
-    _INSERT.run(connection, [dict(zip(_NAMES, _values(one), strict=True)) for one in announcements])
+    _INSERT.run(connection, [_values(one) for one in announcements])
 
 
 _ENABLED = ~sa.exists().where(disabled_target.c.target == outbox.c.target)
