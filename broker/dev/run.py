@@ -11,7 +11,6 @@ import shlex
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ from rich.console import Console
 
 from broker.app import PREFIX, create_app
 from broker.dev.demo import demo_router
-from broker.dev.s3 import EmbeddedS3, start_embedded_s3
+from broker.dev.s3 import EmbeddedS3, rest, start_embedded_s3
 from broker.dev.tokens import mint_token
 from broker.errors import SettingsInvalid
 from broker.logs import configure_logging
@@ -32,7 +31,6 @@ from broker.settings import Settings, load_settings
 from broker.store import migrate
 
 HOST = "127.0.0.1"
-REST_SECONDS = 0.5
 BUCKET = "videos"
 OWNER = "dev"
 SCOPE = "media:upload media:read media:delete"
@@ -79,8 +77,7 @@ def run_s3(*, data_dir: Path, port: int, console: Console) -> None:
         }
         for name, value in lines.items():
             _say(console, f"{name}={value}")
-        while True:  # a signal that came just before signal.pause() would be waited for in vain
-            time.sleep(REST_SECONDS)
+        rest()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A server that gives one answer to everybody."""
+"""Servers of this process for the doctor to ask."""
 
 import threading
 from collections.abc import Iterator
@@ -25,7 +25,14 @@ def answering(status: int, body: bytes = b"", **headers: str) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    with serving(Answer) as address:
+        yield address
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Serve on a free port of 127.0.0.1; yield the server's address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -4,10 +4,9 @@ import argparse
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
-from broker.dev.s3.server import random_key, start_embedded_s3
+from broker.dev.s3.server import random_key, rest, start_embedded_s3
 
 
 def main() -> None:
@@ -40,8 +39,7 @@ def main() -> None:
         )
         sys.stdout.flush()
         try:
-            while True:  # a signal that came just before signal.pause() would be waited for in vain
-                time.sleep(0.5)
+            rest()
         except KeyboardInterrupt:
             sys.exit(0)
 

@@ -6,16 +6,18 @@ import secrets
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from broker.dev.s3.configuration import Configuration
 from broker.dev.s3.faults import Fault
 from broker.dev.s3.keyring import Session
 
 _STOP_SECONDS = 10
+_REST_SECONDS = 0.5
 
 
 class EmbeddedS3:
@@ -168,3 +170,9 @@ def random_key() -> tuple[str, str]:
     """Return a key id and a secret, in AWS's shape."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
     return "AKIA" + "".join(secrets.choice(alphabet) for _ in range(16)), secrets.token_urlsafe(30)
+
+
+def rest() -> NoReturn:
+    """Do nothing until a signal ends it. One that comes just before signal.pause() would be waited for in vain."""
+    while True:
+        time.sleep(_REST_SECONDS)
