@@ -2,8 +2,12 @@
 
 from fastapi import Response
 
-JSON = (b"content-type", b"application/json")
-NO_STORE = (b"cache-control", b"no-store")
+from broker.api.problems import NO_STORE
+
+HEADERS = [
+    (b"content-type", b"application/json"),
+    *((name.lower().encode(), value.encode()) for name, value in NO_STORE.items()),
+]
 
 
 class Document(Response):
@@ -15,4 +19,4 @@ class Document(Response):
         self.status_code = status_code
         self.background = None
         self.body = document
-        self.raw_headers = [(b"content-length", b"%d" % len(document)), JSON, NO_STORE]
+        self.raw_headers = [(b"content-length", b"%d" % len(document)), *HEADERS]

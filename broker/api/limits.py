@@ -63,15 +63,11 @@ class Limit:
         self.kind = kind
         self.amount = item.amount
         self.seconds = item.get_expiry()
-        self._policy = (b"ratelimit-policy", f'"{kind}";q={self.amount};w={self.seconds}'.encode())
+        self.policy = (b"ratelimit-policy", f'"{kind}";q={self.amount};w={self.seconds}'.encode())
 
     def key(self, who: str) -> str:
         """Return what the requests of `who` are counted under."""
         return f"s3-media/{self.kind}/{self.amount}/{self.seconds}/{who}"
-
-    def headers(self, remaining: int) -> list[tuple[bytes, bytes]]:
-        """Return the fields that tell a client how much is left, as ASGI sends them."""
-        return [self._policy, (b"ratelimit", f'"{self.kind}";r={remaining}'.encode())]
 
 
 class Standing(NamedTuple):
@@ -82,7 +78,7 @@ class Standing(NamedTuple):
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Return the fields that tell a client, as ASGI sends them."""
-        return self.limit.headers(self.remaining)
+        return [self.limit.policy, (b"ratelimit", f'"{self.limit.kind}";r={self.remaining}'.encode())]
 
 
 class Limits:

@@ -40,8 +40,6 @@ def _headers(content_security_policy: bytes) -> tuple[tuple[tuple[bytes, bytes],
 DATA_HEADERS = _headers(b"default-src 'none'; frame-ancestors 'none'")
 PAGE_HEADERS = _headers(b"frame-ancestors 'none'; object-src 'none'; base-uri 'none'")
 """What the few pages have instead, which load scripts and styles."""
-MEDIA_ID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-"""Which text in the place of a media's id is logged; anything else may hold anything."""
 
 log = structlog.get_logger()
 
@@ -137,10 +135,12 @@ class AllowedHosts:
 
 
 def _media_id(scope: Scope) -> str | None:
+    """Return the media's id in the path; anything else that stands there is not logged."""
     named = scope.get("path_params", {}).get("media_id")
-    if isinstance(named, UUID):
-        return str(named)
-    return named if isinstance(named, str) and MEDIA_ID.fullmatch(named) else None
+    try:
+        return str(UUID(str(named))) if named is not None else None
+    except ValueError:
+        return None
 
 
 def _request_id(scope: Scope) -> str:

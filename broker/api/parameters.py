@@ -25,13 +25,10 @@ class Parameters:
         self._path = {field.alias: field.name for field in dependant.path_params}
         self._query = {field.alias: field.name for field in dependant.query_params}
         self._headers = {field.alias.encode(): field.name for field in dependant.header_params}
-        named = [*dependant.path_params, *dependant.query_params, *dependant.header_params]
-        self._places = {
-            field.name: (source, field.alias)
-            for source in ("path", "query", "header")
-            for field in getattr(dependant, f"{source}_params")
-        }
-        types: dict[str, Any] = {field.name: (field.field_info.annotation, field.field_info) for field in named}
+        fields = {"path": dependant.path_params, "query": dependant.query_params, "header": dependant.header_params}
+        named = [(source, field) for source, found in fields.items() for field in found]
+        self._places = {field.name: (source, field.alias) for source, field in named}
+        types: dict[str, Any] = {field.name: (field.field_info.annotation, field.field_info) for _, field in named}
         by_name = ConfigDict(validate_by_name=True, validate_by_alias=False, loc_by_alias=False)
         self._named: type[BaseModel] = create_model("Named", __config__=by_name, **types)
         self._bodies: list[tuple[str, Any]] = [
