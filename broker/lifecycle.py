@@ -9,8 +9,9 @@ import hashlib
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 import structlog
@@ -33,7 +34,7 @@ from broker.errors import (
     UploadExpired,
     UploadRejected,
 )
-from broker.media import GONE, Event, Media, State, new_id
+from broker.media import GONE, NOTHING_BESIDE, Event, Media, State, new_id
 from broker.policy import MAX_POLICY_SECONDS, Promise
 from broker.quota import Quota
 from broker.rules import Rules, final_key, is_active, staging_key
@@ -57,8 +58,7 @@ RENEW_WITHIN = timedelta(seconds=MAX_POLICY_SECONDS)
 """No policy of a media ends later than this after its first issue, however often it is renewed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UploadRequest:
+class UploadRequest(NamedTuple):
     """Say what a client asks to upload. Sizes are bytes, durations seconds, the checksum is base64."""
 
     content_type: str
@@ -66,7 +66,7 @@ class UploadRequest:
     filename: str | None = None
     duration_seconds: float | None = None
     checksum_sha256: str | None = None
-    metadata: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = NOTHING_BESIDE
     redirect_url: str | None = None
 
     def digest(self) -> str:
@@ -74,12 +74,11 @@ class UploadRequest:
 
         What was not asked for does not count: a later version, with more to ask for, knows earlier requests again.
         """
-        asked = {name: value for name, value in asdict(self).items() if value not in (None, {})}
+        asked = {name: value for name, value in self._asdict().items() if value not in (None, {})}
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Issued:
+class Issued(NamedTuple):
     """Answer an issue: the media and, while it is pending, the form's address and fields."""
 
     media: Media
@@ -89,8 +88,7 @@ class Issued:
     expires_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Playback:
+class Playback(NamedTuple):
     """Answer with a link to a ready media; it ends at `expires_at`, `expires_in` seconds from now."""
 
     media: Media

@@ -4,7 +4,7 @@ Everything that changes a state is a row of `TRANSITIONS`; there is no other way
 """
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
@@ -65,6 +65,8 @@ TRANSITIONS = (
 INITIAL = State.PENDING
 GONE = frozenset({State.DELETING, State.DELETED})
 """The states in which a media is no longer shown to anybody."""
+NOTHING_BESIDE: dict[str, str] = {}
+"""The metadata of who gave none; shared, so that nobody changes it."""
 
 _TARGETS = MappingProxyType({(row.source, row.event): row.target for row in TRANSITIONS})
 
@@ -117,29 +119,28 @@ class Video:
     height: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Media:
-    """Hold the record of one upload and its object.
+class Media(NamedTuple):
+    """Hold the record of one upload and its object; give the members by name.
 
     Sizes are bytes, instants are aware and in UTC. The first block is what was promised, the second what was judged.
     """
 
     id: UUID
     owner: str
+    content_type: str
+    max_size: int
+    created_at: datetime
+    policy_expires_at: datetime
     state: State = INITIAL
     version: int = 0
     """Counts the changes of this record; a change names the version it was decided on."""
 
-    content_type: str
-    max_size: int
     promised_size: int | None = None
     promised_sha256: str | None = None
     filename: str | None = None
     duration_seconds: float | None = None
-    metadata: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = NOTHING_BESIDE
     redirect_url: str | None = None
-    created_at: datetime
-    policy_expires_at: datetime
     idempotency_key: str | None = None
     idempotency_digest: str | None = None
 

@@ -3,7 +3,7 @@
 Source: Amazon S3 API Reference, "Creating a POST policy".
 """
 
-from base64 import b64encode
+from binascii import b2a_base64
 from datetime import datetime, timedelta
 from json.encoder import encode_basestring_ascii as as_json
 from typing import NamedTuple
@@ -52,9 +52,9 @@ def presign_post(
     exact = promise.exact_fields()
     credential = f"{credentials.access_key}/{sigv4.scope(now, region)}"
     date = sigv4.amz_date(now)
-    conditions = [f"{{{as_json(name)}: {as_json(value)}}}" for name, value in exact.items()]
-    conditions.append(
-        f'["content-length-range", {promise.min_size}, {promise.max_size}], '
+    held = ", ".join([f"{{{as_json(name)}: {as_json(value)}}}" for name, value in exact.items()])
+    conditions = (
+        f'{held}, ["content-length-range", {promise.min_size}, {promise.max_size}], '
         f'{{"bucket": {as_json(promise.bucket)}}}, {{"key": {as_json(promise.key)}}}, '
         f'{_ALGORITHM_CONDITION}, {{"x-amz-credential": {as_json(credential)}}}, {{"x-amz-date": "{date}"}}'
     )
@@ -66,10 +66,10 @@ def presign_post(
         "x-amz-date": date,
     }
     if credentials.session_token is not None:
-        conditions.append(f'{{"x-amz-security-token": {as_json(credentials.session_token)}}}')
+        conditions += f', {{"x-amz-security-token": {as_json(credentials.session_token)}}}'
         fields["x-amz-security-token"] = credentials.session_token
     ends_at = sigv4.instant(now + expires_in * _SECOND)
-    document = f'{{"expiration": "{ends_at}", "conditions": [{", ".join(conditions)}]}}'
-    fields["policy"] = policy = b64encode(document.encode()).decode()
+    document = f'{{"expiration": "{ends_at}", "conditions": [{conditions}]}}'
+    fields["policy"] = policy = b2a_base64(document.encode(), newline=False).decode()
     fields["x-amz-signature"] = sigv4.sign(credentials.secret_key, now, region, policy)
     return fields

@@ -15,7 +15,7 @@ from broker.quota import Usage
 from broker.store.batching import Operation
 from broker.store.ledger import read_usage
 from broker.store.outbox import OutboxOperation
-from broker.store.rows import COLUMNS, media_of
+from broker.store.rows import COLUMNS
 from broker.store.schema import PENDING
 from broker.store.schema import media as table
 
@@ -74,7 +74,7 @@ def answer(connection: sa.Connection, operations: Sequence[Operation[Any]]) -> l
     """Answer all operations; the lookups of a batch are one query."""
     found: dict[UUID, Media] = {}
     if ids := {operation.media_id for operation in operations if isinstance(operation, Get)}:
-        for media in map(media_of, connection.execute(_GET, {"ids": list(ids)})):
+        for media in map(Media._make, connection.execute(_GET, {"ids": list(ids)})):
             found[media.id] = media
     outcomes: list[object] = []
     for operation in operations:
@@ -102,7 +102,7 @@ def _page(connection: sa.Connection, page: Page) -> list[Media]:
         return []
     query = _newest(tuple(states), of_owner=page.owner is not None, before=page.before is not None)
     given = {"owner": page.owner, "before": page.before, "at_most": page.limit}
-    return [media_of(row) for row in connection.execute(query, given)]
+    return [Media._make(row) for row in connection.execute(query, given)]
 
 
 @lru_cache

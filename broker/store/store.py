@@ -4,7 +4,6 @@ import asyncio
 import builtins
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -123,7 +122,7 @@ class Store:
     async def _replace(self, media: Media, state: State, changes: dict[str, Any]) -> Media | None:
         if fixed := changes.keys() - set(CHANGEABLE):
             raise ValueError(f"{', '.join(sorted(fixed))} can not be changed")
-        after = replace(media, state=state, version=media.version + 1, **changes)
+        after = media._replace(state=state, version=media.version + 1, **changes)
         moved = state is not media.state
         announced = announcements(after, self._announce_to, self._clock()) if moved and self._announce_to else ()
         return await self._writes.submit(writes.Change(media, after, announced))

@@ -21,7 +21,7 @@ from broker.store.batching import Operation
 from broker.store.ledger import Ledger
 from broker.store.outbox import OutboxOperation
 from broker.store.prepared import Prepared, PreparedInsert
-from broker.store.rows import CHANGEABLE, COLUMNS, NAMES, media_of, row_of, values_of
+from broker.store.rows import CHANGEABLE, COLUMNS, NAMES
 from broker.store.schema import media as table
 
 
@@ -121,7 +121,7 @@ def _add(connection: sa.Connection, adds: Sequence[Add], ledger: Ledger) -> list
     recorded: dict[tuple[str, str | None], Media] = {}
     if keys:
         for row in connection.execute(_REPEATED, {"keys": keys}):
-            earlier = media_of(row)
+            earlier = Media._make(row)
             recorded[earlier.owner, earlier.idempotency_key] = earlier
     outcomes: list[Media | QuotaExceeded] = []
     rows = []
@@ -137,7 +137,7 @@ def _add(connection: sa.Connection, adds: Sequence[Add], ledger: Ledger) -> list
             continue
         if media.idempotency_key is not None:
             recorded[key] = media
-        rows.append(values_of(media))
+        rows.append(media)
         outcomes.append(media)
     _INSERT.run(connection, rows)
     return outcomes
@@ -161,7 +161,7 @@ def _change(connection: sa.Connection, changes: Sequence[Change], ledger: Ledger
         current[before.id] = (after.state, after.version)
         if (difference := change.difference) != _NOTHING:
             ledger.move(before.owner, difference)
-        rows.append({**row_of(after), "of_id": after.id})
+        rows.append({**after._asdict(), "of_id": after.id})
         announced += change.announced
         outcomes.append(after)
     _UPDATE.run(connection, rows)
@@ -171,4 +171,4 @@ def _change(connection: sa.Connection, changes: Sequence[Change], ledger: Ledger
 
 def _claim(connection: sa.Connection, claim: Claim) -> list[Media]:
     rows = connection.execute(_CLAIM, {"now": claim.now, "lease_until": claim.lease_until, "at_most": claim.limit})
-    return sorted(map(media_of, rows), key=lambda media: media.id)
+    return sorted(map(Media._make, rows), key=lambda media: media.id)

@@ -29,7 +29,6 @@ from broker.quota import Quota, Usage, footprint
 from broker.store import Store, migrate
 from broker.store.engine import parse_url
 from broker.store.prepared import Prepared
-from broker.store.rows import row_of
 from broker.store.schema import media as media_table
 from broker.store.schema import usage as usage_table
 from tests.postgres import PostgreSQL, find_binaries
@@ -115,7 +114,7 @@ _INSERT = Prepared(media_table.insert())
 
 
 def _copy(connection: sa.Connection, chunk: list[Media]) -> None:
-    rows = [row_of(one) for one in chunk]
+    rows = [one._asdict() for one in chunk]
     if connection.dialect.name == "sqlite":
         _INSERT.run(connection, rows)
         return

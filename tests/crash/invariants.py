@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from broker.media import Arrived, Media, State
 from broker.quota import Usage, footprint
 from broker.rules import final_key, staging_key
-from broker.store.rows import COLUMNS, media_of
+from broker.store.rows import COLUMNS
 from broker.store.schema import usage as usage_table
 
 UNDER_WAY = (State.PENDING, State.PROMOTING)
@@ -32,7 +32,7 @@ class Found:
 def find_all(database: sa.Engine, s3: Any, bucket: str) -> Found:
     """Look everything up, past the broker."""
     with database.connect() as connection:
-        media = [media_of(row) for row in connection.execute(sa.select(*COLUMNS))]
+        media = [Media._make(row) for row in connection.execute(sa.select(*COLUMNS))]
         counters = sa.select(usage_table.c.owner, *(usage_table.c[name] for name in Usage._fields))
         usage = {owner: Usage(*numbers) for owner, *numbers in connection.execute(counters)}
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)

@@ -1,6 +1,6 @@
 """What an owner uses, and what does not fit any more."""
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from datetime import UTC, datetime
 
 import pytest
@@ -18,13 +18,13 @@ MEDIA = Media(
 
 FOOTPRINTS = [
     ("of an unknown size", MEDIA, Usage(pending_count=1, promised_bytes=100, media_count=1)),
-    ("of a known size", replace(MEDIA, promised_size=7), Usage(pending_count=1, promised_bytes=7, media_count=1)),
-    ("promoting", replace(MEDIA, state=State.PROMOTING, size=7), Usage(1, 100, 0, 1)),
-    ("ready", replace(MEDIA, state=State.READY, size=7), Usage(stored_bytes=7, media_count=1)),
-    ("rejected", replace(MEDIA, state=State.REJECTED, size=7), Usage()),
-    ("expired", replace(MEDIA, state=State.EXPIRED), Usage()),
-    ("deleting", replace(MEDIA, state=State.DELETING, size=7), Usage()),
-    ("deleted", replace(MEDIA, state=State.DELETED, size=7), Usage()),
+    ("of a known size", MEDIA._replace(promised_size=7), Usage(pending_count=1, promised_bytes=7, media_count=1)),
+    ("promoting", MEDIA._replace(state=State.PROMOTING, size=7), Usage(1, 100, 0, 1)),
+    ("ready", MEDIA._replace(state=State.READY, size=7), Usage(stored_bytes=7, media_count=1)),
+    ("rejected", MEDIA._replace(state=State.REJECTED, size=7), Usage()),
+    ("expired", MEDIA._replace(state=State.EXPIRED), Usage()),
+    ("deleting", MEDIA._replace(state=State.DELETING, size=7), Usage()),
+    ("deleted", MEDIA._replace(state=State.DELETED, size=7), Usage()),
 ]
 
 

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -210,8 +209,8 @@ MEDIA = Media(
     created_at=datetime(2026, 1, 2, tzinfo=UTC),
     policy_expires_at=datetime(2026, 1, 2, tzinfo=UTC),
 )
-EXACT = replace(MEDIA, promised_size=7)
-CHECKED = replace(MEDIA, promised_sha256=SHA256)
+EXACT = MEDIA._replace(promised_size=7)
+CHECKED = MEDIA._replace(promised_sha256=SHA256)
 
 ARRIVALS = [
     ("any size up to the limit", MEDIA, Arrived(1000, "e", "video/mp4"), ""),
@@ -232,7 +231,7 @@ ARRIVALS = [
     ("one not asked for", MEDIA, Arrived(1, "e", "video/mp4", "CRC64NVME:x"), ""),
     (
         "all that can differ",
-        replace(EXACT, promised_sha256=SHA256),
+        EXACT._replace(promised_sha256=SHA256),
         Arrived(8, "e", "text/html"),
         "the size is 8 bytes, not 7; the type is 'text/html', not 'video/mp4'; "
         "the SHA-256 checksum is not the promised one",

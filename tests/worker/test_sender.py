@@ -34,8 +34,7 @@ SECRET, NEXT_SECRET = secret(), secret()
 
 def announced(target: str, **fields: object) -> Announcement:
     now = datetime.now(UTC)
-    media: Media = replace(
-        pending(metadata={"title": "Größe 🎬"}, filename="a b.mp4"),
+    media: Media = pending(metadata={"title": "Größe 🎬"}, filename="a b.mp4")._replace(
         state=State.READY,
         size=1000,
         ready_at=now,
