@@ -16,7 +16,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import Response
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from broker.api import health, media, metrics
@@ -64,7 +64,6 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         version=_version(),
         description="Clients ask for a policy, upload to S3 with it, and say that they are done; the broker checks.",
         separate_input_output_schemas=False,
-        telemetry=None if find_spec("opentelemetry.sdk") else NO_TELEMETRY,
     )
     app.include_router(create_router(settings, clock=clock), prefix=PREFIX)
     app.include_router(health.router, include_in_schema=False)
@@ -78,8 +77,17 @@ class Application(FastAPI):
     """FastAPI within what surrounds each request of ours, and beside the short way to the media routes."""
 
     def __init__(self, settings: Settings, **options: Any) -> None:
-        super().__init__(**options)
+        self._is_traced = find_spec("opentelemetry.sdk") is not None
+        super().__init__(telemetry=None if self._is_traced else NO_TELEMETRY, **options)
         self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve; of what FastAPI looks up for each request, a request here needs nothing unless one of these is set."""
+        if self.middleware_stack is None or scope["type"] != "http" or self.root_path or self._is_traced:
+            await super().__call__(scope, receive, send)
+            return
+        scope["app"] = self
+        await self.middleware_stack(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
         """Return all of it; what is wrapped last sees a request first."""

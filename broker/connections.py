@@ -5,13 +5,12 @@ and body are there together needs none of the steps that a stream of parts takes
 """
 
 import asyncio
-from itertools import chain
 from typing import Any
 
-from starlette.types import Message, Scope, Send
+from starlette.types import Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from broker.api.middleware import WHOLE_ANSWER
+from broker.api.document import AT_ONCE, Headers
 
 MAX_HEAD_BYTES = 32 * 1024
 """The request line and all headers together; a token has at most a quarter of it."""
@@ -68,7 +67,7 @@ class BoundedConnection(HttpToolsProtocol):
             self._refuse(431)
             raise ValueError  # the parser stops here
         super().on_headers_complete()
-        extensions: dict[str, Any] = {WHOLE_ANSWER: self._answer}
+        extensions: dict[str, Any] = {AT_ONCE: self._answer}
         self.scope["extensions"] = extensions
 
     def on_message_complete(self) -> None:
@@ -82,23 +81,22 @@ class BoundedConnection(HttpToolsProtocol):
         if not self.transport.is_closing():
             super().send_400_response(msg)
 
-    def _answer(self, scope: Scope, send: Send, start: Message, body: Message) -> bool:
+    def _answer(self, scope: Scope, send: Send, status: int, headers: Headers, body: bytes) -> bool:
         """Write a whole answer. False: it is not of the simple kind, of known length and on a connection that stays, or
         what is sent is listened to on its way, as tracing does."""
-        cycle, content = self.cycle, body.get("body", b"")
+        cycle = self.cycle
         if send != cycle.send or cycle.scope is not scope:
             return False
         if cycle.response_started or cycle.disconnected or not cycle.keep_alive:
             return False
-        headers = [*cycle.default_headers, *start["headers"]]
-        if (b"content-length", b"%d" % len(content)) not in headers or scope["method"] == "HEAD":
+        if (b"content-length", b"%d" % len(body)) not in headers or scope["method"] == "HEAD":
             return False
-        lines = chain.from_iterable((name, b": ", value, b"\r\n") for name, value in headers)
-        head = STATUS_LINE[start["status"]] + b"".join(lines)
-        if not head.count(b"\r") == head.count(b"\n") == len(headers) + 1:
+        lines = [*map(b": ".join, cycle.default_headers), *map(b": ".join, headers)]
+        head = b"\r\n".join(lines)
+        if not head.count(b"\r") == head.count(b"\n") == len(lines) - 1:
             raise ValueError("a header holds the end of a line")
         cycle.response_started = cycle.response_complete = True
-        self.transport.write(b"".join((head, b"\r\n", content)))
+        self.transport.write(b"".join((STATUS_LINE[status], head, b"\r\n\r\n", body)))
         cycle.message_event.set()
         cycle.on_response()
         del scope["extensions"]  # which hold this connection, which holds the scope

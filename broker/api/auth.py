@@ -12,6 +12,7 @@ from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 
 from broker.api.caller import DELETE, READ, UPLOAD, Caller
+from broker.api.fields import fields_of, is_repeated
 from broker.api.limits import Kind, Standing, counted_address
 from broker.api.state import services
 from broker.errors import NotAuthenticated
@@ -68,16 +69,15 @@ class TokenDemand(Demand, SecurityBase):
 
 def bearer_token(request: Request) -> str:
     """Return the token of the one `Authorization: Bearer` field (RFC 6750, section 2.1). Raises NotAuthenticated."""
-    fields = [value for name, value in request.scope["headers"] if name == b"authorization"]
-    if not fields:
+    field = fields_of(request.scope).get(b"authorization")
+    if field is None:
         raise NotAuthenticated(reason="there is none", token_sent=False)
-    scheme, _, token = fields[0].partition(b" ")
-    if len(fields) > 1 or scheme.lower() != b"bearer" or not token:
+    scheme, _, token = field.partition(b" ")
+    if scheme.lower() != b"bearer" or not token or is_repeated(request.scope, b"authorization"):
         raise NotAuthenticated(
             reason="there must be one Authorization field, of the form 'Bearer <token>'", token_sent=True
         )
-    decoded: str = token.strip(b" ").decode("latin-1")
-    return decoded
+    return token.strip(b" ").decode("latin-1")
 
 
 def client_address(request: Request) -> str:

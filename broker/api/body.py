@@ -6,6 +6,7 @@ from typing import Any
 
 from starlette.types import Message, Receive, Scope
 
+from broker.api.fields import fields_of
 from broker.errors import BodyCutShort, BodyTooLarge, BodyTooSlow
 
 MAX_BYTES = 64 * 1024
@@ -14,9 +15,9 @@ MAX_SECONDS = 15.0
 
 def check_announced(scope: Scope) -> None:
     """Raise BodyTooLarge where Content-Length says more than is accepted; nothing is read then."""
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit() and int(value[:20]) > MAX_BYTES:
-            raise BodyTooLarge(max_size=MAX_BYTES)
+    length = fields_of(scope).get(b"content-length", b"")
+    if length.isdigit() and int(length[:20]) > MAX_BYTES:
+        raise BodyTooLarge(max_size=MAX_BYTES)
 
 
 async def read_body(receive: Receive) -> bytes:

@@ -24,7 +24,7 @@ Kind = Literal["address", "issue", "complete", "delete", "playback", "form", "he
 """What is counted: all of an address before its token is looked at, and then each thing by itself."""
 
 MAX_COUNTERS = 100_000
-"""How many windows one process counts at most; beyond that the oldest makes room."""
+"""How many windows of one kind a process counts at most; beyond that the oldest makes room."""
 REDIS_CONNECTIONS = 16
 REDIS_SECONDS = 5.0
 """How long Redis may take to count one request, once it is that request's turn."""
@@ -35,24 +35,28 @@ log = structlog.get_logger()
 
 
 class BoundedMemory:
-    """Count fixed windows in this process, at a constant cost for each request and within a bounded memory.
+    """Count fixed windows of one length, in seconds, in this process: at a constant cost for each request and within a
+    bounded memory.
 
     The library's own memory looks through all its counters whenever it counts.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: int) -> None:
+        self._seconds = seconds
         self._windows: dict[str, tuple[int, float]] = {}
 
-    def count(self, key: str, seconds: int) -> tuple[int, float]:
-        """Count one more; return the sum within the window of that length, and when the window ends."""
+    def count(self, who: str) -> tuple[int, float]:
+        """Count one more; return the sum within the window, and when the window ends."""
         now = time.time()
-        count, ends_at = self._windows.get(key, (0, 0.0))
-        if now >= ends_at:
-            self._windows.pop(key, None)
+        known = self._windows.get(who)
+        if known is not None and now < known[1]:
+            window = (known[0] + 1, known[1])
+        else:
+            self._windows.pop(who, None)
             if len(self._windows) >= MAX_COUNTERS:
                 del self._windows[next(iter(self._windows))]
-            count, ends_at = 0, now + seconds
-        window = self._windows[key] = (count + 1, ends_at)
+            window = (1, now + self._seconds)
+        self._windows[who] = window
         return window
 
 
@@ -64,9 +68,10 @@ class Limit:
         self.amount = item.amount
         self.seconds = item.get_expiry()
         self.policy = (b"ratelimit-policy", f'"{kind}";q={self.amount};w={self.seconds}'.encode())
+        self.here = BoundedMemory(self.seconds)
 
     def key(self, who: str) -> str:
-        """Return what the requests of `who` are counted under."""
+        """Return what the requests of `who` are counted under in Redis."""
         return f"s3-media/{self.kind}/{self.amount}/{self.seconds}/{who}"
 
 
@@ -89,7 +94,6 @@ class Limits:
 
     def __init__(self, items: Mapping[Kind, RateLimitItem | None], *, redis_url: str | None = None) -> None:
         self._limits = {kind: Limit(kind, item) for kind, item in items.items() if item is not None}
-        self._memory = BoundedMemory()
         self._redis: RedisStorage | None = None
         self._connections: BlockingConnectionPool | None = None
         if redis_url is not None:
@@ -102,9 +106,8 @@ class Limits:
         limit = self._limits.get(kind)
         if limit is None:
             return None
-        key = limit.key(who)
-        counted = None if self._redis is None else await self._count_in(self._redis, key, limit)
-        count, ends_at = counted or self._memory.count(key, limit.seconds)
+        counted = None if self._redis is None else await self._count_in(self._redis, limit.key(who), limit)
+        count, ends_at = counted or limit.here.count(who)
         if count > limit.amount:
             wait = max(1, min(limit.seconds, int(ends_at - time.time()) + 1))
             raise RateLimited(limit=f"{limit.amount} in {limit.seconds} seconds", retry_after=wait, kind=kind)

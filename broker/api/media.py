@@ -17,7 +17,7 @@ from broker.api import schemas
 from broker.api.auth import AddressDemand, Completer, Deleter, Reader, Uploader
 from broker.api.document import Document
 from broker.api.documentation import AUTHENTICATED, COUNTED, problems
-from broker.api.parameters import first_header
+from broker.api.fields import fields_of
 from broker.api.problems import NO_STORE
 from broker.api.route import ProblemRoute
 from broker.api.state import services
@@ -211,8 +211,10 @@ def _members(found: media.Media) -> dict[str, object]:
 def _base_address(request: Request, path_of_route: str) -> str:
     """Return the absolute address under which this router is mounted, for clients."""
     scope = request.scope
-    host = first_header(scope, b"host") or ":".join(map(str, scope["server"]))
-    origin = services(request).public_url or f"{scope['scheme']}://{host}"
+    origin = services(request).public_url
+    if origin is None:
+        host = fields_of(scope).get(b"host", b"").decode("latin-1") or ":".join(map(str, scope["server"]))
+        origin = f"{scope['scheme']}://{host}"
     return f"{origin}{scope['path'].removesuffix(path_of_route)}"
 
 

@@ -5,22 +5,24 @@ Pure ASGI, so that each costs microseconds. A host application that mounts the r
 
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from random import getrandbits
+from typing import Any
 from uuid import UUID
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from broker.api.document import AT_ONCE, AtOnce, Headers
+from broker.api.fields import fields_of
 from broker.api.problems import http_problem, internal_problem
 from broker.logs import REQUEST_ID, access_log
 
-WHOLE_ANSWER = "s3_media.whole_answer"
-"""The name of an extension of ASGI by which a server offers to send an answer's start and its only body at once."""
-Whole = Callable[[Scope, Send, Message, Message], bool]
-"""Send both; False: that can not be, and they should be sent one by one, as where somebody listens to what is sent."""
 FOREIGN_ID = re.compile(rb"[A-Za-z0-9._=-]{1,64}")
 """Which ids of others are taken over; anything else gets one of ours."""
+OWN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""An id of a media as it is written here."""
 PROBES = frozenset({"/healthz", "/readyz"})
 """What a load balancer asks by the address of the process; no host is asked for there."""
 TRANSPORT_SECURITY = (b"strict-transport-security", b"max-age=31536000")
@@ -60,54 +62,95 @@ class Envelope:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = _request_id(scope)
-        started_at = time.perf_counter()
-        whole: Whole | None = scope.get("extensions", {}).get(WHOLE_ANSWER)
-        status = 0
-        start: Message = {}
-
-        async def send_in_envelope(message: Message) -> None:
-            nonlocal status, start
-            if message["type"] == "http.response.start":
-                headers = message.get("headers", ())
-                sent = [*headers, *_missing(headers, scope), (b"x-request-id", request_id.encode())]
-                status, start = message["status"], {**message, "headers": sent}
-                return
-            if start:
-                beginning, start = start, {}
-                if whole is not None and not message.get("more_body") and whole(scope, send, beginning, message):
-                    return
-                await send(beginning)
-            await send(message)
-
-        bound = REQUEST_ID.set(request_id)
+        exchange = _Exchange(scope, send)
+        bound = REQUEST_ID.set(exchange.request_id)
         try:
-            await self.app(scope, receive, send_in_envelope)
+            await self.app(scope, receive, exchange.send)
         except Exception as error:
             log.exception("request failed", error=type(error).__name__)
-            if status and not start:
+            if exchange.is_under_way():
                 raise
-            await internal_problem()(scope, receive, send_in_envelope)
+            await internal_problem()(scope, receive, exchange.send)
         finally:
             REQUEST_ID.reset(bound)
-            client = scope.get("client")
-            access_log.request(
-                method=scope["method"],
-                route=getattr(scope.get("route"), "path", None),
-                media_id=_media_id(scope),
-                status=status,
-                milliseconds=round((time.perf_counter() - started_at) * 1000, 2),
-                client=client[0] if client else None,
-                request_id=request_id,
-            )
+            exchange.end()
 
 
-def _missing(headers: Iterable[tuple[bytes, bytes]], scope: Scope) -> list[tuple[bytes, bytes]]:
-    """Return the security headers that an answer does not have of its own."""
-    present = dict(headers)
-    is_page = present.get(b"content-type", b"").startswith(b"text/html")
-    wanted = (PAGE_HEADERS if is_page else DATA_HEADERS)[scope["scheme"] == "https"]
-    return [header for header in wanted if header[0] not in present]
+class _Exchange:
+    """Know one request's id and what is sent in answer to it."""
+
+    __slots__ = ("_at_once", "_extensions", "_scope", "_send", "_start", "_started_at", "_status", "request_id")
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self.request_id = _request_id(scope)
+        self._started_at = time.perf_counter()
+        self._scope = scope
+        self._send = send
+        self._status = 0
+        self._start: Message | None = None
+        self._extensions: dict[str, Any] = scope.get("extensions") or {}
+        self._at_once: AtOnce | None = self._extensions.get(AT_ONCE)
+        if self._at_once is not None:
+            self._extensions[AT_ONCE] = self.take
+
+    async def send(self, message: Message) -> None:
+        """Send a message on; an answer's start waits for what comes next, with which it may leave at once."""
+        if message["type"] == "http.response.start":
+            self._status, self._start = message["status"], message
+            return
+        start, self._start = self._start, None
+        if start is not None:
+            headers = self._enveloped(start.get("headers", ()))
+            if (
+                self._at_once is not None
+                and not message.get("more_body")
+                and self._at_once(self._scope, self._send, start["status"], headers, message.get("body", b""))
+            ):
+                return
+            await self._send({**start, "headers": headers})
+        await self._send(message)
+
+    def take(self, scope: Scope, send: Send, status: int, headers: Headers, body: bytes) -> bool:
+        """Offer to the application what the server offers: to take an answer at once."""
+        if self._at_once is None or self._status or scope is not self._scope or send != self.send:
+            return False
+        if not self._at_once(scope, self._send, status, self._enveloped(headers), body):
+            return False
+        self._status = status
+        return True
+
+    def is_under_way(self) -> bool:
+        """Tell whether a part of the answer has left already."""
+        return self._status != 0 and self._start is None
+
+    def end(self) -> None:
+        """Log the one line."""
+        scope = self._scope
+        self._extensions.pop(AT_ONCE, None)  # so that nothing here holds itself
+        client = scope.get("client")
+        access_log.request(
+            method=scope["method"],
+            route=getattr(scope.get("route"), "path", None),
+            media_id=_media_id(scope),
+            status=self._status,
+            milliseconds=round((time.perf_counter() - self._started_at) * 1000, 2),
+            client=client[0] if client else None,
+            request_id=self.request_id,
+        )
+
+    def _enveloped(self, headers: Headers) -> list[tuple[bytes, bytes]]:
+        """Return an answer's headers with the request's id and the security headers that it has none of by itself."""
+        names, values = zip(*headers, strict=True) if headers else ((), ())
+        kind = values[names.index(b"content-type")] if b"content-type" in names else b""
+        missing = _missing(names, is_page=kind.startswith(b"text/html"), over_https=self._scope["scheme"] == "https")
+        return [*headers, *missing, (b"x-request-id", self.request_id.encode())]
+
+
+@lru_cache
+def _missing(names: tuple[bytes, ...], *, is_page: bool, over_https: bool) -> Headers:
+    """Return the security headers that an answer with headers of these names lacks."""
+    wanted = (PAGE_HEADERS if is_page else DATA_HEADERS)[over_https]
+    return [header for header in wanted if header[0] not in names]
 
 
 class AllowedHosts:
@@ -137,15 +180,16 @@ class AllowedHosts:
 def _media_id(scope: Scope) -> str | None:
     """Return the media's id in the path; anything else that stands there is not logged."""
     named = scope.get("path_params", {}).get("media_id")
+    if named is None:
+        return None
     try:
-        return str(UUID(str(named))) if named is not None else None
+        return named if OWN_ID.fullmatch(named) else str(UUID(str(named)))
     except ValueError:
         return None
 
 
 def _request_id(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and FOREIGN_ID.fullmatch(value):
-            taken: str = value.decode()
-            return taken
+    given = fields_of(scope).get(b"x-request-id")
+    if given is not None and FOREIGN_ID.fullmatch(given):
+        return given.decode()
     return f"{getrandbits(128):032x}"  # it tells requests apart, and nobody is let in by it

@@ -10,9 +10,9 @@ from typing import Any
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
-from starlette.types import Scope
 
 from broker.api.body import read_body
+from broker.api.fields import fields_of
 from broker.errors import RequestInvalid
 
 
@@ -60,31 +60,22 @@ class Parameters:
             values = request.query_params
             sent |= {name: values[alias] for alias, name in self._query.items() if alias in values}
         if self._headers:
-            for header, value in scope["headers"]:
-                name = self._headers.get(header)
-                if name is not None:
-                    sent.setdefault(name, value.decode("latin-1"))
+            fields = fields_of(scope)
+            for field, name in self._headers.items():
+                if field in fields:
+                    sent[name] = fields[field].decode("latin-1")
         return sent
 
 
 def _read_body(request: Request, model: type[BaseModel], body: bytes) -> BaseModel:
-    kind = first_header(request.scope, b"content-type").partition(";")[0].strip().lower()
-    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+    kind = fields_of(request.scope).get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if kind != b"application/json" and not (kind.startswith(b"application/") and kind.endswith(b"+json")):
         reason = "should be sent as application/json"
         raise RequestInvalid(reason=f"body: {reason}", errors=[{"at": "body", "problem": reason}])
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
         raise _invalid(error, lambda location: ("body", *location)) from None
-
-
-def first_header(scope: Scope, name: bytes) -> str:
-    """Return what the first header of this name, in lower case, says; empty: there is none."""
-    for header, value in scope["headers"]:
-        if header == name:
-            said: str = value.decode("latin-1")
-            return said
-    return ""
 
 
 def _invalid(error: ValidationError, place: Callable[[tuple[int | str, ...]], tuple[object, ...]]) -> RequestInvalid:

@@ -23,28 +23,29 @@ class ShortWay:
     def __init__(self, app: ASGIApp, prefix: str, routes: Iterable[BaseRoute]) -> None:
         self.app = app
         self._prefix = f"{prefix}/"
-        self._table: dict[tuple[str, str], tuple[ProblemRoute, Handler]] = {}
+        self._plain: dict[tuple[str, str], tuple[ProblemRoute, Handler]] = {}
+        self._with_id: dict[tuple[str, str], tuple[ProblemRoute, Handler]] = {}
         for route in routes:
             if isinstance(route, ProblemRoute) and route.path.count("{") <= 1:
+                table = self._with_id if "{media_id}" in route.path else self._plain
                 for method in route.methods or ():
-                    shape = route.path.removeprefix("/").replace("{media_id}", "*")
-                    self._table[method, shape] = (route, route.get_route_handler())
+                    rest = route.path.removeprefix("/").removeprefix("{media_id}")
+                    table[method, rest] = (route, route.get_route_handler())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http" or scope.get("root_path") or not scope["path"].startswith(self._prefix):
             await self.app(scope, receive, send)
             return
-        rest = scope["path"].removeprefix(self._prefix)
-        media_id, _, verb = rest.partition("/")
-        has_id = len(media_id) == ID_LENGTH
-        shape = (f"*/{verb}" if verb else "*") if has_id else rest
-        found = self._table.get((scope["method"], shape))
-        if found is None or rest.endswith("/"):
+        rest = scope["path"][len(self._prefix) :]
+        found, parameters = self._plain.get((scope["method"], rest)), {}
+        if found is None and len(rest) >= ID_LENGTH and "/" not in rest[:ID_LENGTH]:
+            found = self._with_id.get((scope["method"], rest[ID_LENGTH:]))
+            parameters = {"media_id": rest[:ID_LENGTH]}
+        if found is None:
             await self.app(scope, receive, send)
             return
-        route, handle = found
-        scope["route"] = route
-        scope["path_params"] = {"media_id": media_id} if has_id else {}
+        scope["route"], handle = found
+        scope["path_params"] = parameters
         response = await handle(Request(scope, receive, send))
         await response(scope, receive, send)

@@ -14,7 +14,7 @@ import uvicorn
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from broker.api.middleware import WHOLE_ANSWER
+from broker.api.document import AT_ONCE
 from broker.app import PREFIX, create_app
 from broker.connections import MAX_HEAD_BYTES, BoundedConnection
 from tests.security.live import live
@@ -198,9 +198,8 @@ async def test_a_header_can_not_hold_the_end_of_a_line() -> None:
             return default
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        whole = scope["extensions"][WHOLE_ANSWER]
         headers = [(b"content-length", b"0"), (b"x-evil", b"a\r\nset-cookie: b")]
-        whole(scope, send, {"type": "http.response.start", "status": 200, "headers": headers}, {"body": b""})
+        scope["extensions"][AT_ONCE](scope, send, 200, headers, b"")
 
     config = uvicorn.Config(app, log_config=None)
     config.load()

@@ -43,20 +43,20 @@ async def test_an_address_is_counted_before_its_token_is_looked_at(tmp_path: Pat
 
 
 def test_a_window_ends() -> None:
-    memory = BoundedMemory()
+    memory = BoundedMemory(60)
     with freeze_time("2026-01-01") as clock:
-        assert [memory.count("ann", 60)[0] for _ in range(3)] == [1, 2, 3]
+        assert [memory.count("ann")[0] for _ in range(3)] == [1, 2, 3]
         clock.tick(timedelta(seconds=59))
-        assert memory.count("ann", 60)[0] == 4
+        assert memory.count("ann")[0] == 4
         clock.tick(timedelta(seconds=1))
-        assert memory.count("ann", 60)[0] == 1
+        assert memory.count("ann")[0] == 1
 
 
 def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("broker.api.limits.MAX_COUNTERS", 3)
     assert MAX_COUNTERS > 3
-    memory = BoundedMemory()
+    memory = BoundedMemory(60)
     for who in "abcd":
-        memory.count(who, 60)
-    assert memory.count("d", 60)[0] == 2
-    assert memory.count("a", 60)[0] == 1
+        memory.count(who)
+    assert memory.count("d")[0] == 2
+    assert memory.count("a")[0] == 1
