@@ -5,7 +5,7 @@ Nothing here blocks the event loop: boto3 runs on a pool of threads, and signing
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -64,9 +64,9 @@ class Bucket:
         self._distribution = Distribution(*config.cloudfront) if config.cloudfront else None
         self._credentials = CredentialSource(session, config.credentials, self._threads)
 
-    async def credentials(self, now: datetime) -> Credentials:
+    def credentials(self, now: datetime) -> Coroutine[Any, Any, Credentials]:
         """Return keys that are valid at `now`. Raises CredentialsExpired."""
-        return await self._credentials.current(now)
+        return self._credentials.current(now)
 
     def sign_upload(self, promise: Promise, keys: Credentials, *, now: datetime, expires_in: int) -> dict[str, str]:
         """Return the form's fields; the policy in them ends `expires_in` seconds after `now`."""

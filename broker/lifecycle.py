@@ -7,11 +7,11 @@ reads again and decides again.
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -39,6 +39,7 @@ from broker.policy import MAX_POLICY_SECONDS, Promise
 from broker.quota import Quota
 from broker.rules import Rules, final_key, is_active, staging_key
 from broker.settlement import LEASE, Settlement, utc_now
+from broker.sigv4 import Credentials
 from broker.store import Store
 
 log = structlog.get_logger()
@@ -131,21 +132,26 @@ class Lifecycle:
         self._settlement = settlement
         self._in_flight: set[tuple[str, str]] = set()
 
-    async def issue(
+    def issue(
         self,
         asked: UploadRequest,
         owner: str,
         *,
         idempotency_key: str | None = None,
         uploaded_url: Callable[[UUID], str] | None = None,
-    ) -> Issued:
+    ) -> Coroutine[Any, Any, Issued]:
         """Record a pending media and return the policy for it; the record is durable first.
 
         `uploaded_url` gives the address to which S3 sends a plain form back. With an idempotency key the same request
         gets the same media, with a fresh policy while it is pending.
         """
         if idempotency_key is None:
-            return await self._issue(asked, owner, None, uploaded_url)
+            return self._issue(asked, owner, None, uploaded_url)
+        return self._issue_once(asked, owner, idempotency_key, uploaded_url)
+
+    async def _issue_once(
+        self, asked: UploadRequest, owner: str, idempotency_key: str, uploaded_url: Callable[[UUID], str] | None
+    ) -> Issued:
         claim = (owner, idempotency_key)
         if claim in self._in_flight:
             raise IdempotencyKeyInFlight
@@ -167,11 +173,12 @@ class Lifecycle:
         self._rules.check_duration(asked.duration_seconds)
         self._rules.check_metadata(asked.metadata)
         self._rules.check_redirect(asked.redirect_url)
-        now = self._clock().replace(microsecond=0)
+        at = self._clock()
+        now = at.replace(microsecond=0)
         keys = await self._bucket.credentials(now)
         ends = now + timedelta(seconds=_lifetime(keys.lifetime(self._policy_seconds, now)))
         media = Media(
-            id=new_id(self._clock()),
+            id=new_id(at),
             owner=owner,
             content_type=content_type,
             max_size=self._rules.max_size,
@@ -192,7 +199,7 @@ class Lifecycle:
             if recorded.idempotency_digest != media.idempotency_digest:
                 raise IdempotencyKeyReused
             recorded = await self._renew(recorded, now)
-        return await self._signed(recorded, now, uploaded_url)
+        return self._signed(recorded, keys, now, uploaded_url)
 
     async def _renew(self, media: Media, now: datetime) -> Media:
         """Record a later end for the policy of a pending media, but never later than its bound."""
@@ -206,12 +213,13 @@ class Lifecycle:
             media = renewed or await self._store.get(media.id, None)
         return media
 
-    async def _signed(self, media: Media, now: datetime, uploaded_url: Callable[[UUID], str] | None) -> Issued:
+    def _signed(
+        self, media: Media, keys: Credentials, now: datetime, uploaded_url: Callable[[UUID], str] | None
+    ) -> Issued:
         if media.state is not State.PENDING:
             if media.state in GONE or media.state is State.EXPIRED:
                 raise UploadExpired
             return Issued(media, self._bucket.form_url, {}, 0, now)
-        keys = await self._bucket.credentials(now)
         left = int((media.policy_expires_at - now).total_seconds())
         expires_in = _lifetime(keys.lifetime(min(left, self._policy_seconds), now))
         promise = Promise(

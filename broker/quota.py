@@ -49,8 +49,23 @@ class Quota:
     stored_bytes: int | None = None
     media_count: int | None = None
 
-    def check(self, used: Usage, asked: Usage) -> None:
-        """Raise QuotaExceeded, with the numbers, when `asked` does not fit beside `used`."""
+    def reserve(self, used: Usage, asked: Usage) -> Usage:
+        """Return what is used with `asked`. Raises QuotaExceeded, with the numbers, where that does not fit."""
+        after = used + asked
+        if not self._holds(after):
+            self._refuse(used, asked)
+        return after
+
+    def _holds(self, after: Usage) -> bool:
+        return (
+            (self.pending_count is None or after.pending_count <= self.pending_count)
+            and (self.promised_bytes is None or after.promised_bytes <= self.promised_bytes)
+            and (self.stored_bytes is None or after.stored_bytes + after.promised_bytes <= self.stored_bytes)
+            and (self.media_count is None or after.media_count <= self.media_count)
+        )
+
+    def _refuse(self, used: Usage, asked: Usage) -> None:
+        """Raise for the limit that `asked` passes; of one that was passed before it may ask nothing."""
         for name, limit, in_use, more in (
             ("pending_count", self.pending_count, used.pending_count, asked.pending_count),
             ("promised_bytes", self.promised_bytes, used.promised_bytes, asked.promised_bytes),

@@ -172,7 +172,8 @@ def video_differences(video: Video | None, max_seconds: int) -> str:
 
 def staging_key(media_id: UUID) -> str:
     """Return the key that a policy names: `staging/<xx>/<id>`."""
-    return f"staging/{_spread(media_id)}/{media_id}"
+    text = str(media_id)
+    return f"staging/{_spread(text)}/{text}"
 
 
 def media_id_of(key: str) -> UUID | None:
@@ -188,8 +189,10 @@ def final_key(media_id: UUID, content_type: str) -> str:
     """Return the key of the checked object: `media/<xx>/YYYY/MM/DD/<id>.<ext>`; no policy ever names it."""
     extension = EXTENSIONS.get(content_type, "bin")
     day = created_on(media_id).date().isoformat().replace("-", "/")
-    return f"media/{_spread(media_id)}/{day}/{media_id}.{extension}"
+    text = str(media_id)
+    return f"media/{_spread(text)}/{day}/{text}.{extension}"
 
 
-def _spread(media_id: UUID) -> str:
-    return media_id.hex[-2:]
+def _spread(text_of_id: str) -> str:
+    """Return what spreads the keys over prefixes: the last two digits, which are random."""
+    return text_of_id[-2:]

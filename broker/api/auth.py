@@ -12,7 +12,7 @@ from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 
 from broker.api.caller import DELETE, READ, UPLOAD, Caller
-from broker.api.fields import fields_of, is_repeated
+from broker.api.fields import field_of, is_repeated
 from broker.api.limits import Kind, Standing, counted_address
 from broker.api.state import services
 from broker.errors import NotAuthenticated
@@ -69,7 +69,7 @@ class TokenDemand(Demand, SecurityBase):
 
 def bearer_token(request: Request) -> str:
     """Return the token of the one `Authorization: Bearer` field (RFC 6750, section 2.1). Raises NotAuthenticated."""
-    field = fields_of(request.scope).get(b"authorization")
+    field = field_of(request.scope, b"authorization")
     if field is None:
         raise NotAuthenticated(reason="there is none", token_sent=False)
     scheme, _, token = field.partition(b" ")

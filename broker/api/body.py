@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.types import Message, Receive, Scope
 
-from broker.api.fields import fields_of
+from broker.api.fields import field_of
 from broker.errors import BodyCutShort, BodyTooLarge, BodyTooSlow
 
 MAX_BYTES = 64 * 1024
@@ -15,8 +15,8 @@ MAX_SECONDS = 15.0
 
 def check_announced(scope: Scope) -> None:
     """Raise BodyTooLarge where Content-Length says more than is accepted; nothing is read then."""
-    length = fields_of(scope).get(b"content-length", b"")
-    if length.isdigit() and int(length[:20]) > MAX_BYTES:
+    length = field_of(scope, b"content-length")
+    if length is not None and length.isdigit() and int(length[:20]) > MAX_BYTES:
         raise BodyTooLarge(max_size=MAX_BYTES)
 
 

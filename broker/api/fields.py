@@ -1,23 +1,28 @@
-"""The header fields of a request, looked up by name instead of walked through for each that is wanted."""
+"""The header fields of a request, by name: a route wants half a dozen of them, and each time would walk through all."""
 
 from starlette.types import Scope
 
 FIELDS = "s3_media.fields"
-"""Where a request's scope keeps them, beside the list that they are of: middleware may put another list there."""
+"""Where a request's scope keeps them for the route that serves it, and for nobody before it."""
 
 
-def fields_of(scope: Scope) -> dict[bytes, bytes]:
+def index_fields(scope: Scope) -> None:
+    """Prepare for `field_of`."""
+    scope[FIELDS] = first_fields(scope)
+
+
+def first_fields(scope: Scope) -> dict[bytes, bytes]:
     """Return the fields by their names, in lower case; of one that was sent more than once, the first."""
-    sent = scope["headers"]
-    known: tuple[object, dict[bytes, bytes]] | None = scope.get(FIELDS)
-    if known is not None and known[0] is sent:
-        return known[1]
-    fields = dict(reversed(sent))
-    scope[FIELDS] = (sent, fields)
-    return fields
+    return dict(reversed(scope["headers"]))
+
+
+def field_of(scope: Scope, name: bytes) -> bytes | None:
+    """Return what a field says; of one that was sent more than once, the first. None: it was not sent."""
+    said: bytes | None = scope[FIELDS].get(name)
+    return said
 
 
 def is_repeated(scope: Scope, name: bytes) -> bool:
     """Tell whether a field was sent more than once."""
     sent = scope["headers"]
-    return len(fields_of(scope)) < len(sent) and sum(one == name for one, _ in sent) > 1
+    return len(scope[FIELDS]) < len(sent) and sum(one == name for one, _ in sent) > 1

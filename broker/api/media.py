@@ -3,21 +3,20 @@
 import base64
 import binascii
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
 from typing import Annotated
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import RedirectResponse
-from pydantic import BaseModel
+from pydantic import TypeAdapter
 
 from broker import errors, lifecycle, media
 from broker.api import schemas
 from broker.api.auth import AddressDemand, Completer, Deleter, Reader, Uploader
 from broker.api.document import Document
 from broker.api.documentation import AUTHENTICATED, COUNTED, problems
-from broker.api.fields import fields_of
+from broker.api.fields import field_of
 from broker.api.problems import NO_STORE
 from broker.api.route import ProblemRoute
 from broker.api.state import services
@@ -26,6 +25,12 @@ from broker.waiting import MAX_WAIT_SECONDS
 
 S3_IS_AWAY = (errors.StorageAway, errors.StorageRefused, errors.CredentialsExpired)
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")]
+
+# An answer is a typed dictionary, which takes half of a model's time.
+_ISSUED = TypeAdapter(schemas.Issued).serializer
+_PLAYBACK = TypeAdapter(schemas.Playback).serializer
+_PAGE = TypeAdapter(schemas.Page).serializer
+_DELETED = TypeAdapter(schemas.Deleted).serializer
 
 router = APIRouter(route_class=ProblemRoute, tags=["media"])
 
@@ -69,15 +74,16 @@ async def issue_upload(
     )
     pending = issued.media.state is media.State.PENDING
     answer = schemas.Issued(
+        success=True,
         media_id=issued.media.id,
         status=issued.media.state,
-        upload=schemas.UploadForm(url=issued.url, fields=issued.fields) if pending else None,
+        upload={"method": "POST", "url": issued.url, "fields": issued.fields, "headers": {}} if pending else None,
         expires_at=issued.expires_at,
         expires_in=issued.expires_in,
         max_size=issued.media.promised_bytes,
         complete_url=f"{base}/{issued.media.id}/complete",
     )
-    return _answer(answer, 201 if pending else 200)
+    return Document(_ISSUED.to_json(answer), 201 if pending else 200)
 
 
 @router.post(
@@ -97,7 +103,7 @@ async def issue_upload(
 async def complete_upload(request: Request, caller: Completer, media_id: UUID) -> Response:
     """Check what arrived and make it playable. Asking again is harmless."""
     playback = await services(request).lifecycle.complete(media_id, caller.reach)
-    return _answer(_playback(playback, "The media is ready."))
+    return _playback(playback, "The media is ready.")
 
 
 @router.get(
@@ -140,7 +146,7 @@ async def playback_link(
     playback = await services(request).lifecycle.playback(
         media_id, caller.reach, expires_in=expires_in, download=download
     )
-    return _answer(_playback(playback, "The link is ready."))
+    return _playback(playback, "The link is ready.")
 
 
 @router.get("/", response_model=schemas.Page, responses=problems(*AUTHENTICATED))
@@ -157,14 +163,18 @@ async def list_media(
     )
     page = found[:limit]
     next_cursor = _to_cursor(page[-1].id) if len(found) > limit else None
-    return _answer(schemas.Page(media=[_media(one) for one in page], next_cursor=next_cursor))
+    answer = schemas.Page(success=True, media=[_media(one) for one in page], next_cursor=next_cursor)
+    return Document(_PAGE.to_json(answer))
 
 
 @router.delete("/{media_id}", response_model=schemas.Deleted, responses=problems(*AUTHENTICATED, errors.MediaNotFound))
 async def delete_media(request: Request, caller: Deleter, media_id: UUID) -> Response:
     """Delete a media and its objects. It is gone for everybody at once, also where S3 is away and objects follow."""
     await services(request).lifecycle.delete(media_id, caller.reach)
-    return _answer(schemas.Deleted(media_id=media_id, status=media.State.DELETING, message="The media is deleted."))
+    answer = schemas.Deleted(
+        success=True, media_id=media_id, status=media.State.DELETING, message="The media is deleted."
+    )
+    return Document(_DELETED.to_json(answer))
 
 
 def _still_connected(request: Request) -> Callable[[], Awaitable[bool]]:
@@ -174,26 +184,7 @@ def _still_connected(request: Request) -> Callable[[], Awaitable[bool]]:
     return connected
 
 
-def _answer(body: BaseModel, status: int = 200) -> Response:
-    return Document(body.__pydantic_serializer__.to_json(body), status)
-
-
 def _media(found: media.Media) -> schemas.Media:
-    return schemas.Media(**_members(found))
-
-
-def _playback(playback: lifecycle.Playback, message: str) -> schemas.Playback:
-    return schemas.Playback(
-        **_members(playback.media),
-        etag=playback.media.etag,
-        signed_url=playback.signed_url,
-        expires_in=playback.expires_in,
-        expires_at=playback.expires_at,
-        message=message,
-    )
-
-
-def _members(found: media.Media) -> dict[str, object]:
     return {
         "media_id": found.id,
         "status": found.state,
@@ -201,11 +192,31 @@ def _members(found: media.Media) -> dict[str, object]:
         "size": found.size if found.size is not None else found.promised_size,
         "filename": found.filename,
         "duration_seconds": found.duration_seconds,
-        "video": found.video and schemas.Video(**asdict(found.video)),
+        "video": _video(found),
         "metadata": found.metadata,
         "created_at": found.created_at,
         "ready_at": found.ready_at,
     }
+
+
+def _video(found: media.Media) -> schemas.Video | None:
+    seen = found.video
+    if seen is None:
+        return None
+    return {"seconds": seen.seconds, "codec": seen.codec, "width": seen.width, "height": seen.height}
+
+
+def _playback(playback: lifecycle.Playback, message: str) -> Response:
+    answer: schemas.Playback = {
+        **_media(playback.media),
+        "success": True,
+        "etag": playback.media.etag,
+        "signed_url": playback.signed_url,
+        "expires_in": playback.expires_in,
+        "expires_at": playback.expires_at,
+        "message": message,
+    }
+    return Document(_PLAYBACK.to_json(answer))
 
 
 def _base_address(request: Request, path_of_route: str) -> str:
@@ -213,7 +224,7 @@ def _base_address(request: Request, path_of_route: str) -> str:
     scope = request.scope
     origin = services(request).public_url
     if origin is None:
-        host = fields_of(scope).get(b"host", b"").decode("latin-1") or ":".join(map(str, scope["server"]))
+        host = (field_of(scope, b"host") or b"").decode("latin-1") or ":".join(map(str, scope["server"]))
         origin = f"{scope['scheme']}://{host}"
     return f"{origin}{scope['path'].removesuffix(path_of_route)}"
 

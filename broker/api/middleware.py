@@ -15,7 +15,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.api.document import AT_ONCE, AtOnce, Headers
-from broker.api.fields import fields_of
+from broker.api.fields import first_fields
 from broker.api.problems import http_problem, internal_problem
 from broker.logs import REQUEST_ID, access_log
 
@@ -189,7 +189,7 @@ def _media_id(scope: Scope) -> str | None:
 
 
 def _request_id(scope: Scope) -> str:
-    given = fields_of(scope).get(b"x-request-id")
+    given = first_fields(scope).get(b"x-request-id")
     if given is not None and FOREIGN_ID.fullmatch(given):
         return given.decode()
     return f"{getrandbits(128):032x}"  # it tells requests apart, and nobody is let in by it

@@ -9,10 +9,10 @@ from typing import Any
 
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import ConfigDict, TypeAdapter, ValidationError, create_model
 
 from broker.api.body import read_body
-from broker.api.fields import fields_of
+from broker.api.fields import field_of
 from broker.errors import RequestInvalid
 
 
@@ -30,9 +30,10 @@ class Parameters:
         self._places = {field.name: (source, field.alias) for source, field in named}
         types: dict[str, Any] = {field.name: (field.field_info.annotation, field.field_info) for _, field in named}
         by_name = ConfigDict(validate_by_name=True, validate_by_alias=False, loc_by_alias=False)
-        self._named: type[BaseModel] = create_model("Named", __config__=by_name, **types)
-        self._bodies: list[tuple[str, Any]] = [
-            (field.name, field.field_info.annotation) for field in dependant.body_params
+        # What pydantic has compiled is called itself: the methods of a model take as long as the work.
+        self._validate_named = create_model("Named", __config__=by_name, **types).__pydantic_validator__.validate_python
+        self._bodies = [
+            (field.name, _validator_of_json(field.field_info.annotation)) for field in dependant.body_params
         ]
 
     async def read(self, request: Request, caller: object) -> dict[str, Any]:
@@ -42,13 +43,14 @@ class Parameters:
             arguments[name] = caller
         if self._request_name is not None:
             arguments[self._request_name] = request
-        for name, model in self._bodies:
-            arguments[name] = _read_body(request, model, await read_body(request.receive))
+        for name, validate in self._bodies:
+            arguments[name] = _read_body(request, validate, await read_body(request.receive))
         return arguments
 
     def _read_named(self, request: Request) -> dict[str, Any]:
         try:
-            return self._named.model_validate(self._sent(request)).__dict__
+            named: dict[str, Any] = self._validate_named(self._sent(request)).__dict__
+            return named
         except ValidationError as error:
             raise _invalid(error, lambda location: (*self._places[str(location[0])], *location[1:])) from None
 
@@ -60,20 +62,23 @@ class Parameters:
             values = request.query_params
             sent |= {name: values[alias] for alias, name in self._query.items() if alias in values}
         if self._headers:
-            fields = fields_of(scope)
             for field, name in self._headers.items():
-                if field in fields:
-                    sent[name] = fields[field].decode("latin-1")
+                if (said := field_of(scope, field)) is not None:
+                    sent[name] = said.decode("latin-1")
         return sent
 
 
-def _read_body(request: Request, model: type[BaseModel], body: bytes) -> BaseModel:
-    kind = fields_of(request.scope).get(b"content-type", b"").partition(b";")[0].strip().lower()
+def _validator_of_json(kind: Any) -> Callable[[bytes], object]:
+    return TypeAdapter(kind).validator.validate_json
+
+
+def _read_body(request: Request, validate: Callable[[bytes], object], body: bytes) -> object:
+    kind = (field_of(request.scope, b"content-type") or b"").partition(b";")[0].strip().lower()
     if kind != b"application/json" and not (kind.startswith(b"application/") and kind.endswith(b"+json")):
         reason = "should be sent as application/json"
         raise RequestInvalid(reason=f"body: {reason}", errors=[{"at": "body", "problem": reason}])
     try:
-        return model.model_validate_json(body)
+        return validate(body)
     except ValidationError as error:
         raise _invalid(error, lambda location: ("body", *location)) from None
 

@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 
 from broker.api.auth import CALLER, Demand
 from broker.api.body import check_announced
+from broker.api.fields import index_fields
 from broker.api.limits import Standing
 from broker.api.parameters import Parameters
 from broker.api.problems import internal_problem, problem_response
@@ -33,6 +34,7 @@ class ProblemRoute(APIRoute):
 
         async def answer(request: Request) -> Response:
             standing: Standing | None = None
+            index_fields(request.scope)
             try:
                 check_announced(request.scope)
                 for demand in demands:

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr, with_config
+from typing_extensions import TypedDict
 
 from broker.media import State
 
@@ -30,7 +31,9 @@ def _sha256(text: str) -> str:
     return text
 
 
-Text = Annotated[StrictStr, AfterValidator(_without_nul)]
+# What pydantic checks by itself stands before what it calls, or else it would call its own checks too.
+_NO_NUL = AfterValidator(_without_nul)
+Text = Annotated[StrictStr, _NO_NUL]
 
 
 def _example(**members: Any) -> ConfigDict:
@@ -44,11 +47,11 @@ class UploadBody(BaseModel):
         content_type="video/mp4", size=4_190_112, filename="holiday.mp4", duration_seconds=12.5, metadata={"album": "7"}
     )
 
-    content_type: Annotated[Text, Field(min_length=3, max_length=255)]
+    content_type: Annotated[StrictStr, Field(min_length=3, max_length=255), _NO_NUL]
     """The media type, such as `video/mp4`; parameters are dropped."""
     size: Annotated[StrictInt, Field(ge=0, le=2**53)] | None = None
     """The file's size in bytes."""
-    filename: Annotated[Text, Field(max_length=255)] | None = None
+    filename: Annotated[StrictStr, Field(max_length=255), _NO_NUL] | None = None
     """What the file is called for its user; never part of a key."""
     duration_seconds: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] | None = None
     """The declared length of the video."""
@@ -56,23 +59,21 @@ class UploadBody(BaseModel):
     """The SHA-256 of the file, base64: S3 itself then refuses other bytes."""
     metadata: dict[Text, Text] = Field(default_factory=dict)
     """Flat strings of your own, at most 2 KB as JSON; stored and returned."""
-    redirect_url: Annotated[Text, Field(max_length=2048)] | None = None
+    redirect_url: Annotated[StrictStr, Field(max_length=2048), _NO_NUL] | None = None
     """Where the browser goes after a plain form's upload; its origin must be configured."""
 
 
-class UploadForm(BaseModel):
+class UploadForm(TypedDict):
     """What an upload library wants: post `fields`, then `file`, to `url`, with no header of your own."""
 
-    method: Literal["POST"] = "POST"
+    method: Literal["POST"]
     url: str
     fields: dict[str, str]
-    headers: dict[str, str] = Field(default_factory=dict)
+    headers: dict[str, str]
 
 
-class Issued(BaseModel):
-    """The policy for one upload."""
-
-    model_config = _example(
+@with_config(
+    _example(
         success=True,
         media_id=EXAMPLE_ID,
         status="pending",
@@ -96,8 +97,11 @@ class Issued(BaseModel):
         max_size=4_190_112,
         complete_url=f"https://api.example/api/v1/s3-media/{EXAMPLE_ID}/complete",
     )
+)
+class Issued(TypedDict):
+    """The policy for one upload."""
 
-    success: StrictBool = True
+    success: Literal[True]
     media_id: UUID
     status: State
     upload: UploadForm | None
@@ -108,7 +112,7 @@ class Issued(BaseModel):
     complete_url: str
 
 
-class Video(BaseModel):
+class Video(TypedDict):
     """What was seen in a video."""
 
     seconds: float | None
@@ -118,7 +122,7 @@ class Video(BaseModel):
     height: int | None
 
 
-class Media(BaseModel):
+class Media(TypedDict):
     """A media as its owner sees it."""
 
     media_id: UUID
@@ -128,17 +132,15 @@ class Media(BaseModel):
     filename: str | None
     duration_seconds: float | None
     """As the client declared it."""
-    video: Video | None = None
+    video: Video | None
     """Where videos are looked into (BROKER_PROBE)."""
     metadata: dict[str, str]
     created_at: datetime
     ready_at: datetime | None
 
 
-class Playback(Media):
-    """A ready media and a link to it."""
-
-    model_config = _example(
+@with_config(
+    _example(
         success=True,
         media_id=EXAMPLE_ID,
         status="ready",
@@ -155,8 +157,11 @@ class Playback(Media):
         expires_at="2026-11-23T13:00:09Z",
         message="The media is ready.",
     )
+)
+class Playback(Media):
+    """A ready media and a link to it."""
 
-    success: StrictBool = True
+    success: Literal[True]
     etag: str | None
     signed_url: str
     expires_in: int
@@ -164,10 +169,8 @@ class Playback(Media):
     message: str
 
 
-class Page(BaseModel):
-    """One page of media, newest first; `next_cursor` asks for the next one, None: there is none."""
-
-    model_config = _example(
+@with_config(
+    _example(
         success=True,
         media=[
             {
@@ -184,18 +187,20 @@ class Page(BaseModel):
         ],
         next_cursor=None,
     )
+)
+class Page(TypedDict):
+    """One page of media, newest first; `next_cursor` asks for the next one, None: there is none."""
 
-    success: StrictBool = True
+    success: Literal[True]
     media: list[Media]
     next_cursor: str | None
 
 
-class Deleted(BaseModel):
+@with_config(_example(success=True, media_id=EXAMPLE_ID, status="deleting", message="The media is deleted."))
+class Deleted(TypedDict):
     """A media that is gone."""
 
-    model_config = _example(success=True, media_id=EXAMPLE_ID, status="deleting", message="The media is deleted.")
-
-    success: StrictBool = True
+    success: Literal[True]
     media_id: UUID
     status: State
     message: str

@@ -57,9 +57,7 @@ class Ledger:
 
     def reserve(self, media: Media, quota: Quota) -> None:
         """Count a new media in; QuotaExceeded when it does not fit."""
-        used, asked = self._now[media.owner], footprint(media)
-        quota.check(used, asked)
-        self._now[media.owner] = used + asked
+        self._now[media.owner] = quota.reserve(self._now[media.owner], footprint(media))
 
     def move(self, owner: str, difference: Usage) -> None:
         """Count `difference` in, which may be negative."""

@@ -53,17 +53,17 @@ CHECKS = [
 )
 def test_a_quota_refuses_what_does_not_fit(quota: Quota, used: Usage, asked: Usage, refused_by: str | None) -> None:
     if refused_by is None:
-        quota.check(used, asked)
+        quota.reserve(used, asked)
         return
     with pytest.raises(QuotaExceeded) as refused:
-        quota.check(used, asked)
+        quota.reserve(used, asked)
     assert refused.value.facts["quota"] == refused_by
     assert refused.value.facts["limit"] == getattr(quota, refused_by)
 
 
 def test_a_refusal_tells_the_numbers() -> None:
     with pytest.raises(QuotaExceeded) as refused:
-        Quota(stored_bytes=10).check(Usage(promised_bytes=3, stored_bytes=4), Usage(promised_bytes=5))
+        Quota(stored_bytes=10).reserve(Usage(promised_bytes=3, stored_bytes=4), Usage(promised_bytes=5))
     assert str(refused.value) == (
         "The quota of 10 for stored_bytes would be exceeded: 7 are in use, 5 more were asked for."
     )
