@@ -3,7 +3,7 @@
 import asyncio
 import builtins
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -57,17 +57,17 @@ class Store:
         self._reads = Batcher("reader", self._read, limit=MAX_BATCH, threads=readers, patience_seconds=timeout_seconds)
         self.outbox = Outbox(self._writes, self._reads)
 
-    def add(self, media: Media, quota: Quota) -> Awaitable[Media]:
+    async def add(self, media: Media, quota: Quota) -> Media:
         """Record `media` and reserve what it takes; QuotaExceeded, with the numbers, when that does not fit.
 
         Where the owner used its idempotency key before, record nothing and return the earlier media.
         """
-        return self._writes.submit(writes.Add(media, quota))
+        return await self._writes.submit(writes.Add(media, quota))
 
-    def get(self, media_id: UUID, owner: str | None) -> Awaitable[Media]:
+    async def get(self, media_id: UUID, owner: str | None) -> Media:
         """Return the owner's media, or anyone's when `owner` is None, in whatever state it is;
         MediaNotFound."""
-        return self._reads.submit(reads.Get(media_id, owner))
+        return await self._reads.submit(reads.Get(media_id, owner))
 
     async def change(self, media: Media, event: Event, **changes: Any) -> Media | None:
         """Take `media` where `event` leads, with `changes` to its fields; None when someone else was first.
