@@ -20,14 +20,18 @@ REASONS = {408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
 
 
 class BoundedConnection(HttpToolsProtocol):
-    """Close a connection whose head is too large (431, RFC 6585, section 5) or too slow (408)."""
+    """Close a connection whose head is too large (431, RFC 6585, section 5) or too slow (408), or that lies idle."""
 
     max_head_bytes = MAX_HEAD_BYTES
     max_head_seconds = MAX_HEAD_SECONDS
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._deadline: asyncio.TimerHandle | None = None
+        self._ends_at: float | None = None
+        """When the connection ends if nothing comes, and with which status, if with one. None: a request is served."""
+        self._ends_with: int | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._head_bytes = 0
         """What came since the last request ended, without what came in one piece with its end."""
         self._piece_bytes = 0
@@ -36,18 +40,19 @@ class BoundedConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first head."""
         super().connection_made(transport)
-        self._await_head()
+        self._wait(self.max_head_seconds, 408)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of the deadline."""
-        self._end_head()
+        """Let go of the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; where no request is being served then, wait for the rest of a head, or of a body that nobody reads.
-
-        A head that arrives whole, as most do, needs no deadline.
-        """
+        """Parse; where no request is being served then, wait for the rest of a head, or of a body that nobody reads."""
+        if self._ends_with is None:
+            self._ends_at = None
         self._piece_bytes = len(data)
         self._head_bytes += self._piece_bytes
         super().data_received(data)
@@ -55,12 +60,12 @@ class BoundedConnection(HttpToolsProtocol):
             return
         if self._head_bytes > self.max_head_bytes and not self._in_body:
             self._refuse(431)
-        elif self._deadline is None and self.timeout_keep_alive_task is None and not self._is_serving():
-            self._await_head()
+        elif self._ends_at is None and not self._is_serving():
+            self._wait(self.max_head_seconds, 408)
 
     def on_headers_complete(self) -> None:
         """Serve the request, unless its head is too large."""
-        self._end_head()
+        self._ends_at = self._ends_with = None
         self._in_body = True
         most = max(self._head_bytes, self._piece_bytes)
         if most > self.max_head_bytes and self._size_of_head() > self.max_head_bytes:
@@ -75,6 +80,15 @@ class BoundedConnection(HttpToolsProtocol):
         self._in_body = False
         self._head_bytes = 0
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Serve the next request, or wait for one."""
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._wait(self.timeout_keep_alive, None)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, unless the connection was refused already."""
@@ -108,16 +122,33 @@ class BoundedConnection(HttpToolsProtocol):
     def _size_of_head(self) -> int:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
-    def _await_head(self) -> None:
-        self._deadline = self.loop.call_later(self.max_head_seconds, self._refuse, 408)
+    def _wait(self, seconds: float, status: int | None) -> None:
+        """Let the connection end after `seconds`, unless something comes.
 
-    def _end_head(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        There is one timer, which looks whether the time has come: to set another one for each request takes longer.
+        """
+        self._ends_at, self._ends_with = self.loop.time() + seconds, status
+        if self._timer is None or self._timer_at > self._ends_at:
+            self._look_at(self._ends_at)
+
+    def _look_at(self, instant: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._timer_at = self.loop.call_at(instant, self._look), instant
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._ends_at is None:
+            return
+        if self._ends_at > self._timer_at:
+            self._look_at(self._ends_at)
+        elif self._ends_with is None:
+            self.transport.close()
+        else:
+            self._refuse(self._ends_with)
 
     def _refuse(self, status: int) -> None:
-        self._end_head()
+        self._ends_at = self._ends_with = None
         if self._is_serving():
             self.transport.close()  # the answer that is under way can not be followed by another
         if not self.transport.is_closing():

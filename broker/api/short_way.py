@@ -37,11 +37,12 @@ class ShortWay:
         if scope["type"] != "http" or scope.get("root_path") or not scope["path"].startswith(self._prefix):
             await self.app(scope, receive, send)
             return
-        rest = scope["path"][len(self._prefix) :]
-        found, parameters = self._plain.get((scope["method"], rest)), {}
-        if found is None and len(rest) >= ID_LENGTH and "/" not in rest[:ID_LENGTH]:
-            found = self._with_id.get((scope["method"], rest[ID_LENGTH:]))
-            parameters = {"media_id": rest[:ID_LENGTH]}
+        method, rest = scope["method"], scope["path"][len(self._prefix) :]
+        found, parameters = self._plain.get((method, rest)), {}
+        if found is None:
+            media_id, slash, verb = rest.partition("/")
+            if len(media_id) == ID_LENGTH:
+                found, parameters = self._with_id.get((method, slash + verb)), {"media_id": media_id}
         if found is None:
             await self.app(scope, receive, send)
             return

@@ -117,6 +117,28 @@ def test_a_connection_is_kept_for_the_next_request(address: str) -> None:
             time.sleep(0.8)
 
 
+def test_a_connection_ends_once_it_has_been_idle_and_not_before(tmp_path: Path) -> None:
+    app = create_app(settings_of(tmp_path))
+    with live(app, http=BoundedConnection, timeout_keep_alive=1) as url, connected(url) as connection:
+        for _ in range(4):  # for longer than a connection may be idle
+            connection.sendall(GET + b"\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+            time.sleep(0.4)
+        began = time.monotonic()
+        assert rest_of(connection) == b""
+        assert time.monotonic() - began < 3
+
+
+def test_a_slow_head_gets_no_more_time_after_another_request(address: str) -> None:
+    with connected(address) as connection:
+        connection.sendall(GET + b"\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(GET + b"X-Slow: ")
+        began = time.monotonic()
+        assert rest_of(connection).startswith(b"HTTP/1.1 408 ")
+        assert time.monotonic() - began < 4
+
+
 def test_a_body_that_nobody_reads_is_no_head(address: str) -> None:
     with httpx.Client(base_url=address + PREFIX) as client:
         for _ in range(3):
