@@ -5,6 +5,7 @@ Source: Amazon S3 API Reference, "Authenticating Requests (AWS Signature Version
 """
 
 import hmac
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -121,6 +122,8 @@ def uri_encode(text: str, safe: str = "") -> str:
     return quote(text, safe=safe)
 
 
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9._~/-]+")
+"""A key in which nothing has to be encoded, as all of the broker's own are."""
 _uri_encode_again = lru_cache(maxsize=256)(uri_encode)
 """For what many URLs share: the access key, the scope, and the session token, which is long."""
 
@@ -141,16 +144,11 @@ def presign_get(
     botocore's `generate_presigned_url`. Source: Amazon S3 API Reference, "Authenticating Requests: Using Query
     Parameters (AWS Signature Version 4)".
     """
-    path = uri_encode(key, safe="/")
+    path = key if _PLAIN_PATH.fullmatch(key) else uri_encode(key, safe="/")
     asked = [f"{name}={uri_encode(value)}" for name, value in overrides.items()] if overrides else []
-    access_key, encoded_scope = (
-        _uri_encode_again(credentials.access_key),
-        _uri_encode_again(scope(now, region)),
-    )
-    signer = (
-        f"X-Amz-Algorithm={ALGORITHM}&X-Amz-Credential={access_key}%2F{encoded_scope}"
-        f"&X-Amz-Date={amz_date(now)}&X-Amz-Expires={expires_in}"
-    )
+    date, plain_scope = amz_date(now), scope(now, region)
+    who = f"{_uri_encode_again(credentials.access_key)}%2F{_uri_encode_again(plain_scope)}"
+    signer = f"X-Amz-Algorithm={ALGORITHM}&X-Amz-Credential={who}&X-Amz-Date={date}&X-Amz-Expires={expires_in}"
     signed_headers = ["X-Amz-SignedHeaders=host"]
     token = []
     if credentials.session_token is not None:
@@ -159,5 +157,6 @@ def presign_get(
     signed = "&".join([signer, *token, *signed_headers, *sorted(asked)])
     sent = "&".join([*asked, signer, *signed_headers, *token])
     canonical_request = f"GET\n{address.path}{path}\n{signed}\nhost:{address.host}\n\nhost\n{UNSIGNED_PAYLOAD}"
-    signature = sign(credentials.secret_key, now, region, string_to_sign(now, region, canonical_request))
+    digest = sha256(canonical_request.encode()).hexdigest()
+    signature = sign(credentials.secret_key, now, region, f"{ALGORITHM}\n{date}\n{plain_scope}\n{digest}")
     return f"{address.url}{path}?{sent}&X-Amz-Signature={signature}"

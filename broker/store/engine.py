@@ -7,7 +7,7 @@ from math import ceil
 from typing import Any
 
 import sqlalchemy as sa
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 from sqlalchemy import exc
 
 from broker.errors import SettingsInvalid
@@ -90,6 +90,7 @@ def _engine(url: sa.URL, *, timeout_seconds: float, **options: Any) -> sa.Engine
         pool_timeout=timeout_seconds,
         max_overflow=0,
         json_serializer=lambda document: to_json(document).decode(),
+        json_deserializer=from_json,
         **options,
     )
     if on_sqlite:

@@ -7,6 +7,7 @@ this module needs a revision beside it in `migrations/versions/`.
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
@@ -35,11 +36,9 @@ class Instant(sa.types.TypeDecorator[datetime]):
         """Return what turns an instant into what the database keeps; it raises ValueError for a naive one."""
         return _as_text if dialect.name == "sqlite" else _aware
 
-    def process_result_value(self, value: datetime | str | None, dialect: Dialect) -> datetime | None:
-        """Return the instant in UTC."""
-        if isinstance(value, str):
-            return datetime.fromisoformat(value)
-        return None if value is None else value.astimezone(UTC)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None]:
+        """Return what turns what the database keeps into an instant in UTC."""
+        return _of_text if dialect.name == "sqlite" else _in_utc
 
 
 def _aware(value: datetime | None) -> datetime | None:
@@ -57,6 +56,15 @@ def _as_text(value: datetime | None) -> str | None:
         value = value.astimezone(UTC)
     # The offset is always `+00:00`.
     return f"{value.isoformat(timespec='microseconds')[:26]}Z"
+
+
+@lru_cache(maxsize=1024)
+def _of_text(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value)
+
+
+def _in_utc(value: datetime | None) -> datetime | None:
+    return None if value is None else value.astimezone(UTC)
 
 
 def _state() -> sa.Enum:
