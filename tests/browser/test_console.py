@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Response, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Response, Route, expect
 
 from broker.dev.s3 import Fault
 
@@ -173,17 +173,20 @@ def test_a_running_upload_shows_speed_and_time_left_and_can_be_cancelled(
 
 
 def test_dropped_files_are_uploaded(console: Page, film: Path) -> None:
-    bytes_of_film = list(film.read_bytes()[:5000])
-    transfer = console.evaluate_handle(
-        """(bytes) => {
-            const transfer = new DataTransfer();
-            transfer.items.add(new File([new Uint8Array(bytes)], "dropped.mp4", { type: "video/mp4" }));
-            return transfer;
-        }""",
-        bytes_of_film,
-    )
-    console.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
+    drop(console, film)
     expect(console.locator("#queue .row .state")).to_have_text("Ready")
+
+
+def test_files_given_before_the_page_has_its_configuration_are_uploaded(page: Page, stack: Stack, film: Path) -> None:
+    def give_then_answer(route: Route) -> None:
+        page.set_input_files("#files", film)
+        drop(page, film)
+        route.continue_()
+
+    page.route("**/demo/config.json", give_then_answer)
+    page.goto(stack.broker)
+    expect(page.locator("#queue .row .name")).to_have_text([film.name, "dropped.mp4"])
+    expect(page.locator("#queue .row .state")).to_have_text(["Ready", "Ready"])
 
 
 def test_the_library_shows_page_after_page_and_one_status(
@@ -251,6 +254,19 @@ def upload(page: Page, path: Path) -> None:
     page.set_input_files("#files", path)
     expect(page.locator("#queue .row").first.locator(".state")).to_have_text("Ready")
     expect(page.locator("#library .row").first).to_have_attribute("data-state", "ready")
+
+
+def drop(page: Page, path: Path) -> None:
+    """Drop the first bytes of a file on the page, as `dropped.mp4`."""
+    transfer = page.evaluate_handle(
+        """(bytes) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], "dropped.mp4", { type: "video/mp4" }));
+            return transfer;
+        }""",
+        list(path.read_bytes()[:5000]),
+    )
+    page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
 
 
 def _violations(page: Page, axe: Path) -> list[str]:

@@ -4,6 +4,31 @@ import { library } from "./library.js";
 import { player } from "./player.js";
 import { uploads } from "./queue.js";
 
+// Before the first await: what is chosen or dropped while the configuration is on its way is neither lost nor opened.
+const early = [];
+let take = (given) => early.push(...given);
+const files = document.querySelector("#files");
+const drop = document.querySelector("#drop");
+if (matchMedia("(pointer: coarse)").matches) document.querySelector("#lead").textContent = "Upload videos";
+document.querySelector("#choose").onclick = () => files.click();
+files.onchange = () => {
+  take(files.files);
+  files.value = "";
+};
+for (const over of ["dragenter", "dragover"])
+  document.addEventListener(over, (event) => {
+    event.preventDefault();
+    drop.dataset.over = "true";
+  });
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) drop.dataset.over = "false";
+});
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  drop.dataset.over = "false";
+  take(event.dataTransfer.files);
+});
+
 const readConfig = async () => (await fetch("demo/config.json", { cache: "no-store" })).json();
 let config = await readConfig();
 const prefix = new URL(config.prefix, location.href).href;
@@ -28,7 +53,7 @@ const ask = async (method, path, renewed = false) => {
 
 const { open, close } = player({ helper, playback, getToken, prefix, expiresIn: config.link_seconds });
 const videos = library({ helper, ask, onPlay: open, onDelete: close });
-const take = uploads({
+take = uploads({
   helper,
   getToken,
   prefix,
@@ -37,31 +62,11 @@ const take = uploads({
   onReady: videos.refresh,
   onChange: ({ state }) => ["sending", "failed", "cancelled"].includes(state) && videos.refresh(),
 });
+take(early);
 
-const files = document.querySelector("#files");
-const drop = document.querySelector("#drop");
 files.accept = ["video/*", ...config.types].join(",");
 document.querySelector("#hint").textContent =
   `They go straight from this browser to S3. Up to ${helper.inWords(config.max_size)} each.`;
-if (matchMedia("(pointer: coarse)").matches) document.querySelector("#lead").textContent = "Upload videos";
-document.querySelector("#choose").onclick = () => files.click();
-files.onchange = () => {
-  take(files.files);
-  files.value = "";
-};
-for (const over of ["dragenter", "dragover"])
-  document.addEventListener(over, (event) => {
-    event.preventDefault();
-    drop.dataset.over = "true";
-  });
-document.addEventListener("dragleave", (event) => {
-  if (!event.relatedTarget) drop.dataset.over = "false";
-});
-document.addEventListener("drop", (event) => {
-  event.preventDefault();
-  drop.dataset.over = "false";
-  take(event.dataTransfer.files);
-});
 
 const health = document.querySelector("#health");
 const look = async () => {
