@@ -1,12 +1,11 @@
 """The whole application in this process, on a SQLite file of its own, without S3 and without a network."""
 
-import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -25,18 +24,19 @@ UNLIMITED = {
 
 
 @cache
-def migrated_database() -> Path:
-    """Return the path of an empty database, migrated once for all tests."""
-    path = Path(mkdtemp(prefix="broker-security-")) / "broker.db"
-    migrate(f"sqlite:///{path}")
-    return path
+def migrated_database() -> bytes:
+    """Return the file of an empty database, migrated once for all tests."""
+    with TemporaryDirectory(prefix="broker-security-") as folder:
+        path = Path(folder) / "broker.db"
+        migrate(f"sqlite:///{path}")
+        return path.read_bytes()
 
 
 def settings_of(folder: Path, **overrides: Any) -> Settings:
     """Return settings over a fresh database in `folder`; no limits unless they are named, and S3 is nowhere."""
     database = folder / "broker.db"
     if not database.exists():
-        shutil.copy(migrated_database(), database)
+        database.write_bytes(migrated_database())
     known: dict[str, Any] = {
         "secret_key": SECRET,
         "bucket_name": "videos",
