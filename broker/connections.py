@@ -7,9 +7,10 @@ and body are there together needs none of the steps that a stream of parts takes
 import asyncio
 from typing import Any
 
-from starlette.types import Scope, Send
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from broker.api.body import ARRIVED_BODY
 from broker.api.document import AT_ONCE, Headers
 
 MAX_HEAD_BYTES = 32 * 1024
@@ -72,7 +73,7 @@ class BoundedConnection(HttpToolsProtocol):
             self._refuse(431)
             raise ValueError  # the parser stops here
         super().on_headers_complete()
-        extensions: dict[str, Any] = {AT_ONCE: self._answer}
+        extensions: dict[str, Any] = {AT_ONCE: self._answer, ARRIVED_BODY: self._body}
         self.scope["extensions"] = extensions
 
     def on_message_complete(self) -> None:
@@ -115,6 +116,15 @@ class BoundedConnection(HttpToolsProtocol):
         cycle.on_response()
         del scope["extensions"]  # which hold this connection, which holds the scope
         return True
+
+    def _body(self, receive: Receive) -> bytes | None:
+        """Hand a whole body over. None: it is not all there, or what is received is listened to on its way."""
+        cycle = self.cycle
+        if receive != cycle.receive or cycle.more_body or cycle.waiting_for_100_continue or cycle.disconnected:
+            return None
+        body, cycle.body = bytes(cycle.body), bytearray()
+        cycle.message_event.clear()  # as after the messages, the next one is awaited
+        return body
 
     def _is_serving(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

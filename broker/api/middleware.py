@@ -140,16 +140,15 @@ class _Exchange:
 
     def _enveloped(self, headers: Headers) -> list[tuple[bytes, bytes]]:
         """Return an answer's headers with the request's id and the security headers that it has none of by itself."""
-        names, values = zip(*headers, strict=True) if headers else ((), ())
-        kind = values[names.index(b"content-type")] if b"content-type" in names else b""
-        missing = _missing(names, is_page=kind.startswith(b"text/html"), over_https=self._scope["scheme"] == "https")
+        present = dict(headers)
+        missing = _missing(tuple(present), present.get(b"content-type", b""), self._scope["scheme"])
         return [*headers, *missing, (b"x-request-id", self.request_id.encode())]
 
 
 @lru_cache
-def _missing(names: tuple[bytes, ...], *, is_page: bool, over_https: bool) -> Headers:
+def _missing(names: tuple[bytes, ...], content_type: bytes, scheme: str) -> Headers:
     """Return the security headers that an answer with headers of these names lacks."""
-    wanted = (PAGE_HEADERS if is_page else DATA_HEADERS)[over_https]
+    wanted = (PAGE_HEADERS if content_type.startswith(b"text/html") else DATA_HEADERS)[scheme == "https"]
     return [header for header in wanted if header[0] not in names]
 
 

@@ -44,7 +44,7 @@ class Parameters:
         if self._request_name is not None:
             arguments[self._request_name] = request
         for name, validate in self._bodies:
-            arguments[name] = _read_body(request, validate, await read_body(request.receive))
+            arguments[name] = _read_body(request, validate, await read_body(request.scope, request.receive))
         return arguments
 
     def _read_named(self, request: Request) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -201,6 +202,19 @@ def test_a_body_that_arrives_in_pieces_is_put_together(address: str) -> None:
             connection.sendall(piece)
             time.sleep(0.05)
         assert connection.recv(65536).startswith(b"HTTP/1.1 201 ")
+
+
+def test_each_of_several_requests_sent_together_gets_its_own_body(address: str) -> None:
+    requests = b""
+    for size in (7, 8, 9):
+        body = b'{"content_type": "video/mp4", "size": %d}' % size
+        requests += f"POST {PREFIX}/upload HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n".encode()
+        requests += f"Authorization: Bearer {token()}\r\nContent-Length: {len(body)}\r\n".encode()
+        requests += (b"Connection: close\r\n" if size == 9 else b"") + b"\r\n" + body
+    with connected(address) as connection:
+        connection.sendall(requests)
+        answers = rest_of(connection)
+    assert re.findall(rb'"max_size":(\d+)', answers) == [b"7", b"8", b"9"]
 
 
 async def test_a_header_can_not_hold_the_end_of_a_line() -> None:
