@@ -77,9 +77,9 @@ def dev(
         from broker.dev.run import run_broker, run_s3
 
         if s3_only:
-            run_s3(data_dir=data_dir, port=9000 if port is None else port, console=out)
+            run_s3(data_dir=data_dir, port=9000 if port is None else port, console=out())
         else:
-            run_broker(data_dir=data_dir, port=8000 if port is None else port, console=out)
+            run_broker(data_dir=data_dir, port=8000 if port is None else port, console=out())
 
 
 @app.command()
@@ -106,7 +106,7 @@ def doctor(
     if as_json:
         say(report.as_json(findings))
     else:
-        report.show(findings, out)
+        report.show(findings, out())
     if report.has_failed(findings):
         raise typer.Exit(1)
 
@@ -161,7 +161,9 @@ def upload(
         uploaded = _upload(file, url, token, content_type)
     except (UploadFailed, OSError) as error:
         refuse(str(error), status=1)
-    err.print(f"{uploaded.media_id} is ready; until {uploaded.expires_at} it plays at", soft_wrap=True, highlight=False)
+    err().print(
+        f"{uploaded.media_id} is ready; until {uploaded.expires_at} it plays at", soft_wrap=True, highlight=False
+    )
     say(uploaded.signed_url)
 
 
@@ -180,7 +182,7 @@ def _upload(file: Path, url: str, token: str, content_type: str) -> "Uploaded":
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*bar, console=err) as progress, UploadClient(url, token) as client:
+    with Progress(*bar, console=err()) as progress, UploadClient(url, token) as client:
         progress.live.transient = True
         with progress.open(file, "rb", description=escape(name)) as opened:
             uploaded = client.upload(opened, name=name, size=size, content_type=content_type)

@@ -2,18 +2,34 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from functools import cache
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
-from rich.console import Console
 
 from broker.errors import BrokerError, SettingsInvalid
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 REFUSED = 2
 """The exit status for what the caller must mend first: an option, a setting, a pending migration."""
 
-out = Console()
-err = Console(stderr=True)
+
+@cache
+def out() -> "Console":
+    """Return the console of standard output. Whoever prints nothing, as a server, does not load Rich."""
+    from rich.console import Console
+
+    return Console()
+
+
+@cache
+def err() -> "Console":
+    """Return the console of standard error."""
+    from rich.console import Console
+
+    return Console(stderr=True)
 
 
 @contextmanager
@@ -30,10 +46,10 @@ def naming_problems() -> Iterator[None]:
 def refuse(*reasons: str, status: int = REFUSED) -> NoReturn:
     """Say why, and end with `status`."""
     for reason in reasons:
-        err.print(reason, style="red", soft_wrap=True, highlight=False, markup=False)
+        err().print(reason, style="red", soft_wrap=True, highlight=False, markup=False)
     raise typer.Exit(status)
 
 
 def say(line: str) -> None:
     """Print one line as it is."""
-    out.print(line, soft_wrap=True, highlight=False, markup=False)
+    out().print(line, soft_wrap=True, highlight=False, markup=False)
