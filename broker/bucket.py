@@ -18,6 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from broker import metrics
+from broker.aws_session import aws_session
 from broker.cloudfront import Distribution
 from broker.credentials import NO_ANSWER, CredentialSource
 from broker.errors import CredentialsExpired, StorageAway, StorageRefused
@@ -55,7 +56,7 @@ class Bucket:
 
     def __init__(self, config: BucketConfig) -> None:
         self.config = config
-        session = boto3.Session()
+        session = aws_session()
         self._client = s3_client(session, config, config.endpoint_url)
         self._address = Address.of(_form_address(session, config))
         self.form_url = self._address.url

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from broker.aws_session import aws_session
 from broker.credentials import NO_ANSWER
 from broker.errors import QueueAway
 from broker.sigv4 import Credentials
@@ -59,7 +59,7 @@ class Queue:
     def __init__(self, config: QueueConfig, *, threads: int = 8) -> None:
         self.config = config
         keys = config.credentials
-        self._client: Any = boto3.Session().client(
+        self._client: Any = aws_session().client(
             "sqs",
             region_name=config.region,
             endpoint_url=config.endpoint_url,

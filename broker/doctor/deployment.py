@@ -15,6 +15,7 @@ import httpx
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from broker.aws_session import aws_session
 from broker.bucket import Bucket, BucketConfig, s3_client
 from broker.sigv4 import Credentials
 
@@ -133,7 +134,7 @@ async def ask(call: Any, **parameters: Any) -> dict[str, Any]:
 @asynccontextmanager
 async def visited(deployment: Deployment) -> AsyncIterator[Patient]:
     """Open what looking at a deployment takes, and close it again."""
-    session = boto3.Session()
+    session = aws_session()
     bucket = await asyncio.to_thread(Bucket, deployment.bucket)
     s3 = await asyncio.to_thread(s3_client, session, deployment.bucket, deployment.bucket.endpoint_url)
     timeout = httpx.Timeout(ANSWER_SECONDS, connect=5)

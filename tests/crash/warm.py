@@ -5,20 +5,21 @@ This is imported there and nowhere else. It begins no thread, so that forking is
 
 from functools import cache
 
-import boto3
 import psycopg
 import sqlalchemy.dialects.postgresql.psycopg
 import uvicorn.lifespan.on
 import uvicorn.loops.auto
 import uvicorn.protocols.http.auto
 
+from broker import bucket, queue
+from broker.aws_session import aws_session
 from broker.bucket import Bucket, BucketConfig
 from broker.sigv4 import Credentials
 from tests.crash import dying
 
 WARM = (psycopg, sqlalchemy, uvicorn, dying)
 # The session holds the model of S3, whose reading takes longer than all else.
-boto3.Session = cache(boto3.Session)  # type: ignore[misc, assignment]
+bucket.aws_session = queue.aws_session = cache(aws_session)
 Bucket(
     BucketConfig(
         name="warm",
