@@ -1,6 +1,7 @@
 """The only wiring: settings to store, bucket, verbs and routes.
 
-`create_app` makes the whole application; `create_router` makes what another FastAPI application includes.
+`create_app` makes the whole application; `create_router` makes what another FastAPI application includes. What only
+some settings ask for, the clients of JWKS addresses and of webhooks, is imported there.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from datetime import datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
@@ -23,8 +24,7 @@ from broker.api import health, media, metrics
 from broker.api.caller import ClaimNames
 from broker.api.forms import FormStates
 from broker.api.health import Health
-from broker.api.jwks import Jwks
-from broker.api.keys import FixedKey, KeySource, public_key
+from broker.api.keys import FixedKey, public_key
 from broker.api.limits import Limits, limit_of
 from broker.api.middleware import AllowedHosts, Envelope
 from broker.api.problems import http_problem
@@ -43,10 +43,11 @@ from broker.store import Store
 from broker.waiting import Waiting
 from broker.worker.events import Events
 from broker.worker.jobs import Job, Jobs
-from broker.worker.public_network import PublicNetwork
-from broker.worker.sender import Sender
 from broker.worker.sweep import Sweep
-from broker.worker.webhooks import Webhooks
+
+if TYPE_CHECKING:
+    from broker.api.jwks import Jwks
+    from broker.worker.sender import Sender
 
 PREFIX = "/api/v1/s3-media"
 NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False)
@@ -164,17 +165,20 @@ async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterato
     jobs: list[Job] = [Sweep(store, settlement, rest_seconds=settings.sweep_seconds, clock=clock)]
     if queue is not None:
         jobs.append(Events(queue, verbs, bucket_name=settings.bucket_name, clock=clock))
-    sender = webhook_sender(settings)
-    if settings.webhook_urls:
+    sender = webhook_sender(settings) if settings.webhook_urls else None
+    if sender is not None:
+        from broker.worker.webhooks import Webhooks
+
         jobs.append(Webhooks(store.outbox, sender, settings.webhook_urls, clock=clock))
     try:
         yield services, Jobs(jobs)
     finally:
-        await sender.close()
+        if sender is not None:
+            await sender.close()
         if queue is not None:
             await asyncio.to_thread(queue.close)
         await limits.close()
-        if isinstance(keys, Jwks):
+        if not isinstance(keys, FixedKey):
             await keys.close()
         await store.close()
         await asyncio.to_thread(bucket.close)
@@ -191,8 +195,11 @@ def open_store(settings: Settings, clock: Clock = utc_now) -> Store:
     )
 
 
-def webhook_sender(settings: Settings) -> Sender:
+def webhook_sender(settings: Settings) -> "Sender":
     """Return what sends webhooks, to public addresses alone."""
+    from broker.worker.public_network import PublicNetwork
+    from broker.worker.sender import Sender
+
     return Sender(settings.signing_secrets, PublicNetwork(loopback=settings.webhook_loopback_http))
 
 
@@ -218,8 +225,10 @@ def token_rules(settings: Settings) -> TokenRules:
     )
 
 
-def _token_keys(settings: Settings) -> KeySource:
+def _token_keys(settings: Settings) -> "FixedKey | Jwks":
     if settings.jwks_url is not None:
+        from broker.api.jwks import Jwks
+
         return Jwks(settings.jwks_url, settings.algorithm, fresh_seconds=settings.jwks_fresh_seconds)
     if settings.jwt_public_key is not None:
         return FixedKey(public_key(settings.jwt_public_key, settings.algorithm))
