@@ -1,5 +1,7 @@
 """What `broker serve` and `broker worker` do, once the settings are read."""
 
+import broker.plain_structlog  # noqa: F401  # isort: skip
+
 import asyncio
 import gc
 import signal
