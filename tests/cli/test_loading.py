@@ -1,0 +1,48 @@
+"""What a server holds in memory: nothing that only other commands, or settings that are not set, need."""
+
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from .processes import Running, done, running
+
+VALID = {
+    "SECRET_KEY": "an operator's secret of more than 32 bytes",
+    "AWS_S3_BUCKET_NAME": "videos",
+    "AWS_S3_REGION": "eu-central-1",
+    "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLE",
+}
+UNUSED = {"rich", "pygments", "typer.rich_utils", "alembic", "httpx", "httpcore", "broker.doctor", "broker.dev"}
+
+
+@pytest.mark.parametrize(("command", "started"), [("serve --port 0", "running on http"), ("worker", '"working"')])
+def test_a_server_loads_what_it_uses(tmp_path: Path, command: str, started: str) -> None:
+    assert done("migrate", cwd=tmp_path, **VALID).returncode == 0
+    with running(*command.split(), cwd=tmp_path, PYTHONVERBOSE="1", **VALID) as server:
+        server.wait_for(started)
+        loaded = loaded_by(server)
+    assert {"structlog", "typer", "botocore.client", "broker.serve"} <= loaded
+    assert loaded & UNUSED == set()
+
+
+def test_settings_bring_what_they_need(tmp_path: Path) -> None:
+    assert done("migrate", cwd=tmp_path, **VALID).returncode == 0
+    asking = VALID | {
+        "BROKER_JWKS_URL": "https://127.0.0.1:1/keys",
+        "BROKER_WEBHOOK_URLS": "https://127.0.0.1:1/told",
+        "BROKER_WEBHOOK_SECRETS": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        "PYTHONVERBOSE": "1",
+    }
+    with running("serve", "--port", "0", cwd=tmp_path, **asking) as server:
+        server.wait_for("running on http")
+        assert loaded_by(server) >= {"httpx", "httpcore", "broker.worker.webhooks"}
+        assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)
+        assert "Traceback" not in server.said
+
+
+def loaded_by(server: Running) -> set[str]:
+    """Return the modules that it said it loaded."""
+    return set(re.findall(r"^import '([\w.]+)' #", server.said, re.MULTILINE))
