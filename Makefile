@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for one in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$one -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$one && break; done)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+DEPLOYED := build/bench/python
 
 .PHONY: run test check bench readme requirements audit clean
 
@@ -23,8 +24,8 @@ check: $(VENV)/.check  ## Lint, check the types and the import rules, run the br
 	@if command -v node >/dev/null; then node --test tests/browser/unit/*.test.mjs; \
 	else echo "node is not there: the browser modules' unit tests are left out"; fi
 
-bench: $(VENV)/.test  ## Measure the broker beside its peers; --quick for a look
-	$(BIN)/python -m tests.bench $(ARGS)
+bench: $(VENV)/.test $(DEPLOYED)/.made  ## Measure the broker beside its peers; --quick for a look
+	$(BIN)/python -m tests.bench --python $(abspath $(DEPLOYED))/bin/python $(ARGS)
 
 readme: $(VENV)/.run  ## Write the parts of README.md that are drawn from the code
 	$(BIN)/python -m broker.dev.readme
@@ -50,6 +51,11 @@ $(VENV)/.check: EXTRAS = dev,lint,postgres,redis
 $(VENV)/.run $(VENV)/.test $(VENV)/.check: pyproject.toml | $(VENV)/.made
 	@echo "Installing what 'make $(@:$(VENV)/.%=%)' needs into $(VENV) …"
 	@$(PIP) install --editable '.[$(EXTRAS)]'
+	@touch $@
+
+$(DEPLOYED)/.made: pyproject.toml | $(VENV)/.made  # what a deployment installs, without what tests need
+	@$(BIN)/python -m venv --clear $(DEPLOYED)
+	@$(DEPLOYED)/bin/python -m pip install --disable-pip-version-check --quiet --editable '.[postgres]'
 	@touch $@
 
 $(VENV)/.made:

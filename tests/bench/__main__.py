@@ -1,6 +1,7 @@
 """Measure the broker beside its peers, all started by this program: `python -m tests.bench`, or `make bench`.
 
     python -m tests.bench [--quick] [--parts comparison,footprint,growth] [--only NAME …] [--json FILE] [--write]
+                          [--python FILE]
 
 The server has the first core; the load, the databases and this program have the last one. `--quick` asks less of
 everything, so that it ends in a minute: good to see that all works, not to quote.
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> Report:
     machine.allow_many_connections()
     cores = machine.divide_cores()
     report = Report(machine.describe(), _how(options))
-    with workplace(with_postgresql=options.postgresql) as place:
+    with workplace(with_postgresql=options.postgresql, python=options.python) as place:
         report.load_averages.append(machine.busy())
         report.contenders = _contenders(place, cores, options)
         if "comparison" in options.parts:
@@ -62,6 +63,13 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="only servers whose names hold one of these")
     parser.add_argument("--no-postgresql", dest="postgresql", action="store_false", help="SQLite alone")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument(
+        "--python",
+        type=Path,
+        default=Path(sys.executable),
+        metavar="FILE",
+        help="the servers' Python; by default, this",
+    )
     parser.add_argument(
         "--write", action="store_true", help="write the tables and the plot into this directory's README"
     )

@@ -43,7 +43,7 @@ def ours(
             + ("; SQLite with synchronous=FULL" if kind == "sqlite" else "; PostgreSQL, on the load's core")
         ),
         leaves_out="nothing",
-        command=(sys.executable, "-m", "broker", "serve", "--port", "{port}", *options),
+        command=(str(place.python), "-m", "broker", "serve", "--port", "{port}", *options),
         environment=KEYS
         | {
             "PYTHONPATH": str(ROOT),
@@ -82,7 +82,7 @@ def bare(place: Workplace, answers: dict[str, bytes]) -> Contender:
         name="bare ASGI",
         does="reads the body and answers recorded bytes of ours, under the same uvicorn (uvloop, httptools)",
         leaves_out="everything else",
-        command=_uvicorn("bare"),
+        command=_uvicorn(place, "bare"),
         environment={"PYTHONPATH": str(APPS)} | {f"BENCH_{row.upper()}": str(file) for row, file in files.items()},
         requests={"issue": place.issue("/upload"), "playback": place.playback("", ["one"])},
     )
@@ -95,7 +95,7 @@ def tutorial(place: Workplace, cores: frozenset[int]) -> Contender:
         does="verifies the RS256 token, validates the body, commits one row per request (SQLite's defaults), signs; "
         "its pool of connections is widened, without which it comes to a stand at 64 connections",
         leaves_out="permissions, limits, quotas, idempotency, metrics, a log, any check of what arrived",
-        command=_uvicorn("tutorial"),
+        command=_uvicorn(place, "tutorial"),
         environment=KEYS
         | {
             "PYTHONPATH": str(APPS),
@@ -136,9 +136,9 @@ def node_peers(place: Workplace) -> Iterable[Contender]:
     )
 
 
-def _uvicorn(module: str) -> tuple[str, ...]:
+def _uvicorn(place: Workplace, module: str) -> tuple[str, ...]:
     fastest = ("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning")
-    return (sys.executable, "-m", "uvicorn", f"{module}:app", "--port", "{port}", *fastest)
+    return (str(place.python), "-m", "uvicorn", f"{module}:app", "--port", "{port}", *fastest)
 
 
 def _install() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,12 +33,13 @@ BODY = json.dumps({"content_type": "video/mp4", "size": 4_190_112, "filename": "
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """Hold the directory of one run, the key that verifies its token, and the token, which is Ann's."""
+    """Hold the directory of one run, the key that verifies its token, the token, which is Ann's, and a Python."""
 
     directory: Path
     public_key: Path
     token: str
     postgresql: PostgreSQL | None
+    python: Path
 
     @property
     def headers(self) -> dict[str, str]:
@@ -61,7 +63,7 @@ class Workplace:
 
 
 @contextmanager
-def workplace(*, with_postgresql: bool) -> Iterator[Workplace]:
+def workplace(*, with_postgresql: bool, python: Path = Path(sys.executable)) -> Iterator[Workplace]:
     """Make a directory under `build/bench`, keys and, where asked for, a PostgreSQL server; remove them at the end."""
     BUILD.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILD, prefix="run-", ignore_cleanup_errors=True) as name:
@@ -74,7 +76,7 @@ def workplace(*, with_postgresql: bool) -> Iterator[Workplace]:
         claims = {"sub": ANN, "scope": "media:upload media:read", "exp": datetime.now(UTC) + timedelta(days=1)}
         token = jwt.encode(claims, key, algorithm="RS256")
         if not with_postgresql:
-            yield Workplace(directory, public_key, token, None)
+            yield Workplace(directory, public_key, token, None, python)
             return
         binaries = find_binaries()
         if binaries is None:
@@ -82,7 +84,7 @@ def workplace(*, with_postgresql: bool) -> Iterator[Workplace]:
         server = PostgreSQL(binaries)
         try:
             server.start()
-            yield Workplace(directory, public_key, token, server)
+            yield Workplace(directory, public_key, token, server, python)
         finally:
             server.remove()
 
