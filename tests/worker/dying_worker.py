@@ -18,6 +18,7 @@ from broker.media import Media
 from broker.queue import Message, Queue, QueueConfig
 from broker.settings import load_settings
 from broker.store import Outbox, Store
+from broker.worker import sender as sending
 from broker.worker.sender import Answer, Sender
 
 from ..crash.dying import COURSE, CountedBucket, CountedStore, Course, reach
@@ -93,7 +94,7 @@ def work(overrides: dict[str, Any], die_before: int, ahead: timedelta, told: Con
     wiring.Store = CountedWorkerStore  # type: ignore[misc]
     wiring.Bucket = CountedBucket  # type: ignore[misc]
     wiring.Queue = CountedQueue  # type: ignore[misc]
-    wiring.Sender = CountedSender  # type: ignore[misc]
+    sending.Sender = CountedSender  # type: ignore[misc]
     COURSE.set(ToldCourse(die_before, 0, told=told))
 
     async def run() -> None:
