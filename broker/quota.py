@@ -1,6 +1,7 @@
 """What an owner uses and may use: counted from the states, in one place."""
 
 from dataclasses import dataclass
+from operator import add, sub
 from typing import NamedTuple
 
 from broker.errors import QuotaExceeded
@@ -16,20 +17,10 @@ class Usage(NamedTuple):
     media_count: int = 0
 
     def __add__(self, other: "Usage") -> "Usage":  # type: ignore[override]
-        return Usage(
-            self.pending_count + other.pending_count,
-            self.promised_bytes + other.promised_bytes,
-            self.stored_bytes + other.stored_bytes,
-            self.media_count + other.media_count,
-        )
+        return Usage._make(map(add, self, other))
 
     def __sub__(self, other: "Usage") -> "Usage":
-        return Usage(
-            self.pending_count - other.pending_count,
-            self.promised_bytes - other.promised_bytes,
-            self.stored_bytes - other.stored_bytes,
-            self.media_count - other.media_count,
-        )
+        return Usage._make(map(sub, self, other))
 
     @property
     def kept_bytes(self) -> int:

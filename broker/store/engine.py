@@ -118,7 +118,8 @@ def _postgresql_arguments(timeout_seconds: float) -> dict[str, Any]:
 
 def _prepare_sqlite(timeout_seconds: float, connection: sqlite3.Connection, record: object) -> None:
     _use_wal(connection, time.monotonic() + timeout_seconds)
-    for pragma in ("synchronous = FULL", "foreign_keys = ON"):
+    # A statement that writes many pages keeps what they were, to be able to fail alone; by default in a file.
+    for pragma in ("synchronous = FULL", "foreign_keys = ON", "temp_store = MEMORY"):
         connection.execute(f"PRAGMA {pragma}")
 
 

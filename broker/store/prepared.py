@@ -1,7 +1,7 @@
 """Statements that are compiled once and run with many rows."""
 
-from collections.abc import Callable, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -98,7 +98,7 @@ class _SQLiteInsert:
         self._by_count: dict[int, str] = {}
 
     def run(self, connection: sa.Connection, columns: Sequence[tuple[Any, ...]]) -> None:
-        bound = [map(convert, columns[place]) if convert else columns[place] for place, convert in self._columns]
+        bound = [_converted(columns[place], convert) for place, convert in self._columns]
         rows = list(zip(*bound, strict=True))
         for first in range(0, len(rows), ROWS_AT_ONCE):
             piece = rows[first : first + ROWS_AT_ONCE]
@@ -108,6 +108,15 @@ class _SQLiteInsert:
         if count not in self._by_count:
             self._by_count[count] = f"{self._head} VALUES {', '.join([self._row] * count)}"
         return self._by_count[count]
+
+
+def _converted(values: Sequence[Any], convert: Callable[[Any], Any] | None) -> Iterable[Any]:
+    """Return the driver's values; what stands in every row is converted once."""
+    if convert is None:
+        return values
+    if values.count(values[0]) == len(values):
+        return repeat(convert(values[0]), len(values))
+    return map(convert, values)
 
 
 class _PostgreSQLInsert:
