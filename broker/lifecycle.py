@@ -195,7 +195,7 @@ class Lifecycle:
             due_at=ends + self._settlement.grace,
         )
         recorded = await self._store.add(media, self._quota)
-        if recorded.id != media.id:
+        if recorded is not media:
             if recorded.idempotency_digest != media.idempotency_digest:
                 raise IdempotencyKeyReused
             recorded = await self._renew(recorded, now)

@@ -74,7 +74,7 @@ class PreparedInsert:
         if not rows:
             return
         columns = list(zip(*rows, strict=True))
-        filled = tuple(place for place, values in enumerate(columns) if values.count(None) < len(rows))
+        filled = tuple([place for place, values in enumerate(columns) if not _all_are(None, values)])
         dialect = connection.dialect
         insert = self._inserts.get((dialect.name, filled))
         if insert is None:
@@ -110,11 +110,16 @@ class _SQLiteInsert:
         return self._by_count[count]
 
 
+def _all_are(value: object, values: Sequence[Any]) -> bool:
+    """Tell whether all of `values` equal `value`; where the first or the last does not, no other is looked at."""
+    return bool(values[0] == value and values[-1] == value and values.count(value) == len(values))
+
+
 def _converted(values: Sequence[Any], convert: Callable[[Any], Any] | None) -> Iterable[Any]:
     """Return the driver's values; what stands in every row is converted once."""
     if convert is None:
         return values
-    if values.count(values[0]) == len(values):
+    if _all_are(values[0], values):
         return repeat(convert(values[0]), len(values))
     return map(convert, values)
 
