@@ -43,21 +43,29 @@ class BoundedMemory:
 
     def __init__(self, seconds: int) -> None:
         self._seconds = seconds
-        self._windows: dict[str, tuple[int, float]] = {}
+        self._windows: dict[str, _Window] = {}
 
-    def count(self, who: str) -> tuple[int, float]:
-        """Count one more; return the sum within the window, and when the window ends."""
+    def count(self, who: str) -> "_Window":
+        """Count one more; return the window."""
         now = time.time()
-        known = self._windows.get(who)
-        if known is not None and now < known[1]:
-            window = (known[0] + 1, known[1])
-        else:
+        window = self._windows.get(who)
+        if window is None or now >= window.ends_at:
             self._windows.pop(who, None)
             if len(self._windows) >= MAX_COUNTERS:
                 del self._windows[next(iter(self._windows))]
-            window = (1, now + self._seconds)
-        self._windows[who] = window
+            window = self._windows[who] = _Window(now + self._seconds)
+        window.count += 1
         return window
+
+
+class _Window:
+    """Hold what was counted until a window ends."""
+
+    __slots__ = ("count", "ends_at")
+
+    def __init__(self, ends_at: float, count: int = 0) -> None:
+        self.count = count
+        self.ends_at = ends_at
 
 
 class Limit:
@@ -107,11 +115,11 @@ class Limits:
         if limit is None:
             return None
         counted = None if self._redis is None else await self._count_in(self._redis, limit.key(who), limit)
-        count, ends_at = counted or limit.here.count(who)
-        if count > limit.amount:
-            wait = max(1, min(limit.seconds, int(ends_at - time.time()) + 1))
+        window = counted or limit.here.count(who)
+        if window.count > limit.amount:
+            wait = max(1, min(limit.seconds, int(window.ends_at - time.time()) + 1))
             raise RateLimited(limit=f"{limit.amount} in {limit.seconds} seconds", retry_after=wait, kind=kind)
-        return Standing(limit, limit.amount - count)
+        return Standing(limit, limit.amount - window.count)
 
     def exhausted(self, error: RateLimited) -> Standing:
         """Return how the limit stands beyond which somebody asked: nothing is left."""
@@ -123,8 +131,8 @@ class Limits:
         if self._connections is not None:
             await self._connections.disconnect()
 
-    async def _count_in(self, redis: "RedisStorage", key: str, limit: Limit) -> tuple[int, float] | None:
-        """Return the count within the window and, beyond the limit, when the window ends; None: Redis is away."""
+    async def _count_in(self, redis: "RedisStorage", key: str, limit: Limit) -> _Window | None:
+        """Return the window, and when it ends only beyond the limit; None: Redis is away."""
         # Waiting for a turn says nothing about Redis: a burst must not look like a Redis that is away.
         async with self._turns:
             if time.monotonic() < self._redis_rests_until:
@@ -132,7 +140,7 @@ class Limits:
             try:
                 async with asyncio.timeout(REDIS_SECONDS):
                     count = await redis.incr(key, limit.seconds)
-                    return count, await redis.get_expiry(key) if count > limit.amount else 0.0
+                    return _Window(await redis.get_expiry(key) if count > limit.amount else 0.0, count)
             except (TimeoutError, OSError, StorageError) as error:
                 self._rest(error)
                 return None

@@ -32,6 +32,9 @@ class Parameters:
         by_name = ConfigDict(validate_by_name=True, validate_by_alias=False, loc_by_alias=False)
         # What pydantic has compiled is called itself: the methods of a model take as long as the work.
         self._validate_named = create_model("Named", __config__=by_name, **types).__pydantic_validator__.validate_python
+        required = any(field.field_info.is_required() for _, field in named)
+        self._unsent: dict[str, Any] | None = None if required else self._validate_named({}).__dict__
+        """The arguments of who sends none of them, where none is required."""
         self._bodies = [
             (field.name, _validator_of_json(field.field_info.annotation)) for field in dependant.body_params
         ]
@@ -48,8 +51,11 @@ class Parameters:
         return arguments
 
     def _read_named(self, request: Request) -> dict[str, Any]:
+        sent = self._sent(request)
+        if not sent and self._unsent is not None:
+            return self._unsent.copy()
         try:
-            named: dict[str, Any] = self._validate_named(self._sent(request)).__dict__
+            named: dict[str, Any] = self._validate_named(sent).__dict__
             return named
         except ValidationError as error:
             raise _invalid(error, lambda location: (*self._places[str(location[0])], *location[1:])) from None

@@ -45,11 +45,11 @@ async def test_an_address_is_counted_before_its_token_is_looked_at(tmp_path: Pat
 def test_a_window_ends() -> None:
     memory = BoundedMemory(60)
     with freeze_time("2026-01-01") as clock:
-        assert [memory.count("ann")[0] for _ in range(3)] == [1, 2, 3]
+        assert [memory.count("ann").count for _ in range(3)] == [1, 2, 3]
         clock.tick(timedelta(seconds=59))
-        assert memory.count("ann")[0] == 4
+        assert memory.count("ann").count == 4
         clock.tick(timedelta(seconds=1))
-        assert memory.count("ann")[0] == 1
+        assert memory.count("ann").count == 1
 
 
 def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,5 +58,5 @@ def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = BoundedMemory(60)
     for who in "abcd":
         memory.count(who)
-    assert memory.count("d")[0] == 2
-    assert memory.count("a")[0] == 1
+    assert memory.count("d").count == 2
+    assert memory.count("a").count == 1
