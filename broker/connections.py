@@ -1,7 +1,8 @@
-"""What uvicorn's fast protocol lacks: a bound on the head of a request, and an answer that is sent at once.
+"""What uvicorn's fast protocol lacks: a bound on the head of a request, and what spares a request most of its steps.
 
-Who sends a head slowly, or one that never ends, holds a connection and its memory otherwise. And an answer whose start
-and body are there together needs none of the steps that a stream of parts takes.
+Who sends a head slowly, or one that never ends, holds a connection and its memory otherwise. A body that has arrived
+with its head is handed over at once, an answer whose start and body are there together is written at once, and one
+timer serves a connection for as long as it lives.
 """
 
 import asyncio
@@ -49,6 +50,9 @@ class BoundedConnection(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
         super().connection_lost(exc)
+        if self.scope is not None:
+            for ours in (AT_ONCE, ARRIVED_BODY):  # they hold this connection, which holds the scope
+                self.scope.get("extensions", {}).pop(ours, None)
 
     def data_received(self, data: bytes) -> None:
         """Parse; where no request is being served then, wait for the rest of a head, or of a body that nobody reads."""
@@ -97,12 +101,12 @@ class BoundedConnection(HttpToolsProtocol):
             super().send_400_response(msg)
 
     def _answer(self, scope: Scope, send: Send, status: int, headers: Headers, body: bytes) -> bool:
-        """Write a whole answer. False: it is not of the simple kind, of known length and on a connection that stays, or
-        what is sent is listened to on its way, as tracing does."""
+        """Write a whole answer. False: it is not of the simple kind, of known length and on a connection that stays; or
+        what is sent is listened to on its way, as tracing does; or the client has yet to read what was sent before."""
         cycle = self.cycle
         if send != cycle.send or cycle.scope is not scope:
             return False
-        if cycle.response_started or cycle.disconnected or not cycle.keep_alive:
+        if cycle.response_started or cycle.disconnected or not cycle.keep_alive or self.flow.write_paused:
             return False
         if (b"content-length", b"%d" % len(body)) not in headers or scope["method"] == "HEAD":
             return False
@@ -114,7 +118,7 @@ class BoundedConnection(HttpToolsProtocol):
         self.transport.write(b"".join((STATUS_LINE[status], head, b"\r\n\r\n", body)))
         cycle.message_event.set()
         cycle.on_response()
-        del scope["extensions"]  # which hold this connection, which holds the scope
+        del scope["extensions"]  # as once the connection is lost
         return True
 
     def _body(self, receive: Receive) -> bytes | None:

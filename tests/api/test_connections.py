@@ -1,10 +1,12 @@
 """The head of a request is bounded in size and in time, on a real socket."""
 
 import asyncio
+import gc
 import itertools
 import re
 import socket
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,10 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from broker.api.document import AT_ONCE
+from broker.api.document import AT_ONCE, Document
 from broker.app import PREFIX, create_app
 from broker.connections import MAX_HEAD_BYTES, BoundedConnection
 from tests.security.live import live
@@ -217,38 +219,90 @@ def test_each_of_several_requests_sent_together_gets_its_own_body(address: str) 
     assert re.findall(rb'"max_size":(\d+)', answers) == [b"7", b"8", b"9"]
 
 
+class Transport(asyncio.Transport):
+    """Keep what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[bytes] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.sent.append(bytes(data))
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.sent.append(b"closed")
+
+    def pause_reading(self) -> None:
+        """Do nothing: what is received comes from the test."""
+
+    def resume_reading(self) -> None:
+        """Do nothing."""
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return default
+
+
+def connection_to(app: ASGIApp) -> tuple[BoundedConnection, list[bytes]]:
+    """Return a connection that is open to `app`, and what will be written to it."""
+    config = uvicorn.Config(app, log_config=None)
+    config.load()
+    connection, transport = BoundedConnection(config, ServerState(), app_state={}), Transport()
+    connection.connection_made(transport)
+    return connection, transport.sent
+
+
 async def test_a_header_can_not_hold_the_end_of_a_line() -> None:
-    sent: list[bytes] = []
-
-    class Transport(asyncio.Transport):
-        def write(self, data: bytes | bytearray | memoryview) -> None:
-            sent.append(bytes(data))
-
-        def is_closing(self) -> bool:
-            return False
-
-        def close(self) -> None:
-            sent.append(b"closed")
-
-        def get_extra_info(self, name: str, default: object = None) -> object:
-            return default
-
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(b"content-length", b"0"), (b"x-evil", b"a\r\nset-cookie: b")]
         scope["extensions"][AT_ONCE](scope, send, 200, headers, b"")
 
-    config = uvicorn.Config(app, log_config=None)
-    config.load()
-    connection = BoundedConnection(config, ServerState(), app_state={})
-    connection.connection_made(Transport())
+    connection, sent = connection_to(app)
     connection.data_received(GET + b"\r\n")
     await asyncio.sleep(0.01)
     assert b"evil" not in b"".join(sent)
     assert sent[0].startswith(b"HTTP/1.1 500 ")
 
 
+async def test_who_does_not_read_gets_no_more_answers_until_it_does() -> None:
+    connection, sent = connection_to(Document(b"{}"))
+    connection.data_received(GET + b"\r\n")
+    await asyncio.sleep(0.01)
+    assert len(sent) == 1
+    connection.pause_writing()  # the transport holds as much as it is to hold
+    for _ in range(3):
+        connection.data_received(GET + b"\r\n")
+        await asyncio.sleep(0.01)
+    assert len(sent) == 1
+    connection.resume_writing()
+    await asyncio.sleep(0.01)
+    assert b"".join(sent).count(b"HTTP/1.1 200 ") == 4
+
+
+@pytest.mark.parametrize("request_line", [b"GET / HTTP/1.1", b"GET / HTTP/1.0", b"HEAD / HTTP/1.1"])
+async def test_a_connection_that_is_lost_holds_nothing_of_itself(request_line: bytes) -> None:
+    connection, sent = connection_to(Document(b"{}"))
+    connection.data_received(request_line + b"\r\nHost: broker.example\r\n\r\n")
+    await asyncio.sleep(0.01)
+    assert sent
+    connection.connection_lost(None)
+    await asyncio.sleep(0.01)
+    is_there = weakref.ref(connection)
+    gc.disable()
+    try:
+        del connection
+        assert is_there() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(("credentials", "status"), [({}, 401), (bearing(token()), 200)], ids=["a problem", "a page"])
 @pytest.mark.parametrize("listens", [False, True])
-def test_an_answer_is_written_at_once_unless_somebody_listens_to_what_is_sent(tmp_path: Path, listens: bool) -> None:
+def test_an_answer_is_written_at_once_unless_somebody_listens_to_what_is_sent(
+    tmp_path: Path, listens: bool, credentials: dict[str, str], status: int
+) -> None:
     """Tracing around the application sees each answer, also one that could be sent at once."""
     heard: list[str] = []
     written: list[bool] = []
@@ -268,6 +322,6 @@ def test_an_answer_is_written_at_once_unless_somebody_listens_to_what_is_sent(tm
         await app(scope, receive, hear if listens and scope["type"] == "http" else send)
 
     with live(tracing, http=Watched) as url:
-        assert httpx.get(f"{url}{PREFIX}/").status_code == 401
-    assert written == [not listens]
+        assert httpx.get(f"{url}{PREFIX}/", headers=credentials).status_code == status
+    assert set(written) == {not listens}
     assert heard == (["http.response.start", "http.response.body"] if listens else [])
