@@ -13,6 +13,7 @@ from broker.media import State
 
 EXAMPLE_ID = "01980f2c-6b1e-7c3a-9d52-0f6a4f1be7a3"
 EXAMPLE_URL = f"https://videos.s3.eu-central-1.amazonaws.com/media/a3/2026/11/23/{EXAMPLE_ID}.mp4?X-Amz-Algorithm=…"
+EXAMPLE_VIDEO = {"seconds": 12.48, "codec": "h264", "width": 1920, "height": 1080}
 
 
 def _without_nul(text: str) -> str:
@@ -151,6 +152,7 @@ class Media(TypedDict):
         metadata={"album": "7"},
         created_at="2026-11-23T12:00:00Z",
         ready_at="2026-11-23T12:00:09Z",
+        video=EXAMPLE_VIDEO,
         etag="9b2cf535f27731c974343645a3985328",
         signed_url=EXAMPLE_URL,
         expires_in=3600,
@@ -183,9 +185,10 @@ class Playback(Media):
                 "metadata": {"album": "7"},
                 "created_at": "2026-11-23T12:00:00Z",
                 "ready_at": "2026-11-23T12:00:09Z",
+                "video": EXAMPLE_VIDEO,
             }
         ],
-        next_cursor=None,
+        next_cursor="AZgPLGsefDqdUg9qTxvnow",
     )
 )
 class Page(TypedDict):

@@ -1,16 +1,20 @@
 """The interface is what its OpenAPI document says, whatever is sent: no 5xx, no other status, no other schema."""
 
+import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from broker.api import schemas
 from broker.app import create_app
 from broker.dev.s3 import EmbeddedS3
 from tests.security.live import live
@@ -38,6 +42,15 @@ def address(tmp_path_factory: pytest.TempPathFactory, embedded_s3: EmbeddedS3, m
     )
     with live(create_app(known)) as url:
         yield url
+
+
+def test_each_example_is_what_its_schema_says(tmp_path: Path) -> None:
+    parts = create_app(settings_of(tmp_path)).openapi()["components"]["schemas"]
+    examples = {name: part["examples"] for name, part in parts.items() if "examples" in part}
+    assert {"UploadBody", "Issued", "Playback", "Page", "Deleted"} <= examples.keys()
+    for name, found in examples.items():
+        for example in found:
+            TypeAdapter(getattr(schemas, name)).validate_json(json.dumps(example))
 
 
 def modes_of(operation: Any) -> list[GenerationMode]:
