@@ -1,0 +1,95 @@
+"""What surrounds each answer: its headers, the id of its request, the one line in the log, and the hosts."""
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from broker.app import PREFIX, create_app
+from broker.connections import BoundedConnection
+from broker.logs import access_log
+from tests.security.live import live
+from tests.security.serving import bearing, served, settings_of, token
+
+SECURITY = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+}
+UPLOAD = {"content_type": "video/mp4"}
+
+
+@pytest.fixture
+def lines() -> Iterator[io.StringIO]:
+    """Yield what the log gets of the requests."""
+    stream = io.StringIO()
+    before = access_log._stream
+    access_log.write_to(stream)
+    yield stream
+    access_log.write_to(before)
+
+
+@pytest.mark.parametrize("on_ours", [False, True])
+@pytest.mark.parametrize(
+    ("asked", "status", "route"),
+    [
+        ({"method": "POST", "url": f"{PREFIX}/upload", "json": UPLOAD, "headers": bearing(token())}, 201, "/upload"),
+        ({"method": "POST", "url": f"{PREFIX}/upload", "json": UPLOAD}, 401, "/upload"),
+        ({"method": "GET", "url": "/nowhere"}, 404, None),
+        ({"method": "GET", "url": "/healthz"}, 200, "/healthz"),
+    ],
+    ids=["an answer", "a problem", "no route", "outside the prefix"],
+)
+def test_each_answer_is_surrounded(
+    tmp_path: Path, lines: io.StringIO, asked: dict[str, Any], status: int, route: str | None, on_ours: bool
+) -> None:
+    options = {"http": BoundedConnection if on_ours else "h11"}
+    with live(create_app(settings_of(tmp_path)), **options) as url, httpx.Client(base_url=url) as client:
+        answer = client.request(**asked)
+    assert answer.status_code == status
+    assert {name: answer.headers.get(name) for name in SECURITY} == SECURITY
+    assert "strict-transport-security" not in answer.headers
+    line = json.loads(lines.getvalue())
+    assert (line["status"], line["route"]) == (status, route)
+    assert line["request_id"] == answer.headers["x-request-id"]
+
+
+async def test_over_https_a_browser_is_told_to_stay_there(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        answer = await client.post(str(client.base_url).replace("http:", "https:") + "upload", json=UPLOAD)
+    assert answer.headers["strict-transport-security"] == "max-age=31536000"
+
+
+async def test_a_page_may_load_scripts_and_not_be_framed(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        answer = await client.get("http://broker.example/docs")
+    assert answer.headers["content-type"].startswith("text/html")
+    assert answer.headers["content-security-policy"] == "frame-ancestors 'none'; object-src 'none'; base-uri 'none'"
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "status"),
+    [
+        ("media.example", "/upload", 401),
+        ("media.example:8443", "/upload", 401),
+        ("MEDIA.example", "/upload", 401),
+        ("eu.videos.example", "/upload", 401),
+        ("videos.example", "/upload", 400),
+        ("evil-media.example", "/upload", 400),
+        ("media.example.evil", "/upload", 400),
+        ("192.0.2.1", "/upload", 400),
+    ],
+)
+async def test_only_hosts_that_are_named_are_served(tmp_path: Path, host: str, path: str, status: int) -> None:
+    async with served(tmp_path, allowed_hosts="media.example,*.videos.example") as client:
+        answer = await client.post(path, json=UPLOAD, headers={"Host": host})
+        assert answer.status_code == status
+        if status == 400:
+            assert answer.headers["content-type"] == "application/problem+json"
+            probe = await client.get("http://broker.example/healthz", headers={"Host": host})
+            assert probe.status_code == 200
