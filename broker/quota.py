@@ -1,6 +1,8 @@
 """What an owner uses and may use: counted from the states, in one place."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from operator import add, sub
 from typing import NamedTuple
 
@@ -67,15 +69,25 @@ class Quota:
                 raise QuotaExceeded(quota=name, limit=limit, used=in_use, asked=more)
 
 
+def total(parts: Iterable[Usage]) -> Usage:
+    """Return what all of at least one part are together."""
+    return Usage._make(map(sum, zip(*parts, strict=True)))
+
+
 def footprint(media: Media) -> Usage:
     """Return what one media takes from its owner's quota in the state that it is in.
 
     What is rejected, expired or being deleted takes nothing.
     """
-    match media.state:
+    return _footprint(media.state, media.promised_bytes, media.size)
+
+
+@lru_cache  # many are promised the same size, and most are new
+def _footprint(state: State, promised_bytes: int, size: int | None) -> Usage:
+    match state:
         case State.PENDING | State.PROMOTING:
-            return Usage(pending_count=1, promised_bytes=media.promised_bytes, media_count=1)
+            return Usage(pending_count=1, promised_bytes=promised_bytes, media_count=1)
         case State.READY:
-            return Usage(stored_bytes=media.size or 0, media_count=1)
+            return Usage(stored_bytes=size or 0, media_count=1)
         case _:
             return Usage()

@@ -1,12 +1,13 @@
 """What owners use, held still while one transaction reckons with it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from broker.errors import QuotaExceeded
 from broker.media import Media
-from broker.quota import Quota, Usage, footprint
+from broker.quota import Quota, Usage, footprint, total
 from broker.store.prepared import Prepared
 from broker.store.schema import usage as table
 
@@ -55,9 +56,17 @@ class Ledger:
         rows = self._connection.execute(_LOCK, {"owners": owners})
         return {owner: Usage(*counters) for owner, *counters in rows}
 
-    def reserve(self, media: Media, quota: Quota) -> None:
-        """Count a new media in; QuotaExceeded when it does not fit."""
-        self._now[media.owner] = quota.reserve(self._now[media.owner], footprint(media))
+    def reserve(self, owner: str, media: Sequence[Media], quota: Quota) -> Iterator[tuple[Media, QuotaExceeded]]:
+        """Count new media of one owner in, one after another; return those that do not fit, and why."""
+        try:
+            # Where all fit together, each does.
+            self._now[owner] = quota.reserve(self._now[owner], total(map(footprint, media)))
+        except QuotaExceeded as exceeded:
+            if len(media) == 1:
+                yield media[0], exceeded
+                return
+            for one in media:
+                yield from self.reserve(owner, [one], quota)
 
     def move(self, owner: str, difference: Usage) -> None:
         """Count `difference` in, which may be negative."""

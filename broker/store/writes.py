@@ -123,24 +123,24 @@ def _add(connection: sa.Connection, adds: Sequence[Add], ledger: Ledger) -> list
         for row in connection.execute(_REPEATED, {"keys": keys}):
             earlier = Media._make(row)
             recorded[earlier.owner, earlier.idempotency_key] = earlier
-    outcomes: list[Media | QuotaExceeded] = []
-    rows = []
-    for media, quota in ((add.media, add.quota) for add in adds):
-        key = (media.owner, media.idempotency_key)
-        if key in recorded:
-            outcomes.append(recorded[key])
-            continue
-        try:
-            ledger.reserve(media, quota)
-        except QuotaExceeded as exceeded:
-            outcomes.append(exceeded)
-            continue
+    answers: list[Media | QuotaExceeded] = []
+    new: dict[tuple[str, Quota], list[Media]] = {}
+    for add in adds:
+        media = add.media
         if media.idempotency_key is not None:
-            recorded[key] = media
-        rows.append(media)
-        outcomes.append(media)
-    _INSERT.run(connection, rows)
-    return outcomes
+            answer = recorded.setdefault((media.owner, media.idempotency_key), media)
+            if answer is not media:
+                answers.append(answer)
+                continue
+        new.setdefault((media.owner, add.quota), []).append(media)
+        answers.append(media)
+    refused = {
+        id(media): exceeded
+        for (owner, quota), asked in new.items()
+        for media, exceeded in ledger.reserve(owner, asked, quota)
+    }
+    _INSERT.run(connection, [media for asked in new.values() for media in asked if id(media) not in refused])
+    return [refused.get(id(answer), answer) for answer in answers] if refused else answers
 
 
 def _change(connection: sa.Connection, changes: Sequence[Change], ledger: Ledger) -> list[Media | None]:

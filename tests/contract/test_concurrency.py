@@ -69,6 +69,27 @@ async def test_a_quota_is_exact_across_replicas(open_store: OpenStore, quota: Qu
     assert len(await stores[1].list("ann", state=None, limit=100, before=None)) == fit
 
 
+async def test_what_does_not_fit_takes_no_place_from_what_does(store: Store) -> None:
+    asked = [
+        ("ann", 1000, None),
+        ("ann", 3000, "twice"),
+        ("bob", 2500, None),
+        ("ann", 3000, "twice"),
+        ("ann", 1500, "once"),
+        ("ann", 1500, "once"),
+    ]
+    ends = await asyncio.gather(
+        *(
+            store.add(pending(owner, promised_size=size, idempotency_key=key), Quota(promised_bytes=2500))
+            for owner, size, key in asked
+        ),
+        return_exceptions=True,
+    )
+    assert [type(end) for end in ends] == [Media, QuotaExceeded, Media, QuotaExceeded, Media, Media]
+    assert ends[4] == ends[5]
+    assert (await store.usage("ann")).promised_bytes == (await store.usage("bob")).promised_bytes == 2500
+
+
 async def test_over_quota_tells_the_numbers(store: Store) -> None:
     quota = Quota(promised_bytes=2500)
     for _ in range(2):

@@ -53,7 +53,7 @@ CHECKS = [
 )
 def test_a_quota_refuses_what_does_not_fit(quota: Quota, used: Usage, asked: Usage, refused_by: str | None) -> None:
     if refused_by is None:
-        quota.reserve(used, asked)
+        assert quota.reserve(used, asked) == used + asked
         return
     with pytest.raises(QuotaExceeded) as refused:
         quota.reserve(used, asked)
