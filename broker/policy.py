@@ -4,7 +4,8 @@ Source: Amazon S3 API Reference, "Creating a POST policy".
 """
 
 from binascii import b2a_base64
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii as as_json
 from typing import NamedTuple
 
@@ -15,7 +16,6 @@ MAX_POLICY_SECONDS = 3600
 MAX_PLAYBACK_SECONDS = 86_400
 
 _SECOND = timedelta(seconds=1)
-_ALGORITHM_CONDITION = f'{{"x-amz-algorithm": "{sigv4.ALGORITHM}"}}'
 
 
 class Promise(NamedTuple):
@@ -50,26 +50,42 @@ def presign_post(
     for the same fields and conditions.
     """
     exact = promise.exact_fields()
-    credential = f"{credentials.access_key}/{sigv4.scope(now, region)}"
+    signer = _signer(credentials.access_key, credentials.session_token, now.date(), region)
     date = sigv4.amz_date(now)
-    held = ", ".join([f"{{{as_json(name)}: {as_json(value)}}}" for name, value in exact.items()])
-    conditions = (
-        f'{held}, ["content-length-range", {promise.min_size}, {promise.max_size}], '
-        f'{{"bucket": {as_json(promise.bucket)}}}, {{"key": {as_json(promise.key)}}}, '
-        f'{_ALGORITHM_CONDITION}, {{"x-amz-credential": {as_json(credential)}}}, {{"x-amz-date": "{date}"}}'
-    )
-    fields = {
-        **exact,
-        "key": promise.key,
-        "x-amz-algorithm": sigv4.ALGORITHM,
-        "x-amz-credential": credential,
-        "x-amz-date": date,
-    }
-    if credentials.session_token is not None:
-        conditions += f', {{"x-amz-security-token": {as_json(credentials.session_token)}}}'
-        fields["x-amz-security-token"] = credentials.session_token
     ends_at = sigv4.instant(now + expires_in * _SECOND)
-    document = f'{{"expiration": "{ends_at}", "conditions": [{conditions}]}}'
+    document = (
+        f'{{"expiration": "{ends_at}", "conditions": [{_held(tuple(exact.items()))}, '
+        f'["content-length-range", {promise.min_size}, {promise.max_size}], '
+        f'{{"bucket": {as_json(promise.bucket)}}}, {{"key": {as_json(promise.key)}}}, '
+        f'{signer.condition}, {{"x-amz-date": "{date}"}}{signer.token_condition}]}}'
+    )
+    fields = {**exact, "key": promise.key, **signer.fields, "x-amz-date": date}
+    if credentials.session_token is not None:
+        fields["x-amz-security-token"] = credentials.session_token
     fields["policy"] = policy = b2a_base64(document.encode(), newline=False).decode()
     fields["x-amz-signature"] = sigv4.sign(credentials.secret_key, now, region, policy)
     return fields
+
+
+class _Signer(NamedTuple):
+    """Hold what the policies of a day that are signed with the same keys say of those."""
+
+    fields: dict[str, str]
+    condition: str
+    token_condition: str
+
+
+@lru_cache(maxsize=16)
+def _signer(access_key: str, session_token: str | None, day: date, region: str) -> _Signer:
+    fields = {
+        "x-amz-algorithm": sigv4.ALGORITHM,
+        "x-amz-credential": f"{access_key}/{sigv4.scope(day, region)}",
+    }
+    token = "" if session_token is None else f", {_held((('x-amz-security-token', session_token),))}"
+    return _Signer(fields, _held(tuple(fields.items())), token)
+
+
+@lru_cache(maxsize=256)  # most uploads are of a few types, and say nothing that only they say
+def _held(exact: tuple[tuple[str, str], ...]) -> str:
+    """Return the conditions that hold each field to its only value."""
+    return ", ".join([f"{{{as_json(name)}: {as_json(value)}}}" for name, value in exact])

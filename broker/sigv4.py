@@ -69,9 +69,9 @@ def amz_date(now: datetime) -> str:
     return f"{_digits(now.date())}T{_TWO_DIGITS[now.hour]}{_TWO_DIGITS[now.minute]}{_TWO_DIGITS[now.second]}Z"
 
 
-def scope(now: datetime, region: str) -> str:
+def scope(day: date, region: str) -> str:
     """Return the credential scope, such as `20151229/us-east-1/s3/aws4_request`."""
-    return f"{_digits(now.date())}/{region}/s3/aws4_request"
+    return f"{_digits(day)}/{region}/s3/aws4_request"
 
 
 @lru_cache(maxsize=16)
@@ -114,7 +114,7 @@ def same_signature(one: str, other: str) -> bool:
 def string_to_sign(now: datetime, region: str, canonical_request: str) -> str:
     """Return what a header or query signature signs."""
     digest = sha256(canonical_request.encode()).hexdigest()
-    return f"{ALGORITHM}\n{amz_date(now)}\n{scope(now, region)}\n{digest}"
+    return f"{ALGORITHM}\n{amz_date(now)}\n{scope(now.date(), region)}\n{digest}"
 
 
 def uri_encode(text: str, safe: str = "") -> str:
@@ -146,7 +146,7 @@ def presign_get(
     """
     path = key if _PLAIN_PATH.fullmatch(key) else uri_encode(key, safe="/")
     asked = [f"{name}={uri_encode(value)}" for name, value in overrides.items()] if overrides else []
-    date, plain_scope = amz_date(now), scope(now, region)
+    date, plain_scope = amz_date(now), scope(now.date(), region)
     who = f"{_uri_encode_again(credentials.access_key)}%2F{_uri_encode_again(plain_scope)}"
     signer = f"X-Amz-Algorithm={ALGORITHM}&X-Amz-Credential={who}&X-Amz-Date={date}&X-Amz-Expires={expires_in}"
     signed_headers = ["X-Amz-SignedHeaders=host"]

@@ -136,7 +136,7 @@ class Payload:
 
     @property
     def _scope(self) -> str:
-        return f"{sigv4.amz_date(self._signed.at)}\n{sigv4.scope(self._signed.at, self._signed.region)}"
+        return f"{sigv4.amz_date(self._signed.at)}\n{sigv4.scope(self._signed.at.date(), self._signed.region)}"
 
     def _believe(self, text: str, signature: str) -> None:
         expected = self._signed.sign(text)
