@@ -65,23 +65,25 @@ async def issue_upload(
 
     With an `Idempotency-Key` the same request gets the same media again.
     """
+    found = services(request)
     base = _base_address(request, "/upload")
-    issued = await services(request).lifecycle.issue(
+    issued = await found.lifecycle.issue(
         lifecycle.UploadRequest(**body.__dict__),
         caller.owner,
         idempotency_key=idempotency_key,
-        uploaded_url=lambda media_id: f"{base}/{media_id}/uploaded/{services(request).form_states.make(media_id)}",
+        uploaded_url=lambda media_id: f"{base}/{media_id}/uploaded/{found.form_states.make(media_id)}",
     )
-    pending = issued.media.state is media.State.PENDING
+    recorded = issued.media
+    pending = recorded.state is media.State.PENDING
     answer = schemas.Issued(
         success=True,
-        media_id=issued.media.id,
-        status=issued.media.state,
+        media_id=recorded.id,
+        status=recorded.state,
         upload={"method": "POST", "url": issued.url, "fields": issued.fields, "headers": {}} if pending else None,
         expires_at=issued.expires_at,
         expires_in=issued.expires_in,
-        max_size=issued.media.promised_bytes,
-        complete_url=f"{base}/{issued.media.id}/complete",
+        max_size=recorded.promised_bytes,
+        complete_url=f"{base}/{recorded.id}/complete",
     )
     return Document(_ISSUED.to_json(answer), 201 if pending else 200)
 

@@ -34,10 +34,11 @@ class ShortWay:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or scope.get("root_path") or not scope["path"].startswith(self._prefix):
+        path = scope.get("path", "")
+        if scope["type"] != "http" or scope.get("root_path") or not path.startswith(self._prefix):
             await self.app(scope, receive, send)
             return
-        method, rest = scope["method"], scope["path"][len(self._prefix) :]
+        method, rest = scope["method"], path[len(self._prefix) :]
         found, parameters = self._plain.get((method, rest)), {}
         if found is None:
             media_id, slash, verb = rest.partition("/")
