@@ -76,7 +76,7 @@ def scope(day: date, region: str) -> str:
 
 @lru_cache(maxsize=16)
 def _digits(day: date) -> str:
-    return day.isoformat().replace("-", "")
+    return f"{day.year:04}{day.month:02}{day.day:02}"  # of a datetime, which is a date too, as well
 
 
 @lru_cache(maxsize=256)

@@ -94,7 +94,7 @@ class Upload:
         """Return the fields that say who signs."""
         fields = {
             "x-amz-algorithm": sigv4.ALGORITHM,
-            "x-amz-credential": f"{credentials.access_key}/{sigv4.scope(now, self.s3.region)}",
+            "x-amz-credential": f"{credentials.access_key}/{sigv4.scope(now.date(), self.s3.region)}",
             "x-amz-date": sigv4.amz_date(now),
         }
         if credentials.session_token is not None:

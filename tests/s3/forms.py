@@ -61,7 +61,7 @@ class Form:
         region = self.region or self.s3.region
         fields = dict(self.fields)
         fields["x-amz-algorithm"] = sigv4.ALGORITHM
-        fields["x-amz-credential"] = f"{self.access_key or self.s3.access_key}/{sigv4.scope(now, region)}"
+        fields["x-amz-credential"] = f"{self.access_key or self.s3.access_key}/{sigv4.scope(now.date(), region)}"
         fields["x-amz-date"] = sigv4.amz_date(now)
         if self.token is not None:
             fields["x-amz-security-token"] = self.token
