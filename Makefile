@@ -3,13 +3,10 @@
 
 VENV ?= .venv
 BIN := $(VENV)/bin
-usable = $(shell for one in $(1); do \
+PYTHON ?= $(shell for one in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$one -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$one && break; done)
-PYTHON ?= $(call usable,python3 python3.14 python3.13 python3.12 python3.11)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DEPLOYED := build/bench/python
-# Debian's Python is built with profile-guided optimization, as that of infra/Dockerfile is; many others are not.
-BENCH_PYTHON ?= $(call usable,/usr/bin/python3 $(PYTHON))
 
 .PHONY: run test check bench readme requirements audit clean
 
@@ -57,7 +54,7 @@ $(VENV)/.run $(VENV)/.test $(VENV)/.check: pyproject.toml | $(VENV)/.made
 	@touch $@
 
 $(DEPLOYED)/.made: pyproject.toml | $(VENV)/.made  # what a deployment installs, without what tests need
-	@$(BENCH_PYTHON) -m venv --clear $(DEPLOYED)
+	@$(BIN)/python -m venv --clear $(DEPLOYED)
 	@$(DEPLOYED)/bin/python -m pip install --disable-pip-version-check --quiet --editable '.[postgres]'
 	@touch $@
 

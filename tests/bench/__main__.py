@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> Report:
         raise SystemExit(f"{PROGRAM} is not installed (Debian: nghttp2-client)")
     machine.allow_many_connections()
     cores = machine.divide_cores()
-    report = Report(machine.describe(options.python), _how(options))
+    report = Report(machine.describe(), _how(options))
     with workplace(with_postgresql=options.postgresql, python=options.python) as place:
         report.load_averages.append(machine.busy())
         report.contenders = _contenders(place, cores, options)

@@ -3,13 +3,10 @@
 import os
 import platform
 import resource
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-
-_OF_PYTHON = "import platform; print(platform.python_version())"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +39,12 @@ def busy() -> float:
     return os.getloadavg()[0]
 
 
-def describe(python: Path) -> str:
-    """Return the machine, and the Python that serves, in one line."""
-    version = subprocess.run([python, "-c", _OF_PYTHON], check=True, capture_output=True, text=True).stdout.strip()
+def describe() -> str:
+    """Return the machine in one line."""
     memory = psutil.virtual_memory().total / 2**30
     return (
         f"{_processor()}, {psutil.cpu_count()} cores, {memory:.0f} GiB; "
-        f"{platform.system()} {platform.release()}, Python {version}"
+        f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
     )
 
 
