@@ -118,16 +118,8 @@ def _postgresql_arguments(timeout_seconds: float) -> dict[str, Any]:
 
 def _prepare_sqlite(timeout_seconds: float, connection: sqlite3.Connection, record: object) -> None:
     _use_wal(connection, time.monotonic() + timeout_seconds)
-    pragmas = (
-        "synchronous = FULL",
-        "foreign_keys = ON",
-        # A statement that writes many pages keeps what they were, to be able to fail alone; by default in a file.
-        "temp_store = MEMORY",
-        # Who commits waits while the log (16 MiB here) is brought into the database: more rarely, and a page at a time
-        # that many commits changed.
-        "wal_autocheckpoint = 4000",
-    )
-    for pragma in pragmas:
+    # A statement that writes many pages keeps what they were, to be able to fail alone; by default in a file.
+    for pragma in ("synchronous = FULL", "foreign_keys = ON", "temp_store = MEMORY"):
         connection.execute(f"PRAGMA {pragma}")
 
 
