@@ -81,7 +81,7 @@ def _signer(access_key: str, session_token: str | None, day: date, region: str) 
         "x-amz-algorithm": sigv4.ALGORITHM,
         "x-amz-credential": f"{access_key}/{sigv4.scope(day, region)}",
     }
-    token = "" if session_token is None else f", {_held((('x-amz-security-token', session_token),))}"
+    token = "" if session_token is None else f', {{"x-amz-security-token": {as_json(session_token)}}}'
     return _Signer(fields, _held(tuple(fields.items())), token)
 
 

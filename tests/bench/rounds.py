@@ -4,6 +4,7 @@ Whatever else the machine does in a round falls on all of them, so that ratios a
 """
 
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
@@ -20,6 +21,11 @@ PACED_CONNECTIONS = 8
 waits for as many others; over 64 of them half load would be full load in bursts."""
 EACH = 4
 """How often a connection asks in a slot at half load, at least."""
+REST_SECONDS = 0.2
+RESTING = 0.1
+"""Which share of the core all servers together may take at rest; the system counts processor time in hundredths of a
+second."""
+MOST_REST_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +85,23 @@ def interleave(
     slots: dict[str, list[Slot]] = {server.contender.name: [] for server in servers}
     for _ in range(rounds):
         for server in chance.sample(servers, len(servers)):
+            _let_rest(servers)
             rate = rate_of(server) if rate_of else None
             used = connections if rate is None else max(1, min(PACED_CONNECTIONS, int(rate * seconds / EACH)))
             slots[server.contender.name].append(slot(server, row, seconds=seconds, connections=used, rate=rate))
     return slots
+
+
+def _let_rest(servers: Sequence[Running]) -> None:
+    """Wait until no server works on what was asked before; whoever comes next would share its core with that."""
+    deadline = time.monotonic() + MOST_REST_SECONDS
+    before = sum(server.cpu_seconds() for server in servers)
+    while time.monotonic() < deadline:
+        time.sleep(REST_SECONDS)
+        after = sum(server.cpu_seconds() for server in servers)
+        if after - before < RESTING * REST_SECONDS:
+            return
+        before = after
 
 
 def ratios(ours: Sequence[Slot], theirs: Sequence[Slot], value: Callable[[Slot], float]) -> Spread:
