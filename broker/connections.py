@@ -1,14 +1,16 @@
 """What uvicorn's fast protocol lacks: a bound on the head of a request, and what spares a request most of its steps.
 
-Who sends a head slowly, or one that never ends, holds a connection and its memory otherwise. A body that has arrived
-with its head is handed over at once, an answer whose start and body are there together is written at once, and one
-timer serves a connection for as long as it lives.
+Who sends a head slowly, or one that never ends, or asks on and on before anything is answered, holds a connection and
+its memory otherwise. A body that has arrived with its head is handed over at once, an answer whose start and body are
+there together is written at once, and one timer serves a connection for as long as it lives.
 """
 
 import asyncio
+from collections.abc import Sized
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from broker.api.body import ARRIVED_BODY
@@ -18,11 +20,15 @@ MAX_HEAD_BYTES = 32 * 1024
 """The request line and all headers together; a token has at most a quarter of it."""
 MAX_HEAD_SECONDS = 10.0
 """From the opening of a connection, or a later request's first byte, to the end of the head."""
+MAX_WAITING = 100
+"""How many requests of one connection may wait behind the one that is served; each takes some kilobytes, whatever it
+asks for. A browser lets none wait."""
 REASONS = {408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
 
 
 class BoundedConnection(HttpToolsProtocol):
-    """Close a connection whose head is too large (431, RFC 6585, section 5) or too slow (408), or that lies idle."""
+    """Close a connection whose head is too large (431, RFC 6585, section 5) or too slow (408), or that lies idle; and one
+    on which too many requests wait, once those are answered (RFC 9112, section 9.3.2: the client asks again)."""
 
     max_head_bytes = MAX_HEAD_BYTES
     max_head_seconds = MAX_HEAD_SECONDS
@@ -38,10 +44,12 @@ class BoundedConnection(HttpToolsProtocol):
         """What came since the last request ended, without what came in one piece with its end."""
         self._piece_bytes = 0
         self._in_body = False
+        self._takes_no_more = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first head."""
         super().connection_made(transport)
+        self.flow = _Flow(transport, self.pipeline)
         self._wait(self.max_head_seconds, 408)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -50,18 +58,21 @@ class BoundedConnection(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
         super().connection_lost(exc)
-        if self.scope is not None:
-            for ours in (AT_ONCE, ARRIVED_BODY):  # they hold this connection, which holds the scope
-                self.scope.get("extensions", {}).pop(ours, None)
+        for cycle in (self.cycle, *(waiting for waiting, _ in self.pipeline)):
+            if cycle is not None:
+                for name in (AT_ONCE, ARRIVED_BODY):  # they hold this connection, which holds the scope
+                    cycle.scope.get("extensions", {}).pop(name, None)
 
     def data_received(self, data: bytes) -> None:
         """Parse; where no request is being served then, wait for the rest of a head, or of a body that nobody reads."""
+        if self._takes_no_more:
+            return
         if self._ends_with is None:
             self._ends_at = None
         self._piece_bytes = len(data)
         self._head_bytes += self._piece_bytes
         super().data_received(data)
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._takes_no_more:
             return
         if self._head_bytes > self.max_head_bytes and not self._in_body:
             self._refuse(431)
@@ -76,6 +87,10 @@ class BoundedConnection(HttpToolsProtocol):
         if most > self.max_head_bytes and self._size_of_head() > self.max_head_bytes:
             self._refuse(431)
             raise ValueError  # the parser stops here
+        if len(self.pipeline) >= MAX_WAITING:
+            self._takes_no_more = True
+            self.cycle.keep_alive = False  # of the last one that waits: it is told that the connection ends
+            raise ValueError
         super().on_headers_complete()
         extensions: dict[str, Any] = {AT_ONCE: self._answer, ARRIVED_BODY: self._body}
         self.scope["extensions"] = extensions
@@ -96,8 +111,8 @@ class BoundedConnection(HttpToolsProtocol):
         self._wait(self.timeout_keep_alive, None)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, unless the connection was refused already."""
-        if not self.transport.is_closing():
+        """Answer what is no HTTP, unless the connection was refused already, or takes no more."""
+        if not (self.transport.is_closing() or self._takes_no_more):
             super().send_400_response(msg)
 
     def _answer(self, scope: Scope, send: Send, status: int, headers: Headers, body: bytes) -> bool:
@@ -118,7 +133,7 @@ class BoundedConnection(HttpToolsProtocol):
         self.transport.write(b"".join((STATUS_LINE[status], head, b"\r\n\r\n", body)))
         cycle.message_event.set()
         cycle.on_response()
-        del scope["extensions"]  # as once the connection is lost
+        del scope["extensions"]  # which hold this connection, as `connection_lost` says
         return True
 
     def _body(self, receive: Receive) -> bytes | None:
@@ -169,3 +184,16 @@ class BoundedConnection(HttpToolsProtocol):
             line = b"HTTP/1.1 %d %s\r\n" % (status, REASONS[status])
             self.transport.write(line + b"content-length: 0\r\nconnection: close\r\n\r\n")
             self.transport.close()
+
+
+class _Flow(FlowControl):
+    """Read no more while requests wait; uvicorn would after each answer, and whenever a body is asked for."""
+
+    def __init__(self, transport: asyncio.Transport, waiting: Sized) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        """Read on, unless there is enough to do."""
+        if not self._waiting:
+            super().resume_reading()

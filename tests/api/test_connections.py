@@ -19,7 +19,7 @@ from uvicorn.server import ServerState
 
 from broker.api.document import AT_ONCE, Document
 from broker.app import PREFIX, create_app
-from broker.connections import MAX_HEAD_BYTES, BoundedConnection
+from broker.connections import MAX_HEAD_BYTES, MAX_WAITING, BoundedConnection
 from tests.security.live import live
 from tests.security.serving import bearing, settings_of, token
 
@@ -67,6 +67,7 @@ def sent_until_closed(connection: socket.socket, piece: bytes, *, times: int, pa
 
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: broker.example\r\n"
+HEAD = b"HEAD /healthz HTTP/1.1\r\nHost: broker.example\r\n"
 
 
 @pytest.mark.parametrize("begun", [b"", b"\r\n", b"G", GET, GET + b"X-Slow: ", b"GET /" + b"x" * 1000])
@@ -219,12 +220,26 @@ def test_each_of_several_requests_sent_together_gets_its_own_body(address: str) 
     assert re.findall(rb'"max_size":(\d+)', answers) == [b"7", b"8", b"9"]
 
 
+def test_who_asks_on_and_on_is_answered_so_far_and_told_that_the_connection_ends(address: str) -> None:
+    with connected(address) as connection:
+        try:
+            connection.sendall((GET + b"\r\n") * 20 * MAX_WAITING)
+        except OSError:
+            pass  # it was closed before all was sent
+        answers = rest_of(connection)
+    assert MAX_WAITING <= answers.count(b"HTTP/1.1 200 ") < 20 * MAX_WAITING or answers == b""
+    assert answers.count(b"connection: close") <= 1
+    with httpx.Client() as client:
+        assert client.get(f"{address}/healthz").status_code == 200
+
+
 class Transport(asyncio.Transport):
-    """Keep what is written."""
+    """Keep what is written, and whether anything is read."""
 
     def __init__(self) -> None:
         super().__init__()
         self.sent: list[bytes] = []
+        self.reads = True
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.sent.append(bytes(data))
@@ -236,22 +251,66 @@ class Transport(asyncio.Transport):
         self.sent.append(b"closed")
 
     def pause_reading(self) -> None:
-        """Do nothing: what is received comes from the test."""
+        self.reads = False
 
     def resume_reading(self) -> None:
-        """Do nothing."""
+        self.reads = True
 
     def get_extra_info(self, name: str, default: object = None) -> object:
         return default
 
 
-def connection_to(app: ASGIApp) -> tuple[BoundedConnection, list[bytes]]:
-    """Return a connection that is open to `app`, and what will be written to it."""
+def connection_to(app: ASGIApp) -> tuple[BoundedConnection, Transport]:
+    """Return a connection that is open to `app`, and what it is written to and read from."""
     config = uvicorn.Config(app, log_config=None)
     config.load()
     connection, transport = BoundedConnection(config, ServerState(), app_state={}), Transport()
     connection.connection_made(transport)
-    return connection, transport.sent
+    return connection, transport
+
+
+class OneByOne:
+    """Read the body, and answer once the test says so."""
+
+    def __init__(self) -> None:
+        self.may_answer = asyncio.Semaphore(0)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await self.may_answer.acquire()
+        await Document(b"{}")(scope, receive, send)
+
+
+async def test_no_more_is_read_while_requests_wait_that_were_read_already() -> None:
+    app = OneByOne()
+    connection, transport = connection_to(app)
+    connection.data_received((b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n{") * 4)
+    reads = []
+    for _ in range(4):
+        await asyncio.sleep(0.01)
+        reads.append(transport.reads)
+        app.may_answer.release()
+    assert reads == [False, False, False, True]  # only the last one is served while none waits
+    await asyncio.sleep(0.01)
+    assert b"".join(transport.sent).count(b"HTTP/1.1 200 ") == 4
+
+
+async def test_a_connection_on_which_too_many_requests_wait_ends_after_those() -> None:
+    app = OneByOne()
+    connection, transport = connection_to(app)
+    connection.data_received((GET + b"\r\n") * 3 * MAX_WAITING)
+    await asyncio.sleep(0.01)
+    assert len(connection.pipeline) == MAX_WAITING
+    connection.data_received((GET + b"\r\n") * 3 * MAX_WAITING)
+    for _ in range(2 * MAX_WAITING):
+        app.may_answer.release()
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.05)
+    answers = b"".join(transport.sent)
+    assert answers.count(b"HTTP/1.1 200 ") == MAX_WAITING + 1
+    assert answers.count(b"HTTP/1.1 ") == MAX_WAITING + 1
+    assert answers.index(b"connection: close") > answers.rindex(b"HTTP/1.1 200 ")
+    assert transport.sent[-1] == b"closed"
 
 
 async def test_a_header_can_not_hold_the_end_of_a_line() -> None:
@@ -259,34 +318,46 @@ async def test_a_header_can_not_hold_the_end_of_a_line() -> None:
         headers = [(b"content-length", b"0"), (b"x-evil", b"a\r\nset-cookie: b")]
         scope["extensions"][AT_ONCE](scope, send, 200, headers, b"")
 
-    connection, sent = connection_to(app)
+    connection, transport = connection_to(app)
     connection.data_received(GET + b"\r\n")
     await asyncio.sleep(0.01)
-    assert b"evil" not in b"".join(sent)
-    assert sent[0].startswith(b"HTTP/1.1 500 ")
+    assert b"evil" not in b"".join(transport.sent)
+    assert transport.sent[0].startswith(b"HTTP/1.1 500 ")
 
 
 async def test_who_does_not_read_gets_no_more_answers_until_it_does() -> None:
-    connection, sent = connection_to(Document(b"{}"))
+    connection, transport = connection_to(Document(b"{}"))
     connection.data_received(GET + b"\r\n")
     await asyncio.sleep(0.01)
-    assert len(sent) == 1
+    assert len(transport.sent) == 1
     connection.pause_writing()  # the transport holds as much as it is to hold
     for _ in range(3):
         connection.data_received(GET + b"\r\n")
         await asyncio.sleep(0.01)
-    assert len(sent) == 1
+    assert len(transport.sent) == 1
     connection.resume_writing()
     await asyncio.sleep(0.01)
-    assert b"".join(sent).count(b"HTTP/1.1 200 ") == 4
+    assert b"".join(transport.sent).count(b"HTTP/1.1 200 ") == 4
 
 
-@pytest.mark.parametrize("request_line", [b"GET / HTTP/1.1", b"GET / HTTP/1.0", b"HEAD / HTTP/1.1"])
-async def test_a_connection_that_is_lost_holds_nothing_of_itself(request_line: bytes) -> None:
-    connection, sent = connection_to(Document(b"{}"))
-    connection.data_received(request_line + b"\r\nHost: broker.example\r\n\r\n")
-    await asyncio.sleep(0.01)
-    assert sent
+@pytest.mark.parametrize(
+    "requests",
+    [
+        GET + b"\r\n",
+        GET.replace(b"1.1", b"1.0") + b"\r\n",
+        HEAD + b"\r\n",
+        HEAD + b"\r\n" + HEAD,
+        (GET + b"\r\n") * 3 + GET,
+    ],
+    ids=["a GET", "of HTTP/1.0", "a HEAD", "a HEAD and half of one", "several GETs and half of one"],
+)
+@pytest.mark.parametrize("answered", [True, False])
+async def test_a_connection_that_is_lost_holds_nothing_of_itself(requests: bytes, answered: bool) -> None:
+    connection, transport = connection_to(Document(b"{}"))
+    connection.data_received(requests)
+    if answered:
+        await asyncio.sleep(0.01)
+    assert answered == bool(transport.sent)
     connection.connection_lost(None)
     await asyncio.sleep(0.01)
     is_there = weakref.ref(connection)
