@@ -27,8 +27,11 @@ REASONS = {408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
 
 
 class BoundedConnection(HttpToolsProtocol):
-    """Close a connection whose head is too large (431, RFC 6585, section 5) or too slow (408), or that lies idle; and one
-    on which too many requests wait, once those are answered (RFC 9112, section 9.3.2: the client asks again)."""
+    """Close a connection whose head is too large (431, RFC 6585, section 5) or too slow (408), or that lies idle.
+
+    One on which too many requests wait ends once those are answered; the client asks again for what was not (RFC 9112,
+    section 9.3.2).
+    """
 
     max_head_bytes = MAX_HEAD_BYTES
     max_head_seconds = MAX_HEAD_SECONDS

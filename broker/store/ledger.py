@@ -1,6 +1,6 @@
 """What owners use, held still while one transaction reckons with it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -56,17 +56,21 @@ class Ledger:
         rows = self._connection.execute(_LOCK, {"owners": owners})
         return {owner: Usage(*counters) for owner, *counters in rows}
 
-    def reserve(self, owner: str, media: Sequence[Media], quota: Quota) -> Iterator[tuple[Media, QuotaExceeded]]:
+    def reserve(self, owner: str, media: Sequence[Media], quota: Quota) -> list[tuple[Media, QuotaExceeded]]:
         """Count new media of one owner in, one after another; return those that do not fit, and why."""
+        exceeded = self._reserve(owner, total(map(footprint, media)), quota)
+        if exceeded is None:
+            return []  # no media takes less than nothing, so that each fits where all do
+        if len(media) == 1:
+            return [(media[0], exceeded)]
+        return [refused for one in media for refused in self.reserve(owner, [one], quota)]
+
+    def _reserve(self, owner: str, asked: Usage, quota: Quota) -> QuotaExceeded | None:
         try:
-            # Where all fit together, each does.
-            self._now[owner] = quota.reserve(self._now[owner], total(map(footprint, media)))
+            self._now[owner] = quota.reserve(self._now[owner], asked)
         except QuotaExceeded as exceeded:
-            if len(media) == 1:
-                yield media[0], exceeded
-                return
-            for one in media:
-                yield from self.reserve(owner, [one], quota)
+            return exceeded
+        return None
 
     def move(self, owner: str, difference: Usage) -> None:
         """Count `difference` in, which may be negative."""

@@ -101,9 +101,7 @@ def apply(connection: sa.Connection, operations: Sequence[Operation[Any]]) -> li
         [add.media.owner for add in adds]
         + [change.before.owner for change in changes if change.difference != _NOTHING],
     )
-    outcomes: dict[int, object] = {}
-    for add, outcome in zip(adds, _add(connection, adds, ledger), strict=True):
-        outcomes[id(add)] = outcome
+    outcomes: dict[int, object] = {**_add(connection, adds, ledger)}
     for change, changed in zip(changes, _change(connection, changes, ledger), strict=True):
         outcomes[id(change)] = changed
     ledger.write()
@@ -116,14 +114,15 @@ def apply(connection: sa.Connection, operations: Sequence[Operation[Any]]) -> li
     return [outcomes[id(operation)] for operation in operations]
 
 
-def _add(connection: sa.Connection, adds: Sequence[Add], ledger: Ledger) -> list[Media | QuotaExceeded]:
+def _add(connection: sa.Connection, adds: Sequence[Add], ledger: Ledger) -> dict[int, Media | QuotaExceeded]:
+    """Record what is new and fits; return an outcome for each, by the identity of the operation."""
     keys = [(add.media.owner, add.media.idempotency_key) for add in adds if add.media.idempotency_key is not None]
     recorded: dict[tuple[str, str | None], Media] = {}
     if keys:
         for row in connection.execute(_REPEATED, {"keys": keys}):
             earlier = Media._make(row)
             recorded[earlier.owner, earlier.idempotency_key] = earlier
-    answers: list[Media | QuotaExceeded] = []
+    answers: list[Media] = []
     new: dict[tuple[str, Quota], list[Media]] = {}
     for add in adds:
         media = add.media
@@ -134,13 +133,21 @@ def _add(connection: sa.Connection, adds: Sequence[Add], ledger: Ledger) -> list
                 continue
         new.setdefault((media.owner, add.quota), []).append(media)
         answers.append(media)
+    # By identity: a media holds a dictionary, so that it has no hash.
     refused = {
         id(media): exceeded
         for (owner, quota), asked in new.items()
         for media, exceeded in ledger.reserve(owner, asked, quota)
     }
     _INSERT.run(connection, [media for asked in new.values() for media in asked if id(media) not in refused])
-    return [refused.get(id(answer), answer) for answer in answers] if refused else answers
+    outcomes = {id(add): refused.get(id(answer), answer) for add, answer in zip(adds, answers, strict=True)}
+    if not refused:
+        return outcomes
+    # Who repeated the key of what was refused is the first to use it.
+    again = [
+        add for add, answer in zip(adds, answers, strict=True) if id(answer) in refused and answer is not add.media
+    ]
+    return outcomes | _add(connection, again, ledger)
 
 
 def _change(connection: sa.Connection, changes: Sequence[Change], ledger: Ledger) -> list[Media | None]:

@@ -87,7 +87,28 @@ async def test_what_does_not_fit_takes_no_place_from_what_does(store: Store) -> 
     )
     assert [type(end) for end in ends] == [Media, QuotaExceeded, Media, QuotaExceeded, Media, Media]
     assert ends[4] == ends[5]
+    assert [end.facts["asked"] for end in ends if isinstance(end, QuotaExceeded)] == [3000, 3000]
+    assert not any(end.__context__ for end in ends if isinstance(end, QuotaExceeded))
     assert (await store.usage("ann")).promised_bytes == (await store.usage("bob")).promised_bytes == 2500
+
+
+async def test_who_repeats_the_key_of_what_does_not_fit_is_judged_by_itself(store: Store) -> None:
+    asked = [3000, 500, 3000, 700]
+    ends = await asyncio.gather(
+        *(store.add(pending(promised_size=size, idempotency_key="one"), Quota(promised_bytes=2500)) for size in asked),
+        return_exceptions=True,
+    )
+    assert isinstance(ends[0], QuotaExceeded)
+    assert ends[0].facts["asked"] == 3000
+    assert [end.promised_size for end in ends[1:] if isinstance(end, Media)] == [500, 500, 500]
+    assert await store.usage("ann") == Usage(pending_count=1, promised_bytes=500, media_count=1)
+
+
+async def test_each_is_judged_by_the_quota_that_it_was_asked_with(store: Store) -> None:
+    ends = await asyncio.gather(
+        *(store.add(pending(), Quota(pending_count=count)) for count in (9, 1, 9, 0)), return_exceptions=True
+    )
+    assert [type(end) for end in ends] == [Media, QuotaExceeded, Media, QuotaExceeded]
 
 
 async def test_over_quota_tells_the_numbers(store: Store) -> None:
