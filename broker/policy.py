@@ -50,42 +50,41 @@ def presign_post(
     for the same fields and conditions.
     """
     exact = promise.exact_fields()
-    signer = _signer(credentials.access_key, credentials.session_token, now.date(), region)
+    day = _of_a_day(credentials.access_key, now.date(), region)
     date = sigv4.amz_date(now)
     ends_at = sigv4.instant(now + expires_in * _SECOND)
     document = (
-        f'{{"expiration": "{ends_at}", "conditions": [{_held(tuple(exact.items()))}, '
+        f'{{"expiration": "{ends_at}", "conditions": [{_held(exact)}, '
         f'["content-length-range", {promise.min_size}, {promise.max_size}], '
         f'{{"bucket": {as_json(promise.bucket)}}}, {{"key": {as_json(promise.key)}}}, '
-        f'{signer.condition}, {{"x-amz-date": "{date}"}}{signer.token_condition}]}}'
+        f'{day.conditions}, {{"x-amz-date": "{date}"}}'
     )
-    fields = {**exact, "key": promise.key, **signer.fields, "x-amz-date": date}
+    fields = {**exact, "key": promise.key, **day.fields, "x-amz-date": date}
     if credentials.session_token is not None:
         fields["x-amz-security-token"] = credentials.session_token
+        document += f', {{"x-amz-security-token": {as_json(credentials.session_token)}}}'
+    document += "]}"
     fields["policy"] = policy = b2a_base64(document.encode(), newline=False).decode()
     fields["x-amz-signature"] = sigv4.sign(credentials.secret_key, now, region, policy)
     return fields
 
 
-class _Signer(NamedTuple):
-    """Hold what the policies of a day that are signed with the same keys say of those."""
+class _OfADay(NamedTuple):
+    """Hold what the policies of one day that are signed with one key say of it."""
 
     fields: dict[str, str]
-    condition: str
-    token_condition: str
+    conditions: str
 
 
 @lru_cache(maxsize=16)
-def _signer(access_key: str, session_token: str | None, day: date, region: str) -> _Signer:
+def _of_a_day(access_key: str, day: date, region: str) -> _OfADay:
     fields = {
         "x-amz-algorithm": sigv4.ALGORITHM,
         "x-amz-credential": f"{access_key}/{sigv4.scope(day, region)}",
     }
-    token = "" if session_token is None else f', {{"x-amz-security-token": {as_json(session_token)}}}'
-    return _Signer(fields, _held(tuple(fields.items())), token)
+    return _OfADay(fields, _held(fields))
 
 
-@lru_cache(maxsize=256)  # most uploads are of a few types, and say nothing that only they say
-def _held(exact: tuple[tuple[str, str], ...]) -> str:
+def _held(exact: dict[str, str]) -> str:
     """Return the conditions that hold each field to its only value."""
-    return ", ".join([f"{{{as_json(name)}: {as_json(value)}}}" for name, value in exact])
+    return ", ".join([f"{{{as_json(name)}: {as_json(value)}}}" for name, value in exact.items()])

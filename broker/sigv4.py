@@ -76,7 +76,7 @@ def scope(day: date, region: str) -> str:
 
 @lru_cache(maxsize=16)
 def _digits(day: date) -> str:
-    return f"{day.year:04}{day.month:02}{day.day:02}"  # of a datetime, which is a date too, as well
+    return f"{day.year:04}{day.month:02}{day.day:02}"
 
 
 @lru_cache(maxsize=256)
@@ -124,7 +124,7 @@ def uri_encode(text: str, safe: str = "") -> str:
 
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9._~/-]+")
 """A key in which nothing has to be encoded, as all of the broker's own are."""
-_uri_encode_again = lru_cache(maxsize=256)(uri_encode)
+_uri_encode_again = lru_cache(maxsize=16)(uri_encode)
 """For what many URLs share: the access key, the scope, and the session token, which is long."""
 
 

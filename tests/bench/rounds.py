@@ -4,6 +4,7 @@ Whatever else the machine does in a round falls on all of them, so that ratios a
 """
 
 import random
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +24,7 @@ EACH = 4
 """How often a connection asks in a slot at half load, at least."""
 REST_SECONDS = 0.2
 RESTING = 0.1
-"""Which share of the core all servers together may take at rest; the system counts processor time in hundredths of a
-second."""
+"""Which share of the core a server may take at rest; the system counts processor time in hundredths of a second."""
 MOST_REST_SECONDS = 5.0
 
 
@@ -95,13 +95,20 @@ def interleave(
 def _let_rest(servers: Sequence[Running]) -> None:
     """Wait until no server works on what was asked before; whoever comes next would share its core with that."""
     deadline = time.monotonic() + MOST_REST_SECONDS
-    before = sum(server.cpu_seconds() for server in servers)
+    busy: list[str] = []
+    before = [server.cpu_seconds() for server in servers]
     while time.monotonic() < deadline:
         time.sleep(REST_SECONDS)
-        after = sum(server.cpu_seconds() for server in servers)
-        if after - before < RESTING * REST_SECONDS:
+        after = [server.cpu_seconds() for server in servers]
+        busy = [
+            server.contender.name
+            for server, spent, by_now in zip(servers, before, after, strict=True)
+            if by_now - spent > RESTING * REST_SECONDS
+        ]
+        if not busy:
             return
         before = after
+    print(f"{', '.join(busy)} did not rest for {MOST_REST_SECONDS} s", file=sys.stderr)
 
 
 def ratios(ours: Sequence[Slot], theirs: Sequence[Slot], value: Callable[[Slot], float]) -> Spread:

@@ -51,6 +51,7 @@ def test_each_example_is_what_its_schema_says(tmp_path: Path) -> None:
     for name, found in examples.items():
         for example in found:
             TypeAdapter(getattr(schemas, name)).validate_json(json.dumps(example))
+            assert example.keys() <= parts[name]["properties"].keys()
 
 
 def modes_of(operation: Any) -> list[GenerationMode]:
