@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from broker.api.body import ARRIVED_BODY
 from broker.api.document import AT_ONCE, Headers
+from broker.api.state import STATE_NAME
 
 MAX_HEAD_BYTES = 32 * 1024
 """The request line and all headers together; a token has at most a quarter of it."""
@@ -85,7 +86,6 @@ class BoundedConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Serve the request, unless its head is too large."""
         self._ends_at = self._ends_with = None
-        self._in_body = True
         most = max(self._head_bytes, self._piece_bytes)
         if most > self.max_head_bytes and self._size_of_head() > self.max_head_bytes:
             self._refuse(431)
@@ -94,6 +94,7 @@ class BoundedConnection(HttpToolsProtocol):
             self._takes_no_more = True
             self.cycle.keep_alive = False  # of the last one that waits: it is told that the connection ends
             raise ValueError
+        self._in_body = True
         super().on_headers_complete()
         extensions: dict[str, Any] = {AT_ONCE: self._answer, ARRIVED_BODY: self._body}
         self.scope["extensions"] = extensions
@@ -113,6 +114,12 @@ class BoundedConnection(HttpToolsProtocol):
         self.flow.resume_reading()
         self._wait(self.timeout_keep_alive, None)
 
+    def shutdown(self) -> None:
+        """Serve what is being served, and nothing after it; who waits for news of a media is answered now."""
+        super().shutdown()
+        if (services := self.app_state.get(STATE_NAME)) is not None:
+            services.waiting.end()
+
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, unless the connection was refused already, or takes no more."""
         if not (self.transport.is_closing() or self._takes_no_more):
@@ -126,6 +133,8 @@ class BoundedConnection(HttpToolsProtocol):
             return False
         if cycle.response_started or cycle.disconnected or not cycle.keep_alive or self.flow.write_paused:
             return False
+        if cycle.more_body:
+            return False  # the answer may say that the connection ends
         if (b"content-length", b"%d" % len(body)) not in headers or scope["method"] == "HEAD":
             return False
         lines = [*map(b": ".join, cycle.default_headers), *map(b": ".join, headers)]
@@ -181,8 +190,8 @@ class BoundedConnection(HttpToolsProtocol):
 
     def _refuse(self, status: int) -> None:
         self._ends_at = self._ends_with = None
-        if self._is_serving():
-            self.transport.close()  # the answer that is under way can not be followed by another
+        if self._is_serving() or self._in_body:
+            self.transport.close()  # what is answered, or about to be, can not be answered once more
         if not self.transport.is_closing():
             line = b"HTTP/1.1 %d %s\r\n" % (status, REASONS[status])
             self.transport.write(line + b"content-length: 0\r\nconnection: close\r\n\r\n")

@@ -7,7 +7,7 @@ are answered by one query.
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from uuid import UUID
 
@@ -32,11 +32,17 @@ class Waiting:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._waiters: Counter[str] = Counter()
+        self._ended = asyncio.Event()
+
+    def end(self) -> None:
+        """Let nobody wait any more: the process is about to stop, and another one can be asked."""
+        self._ended.set()
 
     async def until_settled(
         self, media_id: UUID, owner: str | None, *, waiter: str, seconds: float, wanted: Wanted
     ) -> None:
-        """Return once the media is neither pending nor promoting, nobody wants to know any more, or time is up.
+        """Return once the media is neither pending nor promoting, nobody wants to know or may wait any more, or time is
+        up.
 
         `waiter` is who is counted. Raises MediaNotFound, also for another owner's.
         """
@@ -45,9 +51,11 @@ class Waiting:
         async with self._counted(waiter) as may_wait:
             while (await self._store.get(media_id, owner)).state in UNDER_WAY:
                 left = ends - monotonic()
-                if left <= 0 or not may_wait or not await wanted():
+                if left <= 0 or not may_wait or self._ended.is_set() or not await wanted():
                     return
-                await asyncio.sleep(min(rest, left))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(rest, left)):
+                        await self._ended.wait()
                 rest = min(rest * 1.5, MAX_REST_SECONDS)
 
     @asynccontextmanager

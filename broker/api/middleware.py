@@ -3,6 +3,7 @@
 Pure ASGI, so that each costs microseconds. A host application that mounts the router brings its own.
 """
 
+import asyncio
 import re
 import time
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.api.document import AT_ONCE, AtOnce, Headers
 from broker.api.fields import first_fields
-from broker.api.problems import http_problem, internal_problem
+from broker.api.problems import http_problem, internal_problem, stopping_problem
 from broker.logs import REQUEST_ID, access_log
 
 FOREIGN_ID = re.compile(rb"[A-Za-z0-9._=-]{1,64}")
@@ -51,7 +52,7 @@ class Envelope:
     the log one line.
 
     The line names the route, not the path, and no query: those may hold anything. A failure that nobody answered
-    is answered and logged here.
+    is answered and logged here, and so is a request that the server gives up when it stops.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -66,6 +67,11 @@ class Envelope:
         bound = REQUEST_ID.set(exchange.request_id)
         try:
             await self.app(scope, receive, exchange.send)
+        except asyncio.CancelledError:
+            # The server stops, and has waited for as long as it may.
+            if exchange.is_under_way():
+                raise
+            await stopping_problem()(scope, receive, exchange.send)
         except Exception as error:
             log.exception("request failed", error=type(error).__name__)
             if exchange.is_under_way():

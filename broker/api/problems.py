@@ -74,6 +74,8 @@ def problem_response(error: BrokerError) -> Response:
     detail = str(error) if problem is not INTERNAL else "This is logged; ask again later."
     extra = {name: error.facts[name] for name in problem.extra if name in error.facts}
     headers = {}
+    if isinstance(error, errors.BodyTooSlow):
+        headers["Connection"] = "close"  # what comes yet would be taken for the next request (RFC 9110, 15.5.9)
     retry_after = error.facts.get("retry_after", problem.retry_after)
     if retry_after is not None:
         headers["Retry-After"] = str(retry_after)
@@ -100,6 +102,12 @@ def internal_problem() -> Response:
     """Answer for a failure of ours, without a word about it."""
     metrics.REFUSALS.labels(INTERNAL.slug).inc()
     return render(500, INTERNAL.type, INTERNAL.title, "This is logged; ask again later.", headers={})
+
+
+def stopping_problem() -> Response:
+    """Answer a request that the process can not finish, as it has to stop."""
+    headers = {"Retry-After": "1", "Connection": "close"}
+    return http_problem(503, "The broker is about to stop; ask again, and another one answers.", headers)
 
 
 def render(status: int, kind: str, title: str, detail: str, *, headers: dict[str, str], **extra: object) -> Response:

@@ -36,9 +36,9 @@ class ProblemRoute(APIRoute):
             standing: Standing | None = None
             index_fields(request.scope)
             try:
-                check_announced(request.scope)
                 for demand in demands:
                     standing = await demand.admit(request) or standing
+                check_announced(request.scope)
                 response = await endpoint(**await parameters.read(request, request.scope.get(CALLER)))
             except BrokerError as error:
                 response = problem_response(error)

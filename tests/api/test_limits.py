@@ -42,6 +42,14 @@ async def test_an_address_is_counted_before_its_token_is_looked_at(tmp_path: Pat
         assert (await client.get(f"{PREFIX}/", headers=bearing(token()))).status_code == 200
 
 
+async def test_what_announces_too_large_a_body_is_counted_too(tmp_path: Path) -> None:
+    app = create_app(settings_of(tmp_path, rate_limit_address="2/minute"))
+    async with client_of(app) as client:
+        large = {"content": b"x" * 70_000, "headers": bearing(token()) | {"Content-Type": "application/json"}}
+        answers = [await client.post(f"{PREFIX}/upload", **large) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [413, 413, 429]
+
+
 def test_a_window_ends() -> None:
     memory = BoundedMemory(60)
     with freeze_time("2026-01-01") as clock:

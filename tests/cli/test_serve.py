@@ -1,8 +1,10 @@
 """`broker serve` and its companions, as an operator runs them: migrate, token, serve, worker."""
 
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -100,6 +102,38 @@ def test_a_file_is_served_with_settings_of_the_environment_over_those_of_a_file(
         assert (issued.json()["max_size"], issued.json()["expires_in"]) == (20000, 5)
         assert "server" not in issued.headers
         assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)
+        assert "Traceback" not in server.said
+
+
+def test_who_waits_for_a_media_is_answered_when_the_server_stops(deployed: tuple[Path, dict[str, str]]) -> None:
+    cwd, variables = deployed
+    bearer = {"Authorization": f"Bearer {_token(cwd, variables)}"}
+    with running("serve", "--port", "0", cwd=cwd, **variables) as server, ThreadPoolExecutor(1) as pool:
+        url = server.wait_for(SERVES)[1] + "/api/v1/s3-media"
+        issued = httpx.post(f"{url}/upload", json={"content_type": "video/mp4"}, headers=bearer).json()
+        address = f"{url}/{issued['media_id']}?wait=25"
+        waiting = pool.submit(httpx.get, address, headers=bearer, timeout=30)
+        time.sleep(1)
+        began = time.monotonic()
+        assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)
+        assert waiting.result().status_code == 409
+        assert time.monotonic() - began < 5
+        assert "Traceback" not in server.said
+
+
+def test_what_does_not_end_in_time_is_answered_with_a_problem(deployed: tuple[Path, dict[str, str]]) -> None:
+    cwd, variables = deployed
+    token = _token(cwd, variables)
+    with running("serve", "--port", "0", "--graceful-seconds", "1", cwd=cwd, **variables) as server:
+        url = httpx.URL(server.wait_for(SERVES)[1])
+        with socket.create_connection((url.host, url.port or 80), timeout=10) as connection:
+            head = f"POST /api/v1/s3-media/upload HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n"
+            connection.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 40\r\n\r\n{{".encode())
+            time.sleep(0.5)
+            assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)
+            answer = connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"application/problem+json" in answer
         assert "Traceback" not in server.said
 
 

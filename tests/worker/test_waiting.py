@@ -173,6 +173,16 @@ async def test_who_hung_up_is_not_waited_for(store: Store) -> None:
     assert time.monotonic() - began < 1
 
 
+async def test_nobody_waits_for_a_process_that_stops(store: Store) -> None:
+    media = await store.add(pending(), UNLIMITED)
+    waiting = Waiting(store)
+    began = time.monotonic()
+    asyncio.get_running_loop().call_later(0.3, waiting.end)
+    for _ in range(2):
+        await waiting.until_settled(media.id, None, waiter="ann", seconds=20, wanted=always)
+    assert 0.2 < time.monotonic() - began < 2
+
+
 async def test_many_who_wait_leave_the_database_to_others(store: Store) -> None:
     media = await store.add(pending(), UNLIMITED)
     waiting = Waiting(store)
