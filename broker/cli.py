@@ -132,6 +132,8 @@ def print_token(
     ttl: Annotated[int, typer.Option(help="For how many seconds.", min=1)] = 3600,
 ) -> None:
     """Mint a token with SECRET_KEY, for development."""
+    if not sub.strip():
+        refuse("--sub: should name an owner")
     with naming_problems():
         from broker import load_settings
         from broker.dev.tokens import mint_token
@@ -150,10 +152,13 @@ def upload(
     content_type: Annotated[str | None, typer.Option(help="The video's type; by default, by the file's name.")] = None,
 ) -> None:
     """Upload a video, and print a link that plays it."""
-    from broker.client import UploadFailed, type_of
+    from broker.client import UploadFailed, is_bearer_token, type_of
 
+    token = (token or "").strip()
     if not token:
         refuse("BROKER_TOKEN: should hold your token (or pass --token)")
+    if not is_bearer_token(token):
+        refuse("BROKER_TOKEN: should hold your token and nothing else; it has a character that no token has")
     content_type = content_type or type_of(file.name)
     if content_type is None:
         refuse(f"--content-type: should be given; the name {file.name!r} does not tell it")

@@ -5,6 +5,7 @@ broker's by an Idempotency-Key, a form because it names one key.
 """
 
 import mimetypes
+import re
 import time
 import uuid
 from collections.abc import Callable
@@ -39,6 +40,7 @@ ASK_AGAIN = frozenset(
 _DIRECT: dict[str, httpx.BaseTransport | None] = {"all://127.0.0.1": None, "all://localhost": None}
 
 
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _TYPES = {f".{extension}": kind for kind, extension in EXTENSIONS.items()}
 
 
@@ -56,9 +58,14 @@ class Uploaded:
 
 
 class UploadClient:
-    """Upload files to the bucket of one broker. `url` is where its routes are, prefix included."""
+    """Upload files to the bucket of one broker. `url` is where its routes are, prefix included.
+
+    Raises ValueError, which quotes nothing, for a `token` that no header can carry.
+    """
 
     def __init__(self, url: str, token: str, *, rest: Callable[[float], None] = time.sleep) -> None:
+        if not is_bearer_token(token):
+            raise ValueError("a token is of letters, digits and -._~+/= alone (RFC 6750, section 2.1)")
         self._url = url.rstrip("/")
         self._rest = rest
         bearer = {"Authorization": f"Bearer {token}"}
@@ -142,6 +149,11 @@ class UploadClient:
                 "its address has a path, such as http://127.0.0.1:8000/api/v1/s3-media"
             )
         raise UploadFailed(f"{document.get('title', answer.status_code)}: {document['detail']}")
+
+
+def is_bearer_token(token: str) -> bool:
+    """Tell whether a header can carry this token (RFC 6750, section 2.1)."""
+    return _TOKEN.fullmatch(token) is not None
 
 
 def type_of(name: str) -> str | None:

@@ -35,6 +35,9 @@ def test_the_link_that_it_prints_plays_the_file(dev: Dev) -> None:
     ("name", "size", "variables", "status", "words"),
     [
         ("a.mp4", 10, {"BROKER_TOKEN": ""}, 2, "BROKER_TOKEN: should hold your token"),
+        ("a.mp4", 10, {"BROKER_TOKEN": "a b"}, 2, "BROKER_TOKEN: should hold your token and nothing else"),
+        ("a.mp4", 10, {"BROKER_TOKEN": "“x”"}, 2, "BROKER_TOKEN: should hold your token and nothing else"),
+        ("a.mp4", 10, {"BROKER_TOKEN": " wrong\n"}, 1, "Not authenticated: The request needs a valid bearer token"),
         ("a.mp4", 10, {"BROKER_TOKEN": "wrong"}, 1, "Not authenticated: The request needs a valid bearer token"),
         ("a.mp4", 10, {"BROKER_URL": "http://127.0.0.1:1/api/v1/s3-media"}, 1, "No broker answers at"),
         ("a.mp4", 10, {"BROKER_URL": "ftp://127.0.0.1"}, 1, "No broker answers at"),
@@ -53,6 +56,12 @@ def test_what_is_wrong_is_said_in_one_line(
     assert (refused.returncode, refused.stdout) == (status, "")
     assert words in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_a_client_takes_no_token_that_would_stand_in_an_error() -> None:
+    with pytest.raises(ValueError, match="a token is of letters") as refusal:
+        UploadClient("http://127.0.0.1:1", "a-secret\n")
+    assert "a-secret" not in str(refusal.value)
 
 
 def test_an_address_that_is_no_brokers_is_told_from_a_brokers_answer(dev: Dev) -> None:
