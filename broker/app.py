@@ -22,13 +22,13 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from broker.api import health, media, metrics
 from broker.api.caller import ClaimNames
+from broker.api.documentation import naming_problems
 from broker.api.forms import FormStates
 from broker.api.health import Health
 from broker.api.keys import FixedKey, public_key
 from broker.api.limits import Limits, limit_of
 from broker.api.middleware import AllowedHosts, Envelope
 from broker.api.problems import http_problem
-from broker.api.schemas import ProblemDocument
 from broker.api.short_way import ShortWay
 from broker.api.state import STATE_NAME, Services
 from broker.api.tokens import Authenticator, RememberedTokens, TokenRules
@@ -65,12 +65,13 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         version=_version(),
         description="Clients ask for a policy, upload to S3 with it, and say that they are done; the broker checks.",
         separate_input_output_schemas=False,
+        redirect_slashes=False,  # a redirect would name a host and a scheme, which a client may have to send a token to
     )
     app.include_router(create_router(settings, clock=clock), prefix=PREFIX)
+    app.include_router(media.without_slash(PREFIX), include_in_schema=False)
     app.include_router(health.router, include_in_schema=False)
     app.include_router(metrics.router)
     app.add_exception_handler(HTTPException, _http_error)
-    _document_problems(app)
     return app
 
 
@@ -81,6 +82,12 @@ class Application(FastAPI):
         self._is_traced = find_spec("opentelemetry.sdk") is not None
         super().__init__(telemetry=None if self._is_traced else NO_TELEMETRY, **options)
         self._settings = settings
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document, with one schema of a problem that all responses share."""
+        if self.openapi_schema is None:
+            self.openapi_schema = naming_problems(super().openapi())
+        return self.openapi_schema
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve; of what FastAPI looks up for each request, a request here needs nothing unless one of these is set."""
@@ -297,21 +304,6 @@ async def _http_error(_: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     return http_problem(error.status_code, error.detail, dict(error.headers or {}))
-
-
-def _document_problems(app: FastAPI) -> None:
-    """Add the schema of a problem to the OpenAPI document, where the routes' examples refer to it."""
-    make = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = make()
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schemas.setdefault("ProblemDocument", ProblemDocument.model_json_schema())
-        for unused in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(unused, None)
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _version() -> str:

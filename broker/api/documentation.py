@@ -1,9 +1,11 @@
 """What the OpenAPI document says beside the schemas: an example of each problem that a route may answer."""
 
+from copy import deepcopy
 from typing import Any
 
 from broker import errors
 from broker.api.problems import MEDIA_TYPE, PROBLEMS
+from broker.api.schemas import ProblemDocument
 from broker.errors import BrokerError
 
 EXAMPLE_FACTS: dict[str, Any] = {
@@ -28,6 +30,8 @@ EXAMPLE_FACTS: dict[str, Any] = {
     "cause": "it took too long",
     "errors": [{"at": "body.content_type", "problem": "Field required"}],
 }
+PROBLEM_SCHEMA = ProblemDocument.model_json_schema()
+"""Stands in each response, since a router can bring a host's document no component of this media type."""
 COUNTED = (errors.RateLimited, errors.BodyTooLarge)
 """What any route whose requests are counted may answer."""
 AUTHENTICATED = (
@@ -50,12 +54,27 @@ def problems(*kinds: type[BrokerError]) -> dict[int | str, dict[str, Any]]:
             problem.status,
             {
                 "description": "",
-                "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}, "examples": {}}},
+                "content": {MEDIA_TYPE: {"schema": PROBLEM_SCHEMA, "examples": {}}},
             },
         )
         answer["description"] = "; ".join(filter(None, [answer["description"], problem.title]))
         answer["content"][MEDIA_TYPE]["examples"][problem.slug] = {"value": _example(kind)}
     return responses
+
+
+def naming_problems(document: dict[str, Any]) -> dict[str, Any]:
+    """Return an OpenAPI document with a component for the schema of a problem, to which the responses refer."""
+    named: dict[str, Any] = deepcopy(document)
+    schemas = named.setdefault("components", {}).setdefault("schemas", {})
+    schemas["ProblemDocument"] = PROBLEM_SCHEMA
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    for path in named["paths"].values():
+        for operation in path.values():
+            for response in operation["responses"].values():
+                if MEDIA_TYPE in response.get("content", {}):
+                    response["content"][MEDIA_TYPE]["schema"] = {"$ref": "#/components/schemas/ProblemDocument"}
+    return named
 
 
 def _example(kind: type[BrokerError]) -> dict[str, Any]:

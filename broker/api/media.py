@@ -179,6 +179,13 @@ async def delete_media(request: Request, caller: Deleter, media_id: UUID) -> Res
     return Document(_DELETED.to_json(answer))
 
 
+def without_slash(prefix: str) -> APIRouter:
+    """Return a router that lists at `prefix` itself, too, as who leaves out the slash behind it expects."""
+    found = APIRouter(route_class=ProblemRoute)
+    found.add_api_route(prefix, list_media, response_model=schemas.Page)
+    return found
+
+
 def _still_connected(request: Request) -> Callable[[], Awaitable[bool]]:
     async def connected() -> bool:
         return not await request.is_disconnected()
@@ -248,4 +255,5 @@ def _from_cursor(cursor: str | None) -> UUID | None:
     try:
         return UUID(bytes=base64.urlsafe_b64decode(cursor + "=="))
     except (binascii.Error, ValueError):
-        raise errors.RequestInvalid(reason="cursor: should be the next_cursor of an earlier page", errors=[]) from None
+        at, problem = "query.cursor", "should be the next_cursor of an earlier page"
+        raise errors.RequestInvalid(reason=f"{at}: {problem}", errors=[{"at": at, "problem": problem}]) from None
