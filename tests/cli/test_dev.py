@@ -34,6 +34,11 @@ def test_the_curl_line_that_it_prints_carries_the_token_of_its_file(dev: Dev) ->
     assert (dev.cwd / "var" / "dev.env").stat().st_mode & 0o077 == 0
 
 
+def test_it_refuses_what_a_server_in_production_does(dev: Dev) -> None:
+    large = {"X-Large": "x" * 40_000}
+    assert httpx.get(f"{dev.url}/health/s3", headers=large).status_code == 431
+
+
 def test_only_this_machine_can_reach_it(dev: Dev) -> None:
     process = psutil.Process(dev.running.process.pid)
     listening = [

@@ -70,7 +70,7 @@ export function library({ helper, ask, onPlay, onDelete }) {
   };
 
   const rowOf = (media) => {
-    const name = media.filename ?? `${media.media_id.slice(-8)} (${media.content_type})`;
+    const name = media.filename?.trim() || `${media.media_id.slice(-8)} (${media.content_type})`;
     const about = [media.size && helper.inWords(media.size), ago(media.created_at)].filter(Boolean);
     const state = el("span", { className: "state" }, capital(media.status));
     const actions = [button("Delete", name, () => remove(media, name), "quiet danger")];
