@@ -1,5 +1,6 @@
 """The settings that say who may call, how often, and from where."""
 
+from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -159,6 +160,8 @@ class AccessSettings(BaseSettings):
     def _storage_is_known(cls, value: SecretStr) -> SecretStr:
         if not value.get_secret_value().startswith(("memory://", "redis://", "rediss://")):
             raise ValueError("should be memory://, redis://host:port or rediss://host:port")
+        if value.get_secret_value().startswith("redis") and find_spec("redis") is None:
+            raise ValueError("needs a driver: pip install 's3-media-broker[redis]'")
         return value
 
     @field_validator(

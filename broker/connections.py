@@ -120,6 +120,9 @@ class BoundedConnection(HttpToolsProtocol):
         if (services := self.app_state.get(STATE_NAME)) is not None:
             services.waiting.end()
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing to who asks for HTTP/2 or a WebSocket: neither is served, and nothing is missing."""
+
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, unless the connection was refused already, or takes no more."""
         if not (self.transport.is_closing() or self._takes_no_more):

@@ -40,6 +40,7 @@ def serve(settings: Settings, *, workers: int | None, embedded_s3_in: Path | Non
     if workers is None:
         workers = fastest_workers(settings)
     _require_servable(settings, workers=workers, embedded_s3=embedded_s3_in is not None)
+    _log_from(settings)
     _require_current(settings)
     beside = nullcontext(settings) if settings.use_cloud_storage else _beside_s3(settings, embedded_s3_in or Path())
     with beside as bound, ExitStack() as stack:
@@ -80,8 +81,8 @@ async def work_until_stopped(settings: Settings) -> None:
     """
     if not settings.use_cloud_storage:
         raise SettingsInvalid(problems="USE_CLOUD_STORAGE: should be true; `broker dev` sweeps by itself")
-    await asyncio.to_thread(_require_current, settings)
     _log_from(settings)
+    await asyncio.to_thread(_require_current, settings)
     if settings.worker_metrics_port is not None:
         start_http_server(settings.worker_metrics_port, settings.worker_metrics_host)
     async with running(settings) as (_, jobs):
@@ -140,7 +141,7 @@ def _require_current(settings: Settings) -> None:
     try:
         revision = pending_revision(settings.database_url)
     except DatabaseAway as error:
-        log.warning("the database can not be asked for its revision", reason=str(error))
+        log.warning("the database can not be asked for its revision", reason=error.reason)
         return
     if revision is not None:
         raise SettingsInvalid(problems=f"BROKER_DATABASE_URL: lacks revision {revision}; run `broker migrate` first")

@@ -5,6 +5,7 @@ The only module that reads the environment.
 
 import re
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -54,7 +55,7 @@ class Settings(WorkerSettings):
     s3_fips: bool = False
     """true: AWS's FIPS endpoints."""
     s3_timeout_seconds: float = Field(default=10, gt=0)
-    """How long one call to S3 may wait for an answer."""
+    """How long one call to S3 may wait for an answer, each of the three times that it is tried."""
     s3_pool_size: Positive = 32
     """How many calls to S3 one process has under way at most."""
 
@@ -164,6 +165,8 @@ class Settings(WorkerSettings):
     def _database_is_supported(cls, value: str) -> str:
         if not re.match(r"sqlite:///.|postgres(ql)?(\+psycopg)?://.", value):
             raise ValueError("should be sqlite:///file or postgresql://user@host/name")
+        if value.startswith("postgres") and find_spec("psycopg") is None:
+            raise ValueError("needs a driver: pip install 's3-media-broker[postgres]'")
         return value
 
     @field_validator("credential_expiration")

@@ -6,7 +6,9 @@ later.
 Revisions are numbered. One that older code can not live with begins a new thousand: 0007 is followed by 1001.
 """
 
+import os
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -28,9 +30,11 @@ def migrate(url: str) -> None:
     """Apply all revisions that the database at `url` lacks, in one transaction.
 
     Whoever comes second waits for the first and then finds nothing to do; so does older code on a newer database.
-    Raises DatabaseAway, and SettingsInvalid for a database that this code can not live with.
+    Raises DatabaseAway, and SettingsInvalid for a database that this code can not live with or that can not be made.
     """
-    engine = migrating_engine(parse_url(url))
+    parsed = parse_url(url)
+    _require_directory(parsed)
+    engine = migrating_engine(parsed)
     try:
         with engine.begin() as connection:
             if connection.dialect.name == "postgresql":
@@ -48,9 +52,13 @@ def migrate(url: str) -> None:
 def pending_revision(url: str) -> str | None:
     """Return the newest revision if the database at `url` does not have it yet; a newer database lacks nothing.
 
-    Raises DatabaseAway, and SettingsInvalid for a database that this code can not live with.
+    Raises DatabaseAway, and SettingsInvalid for a database that this code can not live with or that can not be made.
     """
-    engine = migrating_engine(parse_url(url))
+    parsed = parse_url(url)
+    if (file := _file_of(parsed)) is not None and not file.exists():
+        _require_directory(parsed)
+        return known_revisions()[-1]  # to ask SQLite would make the file
+    engine = migrating_engine(parsed)
     try:
         with engine.connect() as connection:
             return _missing(connection)
@@ -78,6 +86,20 @@ def known_revisions() -> list[str]:
     """Return the numbers of all revisions of this version, with which the names of their files begin, in order."""
     names = (file.name for file in files("broker.store.migrations.versions").iterdir())
     return sorted(name.partition("_")[0] for name in names if name[:1].isdecimal())
+
+
+def _file_of(url: sa.URL) -> Path | None:
+    """Return where SQLite keeps its database, where that is a path."""
+    named = url.database or ""
+    return None if url.get_backend_name() != "sqlite" or named.startswith("file:") else Path(named)
+
+
+def _require_directory(url: sa.URL) -> None:
+    """Raise SettingsInvalid where SQLite can make no file, which no repetition mends."""
+    file = _file_of(url)
+    if file is not None and not os.access(file.parent, os.W_OK | os.X_OK):
+        problem = "can not be written" if file.parent.is_dir() else "is not there"
+        raise SettingsInvalid(problems=f"BROKER_DATABASE_URL: the directory {file.parent.absolute()} {problem}")
 
 
 def _missing(connection: sa.Connection) -> str | None:

@@ -201,9 +201,9 @@ def test_a_body_that_does_not_arrive_is_given_up_with_a_problem(
 def test_a_body_that_does_not_end_after_its_answer_gets_no_second_one(address: str) -> None:
     with connected(address) as connection:
         connection.sendall(f"POST {PREFIX}/upload HTTP/1.1\r\nHost: a\r\nContent-Length: 40\r\n\r\n{{".encode())
-        answer = rest_of(connection)
-    assert answer.startswith(b"HTTP/1.1 401 ")
-    assert answer.count(b"HTTP/1.1 ") == 1
+        assert connection.recv(65536).startswith(b"HTTP/1.1 401 ")
+        connection.sendall(b"}")
+        assert rest_of(connection) == b""
 
 
 def test_a_body_that_arrives_in_pieces_is_put_together(address: str) -> None:

@@ -57,6 +57,24 @@ def test_a_worker_is_refused_what_a_server_is(tmp_path: Path) -> None:
     assert (unmigrated.returncode, unmigrated.stderr.partition(":")[0]) == (2, "BROKER_DATABASE_URL")
 
 
+def test_a_refused_start_leaves_nothing_behind(tmp_path: Path) -> None:
+    assert done("serve", "--port", "0", cwd=tmp_path, **VALID).returncode == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["serve", "migrate"])
+def test_a_database_that_can_never_be_there_is_told_from_one_that_is_away(tmp_path: Path, command: str) -> None:
+    for database, status, words in (
+        ("sqlite:////nowhere/broker.db", 2, "BROKER_DATABASE_URL: the directory /nowhere is not there"),
+        ("postgresql://broker@127.0.0.1:1/broker", 1, "Connection refused"),
+    ):
+        if command == "serve" and status == 1:
+            continue  # it waits for its database
+        refused = done(command, cwd=tmp_path, **VALID | {"BROKER_DATABASE_URL": database})
+        assert refused.returncode == status
+        assert words in refused.stderr
+
+
 def test_migrations_ask_for_a_database_alone_and_say_what_they_did(tmp_path: Path) -> None:
     first, second = (done("migrate", cwd=tmp_path, BROKER_DATABASE_URL="sqlite:///kept.db") for _ in range(2))
     assert (first.returncode, second.returncode) == (0, 0)
@@ -103,6 +121,7 @@ def test_a_file_is_served_with_settings_of_the_environment_over_those_of_a_file(
         assert "server" not in issued.headers
         assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)
         assert "Traceback" not in server.said
+        assert "color_message" not in server.said
 
 
 def test_who_waits_for_a_media_is_answered_when_the_server_stops(deployed: tuple[Path, dict[str, str]]) -> None:

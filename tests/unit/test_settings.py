@@ -72,6 +72,25 @@ def test_a_wrong_value_is_named_with_what_it_should_be(
     assert len(str(refusal.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "driver"),
+    [
+        ("BROKER_DATABASE_URL", "postgresql://broker@127.0.0.1/broker", "postgres"),
+        ("BROKER_RATE_LIMIT_STORAGE", "redis://127.0.0.1:6379", "redis"),
+    ],
+)
+def test_a_driver_that_is_not_installed_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, driver: str
+) -> None:
+    _set(monkeypatch, {**VALID, name: value})
+    load_settings()
+    monkeypatch.setattr("broker.settings.find_spec", lambda name: None)
+    monkeypatch.setattr("broker.access_settings.find_spec", lambda name: None)
+    with pytest.raises(SettingsInvalid) as refusal:
+        load_settings()
+    assert str(refusal.value) == f"{name}: needs a driver: pip install 's3-media-broker[{driver}]'"
+
+
 def test_all_that_is_wrong_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     _set(monkeypatch, {"MAX_FILE_SIZE": "many", "BROKER_POLICY_SECONDS": "0"})
     with pytest.raises(SettingsInvalid) as refusal:
