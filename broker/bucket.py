@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import boto3
+import structlog
 from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import ClientError
@@ -27,6 +28,8 @@ from broker.policy import Promise, presign_post
 from broker.sigv4 import Address, Credentials, presign_get
 
 T = TypeVar("T")
+
+log = structlog.get_logger()
 
 CHECKSUMS = ("SHA256", "CRC64NVME", "CRC32C", "CRC32", "SHA1")
 """The checksums that S3 keeps, the strongest for our purpose first."""
@@ -148,7 +151,7 @@ class Bucket:
             except ClientError as error:
                 raise _translated(operation, error) from error
             except NO_ANSWER as error:
-                metrics.S3_ERRORS.labels(operation, type(error).__name__).inc()
+                _note(operation, type(error).__name__)
                 raise StorageAway(operation=operation, cause=type(error).__name__) from error
         return answer
 
@@ -223,10 +226,16 @@ def _translated(operation: str, error: ClientError) -> Exception:
         return _Absent()
     if status == 412:
         return _PreconditionFailed()
-    metrics.S3_ERRORS.labels(operation, code).inc()
+    _note(operation, code)
     if status in {0, 200, 409, 429} or status >= 500:
         return StorageAway(operation=operation, cause=code)
     return StorageRefused(operation=operation, code=code)
+
+
+def _note(operation: str, cause: str) -> None:
+    """Let an operator see what S3 did, whatever a client is told of it."""
+    metrics.S3_ERRORS.labels(operation, cause).inc()
+    log.warning("S3 did not do what it was asked", operation=operation, cause=cause)
 
 
 def _arrived(answer: dict[str, Any]) -> Arrived:

@@ -112,7 +112,7 @@ class UploadRejected(BrokerError):
 
 
 class UploadExpired(BrokerError):
-    """The upload was not used in time; ask for a new one."""
+    """The upload has ended, unused or deleted; ask for a new one, under a new Idempotency-Key."""
 
 
 # What is away.
@@ -132,6 +132,11 @@ class CredentialsExpired(BrokerError):
 
 class DatabaseAway(BrokerError):
     """The database can not be reached; ask again in a moment."""
+
+    @property
+    def reason(self) -> str:
+        """Return what the driver says, for an operator: it may name hosts and users."""
+        return str(getattr(self.__cause__, "orig", None) or self.__cause__ or self).strip()
 
 
 class ProbeFailed(BrokerError):

@@ -38,13 +38,15 @@ from broker.media import GONE, NOTHING_BESIDE, Event, Media, State, new_id
 from broker.policy import MAX_POLICY_SECONDS, Promise
 from broker.quota import Quota
 from broker.rules import Rules, final_key, is_active, staging_key
-from broker.settlement import LEASE, Settlement, utc_now
+from broker.settlement import LEASE, NEVER_READY, Settlement, utc_now
 from broker.sigv4 import Credentials
 from broker.store import Store
 
 log = structlog.get_logger()
 
 DEFAULT_PLAYBACK_SECONDS = 3600
+ASK_AGAIN_SECONDS = 2
+"""After how long who asks for a media that is under way may ask again."""
 NOT_CONFIRMED = (
     NothingUploaded,
     ProbeFailed,
@@ -290,7 +292,8 @@ class Lifecycle:
         """
         media = await self._visible(media_id, owner)
         if media.state is not State.READY:
-            raise NotReady(media_status=media.state)
+            retry_after = None if media.state in NEVER_READY else ASK_AGAIN_SECONDS
+            raise NotReady(media_status=media.state, retry_after=retry_after)
         return await self._link(media, expires_in, download=download)
 
     async def list_media(

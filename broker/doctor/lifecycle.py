@@ -15,7 +15,7 @@ CLEAR_STAGING = {
     "ID": "broker-staging",
     "Status": "Enabled",
     "Filter": {"Prefix": STAGING},
-    "Expiration": {"Days": 2},
+    "Expiration": {"Days": 1},
 }
 ABORT_LEFTOVERS = {
     "ID": "broker-incomplete-uploads",
