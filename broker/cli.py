@@ -150,10 +150,14 @@ def upload(
     content_type: Annotated[str | None, typer.Option(help="The video's type; by default, by the file's name.")] = None,
 ) -> None:
     """Upload a video, and print a link that plays it."""
-    from broker.client import UploadFailed, type_of
+    from broker.client import UploadFailed, bare_token, type_of
 
-    if not token:
+    if not token or token.isspace():
         refuse("BROKER_TOKEN: should hold your token (or pass --token)")
+    try:
+        token = bare_token(token)
+    except ValueError as error:
+        refuse(f"BROKER_TOKEN, --token: {error}")
     content_type = content_type or type_of(file.name)
     if content_type is None:
         refuse(f"--content-type: should be given; the name {file.name!r} does not tell it")
