@@ -16,6 +16,7 @@ from broker.webhook_commands import webhooks
 
 if TYPE_CHECKING:
     from broker.client import Uploaded
+    from broker.settings import Settings
 
 DATA_DIR = Path("var")
 
@@ -136,8 +137,29 @@ def print_token(
         from broker import load_settings
         from broker.dev.tokens import mint_token
 
-        secret = load_settings(use_cloud_storage=False).secret_key.get_secret_value()
+        settings = load_settings(use_cloud_storage=False)
+    _require_useful(settings, sub, scope)
+    secret = settings.secret_key.get_secret_value()
     say(mint_token(secret, owner=sub, scope=scope, ttl_seconds=ttl, now=datetime.now(UTC)))
+
+
+def _require_useful(settings: "Settings", sub: str, scope: str) -> None:
+    """Refuse an owner whom the broker lets in nowhere, and a scope that grants nothing in part.
+
+    Where the settings say that permissions are written otherwise, the scope is the caller's to judge.
+    """
+    from broker.api.caller import GRANTS, ClaimNames
+    from broker.errors import NotAuthenticated
+
+    try:
+        ClaimNames().caller({"sub": sub})
+    except NotAuthenticated:
+        refuse("--sub: should be 1 to 255 printable characters, with no space at either end")
+    if settings.jwt_permission_prefix or "scope" not in settings.jwt_permission_claims:
+        return
+    named = [name for name in scope.split(" ") if name]
+    if not named or not GRANTS.keys() >= set(named):
+        refuse(f"--scope: should name permissions, separated by spaces: {', '.join(GRANTS)}")
 
 
 @app.command()

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import jwt
 import pytest
 
 from .processes import CLIP, done, read_variables, running
@@ -68,6 +69,40 @@ def test_migrations_ask_for_a_database_alone_and_say_what_they_did(tmp_path: Pat
 def test_a_token_asks_for_a_secret_alone(tmp_path: Path) -> None:
     assert done("token", cwd=tmp_path).stderr.startswith("SECRET_KEY: should be a random secret of at least 32 bytes")
     assert done("token", cwd=tmp_path, SECRET_KEY=SECRET).stdout.count(".") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--sub", ""], "--sub: should be 1 to 255 printable characters, with no space at either end\n"),
+        (["--sub", " anna"], "--sub: should be"),
+        (["--sub", "a" * 256], "--sub: should be"),
+        (["--scope", "media:foo"], "--scope: should name permissions, separated by spaces: media:upload, media:read"),
+        (["--scope", "media:read media:foo"], "--scope: should name"),
+        (["--scope", "media:read,media:upload"], "--scope: should name"),
+        (["--scope", " "], "--scope: should name"),
+    ],
+)
+def test_a_token_that_is_good_for_nothing_is_not_minted(tmp_path: Path, arguments: list[str], words: str) -> None:
+    refused = done("token", *arguments, cwd=tmp_path, SECRET_KEY=SECRET)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("scope", "variables"),
+    [
+        ("media:* media:admin", {}),
+        ("https://api.example/media:read", {"BROKER_JWT_PERMISSION_PREFIX": "https://api.example/"}),
+        ("openid", {"BROKER_JWT_PERMISSION_CLAIMS": "roles"}),
+    ],
+)
+def test_a_token_has_the_scope_that_these_settings_may_grant(
+    tmp_path: Path, scope: str, variables: dict[str, str]
+) -> None:
+    minted = done("token", "--scope", scope, cwd=tmp_path, SECRET_KEY=SECRET, **variables)
+    assert minted.returncode == 0, minted.stderr
+    assert jwt.decode(minted.stdout.strip(), SECRET, ["HS256"])["scope"] == scope
 
 
 @pytest.fixture(scope="module")
