@@ -198,6 +198,18 @@ class BoundedConnection(HttpToolsProtocol):
             self.transport.close()
 
 
+SERVING: dict[str, Any] = {
+    "http": BoundedConnection,
+    "ws": "none",
+    "lifespan": "on",
+    "log_config": None,
+    "access_log": False,
+    "proxy_headers": False,  # the broker itself knows which proxies to believe
+    "server_header": False,
+}
+"""How uvicorn serves a broker, on a developer's machine as in production."""
+
+
 class _Flow(FlowControl):
     """Read no more while requests wait; uvicorn would after each answer, and whenever a body is asked for."""
 
