@@ -4,6 +4,7 @@ import broker.plain_structlog  # noqa: F401  # isort: skip
 
 import asyncio
 import gc
+import re
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
@@ -19,7 +20,7 @@ from broker.app import create_app, running, video_probe
 from broker.connections import SERVING
 from broker.cores import usable_cores
 from broker.errors import DatabaseAway, SettingsInvalid
-from broker.logs import configure_logging
+from broker.logs import REDACTED, configure_logging
 from broker.metrics import SHARED_DIRECTORY, counting_together
 from broker.settings import Settings, load_settings
 from broker.store import pending_revision
@@ -40,10 +41,12 @@ def serve(settings: Settings, *, workers: int | None, embedded_s3_in: Path | Non
     if workers is None:
         workers = fastest_workers(settings)
     _require_servable(settings, workers=workers, embedded_s3=embedded_s3_in is not None)
+    _log_from(settings)
     _require_current(settings)
     beside = nullcontext(settings) if settings.use_cloud_storage else _beside_s3(settings, embedded_s3_in or Path())
     with beside as bound, ExitStack() as stack:
-        _log_from(bound)
+        if bound is not settings:
+            _log_from(bound)
         _warn_of_wide_doors(bound)
         if workers > 1:
             _count_together(stack)
@@ -74,8 +77,8 @@ async def work_until_stopped(settings: Settings) -> None:
     """
     if not settings.use_cloud_storage:
         raise SettingsInvalid(problems="USE_CLOUD_STORAGE: should be true; `broker dev` sweeps by itself")
-    await asyncio.to_thread(_require_current, settings)
     _log_from(settings)
+    await asyncio.to_thread(_require_current, settings)
     if settings.worker_metrics_port is not None:
         start_http_server(settings.worker_metrics_port, settings.worker_metrics_host)
     async with running(settings) as (_, jobs):
@@ -134,10 +137,21 @@ def _require_current(settings: Settings) -> None:
     try:
         revision = pending_revision(settings.database_url)
     except DatabaseAway as error:
-        log.warning("the database can not be asked for its revision", reason=str(error))
+        log.warning("the database can not be asked for its revision", reason=_driver_says(error))
         return
     if revision is not None:
         raise SettingsInvalid(problems=f"BROKER_DATABASE_URL: lacks revision {revision}; run `broker migrate` first")
+
+
+def _driver_says(error: DatabaseAway) -> str:
+    """Return the class and the text of the driver's error, without the statement that SQLAlchemy would add.
+
+    A password with a bare @ in an address makes its end a part of the host, so what stands before an @ is left out.
+    """
+    cause = error.__cause__ or error
+    driver = getattr(cause, "orig", None) or cause
+    text = re.sub(r"(?<=').*@|[^\s']*@", f"{REDACTED}@", " ".join(str(driver).split()))
+    return f"{type(driver).__name__}: {text}"
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """`broker serve` and its companions, as an operator runs them: migrate, token, serve, worker."""
 
+import json
+import re
 import signal
 import socket
 import time
@@ -56,6 +58,26 @@ def test_a_worker_is_refused_what_a_server_is(tmp_path: Path) -> None:
     assert (embedded.returncode, embedded.stderr.partition(":")[0]) == (2, "USE_CLOUD_STORAGE")
     unmigrated = done("worker", cwd=tmp_path, **VALID)
     assert (unmigrated.returncode, unmigrated.stderr.partition(":")[0]) == (2, "BROKER_DATABASE_URL")
+
+
+@pytest.mark.parametrize("command", ["serve --port 0 --workers 1", "worker"])
+@pytest.mark.parametrize(
+    ("database", "reason"),
+    [
+        ("anna:a-password@127.0.0.1:1", "OperationalError: connection failed: .*Connection refused"),
+        ("anna:a-pass@word-of-hers@nowhere.invalid", r"OperationalError: failed to resolve host '\[redacted\]@nowhere"),
+    ],
+)
+def test_the_first_line_says_in_json_why_the_database_is_away(
+    tmp_path: Path, command: str, database: str, reason: str
+) -> None:
+    variables = VALID | {"BROKER_DATABASE_URL": f"postgresql://{database}/broker"}
+    with running(*command.split(), cwd=tmp_path, **variables) as server:
+        server.wait_for("the database can not be asked for its revision")
+        line = json.loads(server.lines[0])
+    assert line["event"] == "the database can not be asked for its revision"
+    assert re.match(reason, line["reason"])
+    assert "word" not in server.said
 
 
 def test_migrations_ask_for_a_database_alone_and_say_what_they_did(tmp_path: Path) -> None:
