@@ -125,6 +125,9 @@ class BoundedConnection(HttpToolsProtocol):
         if not (self.transport.is_closing() or self._takes_no_more):
             super().send_400_response(msg)
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: a client may ask for HTTP/2 or a WebSocket and is served without (RFC 9110, section 7.8)."""
+
     def _answer(self, scope: Scope, send: Send, status: int, headers: Headers, body: bytes) -> bool:
         """Write a whole answer. False: it is not of the simple kind, of known length and on a connection that stays; or
         what is sent is listened to on its way, as tracing does; or the client has yet to read what was sent before."""

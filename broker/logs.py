@@ -153,7 +153,7 @@ def configure_logging(
     handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(), _without_color_message],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, redact, render],
         )
     )
@@ -170,6 +170,12 @@ def configure_logging(
 def _with_request_id(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     request_id = REQUEST_ID.get()
     return event if request_id is None else {**event, "request_id": request_id}
+
+
+def _without_color_message(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Drop what uvicorn adds for a terminal: the event once more, with escape codes."""
+    event.pop("color_message", None)
+    return event
 
 
 def _now() -> str:

@@ -162,6 +162,19 @@ def test_a_file_is_served_with_settings_of_the_environment_over_those_of_a_file(
         assert "Traceback" not in server.said
 
 
+def test_no_line_is_for_a_terminal_or_asks_for_a_websocket_library(deployed: tuple[Path, dict[str, str]]) -> None:
+    cwd, variables = deployed
+    with running("serve", "--port", "0", cwd=cwd, **variables) as server:
+        address = server.wait_for(SERVES)[1]
+        for upgrade in ("h2c", "websocket"):
+            asked = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": upgrade, "HTTP2-Settings": ""}
+            assert httpx.get(f"{address}/healthz", headers=asked).status_code == 200
+        assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)
+    assert "color_message" not in server.said
+    assert "pgrade" not in server.said
+    assert "WebSocket" not in server.said
+
+
 def test_who_waits_for_a_media_is_answered_when_the_server_stops(deployed: tuple[Path, dict[str, str]]) -> None:
     cwd, variables = deployed
     bearer = {"Authorization": f"Bearer {_token(cwd, variables)}"}
