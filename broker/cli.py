@@ -16,6 +16,7 @@ from broker.webhook_commands import webhooks
 
 if TYPE_CHECKING:
     from broker.client import Uploaded
+    from broker.settings import Settings
 
 DATA_DIR = Path("var")
 
@@ -132,14 +133,33 @@ def print_token(
     ttl: Annotated[int, typer.Option(help="For how many seconds.", min=1)] = 3600,
 ) -> None:
     """Mint a token with SECRET_KEY, for development."""
-    if not sub.strip():
-        refuse("--sub: should name an owner")
     with naming_problems():
         from broker import load_settings
         from broker.dev.tokens import mint_token
 
-        secret = load_settings(use_cloud_storage=False).secret_key.get_secret_value()
+        settings = load_settings(use_cloud_storage=False)
+    _require_useful(settings, sub, scope)
+    secret = settings.secret_key.get_secret_value()
     say(mint_token(secret, owner=sub, scope=scope, ttl_seconds=ttl, now=datetime.now(UTC)))
+
+
+def _require_useful(settings: "Settings", sub: str, scope: str) -> None:
+    """Refuse an owner whom the broker lets in nowhere, and a scope that grants nothing in part.
+
+    Where the settings say that permissions are written otherwise, the scope is the caller's to judge.
+    """
+    from broker.api.caller import GRANTS, ClaimNames
+    from broker.errors import NotAuthenticated
+
+    try:
+        ClaimNames().caller({"sub": sub})
+    except NotAuthenticated:
+        refuse("--sub: should be 1 to 255 printable characters, with no space at either end")
+    if settings.jwt_permission_prefix or "scope" not in settings.jwt_permission_claims:
+        return
+    named = [name for name in scope.split(" ") if name]
+    if not named or not GRANTS.keys() >= set(named):
+        refuse(f"--scope: should name permissions, separated by spaces: {', '.join(GRANTS)}")
 
 
 @app.command()
@@ -152,13 +172,14 @@ def upload(
     content_type: Annotated[str | None, typer.Option(help="The video's type; by default, by the file's name.")] = None,
 ) -> None:
     """Upload a video, and print a link that plays it."""
-    from broker.client import UploadFailed, is_bearer_token, type_of
+    from broker.client import UploadFailed, bare_token, type_of
 
-    token = (token or "").strip()
-    if not token:
+    if not token or token.isspace():
         refuse("BROKER_TOKEN: should hold your token (or pass --token)")
-    if not is_bearer_token(token):
-        refuse("BROKER_TOKEN: should hold your token and nothing else; it has a character that no token has")
+    try:
+        token = bare_token(token)
+    except ValueError as error:
+        refuse(f"BROKER_TOKEN, --token: {error}")
     content_type = content_type or type_of(file.name)
     if content_type is None:
         refuse(f"--content-type: should be given; the name {file.name!r} does not tell it")

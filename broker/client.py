@@ -5,7 +5,6 @@ broker's by an Idempotency-Key, a form because it names one key.
 """
 
 import mimetypes
-import re
 import time
 import uuid
 from collections.abc import Callable
@@ -40,7 +39,6 @@ ASK_AGAIN = frozenset(
 _DIRECT: dict[str, httpx.BaseTransport | None] = {"all://127.0.0.1": None, "all://localhost": None}
 
 
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _TYPES = {f".{extension}": kind for kind, extension in EXTENSIONS.items()}
 
 
@@ -58,17 +56,15 @@ class Uploaded:
 
 
 class UploadClient:
-    """Upload files to the bucket of one broker. `url` is where its routes are, prefix included.
+    """Upload files to the bucket of one broker.
 
-    Raises ValueError, which quotes nothing, for a `token` that no header can carry.
+    `url` is where its routes are, prefix included. Raises ValueError for a token that no header can carry.
     """
 
     def __init__(self, url: str, token: str, *, rest: Callable[[float], None] = time.sleep) -> None:
-        if not is_bearer_token(token):
-            raise ValueError("a token is of letters, digits and -._~+/= alone (RFC 6750, section 2.1)")
         self._url = url.rstrip("/")
         self._rest = rest
-        bearer = {"Authorization": f"Bearer {token}"}
+        bearer = {"Authorization": f"Bearer {bare_token(token)}"}
         self._broker = httpx.Client(headers=bearer, timeout=30, mounts=_DIRECT)
         # S3 may take its time with the answer, once it has the last byte. It gets no token.
         self._s3 = httpx.Client(timeout=httpx.Timeout(60, read=300), mounts=_DIRECT)
@@ -126,7 +122,7 @@ class UploadClient:
                 if silent == TRIES or isinstance(
                     error, httpx.ConnectError | httpx.InvalidURL | httpx.UnsupportedProtocol
                 ):
-                    raise UploadFailed(f"No broker answers at {self._url}: {error or type(error).__name__}") from None
+                    raise UploadFailed(f"No broker answers at {self._url}: {_reason(error)}") from None
                 self._rest(REST_SECONDS)
                 continue
             seconds = _retry_after(answer)
@@ -151,15 +147,26 @@ class UploadClient:
         raise UploadFailed(f"{document.get('title', answer.status_code)}: {document['detail']}")
 
 
-def is_bearer_token(token: str) -> bool:
-    """Tell whether a header can carry this token (RFC 6750, section 2.1)."""
-    return _TOKEN.fullmatch(token) is not None
+def bare_token(token: str) -> str:
+    """Return `token` without the whitespace around it.
+
+    Raises ValueError, which does not quote it, where it is not printable ASCII without spaces (RFC 6750, section 2.1).
+    """
+    bare = token.strip()
+    if not bare or not bare.isascii() or not bare.isprintable() or " " in bare:
+        raise ValueError("should be printable ASCII without spaces")
+    return bare
 
 
 def type_of(name: str) -> str | None:
     """Return the content type that a file's name tells, or None."""
     suffix = PurePath(name).suffix.lower()
     return _TYPES.get(suffix) or mimetypes.types_map.get(suffix)
+
+
+def _reason(error: httpx.TransportError | httpx.InvalidURL) -> str:
+    """Return what httpx says, or only its class: an error of the protocol may quote the header that holds the token."""
+    return type(error).__name__ if isinstance(error, httpx.ProtocolError) else str(error) or type(error).__name__
 
 
 def _retry_after(answer: httpx.Response) -> float:

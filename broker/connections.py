@@ -120,13 +120,13 @@ class BoundedConnection(HttpToolsProtocol):
         if (services := self.app_state.get(STATE_NAME)) is not None:
             services.waiting.end()
 
-    def _unsupported_upgrade_warning(self) -> None:
-        """Say nothing to who asks for HTTP/2 or a WebSocket: neither is served, and nothing is missing."""
-
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, unless the connection was refused already, or takes no more."""
         if not (self.transport.is_closing() or self._takes_no_more):
             super().send_400_response(msg)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: a client may ask for HTTP/2 or a WebSocket and is served without (RFC 9110, section 7.8)."""
 
     def _answer(self, scope: Scope, send: Send, status: int, headers: Headers, body: bytes) -> bool:
         """Write a whole answer. False: it is not of the simple kind, of known length and on a connection that stays; or
@@ -199,6 +199,18 @@ class BoundedConnection(HttpToolsProtocol):
             line = b"HTTP/1.1 %d %s\r\n" % (status, REASONS[status])
             self.transport.write(line + b"content-length: 0\r\nconnection: close\r\n\r\n")
             self.transport.close()
+
+
+SERVING: dict[str, Any] = {
+    "http": BoundedConnection,
+    "ws": "none",
+    "lifespan": "on",
+    "log_config": None,
+    "access_log": False,
+    "proxy_headers": False,  # the broker itself knows which proxies to believe
+    "server_header": False,
+}
+"""How uvicorn serves a broker, on a developer's machine as in production."""
 
 
 class _Flow(FlowControl):

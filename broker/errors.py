@@ -4,6 +4,7 @@ The docstring of each class is the message that the caller reads, filled with th
 How each becomes an HTTP answer stands in `broker/api/problems.py`.
 """
 
+import re
 from inspect import cleandoc
 
 
@@ -135,8 +136,14 @@ class DatabaseAway(BrokerError):
 
     @property
     def reason(self) -> str:
-        """Return what the driver says, for an operator: it may name hosts and users."""
-        return str(getattr(self.__cause__, "orig", None) or self.__cause__ or self).strip()
+        """Return the class and the text of the driver's error, for an operator, without the statement that was run.
+
+        A password with a bare @ in an address makes its end a part of the host, so what stands before an @ is left out.
+        """
+        cause = self.__cause__ or self
+        driver = getattr(cause, "orig", None) or cause
+        text = re.sub(r"(?<=').*@|[^\s']*@", "[redacted]@", " ".join(str(driver).split()))
+        return f"{type(driver).__name__}: {text}"
 
 
 class ProbeFailed(BrokerError):

@@ -153,7 +153,7 @@ def configure_logging(
     handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(), _without_colours],
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(), _without_color_message],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, redact, render],
         )
     )
@@ -172,8 +172,8 @@ def _with_request_id(logger: WrappedLogger, method: str, event: EventDict) -> Ev
     return event if request_id is None else {**event, "request_id": request_id}
 
 
-def _without_colours(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """Leave out what uvicorn says a second time, for a terminal."""
+def _without_color_message(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Drop what uvicorn adds for a terminal: the event once more, with escape codes."""
     event.pop("color_message", None)
     return event
 

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from prometheus_client import start_http_server
 
 from broker.app import create_app, running, video_probe
-from broker.connections import BoundedConnection
+from broker.connections import SERVING
 from broker.cores import usable_cores
 from broker.errors import DatabaseAway, SettingsInvalid
 from broker.logs import configure_logging
@@ -44,7 +44,8 @@ def serve(settings: Settings, *, workers: int | None, embedded_s3_in: Path | Non
     _require_current(settings)
     beside = nullcontext(settings) if settings.use_cloud_storage else _beside_s3(settings, embedded_s3_in or Path())
     with beside as bound, ExitStack() as stack:
-        _log_from(bound)
+        if bound is not settings:
+            _log_from(bound)
         _warn_of_wide_doors(bound)
         if workers > 1:
             _count_together(stack)
@@ -56,13 +57,7 @@ def serve(settings: Settings, *, workers: int | None, embedded_s3_in: Path | Non
             _quiet(create_app(bound)) if workers == 1 else "broker.serve:worker_application",
             factory=workers > 1,
             workers=workers,
-            http=BoundedConnection,
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
+            **SERVING,
             **options,
         )
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 
@@ -191,8 +191,9 @@ class Settings(WorkerSettings):
     def secrets(self) -> list[str]:
         """Return every secret of this deployment, so that no log line holds one."""
         held = (getattr(self, name) for name in type(self).model_fields)
-        database_password = urlsplit(self.database_url).password
-        return [one.get_secret_value() for one in held if isinstance(one, SecretStr)] + [database_password or ""]
+        database_password = urlsplit(self.database_url).password or ""
+        passwords = [database_password, unquote(database_password)]
+        return [one.get_secret_value() for one in held if isinstance(one, SecretStr)] + passwords
 
     @property
     def credentials(self) -> Credentials | None:

@@ -22,7 +22,7 @@ import uvicorn
 from rich.console import Console
 
 from broker.app import PREFIX, create_app
-from broker.connections import BoundedConnection
+from broker.connections import SERVING
 from broker.dev.demo import demo_router
 from broker.dev.s3 import EmbeddedS3, rest, start_embedded_s3
 from broker.dev.tokens import mint_token
@@ -134,17 +134,7 @@ def _serve(settings: Settings, listener: socket.socket, s3: EmbeddedS3, data_dir
     configure_logging("warning", secrets=settings.secrets(), stream=sys.stderr, pretty=True)
     app = create_app(settings)
     app.include_router(demo_router(prefix=PREFIX, token=token, s3_origin=s3.endpoint_url, rules=settings.rules))
-    config = uvicorn.Config(
-        app,
-        http=BoundedConnection,
-        log_config=None,
-        access_log=False,
-        ws="none",
-        lifespan="on",
-        proxy_headers=False,
-        server_header=False,
-        timeout_graceful_shutdown=STOP_SECONDS,
-    )
+    config = uvicorn.Config(app, timeout_graceful_shutdown=STOP_SECONDS, **SERVING)
     ready_made = token()
     with _for_other_terminals(data_dir / VARIABLES, f"{address}{PREFIX}", ready_made) as variables:
         server = _Server(config, lambda: _announce(console, address, ready_made, s3, variables))

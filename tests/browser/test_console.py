@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Response, Route, 
 from broker.dev.s3 import Fault
 
 from .npm import packages
-from .stack import Stack, running_stack
+from .stack import Stack, running_stack, token
 from .waiting import until
 
 VIDEO = "document.querySelector('video')"
@@ -113,6 +113,36 @@ def test_several_files_at_once_each_with_its_state(console: Page, stack: Stack, 
     expect(console.locator("#queue-count")).to_have_text("2 of 3 uploaded")
     failed.get_by_role("button", name="Retry").click()
     expect(console.locator("#queue-count")).to_have_text("3 of 3 uploaded")
+
+
+@pytest.mark.parametrize("name", ["", "   "])
+def test_a_blank_name_is_shown_as_the_end_of_the_id(console: Page, stack: Stack, name: str) -> None:
+    media_id = promised(console, stack, name)
+    console.reload()
+    row = console.locator(f"#media-{media_id}")
+    expect(row.locator(".name")).to_have_text(f"{media_id[-8:]} (video/mp4)")
+    expect(row.get_by_role("button")).to_have_accessible_name(f"Delete {media_id[-8:]} (video/mp4)")
+
+
+def test_a_file_of_a_blank_name_is_called_unnamed(console: Page) -> None:
+    console.set_input_files("#files", {"name": "   ", "mimeType": "video/mp4", "buffer": b"a film"})
+    expect(console.locator("#queue .name")).to_have_text("Unnamed")
+
+
+def test_a_name_written_from_right_to_left_moves_no_word_around_it(console: Page, stack: Stack) -> None:
+    media_id = promised(console, stack, "\u202efilm.mp4")
+    console.reload()
+    console.locator(f"#media-{media_id}").get_by_role("button", name="Delete").click()
+    title = console.locator("#confirm-title")
+    expect(title).to_be_visible()
+    mark_is_last = title.evaluate("""(title) => {
+        const all = new Range(), mark = new Range();
+        all.selectNodeContents(title);
+        mark.setStart(title.lastChild, title.lastChild.length - 1);
+        mark.setEnd(title.lastChild, title.lastChild.length);
+        return all.getBoundingClientRect().right - mark.getBoundingClientRect().right < 1;
+    }""")
+    assert mark_is_last
 
 
 def test_what_is_refused_for_good_says_why_and_offers_no_retry(console: Page, tmp_path: Path) -> None:
@@ -247,6 +277,14 @@ def test_axe_finds_no_violation_and_nothing_overflows(
     page.goto(f"{stack.broker}/form")
     assert _violations(page, axe) == []
     context.close()
+
+
+def promised(page: Page, stack: Stack, name: str) -> str:
+    """Ask for an upload of a file of this name, which never comes, and return the media's id."""
+    asked = {"content_type": "video/mp4", "filename": name}
+    issued = page.request.post(f"{stack.prefix}/upload", data=asked, headers={"Authorization": f"Bearer {token()}"})
+    assert issued.ok, issued.text()
+    return str(issued.json()["media_id"])
 
 
 def upload(page: Page, path: Path) -> None:

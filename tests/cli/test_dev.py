@@ -27,16 +27,23 @@ def test_it_serves_the_page_the_interface_and_a_healthy_s3(dev: Dev) -> None:
     assert httpx.get(f"{dev.url}/health/s3").json()["status"] == "healthy"
 
 
+def test_it_bounds_a_head_and_believes_no_proxy_as_a_server_in_production(dev: Dev) -> None:
+    url = httpx.URL(dev.url)
+    large = httpx.get(f"{dev.url}/", headers={"X-Large": "x" * 40_000})
+    assert large.status_code == 431
+    with socket.create_connection((url.host, url.port or 80), timeout=20) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: ")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 408 ")
+    proxied = dev.bearer | {"X-Forwarded-Proto": "https"}
+    issued = httpx.post(f"{dev.url}/upload", json={"content_type": "video/mp4"}, headers=proxied)
+    assert issued.json()["complete_url"].startswith("http://")
+
+
 def test_the_curl_line_that_it_prints_carries_the_token_of_its_file(dev: Dev) -> None:
     said = dev.running.wait_for(r"curl -H 'Authorization: (Bearer \S+)' (\S+)")
     assert said[1] == dev.bearer["Authorization"]
     assert httpx.get(said[2], headers={"Authorization": said[1]}).status_code == 200
     assert (dev.cwd / "var" / "dev.env").stat().st_mode & 0o077 == 0
-
-
-def test_it_refuses_what_a_server_in_production_does(dev: Dev) -> None:
-    large = {"X-Large": "x" * 40_000}
-    assert httpx.get(f"{dev.url}/health/s3", headers=large).status_code == 431
 
 
 def test_only_this_machine_can_reach_it(dev: Dev) -> None:

@@ -1,5 +1,7 @@
 """`broker serve` and its companions, as an operator runs them: migrate, token, serve, worker."""
 
+import json
+import re
 import signal
 import socket
 import time
@@ -8,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import jwt
 import pytest
 
 from .processes import CLIP, done, read_variables, running
@@ -63,16 +66,37 @@ def test_a_refused_start_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["serve", "migrate"])
-def test_a_database_that_can_never_be_there_is_told_from_one_that_is_away(tmp_path: Path, command: str) -> None:
-    for database, status, words in (
-        ("sqlite:////nowhere/broker.db", 2, "BROKER_DATABASE_URL: the directory /nowhere is not there"),
-        ("postgresql://broker@127.0.0.1:1/broker", 1, "Connection refused"),
-    ):
-        if command == "serve" and status == 1:
-            continue  # it waits for its database
-        refused = done(command, cwd=tmp_path, **VALID | {"BROKER_DATABASE_URL": database})
-        assert refused.returncode == status
-        assert words in refused.stderr
+def test_a_file_that_can_never_be_there_is_told_from_a_database_that_is_away(tmp_path: Path, command: str) -> None:
+    refused = done(command, cwd=tmp_path, **VALID | {"BROKER_DATABASE_URL": "sqlite:////nowhere/broker.db"})
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == "BROKER_DATABASE_URL: the directory /nowhere is not there\n"
+
+
+def test_a_migration_says_why_its_database_is_away(tmp_path: Path) -> None:
+    refused = done("migrate", cwd=tmp_path, BROKER_DATABASE_URL="postgresql://anna:a-pass@word@nowhere.invalid/broker")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "failed to resolve host '[redacted]@nowhere.invalid'" in refused.stderr
+    assert "pass" not in refused.stderr
+
+
+@pytest.mark.parametrize("command", ["serve --port 0 --workers 1", "worker"])
+@pytest.mark.parametrize(
+    ("database", "reason"),
+    [
+        ("anna:a-password@127.0.0.1:1", "OperationalError: connection failed: .*Connection refused"),
+        ("anna:a-pass@word-of-hers@nowhere.invalid", r"OperationalError: failed to resolve host '\[redacted\]@nowhere"),
+    ],
+)
+def test_the_first_line_says_in_json_why_the_database_is_away(
+    tmp_path: Path, command: str, database: str, reason: str
+) -> None:
+    variables = VALID | {"BROKER_DATABASE_URL": f"postgresql://{database}/broker"}
+    with running(*command.split(), cwd=tmp_path, **variables) as server:
+        server.wait_for("the database can not be asked for its revision")
+        line = json.loads(server.lines[0])
+    assert line["event"] == "the database can not be asked for its revision"
+    assert re.match(reason, line["reason"])
+    assert "word" not in server.said
 
 
 def test_migrations_ask_for_a_database_alone_and_say_what_they_did(tmp_path: Path) -> None:
@@ -86,6 +110,40 @@ def test_migrations_ask_for_a_database_alone_and_say_what_they_did(tmp_path: Pat
 def test_a_token_asks_for_a_secret_alone(tmp_path: Path) -> None:
     assert done("token", cwd=tmp_path).stderr.startswith("SECRET_KEY: should be a random secret of at least 32 bytes")
     assert done("token", cwd=tmp_path, SECRET_KEY=SECRET).stdout.count(".") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--sub", ""], "--sub: should be 1 to 255 printable characters, with no space at either end\n"),
+        (["--sub", " anna"], "--sub: should be"),
+        (["--sub", "a" * 256], "--sub: should be"),
+        (["--scope", "media:foo"], "--scope: should name permissions, separated by spaces: media:upload, media:read"),
+        (["--scope", "media:read media:foo"], "--scope: should name"),
+        (["--scope", "media:read,media:upload"], "--scope: should name"),
+        (["--scope", " "], "--scope: should name"),
+    ],
+)
+def test_a_token_that_is_good_for_nothing_is_not_minted(tmp_path: Path, arguments: list[str], words: str) -> None:
+    refused = done("token", *arguments, cwd=tmp_path, SECRET_KEY=SECRET)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("scope", "variables"),
+    [
+        ("media:* media:admin", {}),
+        ("https://api.example/media:read", {"BROKER_JWT_PERMISSION_PREFIX": "https://api.example/"}),
+        ("openid", {"BROKER_JWT_PERMISSION_CLAIMS": "roles"}),
+    ],
+)
+def test_a_token_has_the_scope_that_these_settings_may_grant(
+    tmp_path: Path, scope: str, variables: dict[str, str]
+) -> None:
+    minted = done("token", "--scope", scope, cwd=tmp_path, SECRET_KEY=SECRET, **variables)
+    assert minted.returncode == 0, minted.stderr
+    assert jwt.decode(minted.stdout.strip(), SECRET, ["HS256"])["scope"] == scope
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +180,19 @@ def test_a_file_is_served_with_settings_of_the_environment_over_those_of_a_file(
         assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)
         assert "Traceback" not in server.said
         assert "color_message" not in server.said
+
+
+def test_no_line_is_for_a_terminal_or_asks_for_a_websocket_library(deployed: tuple[Path, dict[str, str]]) -> None:
+    cwd, variables = deployed
+    with running("serve", "--port", "0", cwd=cwd, **variables) as server:
+        address = server.wait_for(SERVES)[1]
+        for upgrade in ("h2c", "websocket"):
+            asked = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": upgrade, "HTTP2-Settings": ""}
+            assert httpx.get(f"{address}/healthz", headers=asked).status_code == 200
+        assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)
+    assert "color_message" not in server.said
+    assert "pgrade" not in server.said
+    assert "WebSocket" not in server.said
 
 
 def test_who_waits_for_a_media_is_answered_when_the_server_stops(deployed: tuple[Path, dict[str, str]]) -> None:

@@ -1,17 +1,19 @@
 """`broker upload`: a file from a terminal to a link that plays it."""
 
 import os
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
-from broker.client import UploadClient, UploadFailed
+from broker.client import TRIES, UploadClient, UploadFailed
 from broker.dev.s3 import Fault
 
 from ..browser.stack import Stack, running_stack, token
@@ -35,9 +37,7 @@ def test_the_link_that_it_prints_plays_the_file(dev: Dev) -> None:
     ("name", "size", "variables", "status", "words"),
     [
         ("a.mp4", 10, {"BROKER_TOKEN": ""}, 2, "BROKER_TOKEN: should hold your token"),
-        ("a.mp4", 10, {"BROKER_TOKEN": "a b"}, 2, "BROKER_TOKEN: should hold your token and nothing else"),
-        ("a.mp4", 10, {"BROKER_TOKEN": "“x”"}, 2, "BROKER_TOKEN: should hold your token and nothing else"),
-        ("a.mp4", 10, {"BROKER_TOKEN": " wrong\n"}, 1, "Not authenticated: The request needs a valid bearer token"),
+        ("a.mp4", 10, {"BROKER_TOKEN": " \n"}, 2, "BROKER_TOKEN: should hold your token"),
         ("a.mp4", 10, {"BROKER_TOKEN": "wrong"}, 1, "Not authenticated: The request needs a valid bearer token"),
         ("a.mp4", 10, {"BROKER_URL": "http://127.0.0.1:1/api/v1/s3-media"}, 1, "No broker answers at"),
         ("a.mp4", 10, {"BROKER_URL": "ftp://127.0.0.1"}, 1, "No broker answers at"),
@@ -58,10 +58,43 @@ def test_what_is_wrong_is_said_in_one_line(
     assert "Traceback" not in refused.stderr
 
 
-def test_a_client_takes_no_token_that_would_stand_in_an_error() -> None:
-    with pytest.raises(ValueError, match="a token is of letters") as refusal:
-        UploadClient("http://127.0.0.1:1", "a-secret\n")
-    assert "a-secret" not in str(refusal.value)
+def test_whitespace_around_a_token_does_no_harm(dev: Dev) -> None:
+    padded = dev.variables | {"BROKER_TOKEN": f" {dev.variables['BROKER_TOKEN']}\r\n"}
+    uploaded = done("upload", str(CLIP), cwd=dev.cwd, **padded)
+    assert uploaded.returncode == 0, uploaded.stderr
+
+
+NO_TOKENS = ["“secret”", "eyJsecret\neyJsecret", "Bearer eyJsecret", "eyJsecret\x07", "eyJsecret\udcff"]
+
+
+@pytest.mark.parametrize("token", NO_TOKENS)
+def test_a_token_that_no_header_can_carry_is_refused_without_quoting_it(dev: Dev, token: str) -> None:
+    refused = done("upload", str(CLIP), cwd=dev.cwd, **dev.variables | {"BROKER_TOKEN": token})
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == "BROKER_TOKEN, --token: should be printable ASCII without spaces\n"
+
+
+@pytest.mark.parametrize("token", ["", *NO_TOKENS])
+def test_a_client_takes_no_such_token_and_does_not_quote_it(token: str) -> None:
+    with pytest.raises(ValueError, match=r"^should be printable ASCII without spaces$"):
+        UploadClient("http://127.0.0.1", token)
+
+
+def test_an_answer_that_repeats_the_token_where_no_header_may_stand_does_not_show_it() -> None:
+    def answer_all(listening: socket.socket) -> None:
+        for _ in range(TRIES):
+            connection, _address = listening.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\neyJsecret\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, CLIP.open("rb") as file, ThreadPoolExecutor(1) as pool:
+        answered = pool.submit(answer_all, listening)
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        with UploadClient(url, "eyJsecret", rest=lambda _: None) as client, pytest.raises(UploadFailed) as failed:
+            client.upload(file, name="clip.mp4", size=10, content_type="video/mp4")
+        answered.result(10)
+    assert str(failed.value) == f"No broker answers at {url}: RemoteProtocolError"
 
 
 def test_an_address_that_is_no_brokers_is_told_from_a_brokers_answer(dev: Dev) -> None:

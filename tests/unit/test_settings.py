@@ -147,3 +147,8 @@ def test_no_secret_shows_when_settings_are_printed(monkeypatch: pytest.MonkeyPat
     _set(monkeypatch, {**VALID, **keys})
     printed = repr(load_settings())
     assert [value for value in (VALID["SECRET_KEY"], "hush", "psst") if value in printed] == []
+
+
+def test_a_database_password_is_secret_as_it_is_written_and_as_it_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    _set(monkeypatch, VALID | {"BROKER_DATABASE_URL": "postgresql://anna:a%40long%2Fone@db.example/broker"})
+    assert {"a%40long%2Fone", "a@long/one"} <= set(load_settings().secrets())

@@ -8,6 +8,11 @@ export function el(tag, { data = {}, ...properties } = {}, ...children) {
   return element;
 }
 
+/** Return a name whose direction of writing, or marks of one, change nothing around it. */
+export function isolated(name) {
+  return el("bdi", {}, name);
+}
+
 export function button(label, whose, onclick, className = "") {
   const one = el("button", { type: "button", className, onclick }, label);
   one.ariaLabel = `${label} ${whose}`;

@@ -1,4 +1,4 @@
-import { ago, button, el, say, tile, together } from "./dom.js";
+import { ago, button, el, isolated, say, tile, together } from "./dom.js";
 
 const list = document.querySelector("#library");
 const empty = document.querySelector("#empty");
@@ -78,13 +78,13 @@ export function library({ helper, ask, onPlay, onDelete }) {
     return el("li", { className: "row", id: `media-${media.media_id}`, data: { state: media.status } },
       tile(name, media.content_type),
       el("div", {},
-        el("p", { className: "name", title: name }, name),
+        el("p", { className: "name", title: name }, isolated(name)),
         el("p", { className: "facts" }, state, ` · ${together(...about)}`)),
       el("div", { className: "actions" }, ...actions));
   };
 
   const remove = guarded(async (media, name) => {
-    document.querySelector("#confirm-title").textContent = `Delete ${name}?`;
+    document.querySelector("#confirm-title").replaceChildren("Delete ", isolated(name), "?");
     dialog.returnValue = "keep";
     dialog.showModal();
     await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));

@@ -1,4 +1,4 @@
-import { duration, el, say } from "./dom.js";
+import { duration, el, isolated, say } from "./dom.js";
 
 const video = document.querySelector("#video");
 const title = document.querySelector("#player-title");
@@ -55,7 +55,7 @@ export function player({ helper, playback, getToken, prefix, expiresIn }) {
     current = opened;
     video.hidden = actions.hidden = false;
     nothing.hidden = true;
-    title.textContent = name;
+    title.replaceChildren(isolated(name));
     try {
       opened.controls = await playback.play(video, mediaId, { ...options, onLink, onError });
     } catch (error) {

@@ -1,4 +1,4 @@
-import { button, duration, el, say, tile, together } from "./dom.js";
+import { button, duration, el, isolated, say, tile, together } from "./dom.js";
 
 const queue = document.querySelector("#queue");
 const WORDS = {
@@ -62,16 +62,17 @@ export function uploads({ helper, getToken, prefix, checksum, onReady, onPlay, o
 class Row {
   constructor(file, outside) {
     Object.assign(this, outside, { file, state: "waiting", running: false });
+    this.name = file.name.trim() || "Unnamed";
     this.word = el("span", { className: "state" });
     this.more = el("span");
     this.bar = el("progress", { max: 1, value: 0 });
-    this.bar.ariaLabel = `Progress of ${file.name}`;
+    this.bar.ariaLabel = `Progress of ${this.name}`;
     this.actions = el("div", { className: "actions" });
     this.trace = el("ol", { className: "trace" });
     this.element = el("li", { className: "row" },
-      tile(file.name, file.type),
+      tile(this.name, file.type),
       el("div", {},
-        el("p", { className: "name", title: file.name }, file.name),
+        el("p", { className: "name", title: this.name }, isolated(this.name)),
         el("p", { className: "facts" }, this.word, this.more)),
       this.actions,
       this.bar,
@@ -95,8 +96,8 @@ class Row {
       const options = { getToken, prefix, checksum, onProgress, signal: abort.signal };
       const media = await this.helper.upload(this.file, options);
       this.finish("ready", ` · ${together(`${this.helper.inWords(media.size)} in ${duration(this.seconds)}`)}`);
-      this.offer(["Play", () => this.onPlay(media.media_id, this.file.name)]);
-      this.onReady(media, this.file.name);
+      this.offer(["Play", () => this.onPlay(media.media_id, this.name)]);
+      this.onReady(media, this.name);
     } catch (error) {
       const cancelled = abort.signal.aborted;
       if (!cancelled) this.note(error.message);
@@ -133,7 +134,7 @@ class Row {
     this.word.textContent = WORDS[state];
     this.more.textContent = more;
     this.bar.hidden = true;
-    say(`${this.file.name}: ${WORDS[state]}${more}`);
+    say(`${this.name}: ${WORDS[state]}${more}`);
     this.onChange(this);
   }
 
@@ -146,7 +147,7 @@ class Row {
   /** Show these actions; the keyboard stays where it was. */
   offer(...actions) {
     const focused = this.actions.contains(document.activeElement);
-    this.actions.replaceChildren(...actions.map(([label, run]) => button(label, this.file.name, run)));
+    this.actions.replaceChildren(...actions.map(([label, run]) => button(label, this.name, run)));
     if (focused) this.actions.firstChild.focus();
   }
 
