@@ -1,5 +1,6 @@
 """The settings that say who may call, how often, and from where."""
 
+from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -159,6 +160,8 @@ class AccessSettings(BaseSettings):
     def _storage_is_known(cls, value: SecretStr) -> SecretStr:
         if not value.get_secret_value().startswith(("memory://", "redis://", "rediss://")):
             raise ValueError("should be memory://, redis://host:port or rediss://host:port")
+        if not value.get_secret_value().startswith("memory:"):
+            require_extra("redis", package="redis")
         return value
 
     @field_validator(
@@ -202,6 +205,13 @@ def exact_origins(value: tuple[str, ...]) -> tuple[str, ...]:
         if origin(one) != one:
             raise ValueError("should be exact origins, such as https://app.example, without a path or *")
     return value
+
+
+def require_extra(extra: str, *, package: str) -> None:
+    """Return if `package`, which `extra` installs, is there; it is not loaded. Raises ValueError, which says how to
+    install it."""
+    if find_spec(package) is None:
+        raise ValueError(f"needs the package {package}; run `pip install 's3-media-broker[{extra}]'`")
 
 
 def bare_address(value: str | None) -> str | None:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 
-from broker.access_settings import CommaSeparated, Positive, bare_address, exact_origins
+from broker.access_settings import CommaSeparated, Positive, bare_address, exact_origins, require_extra
 from broker.cloudfront import Distribution
 from broker.errors import SettingsInvalid
 from broker.policy import MAX_POLICY_SECONDS
@@ -164,6 +164,8 @@ class Settings(WorkerSettings):
     def _database_is_supported(cls, value: str) -> str:
         if not re.match(r"sqlite:///.|postgres(ql)?(\+psycopg)?://.", value):
             raise ValueError("should be sqlite:///file or postgresql://user@host/name")
+        if value.startswith("postgres"):
+            require_extra("postgres", package="psycopg")
         return value
 
     @field_validator("credential_expiration")

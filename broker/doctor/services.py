@@ -88,16 +88,9 @@ async def redis(patient: Patient) -> Finding:
     if url is None:
         return ok("rate limits", "counted by each process for itself (memory://)")
     where = place(url)
-    try:
-        from redis.asyncio import Redis  # an optional dependency
-        from redis.exceptions import RedisError
-    except ImportError:
-        return fail(
-            "rate limits",
-            "the package redis is not installed",
-            cause="BROKER_RATE_LIMIT_STORAGE names Redis, which is an extra",
-            mend="pip install 's3-media-broker[redis]'",
-        )
+    from redis.asyncio import Redis  # an optional dependency, which the settings have asked for
+    from redis.exceptions import RedisError
+
     client = Redis.from_url(url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS)
     try:
         await client.ping()
