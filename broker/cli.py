@@ -116,12 +116,16 @@ def migrate_database() -> None:
     """Bring the database to the schema of this version."""
     with naming_problems():
         from broker import load_settings
+        from broker.errors import DatabaseAway
         from broker.store import migrate, pending_revision
 
         # A migration signs nothing and knows no bucket, so neither is asked for.
         url = load_settings(use_cloud_storage=False, secret_key=secrets.token_urlsafe(32)).database_url
-        revision = pending_revision(url)
-        migrate(url)
+        try:
+            revision = pending_revision(url)
+            migrate(url)
+        except DatabaseAway as error:
+            refuse(str(error), str(error.facts["cause"]), status=1)
     say(f"The database is at revision {revision} now." if revision else "The database is up to date.")
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 from collections.abc import Sequence
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -10,7 +11,7 @@ import httpx
 
 from broker.doctor.deployment import Patient
 from broker.doctor.finding import Finding, fail, ok, warn
-from broker.errors import DatabaseAway, SettingsInvalid
+from broker.errors import DatabaseAway, DatabaseUnusable, SettingsInvalid
 from broker.store import pending_revision
 
 DATABASE_SECONDS = 10.0
@@ -34,6 +35,13 @@ async def database(patient: Patient) -> Finding:
             cause="it is down, no route leads to it, or its password is wrong",
             mend="psql \"$BROKER_DATABASE_URL\" -c 'select 1'",
             terraform="aws_db_instance of the example",
+        )
+    except DatabaseUnusable as error:
+        return fail(
+            "database",
+            f"{where} can not be opened and written ({error.facts['cause']})",
+            cause="its directory is not there, the broker may not write it, or the file is something else",
+            mend=shlex.join(["ls", "-ld", str(error.facts["path"])]),
         )
     except SettingsInvalid:
         return fail(

@@ -4,7 +4,9 @@ import sqlite3
 import time
 from functools import partial
 from math import ceil
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import sqlalchemy as sa
 from pydantic_core import from_json, to_json
@@ -14,6 +16,9 @@ from broker.errors import SettingsInvalid
 
 AWAY = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError)
 """The database is lost, locked beyond the timeout, full or read-only: nothing that the caller could mend."""
+
+UNUSABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOTADB}
+"""What SQLite answers where its directory is absent, it may not write, or the file is something else."""
 
 DEADLOCK = "40P01"
 """What PostgreSQL answers whoever it ends so that another may go on (PostgreSQL documentation, "Error Codes")."""
@@ -40,6 +45,20 @@ def parse_url(url: str) -> sa.URL:
             return parsed.set(drivername="sqlite+pysqlite")
         case other:
             raise SettingsInvalid(problems=f"the database {other!r} is not supported; use postgresql or sqlite")
+
+
+def sqlite_file(url: sa.URL) -> Path:
+    """Return the file that a URL of SQLite names, as a path or as an address of the form `file:path?mode=rw&uri=true`.
+
+    Source: SQLite documentation, "Uniform Resource Identifiers".
+    """
+    name = url.database or ""
+    return Path(unquote(urlsplit(name).path)) if "uri" in url.query and name.startswith("file:") else Path(name)
+
+
+def is_unusable(error: exc.DBAPIError) -> bool:
+    """Tell whether SQLite can not work with its file: waiting mends nothing."""
+    return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in UNUSABLE
 
 
 def writing_engine(url: sa.URL, *, timeout_seconds: float) -> sa.Engine:

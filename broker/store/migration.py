@@ -6,13 +6,16 @@ later.
 Revisions are numbered. One that older code can not live with begins a new thousand: 0007 is followed by 1001.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+from sqlalchemy import exc
 
-from broker.errors import DatabaseAway, SettingsInvalid
-from broker.store.engine import AWAY, migrating_engine, parse_url
+from broker.errors import DatabaseAway, DatabaseUnusable, SettingsInvalid
+from broker.store.engine import AWAY, is_unusable, migrating_engine, parse_url, sqlite_file
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -28,19 +31,19 @@ def migrate(url: str) -> None:
     """Apply all revisions that the database at `url` lacks, in one transaction.
 
     Whoever comes second waits for the first and then finds nothing to do; so does older code on a newer database.
-    Raises DatabaseAway, and SettingsInvalid for a database that this code can not live with.
+    Raises DatabaseAway with its `cause`, DatabaseUnusable, and SettingsInvalid for a database that this code can not
+    live with.
     """
-    engine = migrating_engine(parse_url(url))
+    parsed = parse_url(url)
+    engine = migrating_engine(parsed)
     try:
-        with engine.begin() as connection:
+        with _telling_why(parsed), engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADVISORY_LOCK)))
             if _missing(connection) is not None:
                 from alembic import command  # who serves only asks what is missing
 
                 command.upgrade(alembic_config(connection), "head")
-    except AWAY as error:
-        raise DatabaseAway from error
     finally:
         engine.dispose()
 
@@ -48,14 +51,14 @@ def migrate(url: str) -> None:
 def pending_revision(url: str) -> str | None:
     """Return the newest revision if the database at `url` does not have it yet; a newer database lacks nothing.
 
-    Raises DatabaseAway, and SettingsInvalid for a database that this code can not live with.
+    Raises DatabaseAway with its `cause`, DatabaseUnusable, and SettingsInvalid for a database that this code can not
+    live with.
     """
-    engine = migrating_engine(parse_url(url))
+    parsed = parse_url(url)
+    engine = migrating_engine(parsed)
     try:
-        with engine.connect() as connection:
+        with _telling_why(parsed), engine.connect() as connection:
             return _missing(connection)
-    except AWAY as error:
-        raise DatabaseAway from error
     finally:
         engine.dispose()
 
@@ -78,6 +81,20 @@ def known_revisions() -> list[str]:
     """Return the numbers of all revisions of this version, with which the names of their files begin, in order."""
     names = (file.name for file in files("broker.store.migrations.versions").iterdir())
     return sorted(name.partition("_")[0] for name in names if name[:1].isdecimal())
+
+
+@contextmanager
+def _telling_why(url: sa.URL) -> Iterator[None]:
+    """Turn what the driver says into an error of ours, in its words, without a statement or the password."""
+    try:
+        yield
+    except exc.DBAPIError as error:
+        cause = " ".join(str(error.orig).split())
+        if is_unusable(error):
+            raise DatabaseUnusable(path=sqlite_file(url), cause=cause) from error
+        if not isinstance(error, AWAY):
+            raise
+        raise DatabaseAway(cause=cause.replace(url.password, "…") if url.password else cause) from error
 
 
 def _missing(connection: sa.Connection) -> str | None:

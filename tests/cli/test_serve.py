@@ -65,6 +65,25 @@ def test_migrations_ask_for_a_database_alone_and_say_what_they_did(tmp_path: Pat
     assert (tmp_path / "kept.db").exists()
 
 
+@pytest.mark.parametrize("command", ["migrate", "serve", "worker"])
+def test_a_database_without_its_directory_is_named(tmp_path: Path, command: str) -> None:
+    refused = done(command, cwd=tmp_path, **VALID | {"BROKER_DATABASE_URL": "sqlite:///absent/broker.db"})
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("BROKER_DATABASE_URL: should name a file in a directory that is there")
+    assert "absent/broker.db" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_migrating_a_database_that_is_away_tells_why_without_the_password(tmp_path: Path) -> None:
+    away = "postgresql://ann:hidden-password@127.0.0.1:1/broker"
+    refused = done("migrate", cwd=tmp_path, BROKER_DATABASE_URL=away)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    said, cause = refused.stderr.splitlines()
+    assert said == "The database can not be reached; ask again in a moment."
+    assert "Connection refused" in cause
+    assert "hidden-password" not in cause
+
+
 def test_a_token_asks_for_a_secret_alone(tmp_path: Path) -> None:
     assert done("token", cwd=tmp_path).stderr.startswith("SECRET_KEY: should be a random secret of at least 32 bytes")
     assert done("token", cwd=tmp_path, SECRET_KEY=SECRET).stdout.count(".") == 2
