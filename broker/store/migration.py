@@ -6,9 +6,11 @@ later.
 Revisions are numbered. One that older code can not live with begins a new thousand: 0007 is followed by 1001.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -51,10 +53,13 @@ def migrate(url: str) -> None:
 def pending_revision(url: str) -> str | None:
     """Return the newest revision if the database at `url` does not have it yet; a newer database lacks nothing.
 
+    A file of SQLite that is not there yet lacks all, and is not made.
     Raises DatabaseAway with its `cause`, DatabaseUnusable, and SettingsInvalid for a database that this code can not
     live with.
     """
     parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite" and _is_to_be_made(sqlite_file(parsed)):
+        return known_revisions()[-1]
     engine = migrating_engine(parsed)
     try:
         with _telling_why(parsed), engine.connect() as connection:
@@ -81,6 +86,11 @@ def known_revisions() -> list[str]:
     """Return the numbers of all revisions of this version, with which the names of their files begin, in order."""
     names = (file.name for file in files("broker.store.migrations.versions").iterdir())
     return sorted(name.partition("_")[0] for name in names if name[:1].isdecimal())
+
+
+def _is_to_be_made(file: Path) -> bool:
+    """Tell whether a file is absent, and may be made where it is to be."""
+    return not file.exists() and file.parent.is_dir() and os.access(file.parent, os.W_OK | os.X_OK)
 
 
 @contextmanager

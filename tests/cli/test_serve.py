@@ -48,6 +48,7 @@ def test_what_can_not_be_served_is_refused(
     refused = done("serve", "--port", "0", *arguments, cwd=tmp_path, **VALID | variables)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr.startswith(words)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_worker_is_refused_what_a_server_is(tmp_path: Path) -> None:

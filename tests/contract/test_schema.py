@@ -90,6 +90,17 @@ def test_a_database_knows_whether_it_is_current(empty_urls: tuple[str, str]) -> 
     assert is_current(url)
 
 
+@pytest.mark.parametrize("address", ["broker.db", "file:broker.db?uri=true"])
+def test_asking_what_a_file_lacks_does_not_make_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert pending_revision(f"sqlite:///{address}") == "0002"
+    assert list(tmp_path.iterdir()) == []
+    migrate(f"sqlite:///{address}")
+    assert pending_revision(f"sqlite:///{address}") is None
+
+
 def test_replicas_that_migrate_at_once_do_not_disturb_each_other(empty_urls: tuple[str, str]) -> None:
     replicas = [
         subprocess.Popen(
