@@ -79,6 +79,9 @@ async def alive() -> Response:
 
 @router.get("/readyz", response_model=Alive, responses=problems(DatabaseAway))
 async def ready(request: Request) -> Response:
-    """Tell that the process can serve: its database answers. An S3 that is away is no reason to restart it."""
+    """Tell that the process can serve: its database answers, and was migrated.
+
+    An S3 that is away is no reason to restart it.
+    """
     await services(request).health.store.ping()
     return JSONResponse({"success": True, "status": "ready"}, headers=NO_STORE)

@@ -22,6 +22,8 @@ UNUSABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOT
 
 DEADLOCK = "40P01"
 """What PostgreSQL answers whoever it ends so that another may go on (PostgreSQL documentation, "Error Codes")."""
+UNMIGRATED = {"42P01", "42703"}
+"""What PostgreSQL answers to whoever names a table, or a column, that is not there (same place)."""
 MIGRATION_SECONDS = 600.0
 WAL_REST_SECONDS = 0.01
 
@@ -86,6 +88,11 @@ def may_be_repeated(error: Exception) -> bool:
     """
     ended: bool = getattr(error, "connection_invalidated", False)
     return ended or getattr(getattr(error, "orig", None), "sqlstate", None) == DEADLOCK
+
+
+def is_unmigrated(error: Exception) -> bool:
+    """Tell whether PostgreSQL lacks a table or a column; of SQLite that is an error of those in AWAY."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None) in UNMIGRATED
 
 
 def migrating_engine(url: sa.URL) -> sa.Engine:
