@@ -54,7 +54,7 @@ class Settings(WorkerSettings):
     s3_fips: bool = False
     """true: AWS's FIPS endpoints."""
     s3_timeout_seconds: float = Field(default=10, gt=0)
-    """How long one call to S3 may wait for an answer."""
+    """How long S3 may take to answer; a call to it is tried up to three times, each for as long."""
     s3_pool_size: Positive = 32
     """How many calls to S3 one process has under way at most."""
 

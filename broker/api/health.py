@@ -47,9 +47,10 @@ class Health:
 
     async def _look(self) -> None:
         try:
-            await self._bucket.check()
+            async with asyncio.timeout(self._bucket.config.timeout_seconds):  # for all that the call tries
+                await self._bucket.check()
             self._healthy = True
-        except BrokerError:
+        except (BrokerError, TimeoutError):
             self._healthy = False
         finally:
             self._looked_at = time.monotonic()
