@@ -160,8 +160,8 @@ class AccessSettings(BaseSettings):
     def _storage_is_known(cls, value: SecretStr) -> SecretStr:
         if not value.get_secret_value().startswith(("memory://", "redis://", "rediss://")):
             raise ValueError("should be memory://, redis://host:port or rediss://host:port")
-        if value.get_secret_value().startswith("redis") and find_spec("redis") is None:
-            raise ValueError("needs a driver: pip install 's3-media-broker[redis]'")
+        if not value.get_secret_value().startswith("memory:"):
+            require_extra("redis", package="redis")
         return value
 
     @field_validator(
@@ -205,6 +205,13 @@ def exact_origins(value: tuple[str, ...]) -> tuple[str, ...]:
         if origin(one) != one:
             raise ValueError("should be exact origins, such as https://app.example, without a path or *")
     return value
+
+
+def require_extra(extra: str, *, package: str) -> None:
+    """Return if `package`, which `extra` installs, is there; it is not loaded. Raises ValueError, which says how to
+    install it."""
+    if find_spec(package) is None:
+        raise ValueError(f"needs the package {package}; run `pip install 's3-media-broker[{extra}]'`")
 
 
 def bare_address(value: str | None) -> str | None:

@@ -31,6 +31,8 @@ T = TypeVar("T")
 
 log = structlog.get_logger()
 
+MAX_ATTEMPTS = 3
+"""How often a call is tried, where S3 is silent or says that it is busy."""
 CHECKSUMS = ("SHA256", "CRC64NVME", "CRC32C", "CRC32", "SHA1")
 """The checksums that S3 keeps, the strongest for our purpose first."""
 
@@ -151,7 +153,7 @@ class Bucket:
             except ClientError as error:
                 raise _translated(operation, error) from error
             except NO_ANSWER as error:
-                _note(operation, type(error).__name__)
+                _note_failure(operation, type(error).__name__)
                 raise StorageAway(operation=operation, cause=type(error).__name__) from error
         return answer
 
@@ -226,16 +228,16 @@ def _translated(operation: str, error: ClientError) -> Exception:
         return _Absent()
     if status == 412:
         return _PreconditionFailed()
-    _note(operation, code)
+    _note_failure(operation, code)
     if status in {0, 200, 409, 429} or status >= 500:
         return StorageAway(operation=operation, cause=code)
     return StorageRefused(operation=operation, code=code)
 
 
-def _note(operation: str, cause: str) -> None:
-    """Let an operator see what S3 did, whatever a client is told of it."""
+def _note_failure(operation: str, cause: str) -> None:
+    """Count a failure and log it, by the code of S3 or the name of an error: their messages may hold keys."""
     metrics.S3_ERRORS.labels(operation, cause).inc()
-    log.warning("S3 did not do what it was asked", operation=operation, cause=cause)
+    log.warning("s3 failed", operation=operation, cause=cause)
 
 
 def _arrived(answer: dict[str, Any]) -> Arrived:
@@ -272,7 +274,7 @@ def s3_client(session: boto3.Session, config: BucketConfig, endpoint_url: str | 
             use_fips_endpoint=config.fips,
             connect_timeout=min(config.timeout_seconds, 5),
             read_timeout=config.timeout_seconds,
-            retries={"mode": "standard", "total_max_attempts": 3},
+            retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
             max_pool_connections=config.pool_size,
             request_checksum_calculation="when_supported" if config.is_aws else "when_required",
             response_checksum_validation="when_supported" if config.is_aws else "when_required",

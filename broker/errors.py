@@ -160,3 +160,7 @@ class KeysAway(BrokerError):
 
 class SettingsInvalid(BrokerError):
     """{problems}"""
+
+
+class DatabaseUnusable(SettingsInvalid):
+    """BROKER_DATABASE_URL: should name a file in a directory that is there and may be written; {path}: {cause}"""

@@ -5,14 +5,13 @@ The only module that reads the environment.
 
 import re
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 
-from broker.access_settings import CommaSeparated, Positive, bare_address, exact_origins
+from broker.access_settings import CommaSeparated, Positive, bare_address, exact_origins, require_extra
 from broker.cloudfront import Distribution
 from broker.errors import SettingsInvalid
 from broker.policy import MAX_POLICY_SECONDS
@@ -55,7 +54,7 @@ class Settings(WorkerSettings):
     s3_fips: bool = False
     """true: AWS's FIPS endpoints."""
     s3_timeout_seconds: float = Field(default=10, gt=0)
-    """How long one call to S3 may wait for an answer, each of the three times that it is tried."""
+    """How long S3 may take to answer; a call to it is tried up to three times, each for as long."""
     s3_pool_size: Positive = 32
     """How many calls to S3 one process has under way at most."""
 
@@ -165,8 +164,8 @@ class Settings(WorkerSettings):
     def _database_is_supported(cls, value: str) -> str:
         if not re.match(r"sqlite:///.|postgres(ql)?(\+psycopg)?://.", value):
             raise ValueError("should be sqlite:///file or postgresql://user@host/name")
-        if value.startswith("postgres") and find_spec("psycopg") is None:
-            raise ValueError("needs a driver: pip install 's3-media-broker[postgres]'")
+        if value.startswith("postgres"):
+            require_extra("postgres", package="psycopg")
         return value
 
     @field_validator("credential_expiration")

@@ -47,9 +47,10 @@ class Health:
 
     async def _look(self) -> None:
         try:
-            await self._bucket.check()
+            async with asyncio.timeout(self._bucket.config.timeout_seconds):  # for all that the call tries
+                await self._bucket.check()
             self._healthy = True
-        except BrokerError:
+        except (BrokerError, TimeoutError):
             self._healthy = False
         finally:
             self._looked_at = time.monotonic()
@@ -81,6 +82,9 @@ async def alive() -> Response:
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", response_model=Alive, responses=problems(DatabaseAway))
 async def ready(request: Request) -> Response:
-    """Tell that the process can serve: its database answers. An S3 that is away is no reason to restart it."""
+    """Tell that the process can serve: its database answers, and was migrated.
+
+    An S3 that is away is no reason to restart it.
+    """
     await services(request).health.store.ping()
     return JSONResponse({"success": True, "status": "ready"}, headers=NO_STORE)

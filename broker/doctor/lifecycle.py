@@ -11,11 +11,14 @@ from broker.doctor.finding import Finding, fail, ok, skip
 
 STAGING = "staging/"
 MEDIA = "media/"
+STAGING_DAYS = 1
+"""As infra/terraform has it. S3 rounds up to the next midnight (UTC); the policies of a media, renewals and the default
+grace included, end within two hours, so that the sweep comes long before."""
 CLEAR_STAGING = {
     "ID": "broker-staging",
     "Status": "Enabled",
     "Filter": {"Prefix": STAGING},
-    "Expiration": {"Days": 1},
+    "Expiration": {"Days": STAGING_DAYS},
 }
 ABORT_LEFTOVERS = {
     "ID": "broker-incomplete-uploads",
@@ -102,7 +105,7 @@ def _versioning(status: str, growing: list[str], mend: str) -> Finding:
 def _staging(clears: list[Rule], mend: str) -> Finding:
     if clears:
         days = min(rule["Expiration"]["Days"] for rule in clears)
-        return ok("lifecycle", f"what stays under {STAGING} expires after {days} days")
+        return ok("lifecycle", f"what stays under {STAGING} expires after {days} day{'s' if days > 1 else ''}")
     return fail(
         "lifecycle",
         f"nothing expires what stays under {STAGING}",

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 from collections.abc import Sequence
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -10,7 +11,7 @@ import httpx
 
 from broker.doctor.deployment import Patient
 from broker.doctor.finding import Finding, fail, ok, warn
-from broker.errors import DatabaseAway, SettingsInvalid
+from broker.errors import DatabaseAway, DatabaseUnusable, SettingsInvalid
 from broker.store import pending_revision
 
 DATABASE_SECONDS = 10.0
@@ -34,6 +35,13 @@ async def database(patient: Patient) -> Finding:
             cause="it is down, no route leads to it, or its password is wrong",
             mend="psql \"$BROKER_DATABASE_URL\" -c 'select 1'",
             terraform="aws_db_instance of the example",
+        )
+    except DatabaseUnusable as error:
+        return fail(
+            "database",
+            f"{where} can not be opened and written ({error.facts['cause']})",
+            cause="its directory is not there, the broker may not write it, or the file is something else",
+            mend=shlex.join(["ls", "-ld", str(error.facts["path"])]),
         )
     except SettingsInvalid:
         return fail(
@@ -88,16 +96,9 @@ async def redis(patient: Patient) -> Finding:
     if url is None:
         return ok("rate limits", "counted by each process for itself (memory://)")
     where = place(url)
-    try:
-        from redis.asyncio import Redis  # an optional dependency
-        from redis.exceptions import RedisError
-    except ImportError:
-        return fail(
-            "rate limits",
-            "the package redis is not installed",
-            cause="BROKER_RATE_LIMIT_STORAGE names Redis, which is an extra",
-            mend="pip install 's3-media-broker[redis]'",
-        )
+    from redis.asyncio import Redis  # an optional dependency, which the settings have asked for
+    from redis.exceptions import RedisError
+
     client = Redis.from_url(url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS)
     try:
         await client.ping()

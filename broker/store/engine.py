@@ -4,7 +4,9 @@ import sqlite3
 import time
 from functools import partial
 from math import ceil
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import sqlalchemy as sa
 from pydantic_core import from_json, to_json
@@ -15,8 +17,13 @@ from broker.errors import SettingsInvalid
 AWAY = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError)
 """The database is lost, locked beyond the timeout, full or read-only: nothing that the caller could mend."""
 
+UNUSABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOTADB}
+"""What SQLite answers where its directory is absent, it may not write, or the file is something else."""
+
 DEADLOCK = "40P01"
 """What PostgreSQL answers whoever it ends so that another may go on (PostgreSQL documentation, "Error Codes")."""
+UNMIGRATED = {"42P01", "42703"}
+"""What PostgreSQL answers to whoever names a table, or a column, that is not there (same place)."""
 MIGRATION_SECONDS = 600.0
 WAL_REST_SECONDS = 0.01
 
@@ -40,6 +47,20 @@ def parse_url(url: str) -> sa.URL:
             return parsed.set(drivername="sqlite+pysqlite")
         case other:
             raise SettingsInvalid(problems=f"the database {other!r} is not supported; use postgresql or sqlite")
+
+
+def sqlite_file(url: sa.URL) -> Path:
+    """Return the file that a URL of SQLite names, as a path or as an address of the form `file:path?mode=rw&uri=true`.
+
+    Source: SQLite documentation, "Uniform Resource Identifiers".
+    """
+    name = url.database or ""
+    return Path(unquote(urlsplit(name).path)) if "uri" in url.query and name.startswith("file:") else Path(name)
+
+
+def is_unusable(error: exc.DBAPIError) -> bool:
+    """Tell whether SQLite can not work with its file: waiting mends nothing."""
+    return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in UNUSABLE
 
 
 def writing_engine(url: sa.URL, *, timeout_seconds: float) -> sa.Engine:
@@ -67,6 +88,11 @@ def may_be_repeated(error: Exception) -> bool:
     """
     ended: bool = getattr(error, "connection_invalidated", False)
     return ended or getattr(getattr(error, "orig", None), "sqlstate", None) == DEADLOCK
+
+
+def is_unmigrated(error: Exception) -> bool:
+    """Tell whether PostgreSQL lacks a table or a column; of SQLite that is an error of those in AWAY."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None) in UNMIGRATED
 
 
 def migrating_engine(url: sa.URL) -> sa.Engine:

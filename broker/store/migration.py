@@ -7,14 +7,17 @@ Revisions are numbered. One that older code can not live with begins a new thous
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+from sqlalchemy import exc
 
-from broker.errors import DatabaseAway, SettingsInvalid
-from broker.store.engine import AWAY, migrating_engine, parse_url
+from broker.errors import DatabaseAway, DatabaseUnusable, SettingsInvalid
+from broker.store.engine import AWAY, is_unusable, migrating_engine, parse_url, sqlite_file
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -30,21 +33,18 @@ def migrate(url: str) -> None:
     """Apply all revisions that the database at `url` lacks, in one transaction.
 
     Whoever comes second waits for the first and then finds nothing to do; so does older code on a newer database.
-    Raises DatabaseAway, and SettingsInvalid for a database that this code can not live with or that can not be made.
+    Raises DatabaseAway, DatabaseUnusable, and SettingsInvalid for a database that this code can not live with.
     """
     parsed = parse_url(url)
-    _require_directory(parsed)
     engine = migrating_engine(parsed)
     try:
-        with engine.begin() as connection:
+        with _telling_why(parsed), engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADVISORY_LOCK)))
             if _missing(connection) is not None:
                 from alembic import command  # who serves only asks what is missing
 
                 command.upgrade(alembic_config(connection), "head")
-    except AWAY as error:
-        raise DatabaseAway from error
     finally:
         engine.dispose()
 
@@ -52,18 +52,16 @@ def migrate(url: str) -> None:
 def pending_revision(url: str) -> str | None:
     """Return the newest revision if the database at `url` does not have it yet; a newer database lacks nothing.
 
-    Raises DatabaseAway, and SettingsInvalid for a database that this code can not live with or that can not be made.
+    A file of SQLite that is not there yet lacks all, and is not made.
+    Raises DatabaseAway, DatabaseUnusable, and SettingsInvalid for a database that this code can not live with.
     """
     parsed = parse_url(url)
-    if (file := _file_of(parsed)) is not None and not file.exists():
-        _require_directory(parsed)
-        return known_revisions()[-1]  # to ask SQLite would make the file
+    if parsed.get_backend_name() == "sqlite" and _is_to_be_made(sqlite_file(parsed)):
+        return known_revisions()[-1]
     engine = migrating_engine(parsed)
     try:
-        with engine.connect() as connection:
+        with _telling_why(parsed), engine.connect() as connection:
             return _missing(connection)
-    except AWAY as error:
-        raise DatabaseAway from error
     finally:
         engine.dispose()
 
@@ -88,18 +86,22 @@ def known_revisions() -> list[str]:
     return sorted(name.partition("_")[0] for name in names if name[:1].isdecimal())
 
 
-def _file_of(url: sa.URL) -> Path | None:
-    """Return where SQLite keeps its database, where that is a path."""
-    named = url.database or ""
-    return None if url.get_backend_name() != "sqlite" or named.startswith("file:") else Path(named)
+def _is_to_be_made(file: Path) -> bool:
+    """Tell whether a file is absent, and may be made where it is to be."""
+    return not file.exists() and file.parent.is_dir() and os.access(file.parent, os.W_OK | os.X_OK)
 
 
-def _require_directory(url: sa.URL) -> None:
-    """Raise SettingsInvalid where SQLite can make no file, which no repetition mends."""
-    file = _file_of(url)
-    if file is not None and not os.access(file.parent, os.W_OK | os.X_OK):
-        problem = "can not be written" if file.parent.is_dir() else "is not there"
-        raise SettingsInvalid(problems=f"BROKER_DATABASE_URL: the directory {file.parent.absolute()} {problem}")
+@contextmanager
+def _telling_why(url: sa.URL) -> Iterator[None]:
+    """Turn what the driver says into an error of ours."""
+    try:
+        yield
+    except exc.DBAPIError as error:
+        if is_unusable(error):
+            raise DatabaseUnusable(path=sqlite_file(url), cause=str(error.orig)) from error
+        if not isinstance(error, AWAY):
+            raise
+        raise DatabaseAway from error
 
 
 def _missing(connection: sa.Connection) -> str | None:

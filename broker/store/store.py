@@ -15,7 +15,7 @@ from broker.media import Event, Media, State, next_state
 from broker.quota import Quota, Usage
 from broker.store import reads, writes
 from broker.store.batching import Batcher, Operation
-from broker.store.engine import AWAY, may_be_repeated, parse_url, reading_engine, writing_engine
+from broker.store.engine import AWAY, is_unmigrated, may_be_repeated, parse_url, reading_engine, writing_engine
 from broker.store.outbox import Outbox
 from broker.store.rows import CHANGEABLE
 
@@ -27,9 +27,8 @@ MAX_BATCH = 256
 class Store:
     """Record media and what their owners use; everything is durable when it returns.
 
-    Each method raises DatabaseAway when the database can not be reached or does not answer within the
-    timeout. A write that ended so may or may not have happened; nothing needs a restart once the database is
-    back.
+    Each method raises DatabaseAway when the database can not be reached, does not answer within the timeout, or was
+    not migrated. A write that ended so may or may not have happened; nothing needs a restart once the database is back.
     """
 
     def __init__(
@@ -109,7 +108,7 @@ class Store:
         return await self._reads.submit(reads.LookAtBacklog())
 
     async def ping(self) -> None:
-        """Return when the database has answered."""
+        """Return when the database has answered, and has the tables."""
         await self._reads.submit(reads.Ping())
 
     async def close(self) -> None:
@@ -165,5 +164,8 @@ def _guarded(
         return [DatabaseAway() for _ in operations]
     except Exception as error:
         if len(operations) == 1:
+            if is_unmigrated(error):
+                logger.warning("the database lacks a migration: %s", error.__cause__)
+                return [DatabaseAway()]
             return [error]
         return [outcome for operation in operations for outcome in _guarded(run, [operation])]

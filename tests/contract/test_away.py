@@ -7,11 +7,13 @@ import time
 from uuid import UUID
 
 import pytest
+import sqlalchemy as sa
 
 from broker.errors import DatabaseAway
 from broker.media import Event
 from broker.quota import Usage
-from broker.store import Store
+from broker.store import Store, migrate
+from broker.store.engine import parse_url
 from tests.contract.conftest import OpenStore
 from tests.contract.samples import UNLIMITED, locked, pending
 from tests.postgres import PostgreSQL
@@ -82,6 +84,27 @@ async def test_a_database_that_is_not_there_is_away(kind: str) -> None:
     for asked in (store.ping(), store.add(pending(), UNLIMITED), store.usage("ann")):
         with pytest.raises(DatabaseAway):
             await asked
+    await store.close()
+
+
+async def test_a_database_without_the_tables_is_away_until_it_is_migrated(empty_urls: tuple[str, str]) -> None:
+    store = Store(empty_urls[0], timeout_seconds=2)
+    for asked in (store.ping(), store.add(pending(), UNLIMITED), store.usage("ann"), store.ping()):
+        with pytest.raises(DatabaseAway):
+            await asked
+    migrate(empty_urls[0])
+    await store.ping()
+    await store.close()
+
+
+async def test_a_database_that_lacks_a_column_is_away(database_url: str) -> None:
+    engine = sa.create_engine(parse_url(database_url))
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE media DROP COLUMN height"))
+    engine.dispose()
+    store = Store(database_url, timeout_seconds=2)
+    with pytest.raises(DatabaseAway):
+        await store.ping()
     await store.close()
 
 

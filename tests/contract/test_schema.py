@@ -1,8 +1,10 @@
 """Migrations build what the schema declares, once, however many start at the same time."""
 
+import sqlite3
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,6 +90,17 @@ def test_a_database_knows_whether_it_is_current(empty_urls: tuple[str, str]) -> 
     assert is_current(url)
 
 
+@pytest.mark.parametrize("address", ["broker.db", "file:broker.db?uri=true"])
+def test_asking_what_a_file_lacks_does_not_make_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert pending_revision(f"sqlite:///{address}") == "0002"
+    assert list(tmp_path.iterdir()) == []
+    migrate(f"sqlite:///{address}")
+    assert pending_revision(f"sqlite:///{address}") is None
+
+
 def test_replicas_that_migrate_at_once_do_not_disturb_each_other(empty_urls: tuple[str, str]) -> None:
     replicas = [
         subprocess.Popen(
@@ -132,11 +145,50 @@ def test_a_migration_waits_for_the_one_that_runs(kind: str, empty_urls: tuple[st
 
 
 def test_migrating_a_database_that_is_away_says_so() -> None:
-    for url in ("postgresql://127.0.0.1:1/broker", "sqlite:////no/such/directory/broker.db"):
-        with pytest.raises(DatabaseAway):
+    for ask in (migrate, pending_revision):
+        with pytest.raises(DatabaseAway) as refusal:
+            ask("postgresql://ann:hidden@127.0.0.1:1/broker")
+        assert refusal.value.reason.startswith("OperationalError: connection failed")
+        assert [secret for secret in ("hidden", "\n", "SELECT") if secret in refusal.value.reason] == []
+        assert str(refusal.value) == "The database can not be reached; ask again in a moment."
+
+
+def test_a_file_that_is_locked_is_away_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.store.engine.MIGRATION_SECONDS", 0.2)
+    url = f"sqlite:///{tmp_path}/broker.db"
+    engine = sa.create_engine(parse_url(url))
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        with pytest.raises(DatabaseAway) as refusal:
             migrate(url)
-        with pytest.raises(DatabaseAway):
-            pending_revision(url)
+    engine.dispose()
+    assert refusal.value.reason == "OperationalError: database is locked"
+
+
+@pytest.mark.parametrize(
+    ("address", "path", "cause"),
+    [
+        ("no/directory/broker.db", "no/directory/broker.db", "unable to open database file"),
+        ("file:no/directory/broker.db?uri=true", "no/directory/broker.db", "unable to open database file"),
+        ("a-file/broker.db", "a-file/broker.db", "unable to open database file"),
+        ("a-directory", "a-directory", "unable to open database file"),
+        ("/proc/broker.db", "/proc/broker.db", "unable to open database file"),
+        ("file:a-database?mode=ro&uri=true", "a-database", "attempt to write a readonly database"),
+        ("a-file", "a-file", "file is not a database"),
+    ],
+)
+def test_a_file_that_can_never_be_a_database_is_a_wrong_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, path: str, cause: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a-file").write_text("What was written here before is something else. " * 100)
+    (tmp_path / "a-directory").mkdir()
+    sqlite3.connect("a-database").execute("CREATE TABLE other (id)").connection.close()
+    with pytest.raises(SettingsInvalid) as refusal:
+        migrate(f"sqlite:///{address}")
+    assert str(refusal.value).startswith("BROKER_DATABASE_URL: should name a file in a directory that is there")
+    assert str(refusal.value).endswith(f"; {path}: {cause}")
 
 
 @pytest.mark.parametrize(

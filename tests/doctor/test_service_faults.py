@@ -47,6 +47,12 @@ async def test_a_database_that_is_a_revision_behind_or_one_too_far(
     assert (finding.verdict, finding.mend) == (FAIL, mend)
 
 
+async def test_a_database_in_a_directory_that_is_not_there(deployed: Deployed, tmp_path: Path) -> None:
+    finding = await only(deployed, "database", database_url=f"sqlite:///{tmp_path}/absent/broker.db")
+    assert finding.seen.endswith("/absent/broker.db can not be opened and written (unable to open database file)")
+    assert finding.mend == f"ls -ld {tmp_path}/absent/broker.db"
+
+
 async def test_a_database_that_is_away_is_named_without_its_password(deployed: Deployed) -> None:
     finding = await only(deployed, "database", database_url="postgresql://broker:hidden@127.0.0.1:9/broker")
     assert finding.seen == "postgresql://127.0.0.1:9/broker does not answer (OperationalError)"

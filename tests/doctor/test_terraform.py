@@ -2,9 +2,14 @@
 
 import ast
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+
+from broker.doctor.lifecycle import CLEAR_STAGING, STAGING_DAYS
+from broker.lifecycle import RENEW_WITHIN
+from broker.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = "\n".join(file.read_text() for file in (ROOT / "infra" / "terraform").rglob("*.tf"))
@@ -48,6 +53,18 @@ def test_a_variable_is_there(name: str) -> None:
     source = "\n".join(file.read_text() for file in SOURCES)
     assert name in source
     assert f'variable "{name}"' in MODULE
+
+
+def test_the_rule_that_the_doctor_sets_expires_what_is_staged_when_terraforms_does() -> None:
+    variable = MODULE.partition('variable "staging_days"')[2].partition("\n}")[0]
+    default = re.search(r"default\s*=\s*(\d+)", variable)
+    assert default is not None
+    assert CLEAR_STAGING["Expiration"] == {"Days": int(default[1])}
+
+
+def test_what_is_staged_outlives_every_promise() -> None:
+    grace = timedelta(seconds=Settings.model_fields["grace_seconds"].default)
+    assert RENEW_WITHIN + grace < timedelta(hours=2) < timedelta(days=STAGING_DAYS)
 
 
 def test_the_rights_that_the_doctor_needs_are_granted() -> None:

@@ -1,5 +1,7 @@
 """The settings: read from the environment over a file, each wrong one named, none of their values told."""
 
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from broker.errors import SettingsInvalid
 from broker.settings import Settings, environment_name, load_settings
 
+ROOT = Path(__file__).resolve().parents[2]
 VALID = {"SECRET_KEY": "a secret of at least thirty-two bytes", "AWS_S3_BUCKET_NAME": "videos"}
 
 
@@ -73,22 +76,30 @@ def test_a_wrong_value_is_named_with_what_it_should_be(
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "driver"),
+    ("name", "value", "package", "extra"),
     [
-        ("BROKER_DATABASE_URL", "postgresql://broker@127.0.0.1/broker", "postgres"),
-        ("BROKER_RATE_LIMIT_STORAGE", "redis://127.0.0.1:6379", "redis"),
+        ("BROKER_DATABASE_URL", "postgresql://ann@127.0.0.1/broker", "psycopg", "postgres"),
+        ("BROKER_DATABASE_URL", "postgres://ann@127.0.0.1/broker", "psycopg", "postgres"),
+        ("BROKER_RATE_LIMIT_STORAGE", "redis://127.0.0.1", "redis", "redis"),
+        ("BROKER_RATE_LIMIT_STORAGE", "rediss://127.0.0.1", "redis", "redis"),
     ],
 )
-def test_a_driver_that_is_not_installed_is_named(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, driver: str
+def test_a_package_that_is_not_there_is_named_with_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, package: str, extra: str
 ) -> None:
     _set(monkeypatch, {**VALID, name: value})
-    load_settings()
-    monkeypatch.setattr("broker.settings.find_spec", lambda name: None)
-    monkeypatch.setattr("broker.access_settings.find_spec", lambda name: None)
+    assert load_settings()
+    elsewhere = [path for path in sys.path if not (Path(path) / package).exists()]
+    monkeypatch.setattr(sys, "path", elsewhere)
+    for loaded in [module for module in sys.modules if module.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, loaded)
     with pytest.raises(SettingsInvalid) as refusal:
         load_settings()
-    assert str(refusal.value) == f"{name}: needs a driver: pip install 's3-media-broker[{driver}]'"
+    command = f"pip install 's3-media-broker[{extra}]'"
+    assert str(refusal.value) == f"{name}: needs the package {package}; run `{command}`"
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert declared["name"] == "s3-media-broker"
+    assert declared["optional-dependencies"][extra][0].startswith(package)
 
 
 def test_all_that_is_wrong_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,68 @@
+"""What the health routes notice: a database that was not migrated, an S3 that is silent."""
+
+import asyncio
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from broker.bucket import MAX_ATTEMPTS, Bucket, BucketConfig
+from broker.dev.s3 import EmbeddedS3
+from broker.errors import StorageAway, StorageRefused
+from broker.settings import Settings
+from broker.sigv4 import Credentials
+from broker.store import migrate
+from tests.security.serving import served
+
+
+async def test_a_broker_is_ready_once_its_database_is_migrated(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/later.db"
+    async with served(tmp_path, database_url=url) as client:
+        refused = await client.get("/readyz")
+        assert (refused.status_code, refused.json()["type"]) == (503, "urn:s3-media:problem:database-away")
+        assert "media" not in refused.json()["detail"]
+        migrate(url)
+        assert (await client.get("/readyz")).status_code == 200
+
+
+async def test_a_silent_s3_is_unhealthy_after_one_wait(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        async with served(tmp_path, s3_endpoint_url=address, s3_timeout_seconds=1) as client:
+            began = time.monotonic()
+            assert (await client.get("/health/s3")).status_code == 503
+            assert time.monotonic() - began < 2
+
+
+async def test_what_failed_at_s3_is_logged_by_its_name_alone(embedded_s3: EmbeddedS3) -> None:
+    def bucket(endpoint_url: str, key: str) -> Bucket:
+        keys = Credentials(embedded_s3.access_key, key)
+        return Bucket(
+            BucketConfig(
+                name="videos",
+                region=embedded_s3.region,
+                endpoint_url=endpoint_url,
+                path_style=True,
+                credentials=keys,
+                timeout_seconds=1,
+            )
+        )
+
+    nowhere = await asyncio.to_thread(bucket, "http://127.0.0.1:9", "secret")
+    refusing = await asyncio.to_thread(bucket, embedded_s3.endpoint_url, "another's secret")
+    with capture_logs() as logs:
+        with pytest.raises(StorageAway):
+            await nowhere.check()
+        with pytest.raises(StorageRefused):
+            await refusing.check()
+    for one in (nowhere, refusing):
+        await asyncio.to_thread(one.close)
+    failed = {"event": "s3 failed", "operation": "head_bucket", "log_level": "warning"}
+    assert logs == [failed | {"cause": "EndpointConnectionError"}, failed | {"cause": "403"}]
+
+
+def test_the_setting_says_how_often_a_call_is_tried() -> None:
+    assert MAX_ATTEMPTS == 3
+    assert "up to three times" in (Settings.model_fields["s3_timeout_seconds"].description or "")
