@@ -22,13 +22,13 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from broker.api import health, media, metrics
 from broker.api.caller import ClaimNames
+from broker.api.documentation import share_problem_schema
 from broker.api.forms import FormStates
 from broker.api.health import Health
 from broker.api.keys import FixedKey, public_key
 from broker.api.limits import Limits, limit_of
 from broker.api.middleware import AllowedHosts, Envelope
 from broker.api.problems import http_problem
-from broker.api.schemas import ProblemDocument
 from broker.api.short_way import ShortWay
 from broker.api.state import STATE_NAME, Services
 from broker.api.tokens import Authenticator, RememberedTokens, TokenRules
@@ -300,15 +300,14 @@ async def _http_error(_: Request, error: Exception) -> Response:
 
 
 def _document_problems(app: FastAPI) -> None:
-    """Add the schema of a problem to the OpenAPI document, where the routes' examples refer to it."""
+    """Let the OpenAPI document hold the schema of a problem once, and none of FastAPI's own errors."""
     make = app.openapi
 
     def openapi() -> dict[str, Any]:
         document = make()
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schemas.setdefault("ProblemDocument", ProblemDocument.model_json_schema())
+        share_problem_schema(document)
         for unused in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(unused, None)
+            document["components"]["schemas"].pop(unused, None)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]

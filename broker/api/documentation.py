@@ -4,6 +4,7 @@ from typing import Any
 
 from broker import errors
 from broker.api.problems import MEDIA_TYPE, PROBLEMS
+from broker.api.schemas import ProblemDocument
 from broker.errors import BrokerError
 
 EXAMPLE_FACTS: dict[str, Any] = {
@@ -28,6 +29,9 @@ EXAMPLE_FACTS: dict[str, Any] = {
     "cause": "it took too long",
     "errors": [{"at": "body.content_type", "problem": "Field required"}],
 }
+PROBLEM_SCHEMA = ProblemDocument.model_json_schema()
+"""Whole in each response, so that it is there wherever the router is mounted: FastAPI would name a `model` as a
+component, but under application/json."""
 COUNTED = (errors.RateLimited, errors.BodyTooLarge)
 """What any route whose requests are counted may answer."""
 AUTHENTICATED = (
@@ -50,12 +54,22 @@ def problems(*kinds: type[BrokerError]) -> dict[int | str, dict[str, Any]]:
             problem.status,
             {
                 "description": "",
-                "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}, "examples": {}}},
+                "content": {MEDIA_TYPE: {"schema": PROBLEM_SCHEMA, "examples": {}}},
             },
         )
         answer["description"] = "; ".join(filter(None, [answer["description"], problem.title]))
         answer["content"][MEDIA_TYPE]["examples"][problem.slug] = {"value": _example(kind)}
     return responses
+
+
+def share_problem_schema(document: dict[str, Any]) -> None:
+    """Name the schema of a problem once in an OpenAPI document, and refer to it from every response."""
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    schemas.setdefault("ProblemDocument", PROBLEM_SCHEMA)
+    for operation in (operation for path in document["paths"].values() for operation in path.values()):
+        for response in operation["responses"].values():
+            if MEDIA_TYPE in response.get("content", {}):
+                response["content"][MEDIA_TYPE]["schema"] = {"$ref": "#/components/schemas/ProblemDocument"}
 
 
 def _example(kind: type[BrokerError]) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import schemathesis
+from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
@@ -15,7 +17,7 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from broker.api import schemas
-from broker.app import create_app
+from broker.app import PREFIX, create_app, create_router
 from broker.dev.s3 import EmbeddedS3
 from tests.security.live import live
 from tests.security.serving import bearing, settings_of, token
@@ -52,6 +54,18 @@ def test_each_example_is_what_its_schema_says(tmp_path: Path) -> None:
         for example in found:
             TypeAdapter(getattr(schemas, name)).validate_json(json.dumps(example))
             assert example.keys() <= parts[name]["properties"].keys()
+
+
+def test_what_the_document_of_a_host_refers_to_is_there(tmp_path: Path) -> None:
+    host = FastAPI()
+    host.include_router(create_router(settings_of(tmp_path)), prefix="/videos")
+    ours = create_app(settings_of(tmp_path)).openapi()
+    for document, prefix in ((host.openapi(), "/videos"), (ours, PREFIX)):
+        referred = set(re.findall(r'"\$ref": "#/components/schemas/(\w+)"', json.dumps(document)))
+        assert len(referred) >= OPERATIONS
+        assert referred <= document["components"]["schemas"].keys()
+        refused = document["paths"][f"{prefix}/upload"]["post"]["responses"]["401"]
+        assert refused["content"].keys() == {"application/problem+json"}
 
 
 def modes_of(operation: Any) -> list[GenerationMode]:
