@@ -30,6 +30,7 @@ from broker.api.limits import Limits, limit_of
 from broker.api.middleware import AllowedHosts, Envelope
 from broker.api.problems import http_problem
 from broker.api.short_way import ShortWay
+from broker.api.slashes import slash_router
 from broker.api.state import STATE_NAME, Services
 from broker.api.tokens import Authenticator, RememberedTokens, TokenRules
 from broker.api.web import web_router
@@ -65,6 +66,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         version=_version(),
         description="Clients ask for a policy, upload to S3 with it, and say that they are done; the broker checks.",
         separate_input_output_schemas=False,
+        redirect_slashes=False,  # a redirect would repeat the Host and the scheme of the request
     )
     app.include_router(create_router(settings, clock=clock), prefix=PREFIX)
     app.include_router(health.router, include_in_schema=False)
@@ -117,10 +119,11 @@ class Application(FastAPI):
 def create_router(settings: Settings, *, clock: Clock = utc_now) -> APIRouter:
     """Return the routes with the lifespan that serves them, for `app.include_router(router, prefix=…)`."""
     video_probe(settings)  # what is missing is said now, and not in the middle of a start
-    router = APIRouter(lifespan=_lifespan(settings, clock))
-    router.include_router(health.router)
-    router.include_router(web_router())
-    router.include_router(media.router)
+    router = APIRouter(lifespan=_lifespan(settings, clock), redirect_slashes=False)
+    parts = (health.router, web_router(), media.router)
+    for part in parts:
+        router.include_router(part)
+    router.include_router(slash_router(route for part in parts for route in part.routes))
     return router
 
 
