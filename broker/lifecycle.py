@@ -55,6 +55,8 @@ NOT_CONFIRMED = (
     UploadRejected,
 )
 """How a confirmation may end without a ready media; a browser that comes back is told by the media's state."""
+NEVER_READY = frozenset({State.REJECTED, State.EXPIRED})
+"""Who asks for a link to these need not ask again."""
 RENEW_WITHIN = timedelta(seconds=MAX_POLICY_SECONDS)
 """No policy of a media ends later than this after its first issue, however often it is renewed."""
 
@@ -290,6 +292,8 @@ class Lifecycle:
         """
         media = await self._visible(media_id, owner)
         if media.state is not State.READY:
+            if media.state in NEVER_READY:
+                raise NotReady(media_status=media.state, retry_after=None)
             raise NotReady(media_status=media.state)
         return await self._link(media, expires_in, download=download)
 

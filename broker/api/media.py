@@ -140,6 +140,7 @@ async def playback_link(
     """Hand out a link to a ready media. `expires_in` of the answer is the truth, also where the keys end sooner.
 
     With `wait`, the answer comes once the media is ready, rejected or expired, or after that many seconds at most.
+    Of one owner 20 requests wait in a process at a time; more are answered at once.
     """
     if wait:
         await services(request).waiting.until_settled(

@@ -53,7 +53,7 @@ PROBLEMS: dict[type[BrokerError], Problem] = {
     errors.IdempotencyKeyInFlight: Problem(409, "idempotency-key-in-flight", "Request in flight", retry_after=1),
     errors.NothingUploaded: Problem(409, "nothing-uploaded", "Nothing uploaded yet", retry_after=2),
     errors.PromotionRunning: Problem(409, "promotion-running", "Being confirmed", retry_after=2),
-    errors.NotReady: Problem(409, "not-ready", "Not ready", extra=("media_status",)),
+    errors.NotReady: Problem(409, "not-ready", "Not ready", retry_after=2, extra=("media_status",)),
     errors.UploadRejected: Problem(422, "upload-rejected", "Upload rejected", extra=("differences",)),
     errors.UploadExpired: Problem(410, "upload-expired", "Upload expired"),
     errors.StorageAway: Problem(503, "storage-away", "S3 is away", retry_after=5),
