@@ -112,7 +112,7 @@ class UploadRejected(BrokerError):
 
 
 class UploadExpired(BrokerError):
-    """The upload was not used in time; ask for a new one."""
+    """The upload has ended; ask for a new one, under a new Idempotency-Key."""
 
 
 # What is away.

@@ -63,7 +63,7 @@ async def issue_upload(
 ) -> Response:
     """Issue a policy for one upload: post its fields and the file to its address, then complete.
 
-    With an `Idempotency-Key` the same request gets the same media again.
+    With an `Idempotency-Key` the same request gets the same media again. It stays used, also when its media is gone.
     """
     found = services(request)
     base = _base_address(request, "/upload")

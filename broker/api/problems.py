@@ -55,7 +55,7 @@ PROBLEMS: dict[type[BrokerError], Problem] = {
     errors.PromotionRunning: Problem(409, "promotion-running", "Being confirmed", retry_after=2),
     errors.NotReady: Problem(409, "not-ready", "Not ready", retry_after=2, extra=("media_status",)),
     errors.UploadRejected: Problem(422, "upload-rejected", "Upload rejected", extra=("differences",)),
-    errors.UploadExpired: Problem(410, "upload-expired", "Upload expired"),
+    errors.UploadExpired: Problem(410, "upload-expired", "Upload ended"),
     errors.StorageAway: Problem(503, "storage-away", "S3 is away", retry_after=5),
     errors.StorageRefused: Problem(503, "storage-refused", "S3 refused the broker", retry_after=30),
     errors.ProbeFailed: Problem(503, "probe-failed", "The upload could not be looked into", retry_after=5),
