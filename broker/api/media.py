@@ -249,4 +249,5 @@ def _from_cursor(cursor: str | None) -> UUID | None:
     try:
         return UUID(bytes=base64.urlsafe_b64decode(cursor + "=="))
     except (binascii.Error, ValueError):
-        raise errors.RequestInvalid(reason="cursor: should be the next_cursor of an earlier page", errors=[]) from None
+        at, problem = "query.cursor", "should be the next_cursor of an earlier page"
+        raise errors.RequestInvalid(reason=f"{at}: {problem}", errors=[{"at": at, "problem": problem}]) from None

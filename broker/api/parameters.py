@@ -91,7 +91,7 @@ def _read_body(request: Request, validate: Callable[[bytes], object], body: byte
 
 def _invalid(error: ValidationError, place: Callable[[tuple[int | str, ...]], tuple[object, ...]]) -> RequestInvalid:
     found = [
-        {"at": ".".join(str(part) for part in place(one["loc"])), "problem": one["msg"]}
+        {"at": ".".join(str(part) for part in place(one["loc"])), "problem": one["msg"].removeprefix("Value error, ")}
         for one in error.errors(include_url=False, include_context=False, include_input=False)
     ]
     return RequestInvalid(reason="; ".join(f"{one['at']}: {one['problem']}" for one in found), errors=found)
