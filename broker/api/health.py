@@ -71,12 +71,14 @@ async def s3_health(request: Request) -> Response:
     return JSONResponse(body, 200 if body["success"] else 503, NO_STORE)
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", response_model=Alive)
 async def alive() -> Response:
     """Tell that the process lives."""
     return JSONResponse({"success": True, "status": "alive"}, headers=NO_STORE)
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", response_model=Alive, responses=problems(DatabaseAway))
 async def ready(request: Request) -> Response:
     """Tell that the process can serve: its database answers. An S3 that is away is no reason to restart it."""
