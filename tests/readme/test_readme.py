@@ -62,6 +62,14 @@ def test_it_says_what_is_answered_beside_the_routes(tmp_path: Path) -> None:
     assert b"content-type: text/plain" in answered
 
 
+def test_it_says_what_the_page_of_the_interface_loads(tmp_path: Path) -> None:
+    with live(create_app(settings_of(tmp_path))) as url:
+        page, document = httpx.get(f"{url}/docs").text, httpx.get(f"{url}/openapi.json").text
+    hosts = set(re.findall(r"https://(cdn[\w.]+)/", page))
+    assert hosts
+    assert [host for host in hosts if f"`{host}`" not in README or host in document] == []
+
+
 def test_the_walk_through_is_the_script_word_for_word() -> None:
     section = README.partition("<!-- walkthrough -->")[2].partition("<!-- /walkthrough -->")[0]
     script = WALKTHROUGH.read_text("utf-8").partition("set -euo pipefail\n\n")[2]
