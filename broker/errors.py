@@ -113,7 +113,7 @@ class UploadRejected(BrokerError):
 
 
 class UploadExpired(BrokerError):
-    """The upload has ended, unused or deleted; ask for a new one, under a new Idempotency-Key."""
+    """The upload has ended; ask for a new one, under a new Idempotency-Key."""
 
 
 # What is away.

@@ -45,8 +45,6 @@ from broker.store import Store
 log = structlog.get_logger()
 
 DEFAULT_PLAYBACK_SECONDS = 3600
-ASK_AGAIN_SECONDS = 2
-"""After how long who asks for a media that is under way may ask again."""
 NOT_CONFIRMED = (
     NothingUploaded,
     ProbeFailed,
@@ -292,8 +290,9 @@ class Lifecycle:
         """
         media = await self._visible(media_id, owner)
         if media.state is not State.READY:
-            retry_after = None if media.state in NEVER_READY else ASK_AGAIN_SECONDS
-            raise NotReady(media_status=media.state, retry_after=retry_after)
+            if media.state in NEVER_READY:
+                raise NotReady(media_status=media.state, retry_after=None)
+            raise NotReady(media_status=media.state)
         return await self._link(media, expires_in, download=download)
 
     async def list_media(

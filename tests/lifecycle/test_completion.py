@@ -8,9 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
+from broker.api.problems import problem_response
 from broker.bucket import Bucket
 from broker.dev.s3 import EmbeddedS3, Fault
-from broker.errors import MediaNotFound, NothingUploaded, StorageAway, UploadExpired, UploadRejected
+from broker.errors import MediaNotFound, NothingUploaded, NotReady, StorageAway, UploadExpired, UploadRejected
 from broker.media import Arrived, State
 from broker.rules import final_key, staging_key
 from tests.lifecycle.conftest import GRACE_SECONDS, OTHER, POLICY_SECONDS, VIDEO, MakeWorld, World, outcome_of
@@ -203,6 +204,17 @@ async def test_what_nobody_uploaded_expires(world: World) -> None:
     with pytest.raises(UploadExpired):
         await world.verbs.complete(issued.media.id, "anna")
     assert (await world.store.usage("anna")).pending_count == 0
+
+
+async def test_who_asks_for_a_link_too_early_may_ask_again_and_who_asks_too_late_need_not(world: World) -> None:
+    media_id = (await world.issue()).media.id
+    with pytest.raises(NotReady) as early:
+        await world.verbs.playback(media_id, "anna", expires_in=60, download=False)
+    await world.sweep_after(**OVER)
+    with pytest.raises(NotReady) as late:
+        await world.verbs.playback(media_id, "anna", expires_in=60, download=False)
+    answers = [problem_response(refused.value) for refused in (early, late)]
+    assert [answer.headers.get("Retry-After") for answer in answers] == ["2", None]
 
 
 async def test_what_arrived_unannounced_is_completed_by_the_sweep(world: World) -> None:

@@ -2,14 +2,18 @@
 
 import os
 import re
+import socket
 import subprocess
 from pathlib import Path
 
+import httpx
 import jwt
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from broker.app import create_app
+from broker.connections import BoundedConnection
 from broker.dev.readme import PARTS, rewritten
 from broker.dev.s3 import EmbeddedS3
 from broker.settings import Settings, environment_name
@@ -17,6 +21,8 @@ from broker.store import migrate
 
 from ..browser.npm import program
 from ..cli.processes import CLIP, ROOT, environment, running
+from ..security.live import live
+from ..security.serving import settings_of
 
 README = (ROOT / "README.md").read_text("utf-8")
 WALKTHROUGH = ROOT / "tests" / "walkthrough.sh"
@@ -39,6 +45,29 @@ def test_every_setting_and_every_drawn_part_is_there() -> None:
 def test_a_part_without_its_place_is_an_error() -> None:
     with pytest.raises(ValueError, match="README has 0 places for settings, not one"):
         rewritten(README.replace("<!-- /settings -->", ""))
+
+
+def test_it_says_what_is_answered_beside_the_routes(tmp_path: Path) -> None:
+    said = " ".join(README.partition("### Errors")[2].partition("<!--")[0].split())
+    with live(create_app(settings_of(tmp_path)), http=BoundedConnection) as url, httpx.Client(base_url=url) as client:
+        for status, answer in ((404, client.get("/nowhere")), (405, client.put("/healthz"))):
+            assert f"{status} for" in said
+            assert "`about:blank`" in said
+            assert (answer.status_code, answer.json()["type"]) == (status, "about:blank")
+        with socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=5) as connection:
+            connection.sendall(b"no HTTP\r\n\r\n")
+            answered = connection.recv(65536)
+    assert "400 in plain text to what is no HTTP" in said
+    assert answered.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: text/plain" in answered
+
+
+def test_it_says_what_the_page_of_the_interface_loads(tmp_path: Path) -> None:
+    with live(create_app(settings_of(tmp_path))) as url:
+        page, document = httpx.get(f"{url}/docs").text, httpx.get(f"{url}/openapi.json").text
+    hosts = set(re.findall(r"https://(cdn[\w.]+)/", page))
+    assert hosts
+    assert [host for host in hosts if f"`{host}`" not in README or host in document] == []
 
 
 def test_the_walk_through_is_the_script_word_for_word() -> None:

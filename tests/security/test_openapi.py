@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import schemathesis
-import structlog
 from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,7 +20,7 @@ from broker.api import schemas
 from broker.app import PREFIX, create_app, create_router
 from broker.dev.s3 import EmbeddedS3
 from tests.security.live import live
-from tests.security.serving import bearing, client_of, settings_of, token
+from tests.security.serving import bearing, settings_of, token
 
 EXAMPLES = 250 if "CI" in os.environ else 25
 """For each operation."""
@@ -70,44 +69,6 @@ def test_what_the_document_refers_to_is_there(tmp_path: Path, mounted: bool) -> 
     assert ("ProblemDocument" in referred) is not mounted
     refused = document["paths"]["/videos/upload" if mounted else f"{PREFIX}/upload"]["post"]["responses"]["401"]
     assert refused["content"].keys() == {"application/problem+json"}
-
-
-async def test_a_list_needs_no_slash_and_nobody_is_sent_elsewhere(tmp_path: Path) -> None:
-    async with client_of(create_app(settings_of(tmp_path))) as client:
-        for path in (PREFIX, f"{PREFIX}/"):
-            assert (await client.get(path, headers=bearing(token()))).json()["media"] == []
-            assert (await client.get(path)).status_code == 401
-        for path in (f"{PREFIX}/upload/", "/healthz/"):
-            answer = await client.get(path)
-            assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
-            assert "location" not in answer.headers
-
-
-async def test_what_is_wrong_is_named_by_its_place(tmp_path: Path) -> None:
-    async with client_of(create_app(settings_of(tmp_path))) as client:
-        listed = await client.get(f"{PREFIX}/?cursor=!!!", headers=bearing(token()))
-        asked = {"content_type": "video/mp4", "checksum_sha256": "no checksum"}
-        issued = await client.post(f"{PREFIX}/upload", json=asked, headers=bearing(token()))
-    assert listed.json()["errors"] == [
-        {"at": "query.cursor", "problem": "should be the next_cursor of an earlier page"}
-    ]
-    assert issued.json()["errors"][0]["at"] == "body.checksum_sha256"
-    assert issued.json()["errors"][0]["problem"].startswith("should be")
-
-
-async def test_monitors_may_ask_by_head(tmp_path: Path) -> None:
-    async with client_of(create_app(settings_of(tmp_path))) as client:
-        for path in ("/healthz", "/readyz", f"{PREFIX}/readyz"):
-            answer = await client.head(path)
-            assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
-
-
-async def test_the_log_says_what_s3_did(tmp_path: Path) -> None:
-    async with client_of(create_app(settings_of(tmp_path))) as client:
-        with structlog.testing.capture_logs() as logged:
-            assert (await client.get(f"{PREFIX}/health/s3")).status_code == 503
-    said = [(line["operation"], line["cause"]) for line in logged if line["log_level"] == "warning"]
-    assert said == [("head_bucket", "EndpointConnectionError")]
 
 
 def modes_of(operation: Any) -> list[GenerationMode]:

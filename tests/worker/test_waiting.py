@@ -97,7 +97,7 @@ async def test_after_its_time_it_says_where_the_media_stands(anna: Page) -> None
     began = time.monotonic()
     answer = await anna.ask("GET", f"/{media_id}", params={"wait": 1})
     assert (answer.status_code, answer.json()["media_status"]) == (409, "pending")
-    assert answer.headers["retry-after"] == "2"
+    assert answer.headers["Retry-After"] == "2"
     assert 1 <= time.monotonic() - began < 3
 
 
