@@ -47,6 +47,14 @@ async def test_a_stricter_default_isolation_fails_nobody(database_url: str) -> N
         await store.close()
 
 
+async def until_somebody_waits(database_url: str) -> None:
+    """Return once a connection to the database waits for a lock."""
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as watching:
+        while await (await watching.execute(waiting)).fetchone() is None:
+            await asyncio.sleep(0.01)
+
+
 async def test_a_transaction_that_a_deadlock_ended_is_done_again(database_url: str) -> None:
     store = Store(database_url, timeout_seconds=10)
     media = await store.add(pending(), UNLIMITED)
@@ -54,7 +62,8 @@ async def test_a_transaction_that_a_deadlock_ended_is_done_again(database_url: s
         await other.execute("SET deadlock_timeout = '60s'")
         await other.execute("SELECT 1 FROM media FOR UPDATE")
         changing = asyncio.create_task(store.change(media, Event.EXPIRE))
-        await asyncio.sleep(0.3)
+        # PostgreSQL looks for a deadlock once, a second after a wait began: this one has to be there by then.
+        await until_somebody_waits(database_url)
         await other.execute("SELECT 1 FROM usage FOR UPDATE")
     assert await changing is not None
     assert await store.usage("ann") == Usage()
