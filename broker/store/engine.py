@@ -83,11 +83,16 @@ def reading_engine(url: sa.URL, *, timeout_seconds: float, pool_size: int) -> sa
 def may_be_repeated(error: Exception) -> bool:
     """Tell whether a transaction failed by itself, so that the same one may well succeed now.
 
-    A connection that ended while it lay in the pool says nothing about the database; after a deadlock its winner is
-    done.
+    A connection that ended while it lay in the pool says nothing about the database; a deadlock has a winner, who is
+    done soon.
     """
     ended: bool = getattr(error, "connection_invalidated", False)
-    return ended or getattr(getattr(error, "orig", None), "sqlstate", None) == DEADLOCK
+    return ended or is_deadlock(error)
+
+
+def is_deadlock(error: Exception) -> bool:
+    """Tell whether PostgreSQL ended a transaction so that the one which it waited for may go on."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None) == DEADLOCK
 
 
 def is_unmigrated(error: Exception) -> bool:

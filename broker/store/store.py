@@ -3,6 +3,7 @@
 import asyncio
 import builtins
 import logging
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -15,13 +16,23 @@ from broker.media import Event, Media, State, next_state
 from broker.quota import Quota, Usage
 from broker.store import reads, writes
 from broker.store.batching import Batcher, Operation
-from broker.store.engine import AWAY, is_unmigrated, may_be_repeated, parse_url, reading_engine, writing_engine
+from broker.store.engine import (
+    AWAY,
+    is_deadlock,
+    is_unmigrated,
+    may_be_repeated,
+    parse_url,
+    reading_engine,
+    writing_engine,
+)
 from broker.store.outbox import Outbox
 from broker.store.rows import CHANGEABLE
 
 logger = logging.getLogger(__name__)
 
 MAX_BATCH = 256
+DEADLOCK_REST_SECONDS = 0.1
+"""How long the loser of a deadlock rests: at once it would take the same lock again, before the winner has woken up."""
 
 
 class Store:
@@ -159,6 +170,8 @@ def _guarded(
         return run(operations)
     except (DatabaseAway, *AWAY) as error:
         if again and may_be_repeated(error):
+            if is_deadlock(error):
+                time.sleep(DEADLOCK_REST_SECONDS)
             return _guarded(run, operations, again=False)
         logger.warning("the database is away: %s", error.__cause__ or error)
         return [DatabaseAway() for _ in operations]

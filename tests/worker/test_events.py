@@ -146,7 +146,7 @@ async def test_an_s3_that_refuses_the_broker_makes_no_message_poison(
         async with hearing(world, queue):
             await until(lambda: sqs.left == 0)
     assert await world.state(issued.media.id) == State.READY
-    assert [line["event"] for line in logs if line["log_level"] in {"warning", "error"}] == ["events rest"]
+    assert [line["event"] for line in logs if line["log_level"] in {"warning", "error"}] == ["s3 failed", "events rest"]
 
 
 COUNT = 1000
