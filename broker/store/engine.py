@@ -92,12 +92,17 @@ def may_be_repeated(error: Exception) -> bool:
 
 def is_deadlock(error: Exception) -> bool:
     """Tell whether PostgreSQL ended a transaction so that the one which it waited for may go on."""
-    return getattr(getattr(error, "orig", None), "sqlstate", None) == DEADLOCK
+    return _sqlstate(error) == DEADLOCK
 
 
 def is_unmigrated(error: Exception) -> bool:
     """Tell whether PostgreSQL lacks a table or a column; of SQLite that is an error of those in AWAY."""
-    return getattr(getattr(error, "orig", None), "sqlstate", None) in UNMIGRATED
+    return _sqlstate(error) in UNMIGRATED
+
+
+def _sqlstate(error: Exception) -> str | None:
+    """Return PostgreSQL's code for an error of SQLAlchemy's, if it has one."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None)
 
 
 def migrating_engine(url: sa.URL) -> sa.Engine:

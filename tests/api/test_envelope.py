@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.api.middleware import Envelope
 from broker.app import PREFIX, create_app
@@ -98,39 +98,38 @@ async def test_only_hosts_that_are_named_are_served(tmp_path: Path, host: str, p
             assert probe.status_code == 200
 
 
-async def test_what_the_server_gives_up_when_it_stops_is_answered_with_a_problem(lines: io.StringIO) -> None:
+async def given_up(app: ASGIApp) -> tuple[asyncio.Task[None], list[Any]]:
+    """Let the server give up a request to `app` after its first step; return what became of it, and what was sent."""
     sent: list[Any] = []
-
-    async def never(scope: Scope, receive: Receive, send: Send) -> None:
-        await asyncio.Event().wait()
 
     async def send(message: Any) -> None:
         sent.append(message)
 
     scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "scheme": "http"}
-    serving = asyncio.create_task(Envelope(never)(scope, None, send))  # type: ignore[arg-type]
+    serving = asyncio.create_task(Envelope(app)(scope, None, send))  # type: ignore[arg-type]
     await asyncio.sleep(0)
     serving.cancel()
-    await serving
+    await asyncio.wait({serving})
+    return serving, sent
+
+
+async def test_what_the_server_gives_up_when_it_stops_is_answered_with_a_problem(lines: io.StringIO) -> None:
+    async def never(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.Event().wait()
+
+    serving, sent = await given_up(never)
+    assert not serving.cancelled()
+    assert serving.exception() is None
     assert sent[0]["status"] == json.loads(sent[1]["body"])["status"] == json.loads(lines.getvalue())["status"] == 503
     assert {(b"connection", b"close"), (b"retry-after", b"1")} <= set(sent[0]["headers"])
 
 
 async def test_what_is_given_up_in_the_middle_of_its_answer_gets_no_second_one(lines: io.StringIO) -> None:
-    sent: list[Any] = []
-
     async def half(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"half", "more_body": True})
         await asyncio.Event().wait()
 
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "scheme": "http"}
-    serving = asyncio.create_task(Envelope(half)(scope, None, send))  # type: ignore[arg-type]
-    await asyncio.sleep(0)
-    serving.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await serving
+    serving, sent = await given_up(half)
+    assert serving.cancelled()
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
