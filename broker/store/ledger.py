@@ -1,21 +1,17 @@
 """What owners use, held still while one transaction reckons with it."""
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from broker.errors import QuotaExceeded
 from broker.media import Media
 from broker.quota import Quota, Usage, footprint, total
-from broker.store.prepared import Prepared
+from broker.store.prepared import Prepared, insert_absent
 from broker.store.schema import usage as table
 
 _COLUMNS = tuple(table.c[name] for name in Usage._fields)
-_OPEN = {
-    "sqlite": Prepared(sqlite.insert(table).on_conflict_do_nothing()),
-    "postgresql": Prepared(postgresql.insert(table).on_conflict_do_nothing()),
-}
 _LOCK = (
     sa.select(table.c.owner, *_COLUMNS)
     .where(table.c.owner.in_(sa.bindparam("owners", expanding=True)))
@@ -28,6 +24,12 @@ _WRITE = Prepared(
     .where(table.c.owner == sa.bindparam("of_owner"))
     .values({name: sa.bindparam(name) for name in Usage._fields})
 )
+
+
+@cache
+def _opening(dialect: str) -> Prepared:
+    """Return what opens the rows of owners that have none."""
+    return Prepared(insert_absent(table, dialect))
 
 
 class Ledger:
@@ -46,7 +48,7 @@ class Ledger:
             # Nothing may be held while others' new rows are waited for.
             connection.rollback()
             blank = Usage()._asdict()
-            _OPEN[connection.dialect.name].run(connection, [{"owner": owner, **blank} for owner in unopened])
+            _opening(connection.dialect.name).run(connection, [{"owner": owner, **blank} for owner in unopened])
             self._before = self._lock(wanted)
         self._now = dict(self._before)
 

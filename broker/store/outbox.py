@@ -7,11 +7,10 @@ from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from broker.announcement import Announcement
 from broker.store.batching import Batcher, Operation, T
-from broker.store.prepared import PreparedInsert
+from broker.store.prepared import PreparedInsert, insert_absent
 from broker.store.schema import disabled_target, outbox
 
 _NAMES = tuple(field.name for field in fields(Announcement))
@@ -119,10 +118,6 @@ _CLAIM = (
     .values(next_at=sa.bindparam("lease_until"))
     .returning(*_COLUMNS)
 )
-_DISABLE = {
-    "sqlite": sqlite.insert(disabled_target).on_conflict_do_nothing(),
-    "postgresql": postgresql.insert(disabled_target).on_conflict_do_nothing(),
-}
 
 
 @dataclass(slots=True)
@@ -166,7 +161,9 @@ class _Disable(OutboxOperation[None]):
     now: datetime
 
     def run(self, connection: sa.Connection) -> None:
-        connection.execute(_DISABLE[connection.dialect.name], {"target": self.target, "disabled_at": self.now})
+        connection.execute(
+            insert_absent(disabled_target, connection.dialect.name), {"target": self.target, "disabled_at": self.now}
+        )
 
 
 @dataclass(slots=True)

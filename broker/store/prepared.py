@@ -1,6 +1,7 @@
 """Statements that are compiled once and run with many rows."""
 
 from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
 from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -55,6 +56,12 @@ def _compile(statement: sa.Insert | sa.Update, dialect: Dialect) -> _Compiled:
             processors.append((name, process))
     arrange = itemgetter(*compiled.positiontup) if compiled.positiontup else dict
     return _Compiled(compiled.string, processors, arrange)
+
+
+def insert_absent(table: sa.Table, dialect: str) -> sa.Insert:
+    """Return the INSERT that leaves a row alone which is there already, as this kind of database says it."""
+    statement: sa.Insert = import_module(f"sqlalchemy.dialects.{dialect}").insert(table).on_conflict_do_nothing()
+    return statement
 
 
 class PreparedInsert:

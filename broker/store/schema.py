@@ -1,7 +1,7 @@
-"""The tables, as SQLAlchemy Core declares them.
+"""The tables, as SQLAlchemy Core declares them; their indexes stand in `indexes.py`.
 
-What stands here and what the migrations build must be equal; a test holds that on both databases. A change of
-this module needs a revision beside it in `migrations/versions/`.
+What stands there and here and what the migrations build must be equal; a test holds that on both databases. A change
+of either module needs a revision beside it in `migrations/versions/`.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeEngine
 
@@ -67,6 +66,21 @@ def _in_utc(value: datetime | None) -> datetime | None:
     return None if value is None else value.astimezone(UTC)
 
 
+class Document(sa.types.TypeDecorator[Any]):
+    """Hold a JSON document: `jsonb` on PostgreSQL, text on SQLite."""
+
+    impl = sa.JSON
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the database's own type; who has no PostgreSQL does not load its dialect."""
+        if dialect.name == "postgresql":
+            from sqlalchemy.dialects.postgresql import JSONB
+
+            return dialect.type_descriptor(JSONB())
+        return dialect.type_descriptor(sa.JSON())
+
+
 def _state() -> sa.Enum:
     """Return the type of a state; each table checks it under a name of its own."""
     return sa.Enum(
@@ -78,8 +92,6 @@ def _state() -> sa.Enum:
         values_callable=lambda states: [state.value for state in states],
     )
 
-
-_DOCUMENT = sa.JSON().with_variant(JSONB(), "postgresql")
 
 METADATA = sa.MetaData(
     naming_convention={
@@ -104,7 +116,7 @@ media = sa.Table(
     sa.Column("promised_sha256", sa.Text),
     sa.Column("filename", sa.Text),
     sa.Column("duration_seconds", sa.Double),
-    sa.Column("metadata", _DOCUMENT, nullable=False),
+    sa.Column("metadata", Document, nullable=False),
     sa.Column("redirect_url", sa.Text),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("policy_expires_at", Instant, nullable=False),
@@ -122,21 +134,6 @@ media = sa.Table(
     sa.Column("codec", sa.Text),
     sa.Column("width", sa.Integer),
     sa.Column("height", sa.Integer),
-)
-
-# A list, the sweep, the gauges and a repeated request: each reads one range of one index (a list one for each state).
-sa.Index("ix_media_state", media.c.owner, media.c.state, media.c.id)
-_IS_DUE = media.c.due_at.is_not(None)
-sa.Index("ix_media_due", media.c.due_at, sqlite_where=_IS_DUE, postgresql_where=_IS_DUE)
-sa.Index("ix_media_pending", media.c.created_at, sqlite_where=PENDING, postgresql_where=PENDING)
-_HAS_KEY = media.c.idempotency_key.is_not(None)
-sa.Index(
-    "uq_media_idempotency",
-    media.c.owner,
-    media.c.idempotency_key,
-    unique=True,
-    sqlite_where=_HAS_KEY,
-    postgresql_where=_HAS_KEY,
 )
 
 usage = sa.Table(
@@ -161,14 +158,12 @@ outbox = sa.Table(
     sa.Column("version", sa.Integer, primary_key=True),
     sa.Column("state", _state(), nullable=False),
     sa.Column("at", Instant, nullable=False),
-    sa.Column("data", _DOCUMENT, nullable=False),
+    sa.Column("data", Document, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("next_at", Instant),
     sa.Column("give_up_at", Instant, nullable=False),
     sa.Column("failure", sa.Text),
 )
-_WAITS = outbox.c.next_at.is_not(None)
-sa.Index("ix_outbox_due", outbox.c.target, outbox.c.next_at, sqlite_where=_WAITS, postgresql_where=_WAITS)
 
 disabled_target = sa.Table(
     "disabled_target",

@@ -15,7 +15,10 @@ VALID = {
     "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
     "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLE",
 }
-UNUSED = {"rich", "pygments", "typer.rich_utils", "alembic", "httpx", "httpcore", "broker.doctor", "broker.dev"}
+UNUSED = {"rich", "pygments", "typer.rich_utils", "alembic", "httpx", "httpcore", "broker.doctor", "broker.dev"} | {
+    "sqlalchemy.dialects.postgresql",
+    "broker.store.indexes",
+}
 
 
 @pytest.mark.parametrize(("command", "started"), [("serve --port 0", "running on http"), ("worker", '"working"')])

@@ -15,8 +15,8 @@ from alembic.migration import MigrationContext
 from broker.errors import DatabaseAway, SettingsInvalid
 from broker.store import Store, is_current, migrate, pending_revision
 from broker.store.engine import parse_url
+from broker.store.indexes import METADATA
 from broker.store.migration import ADVISORY_LOCK
-from broker.store.schema import METADATA
 
 MIGRATE = """
 import sys

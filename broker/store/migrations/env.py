@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from broker.store.schema import METADATA
+from broker.store.indexes import METADATA
 
 connection = context.config.attributes["connection"]
 # SQLite's DDL is transactional as well, once the driver begins no transaction by itself.
