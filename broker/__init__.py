@@ -22,7 +22,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded when asked for: `broker upload` and the embedded S3 need neither FastAPI nor boto3.
+    # Loaded when asked for: `broker upload` and the embedded S3 need neither FastAPI nor botocore.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -40,6 +40,7 @@ class AccessSettings(BaseSettings):
         populate_by_name=True,
         use_attribute_docstrings=True,
         hide_input_in_errors=True,
+        defer_build=True,  # only the class that has them all is used, and built
     )
 
     # Tokens.

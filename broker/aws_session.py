@@ -1,23 +1,33 @@
-"""A session of boto3's that keeps in memory only what the broker needs of AWS's own description.
+"""A session of botocore's that keeps in memory only what the broker needs of AWS's own description.
+
+botocore is what boto3 stands on. What boto3 adds, objects for resources and transfers of files by threads, would only
+be held in memory here: the bytes of a video never pass.
 
 botocore reads the description of a whole service with all its prose, and the endpoints of every service there is, and
-holds on to it as long as the session lives: eleven megabytes, of which this leaves two.
+holds on to it as long as the session lives: eleven megabytes, of which this leaves one.
 """
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from gzip import open as open_gzip
-from sys import intern
 from typing import Any
 
-import boto3
-import botocore.session
+from botocore.exceptions import BotoCoreError
 from botocore.loaders import JSONFileLoader, Loader
+from botocore.session import Session, get_session
 
 SERVICES = frozenset({"s3", "sqs", "sts", "oidc", "portal.sso", "signin"})
 """Whose endpoints are kept: those that the broker asks, and those that botocore asks for credentials."""
+OPERATIONS = frozenset(
+    {"CopyObject", "DeleteObject", "GetObject", "HeadBucket", "HeadObject", "ListObjectVersions"}
+) | {
+    "CreateBucket",  # by which botocore finds the address of a form
+    "CreateSession",  # by which it gets the keys of a directory bucket
+}
+"""Those of S3's that the broker has use for; the doctor has use for more."""
 _OPEN: dict[str, Callable[..., Any]] = {".json": open, ".json.gz": open_gzip}
 
 
@@ -29,14 +39,21 @@ class LeanFiles(JSONFileLoader):  # type: ignore[misc]
         for ending, open_file in _OPEN.items():
             if os.path.isfile(file_path + ending):
                 with open_file(file_path + ending, "rb") as file:
-                    return json.loads(file.read(), object_pairs_hook=_lean)
+                    return _without_prose(file.read())
         return None
 
 
 class LeanLoader(Loader):  # type: ignore[misc]
-    """Load what botocore loads, and forget the endpoints of services that nobody here asks."""
+    """Load what botocore loads, and forget the endpoints of services that nobody here asks.
+
+    `operations`: those of S3's that are not forgotten; None: all.
+    """
 
     FILE_LOADER_CLASS = LeanFiles
+
+    def __init__(self, search_paths: list[str] | None = None, *, operations: frozenset[str] | None = None) -> None:
+        super().__init__(search_paths)
+        self._operations = operations
 
     def load_data_with_path(self, name: str) -> tuple[Any, str]:
         """Return what botocore calls `name`, and the path where it was found."""
@@ -45,28 +62,67 @@ class LeanLoader(Loader):  # type: ignore[misc]
             for partition in data["partitions"]:
                 services = partition["services"]
                 partition["services"] = {one: services[one] for one in services if one in SERVICES}
+        elif self._operations is not None and name.startswith("s3/") and name.endswith("/service-2"):
+            _keep_operations(data, self._operations)
         return data, path
 
 
-def aws_session() -> boto3.Session:
-    """Return a session with the ordinary chain of credentials; all share what they read."""
-    session = botocore.session.get_session()
-    session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
-    return boto3.Session(botocore_session=session)
+def aws_session(operations: frozenset[str] | None = OPERATIONS) -> Session:
+    """Return a session with the ordinary chain of credentials; those with the same `operations` share what they read.
+
+    `operations`: those that its clients of S3 have; None: all.
+    """
+    session = get_session()
+    session.register_component("data_loader", _loader(session.get_config_variable("data_path"), operations))
+    return session
+
+
+def read_ahead() -> None:
+    """Read what a client of S3 is made of, for all sessions to come; where that fails, they will say so."""
+    with suppress(BotoCoreError):
+        loader = aws_session().get_component("data_loader")
+        for name in ("endpoints", "partitions"):
+            loader.load_data(name)
+        for kind in ("service-2", "endpoint-rule-set-1"):
+            loader.load_service_model("s3", kind)
 
 
 @cache
-def _loader(search_path: str | None) -> LeanLoader:
+def _loader(search_path: str | None, operations: frozenset[str] | None) -> LeanLoader:
     """Return a loader that looks where AWS_DATA_PATH says, too. Source: botocore's `create_loader`."""
     paths = search_path.split(os.pathsep) if search_path else []
-    return LeanLoader([os.path.expanduser(os.path.expandvars(path)) for path in paths])
+    return LeanLoader([os.path.expanduser(os.path.expandvars(path)) for path in paths], operations=operations)
 
 
-def _lean(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: _kept(name, value) for name, value in members}
+def _without_prose(document: bytes) -> Any:
+    words: dict[str, str] = {}
+
+    def kept(name: str, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return "" if name == "documentation" else words.setdefault(value, value)
+
+    return json.loads(document, object_pairs_hook=lambda members: {name: kept(name, value) for name, value in members})
 
 
-def _kept(name: str, value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    return "" if name == "documentation" else intern(value)
+def _keep_operations(service: dict[str, Any], wanted: frozenset[str]) -> None:
+    """Leave of a service's description `wanted` and the shapes that their inputs, outputs and errors are made of."""
+    service["operations"] = {name: one for name, one in service["operations"].items() if name in wanted}
+    shapes, reached = service["shapes"], set[str]()
+    unread = set(_shapes_named(service["operations"]))
+    while unread:
+        reached |= unread
+        unread = {name for one in unread for name in _shapes_named(shapes[one])} - reached
+    service["shapes"] = {name: shape for name, shape in shapes.items() if name in reached}
+
+
+def _shapes_named(part: Any) -> Iterator[str]:
+    """Name the shapes that a part of the description refers to."""
+    if isinstance(part, list):
+        for each in part:
+            yield from _shapes_named(each)
+    elif isinstance(part, dict):
+        if isinstance(part.get("shape"), str):
+            yield part["shape"]
+        for each in part.values():
+            yield from _shapes_named(each)

@@ -1,7 +1,7 @@
-"""One S3 bucket: sign, head, promote, purge. The only place that knows boto3.
+"""One S3 bucket: sign, head, promote, purge. The only place that calls S3.
 
 S3's errors become domain errors here. Only a 404 is "not there"; all else is S3 away, or S3 refusing the broker itself.
-Nothing here blocks the event loop: boto3 runs on a pool of threads, and signing needs no boto3.
+Nothing here blocks the event loop: botocore runs on a pool of threads, and signing needs none of it.
 """
 
 import asyncio
@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-import boto3
 import structlog
 from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from botocore.session import Session
 
 from broker import metrics
 from broker.aws_session import aws_session
@@ -57,7 +57,7 @@ class BucketConfig:
 
 
 class Bucket:
-    """Speak with one bucket. Create it off the event loop: boto3 loads its service model then."""
+    """Speak with one bucket. Create it off the event loop: botocore loads its service model then."""
 
     def __init__(self, config: BucketConfig) -> None:
         self.config = config
@@ -254,10 +254,10 @@ def _arrived(answer: dict[str, Any]) -> Arrived:
     )
 
 
-def s3_client(session: boto3.Session, config: BucketConfig, endpoint_url: str | None) -> Any:
+def s3_client(session: Session, config: BucketConfig, endpoint_url: str | None) -> Any:
     """Return an S3 client with nothing left to defaults that differ between releases."""
     keys = config.credentials
-    return session.client(
+    return session.create_client(
         "s3",
         region_name=config.region,
         endpoint_url=endpoint_url,
@@ -282,7 +282,7 @@ def s3_client(session: boto3.Session, config: BucketConfig, endpoint_url: str | 
     )
 
 
-def _form_address(session: boto3.Session, config: BucketConfig) -> str:
+def _form_address(session: Session, config: BucketConfig) -> str:
     """Return the address to which clients post, as botocore's endpoint rules resolve it for this bucket."""
     nobody = replace(config, credentials=Credentials("resolves", "an-address"))
     client = s3_client(session, nobody, config.public_endpoint_url or config.endpoint_url)

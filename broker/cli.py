@@ -1,6 +1,6 @@
 """The command line: serve, dev, worker, doctor, migrate, token, upload, webhooks.
 
-A command imports what it needs: `broker upload` starts without FastAPI, boto3 and SQLAlchemy.
+A command imports what it needs: `broker upload` starts without FastAPI, botocore and SQLAlchemy.
 """
 
 import asyncio

@@ -1,13 +1,13 @@
-"""The keys that sign: fixed ones, or those of boto3's ordinary chain, fresh."""
+"""The keys that sign: fixed ones, or those of botocore's ordinary chain, fresh."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
+from botocore.session import Session
 
 from broker.errors import CredentialsExpired
 from broker.sigv4 import Credentials
@@ -23,7 +23,7 @@ expired."""
 class CredentialSource:
     """Hand out keys without blocking; new ones are fetched on a thread, by one caller at a time."""
 
-    def __init__(self, session: boto3.Session, fixed: Credentials | None, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, session: Session, fixed: Credentials | None, threads: ThreadPoolExecutor) -> None:
         self._session = session
         self._threads = threads
         self._fixed = fixed is not None

@@ -25,7 +25,7 @@ PLAYBACK_LINKS = Counter("broker_playback_links", "Links that were handed out.")
 REFUSALS = Counter("broker_refusals", "Requests that were answered with a problem, by its type.", ["reason"])
 QUOTA_REFUSALS = Counter("broker_quota_refusals", "Uploads that a quota refused.", ["quota"])
 PROMOTION_SECONDS = Histogram("broker_promotion_seconds", "From the copy to its comparison.", buckets=SECONDS)
-S3_SECONDS = Histogram("broker_s3_seconds", "Calls to S3, with boto3's own retries.", ["operation"], buckets=SECONDS)
+S3_SECONDS = Histogram("broker_s3_seconds", "Calls to S3, with botocore's own retries.", ["operation"], buckets=SECONDS)
 S3_ERRORS = Counter("broker_s3_errors", "Calls to S3 that failed.", ["operation", "code"])
 COMMIT_BATCH = Histogram(
     "broker_commit_batch_size", "Writes that shared one transaction.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)

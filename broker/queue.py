@@ -1,4 +1,4 @@
-"""One SQS queue: receive, delete, extend. What boto3 blocks on runs on a pool of threads.
+"""One SQS queue: receive, delete, extend. What botocore blocks on runs on a pool of threads.
 
 Source: Amazon SQS Developer Guide, "Amazon SQS visibility timeout" and "Amazon SQS short and long polling".
 """
@@ -54,12 +54,12 @@ class QueueConfig:
 
 
 class Queue:
-    """Speak with one queue. Create it off the event loop: boto3 loads its service model then."""
+    """Speak with one queue. Create it off the event loop: botocore loads its service model then."""
 
     def __init__(self, config: QueueConfig, *, threads: int = 8) -> None:
         self.config = config
         keys = config.credentials
-        self._client: Any = aws_session().client(
+        self._client: Any = aws_session().create_client(
             "sqs",
             region_name=config.region,
             endpoint_url=config.endpoint_url,

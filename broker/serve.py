@@ -1,6 +1,6 @@
 """What `broker serve` and `broker worker` do, once the settings are read."""
 
-import broker.plain_structlog  # noqa: F401  # isort: skip
+import broker.lean_start  # noqa: F401  # isort: skip
 
 import asyncio
 import gc

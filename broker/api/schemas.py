@@ -41,6 +41,11 @@ def _example(**members: Any) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": [members]})
 
 
+def _answer(**members: Any) -> ConfigDict:
+    """Return the configuration of an answer: it is described, and never validated, so that no validator is built."""
+    return _example(**members) | ConfigDict(defer_build=True)
+
+
 class UploadBody(BaseModel):
     """Ask for an upload. Only `content_type` is needed; a known `size` makes the policy exact."""
 
@@ -74,7 +79,7 @@ class UploadForm(TypedDict):
 
 
 @with_config(
-    _example(
+    _answer(
         success=True,
         media_id=EXAMPLE_ID,
         status="pending",
@@ -141,7 +146,7 @@ class Media(TypedDict):
 
 
 @with_config(
-    _example(
+    _answer(
         success=True,
         media_id=EXAMPLE_ID,
         status="ready",
@@ -172,7 +177,7 @@ class Playback(Media):
 
 
 @with_config(
-    _example(
+    _answer(
         success=True,
         media=[
             {
@@ -199,7 +204,7 @@ class Page(TypedDict):
     next_cursor: str | None
 
 
-@with_config(_example(success=True, media_id=EXAMPLE_ID, status="deleting", message="The media is deleted."))
+@with_config(_answer(success=True, media_id=EXAMPLE_ID, status="deleting", message="The media is deleted."))
 class Deleted(TypedDict):
     """A media that is gone."""
 
@@ -212,7 +217,7 @@ class Deleted(TypedDict):
 class S3Health(BaseModel):
     """Whether S3 answers."""
 
-    model_config = _example(success=True, service="s3", bucket="videos", region="eu-central-1", status="healthy")
+    model_config = _answer(success=True, service="s3", bucket="videos", region="eu-central-1", status="healthy")
 
     success: bool
     service: Literal["s3"]
@@ -224,7 +229,7 @@ class S3Health(BaseModel):
 class Alive(BaseModel):
     """Whether the process serves."""
 
-    model_config = _example(success=True, status="alive")
+    model_config = _answer(success=True, status="alive")
 
     success: bool
     status: str
@@ -233,7 +238,7 @@ class Alive(BaseModel):
 class ProblemDocument(BaseModel):
     """A problem (RFC 9457). Members beside these depend on `type`."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)
 
     type: str
     title: str

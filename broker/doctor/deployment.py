@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import boto3
 import httpx
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.session import Session
 
 from broker.aws_session import aws_session
 from broker.bucket import Bucket, BucketConfig, s3_client
@@ -47,9 +47,9 @@ class Patient:
 
     deployment: Deployment
     bucket: Bucket
-    session: boto3.Session
+    session: Session
     s3: Any
-    """boto3's client, for what the broker itself never asks: how the bucket is set up."""
+    """A client, for what the broker itself never asks: how the bucket is set up."""
     http: httpx.AsyncClient
     """What a browser or a stranger would be: it signs nothing."""
     now: datetime
@@ -119,7 +119,7 @@ class Refused(Exception):
 
 
 async def ask(call: Any, **parameters: Any) -> dict[str, Any]:
-    """Call an operation of a boto3 client on a thread. Raises Refused."""
+    """Call an operation of a client on a thread. Raises Refused."""
     try:
         answer: dict[str, Any] = await asyncio.to_thread(call, **parameters)
     except ClientError as error:
@@ -134,7 +134,7 @@ async def ask(call: Any, **parameters: Any) -> dict[str, Any]:
 @asynccontextmanager
 async def visited(deployment: Deployment) -> AsyncIterator[Patient]:
     """Open what looking at a deployment takes, and close it again."""
-    session = aws_session()
+    session = aws_session(operations=None)
     bucket = await asyncio.to_thread(Bucket, deployment.bucket)
     s3 = await asyncio.to_thread(s3_client, session, deployment.bucket, deployment.bucket.endpoint_url)
     timeout = httpx.Timeout(ANSWER_SECONDS, connect=5)
@@ -156,7 +156,7 @@ async def visited(deployment: Deployment) -> AsyncIterator[Patient]:
 
 def sqs_client(patient: Patient, keys: Credentials) -> Any:
     """Return a client of SQS that signs with `keys`."""
-    return patient.session.client(
+    return patient.session.create_client(
         "sqs",
         region_name=patient.deployment.bucket.region,
         endpoint_url=patient.deployment.sqs_endpoint_url,

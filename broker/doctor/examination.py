@@ -27,7 +27,7 @@ async def examine(deployment: Deployment) -> list[Finding]:
         return [
             fail(
                 "credentials",
-                f"boto3 can not be set up: {error}",
+                f"no session of AWS can be made: {error}",
                 cause="AWS_PROFILE, AWS_CONFIG_FILE or another variable of AWS names what is not there",
                 mend="env | grep ^AWS_ | cut -d= -f1  # and unset what should not be set",
             )

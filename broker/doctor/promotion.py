@@ -45,7 +45,7 @@ def _not_overwritten(patient: Patient, answer: httpx.Response) -> Finding:
 
 
 async def _copy(patient: Patient, **conditions: str) -> int:
-    """Copy the upload with boto3 itself; return 200, or the status with which S3 refused."""
+    """Copy the upload with botocore itself; return 200, or the status with which S3 refused."""
     source = {"Bucket": patient.name, "Key": patient.staging_key("upload")}
     parameters = {"Bucket": patient.name, "Key": patient.final_key(), "CopySource": source, **conditions}
     try:

@@ -26,6 +26,8 @@ UNMIGRATED = {"42P01", "42703"}
 """What PostgreSQL answers to whoever names a table, or a column, that is not there (same place)."""
 MIGRATION_SECONDS = 600.0
 WAL_REST_SECONDS = 0.01
+CACHE_KIBIBYTES = 512
+"""How much of a file of SQLite each connection holds itself."""
 
 
 def parse_url(url: str) -> sa.URL:
@@ -155,7 +157,14 @@ def _postgresql_arguments(timeout_seconds: float) -> dict[str, Any]:
 def _prepare_sqlite(timeout_seconds: float, connection: sqlite3.Connection, record: object) -> None:
     _use_wal(connection, time.monotonic() + timeout_seconds)
     # A statement that writes many pages keeps what they were, to be able to fail alone; by default in a file.
-    for pragma in ("synchronous = FULL", "foreign_keys = ON", "temp_store = MEMORY"):
+    # The system keeps the file's pages in memory as well: four times as many in each connection made nothing faster
+    # over a million rows.
+    for pragma in (
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        "temp_store = MEMORY",
+        f"cache_size = -{CACHE_KIBIBYTES}",
+    ):
         connection.execute(f"PRAGMA {pragma}")
 
 

@@ -2,8 +2,11 @@
 
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from .processes import Running, done, running
@@ -18,6 +21,10 @@ VALID = {
 UNUSED = {"rich", "pygments", "typer.rich_utils", "alembic", "httpx", "httpcore", "broker.doctor", "broker.dev"} | {
     "sqlalchemy.dialects.postgresql",
     "broker.store.indexes",
+    "boto3",
+    "s3transfer",
+    "pydantic.v1",
+    "pydantic.v1.main",
 }
 
 
@@ -44,6 +51,29 @@ def test_settings_bring_what_they_need(tmp_path: Path) -> None:
         assert loaded_by(server) >= {"httpx", "httpcore", "broker.worker.webhooks"}
         assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)
         assert "Traceback" not in server.said
+
+
+def test_the_document_of_the_interface_is_made_when_it_is_asked_for(tmp_path: Path) -> None:
+    assert done("migrate", cwd=tmp_path, **VALID).returncode == 0
+    with running("serve", "--port", "0", cwd=tmp_path, **VALID) as server:
+        base = server.wait_for(r"running on (http://[^\s\"]+)").group(1)
+        document = httpx.get(f"{base}/openapi.json").raise_for_status().json()
+    answered = document["paths"]["/api/v1/s3-media/upload"]["post"]["responses"]["201"]["content"]["application/json"]
+    assert answered["schema"] == {"$ref": "#/components/schemas/Issued"}
+
+
+def test_nothing_is_built_that_only_the_document_needs() -> None:
+    program = (
+        "import broker.serve\n"
+        "from fastapi.openapi.models import Info\n"
+        "from broker.api.schemas import Alive, UploadBody\n"
+        "from broker.worker_settings import WorkerSettings\n"
+        "from pydantic import BaseModel\n"
+        "class Other(BaseModel): pass\n"
+        "print([one.__pydantic_complete__ for one in (Info, Alive, WorkerSettings, UploadBody, Other)])\n"
+    )
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "[False, False, False, True, True]"
 
 
 def loaded_by(server: Running) -> set[str]:

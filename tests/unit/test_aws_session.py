@@ -4,8 +4,10 @@ from typing import Any
 
 import botocore.session
 import pytest
+from botocore import xform_name
+from botocore.model import OperationModel, ServiceModel
 
-from broker.aws_session import SERVICES, LeanLoader, aws_session
+from broker.aws_session import OPERATIONS, SERVICES, LeanLoader, aws_session
 
 WHOLE = botocore.session.get_session().get_component("data_loader")
 
@@ -20,6 +22,27 @@ def test_there_is_no_prose() -> None:
     assert not any(prose_of(LeanLoader().load_service_model("s3", "service-2")))
 
 
+def test_the_operations_that_are_called_are_described_in_full() -> None:
+    lean = LeanLoader(operations=OPERATIONS).load_service_model("s3", "service-2")
+    whole = LeanLoader().load_service_model("s3", "service-2")
+    assert set(lean["operations"]) == OPERATIONS
+    for name in OPERATIONS:
+        assert reached_by(ServiceModel(lean).operation_model(name)) == reached_by(
+            ServiceModel(whole).operation_model(name)
+        )
+    assert lean | {"operations": None, "shapes": None} == whole | {"operations": None, "shapes": None}
+    assert len(lean["shapes"]) < len(whole["shapes"]) / 2
+
+
+def test_a_client_has_the_operations_that_its_session_keeps() -> None:
+    keys = {"region_name": "eu-central-1", "aws_access_key_id": "any", "aws_secret_access_key": "any"}
+    lean, whole = (session.create_client("s3", **keys) for session in (aws_session(), aws_session(operations=None)))
+    assert {one for one in dir(lean) if one in whole.meta.method_to_api_mapping} == {
+        xform_name(name) for name in OPERATIONS
+    }
+    assert len(whole.meta.method_to_api_mapping) > 100
+
+
 def test_the_endpoints_of_the_services_that_are_asked_are_botocores() -> None:
     for lean, whole in zip(partitions(LeanLoader()), partitions(WHOLE), strict=True):
         assert lean["services"] == {name: known for name, known in whole["services"].items() if name in SERVICES}
@@ -27,7 +50,7 @@ def test_the_endpoints_of_the_services_that_are_asked_are_botocores() -> None:
 
 
 def test_a_service_whose_endpoints_are_not_kept_is_found_all_the_same() -> None:
-    address = aws_session().client("kms", region_name="eu-central-1").meta.endpoint_url
+    address = aws_session().create_client("kms", region_name="eu-central-1").meta.endpoint_url
     assert address == "https://kms.eu-central-1.amazonaws.com"
 
 
@@ -41,6 +64,23 @@ def test_models_that_a_user_adds_are_found(tmp_path: Any, monkeypatch: pytest.Mo
 
 def partitions(loader: Any) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = loader.load_data("endpoints")["partitions"]
+    return found
+
+
+def reached_by(operation: OperationModel) -> list[Any]:
+    """Return the shapes of what goes in, comes out and fails, and of all that these are made of, in full."""
+    found: list[Any] = [operation.http, operation.auth_type, operation.http_checksum]
+    seen: set[str] = set()
+    waiting = [shape for shape in (operation.input_shape, operation.output_shape, *operation.error_shapes) if shape]
+    while waiting:
+        shape = waiting.pop()
+        if shape.name in seen:
+            continue
+        seen.add(shape.name)
+        found.append((shape.name, shape.type_name, shape.metadata, shape.serialization))
+        waiting += shape.members.values() if shape.type_name == "structure" else []
+        waiting += [shape.member] if shape.type_name == "list" else []
+        waiting += [shape.key, shape.value] if shape.type_name == "map" else []
     return found
 
 
