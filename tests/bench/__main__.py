@@ -65,7 +65,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument(
         "--python",
-        type=Path,
+        type=lambda name: Path(name).absolute(),
         default=Path(sys.executable),
         metavar="FILE",
         help="the servers' Python; by default, this",

@@ -88,12 +88,19 @@ def _comparison(lines: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
 
 def _footprints(found: Sequence[Footprint]) -> tuple[list[str], list[list[str]]]:
     steps = sorted({step for one in found for step in one.mebibytes})
-    header = ["server", "first 2xx after s", *(f"RSS MiB after {step:,}" for step in steps)]
+    ours = found[0]
+    header = [
+        "server",
+        "first 2xx after s",
+        *(f"RSS MiB after {step:,}" for step in steps),
+        f"RSS of {ours.name} ÷ it, after {steps[0]:,}",
+    ]
     return header, [
         [
             one.name,
             f"{one.cold_start:.2f}",
             *(f"{one.mebibytes[step]:.0f}" if step in one.mebibytes else "–" for step in steps),
+            f"{ours.mebibytes[steps[0]] / one.mebibytes[steps[0]]:.2f}",
         ]
         for one in found
     ]
