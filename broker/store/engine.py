@@ -33,22 +33,30 @@ CACHE_KIBIBYTES = 512
 def parse_url(url: str) -> sa.URL:
     """Return the URL with its driver named: psycopg 3 for PostgreSQL, the standard library's for SQLite.
 
-    Raises SettingsInvalid for another database, and for SQLite in memory, which neither threads nor processes
-    could share.
+    Raises SettingsInvalid, which quotes nothing of the URL, where it can not be read, for another database, and for
+    SQLite in memory, which neither threads nor processes could share.
     """
     try:
         parsed = sa.make_url(url)
     except exc.ArgumentError:
-        raise SettingsInvalid(problems="the database URL can not be read") from None
+        raise SettingsInvalid(problems="BROKER_DATABASE_URL: can not be read") from None
+    except ValueError:
+        raise SettingsInvalid(
+            problems="BROKER_DATABASE_URL: its port should be a number; several hosts: ?host=one,two&port=5432,5432"
+        ) from None
     match parsed.drivername:
         case "postgres" | "postgresql" | "postgresql+psycopg":
             return parsed.set(drivername="postgresql+psycopg")
         case "sqlite" | "sqlite+pysqlite":
             if parsed.database in (None, "", ":memory:") or parsed.query.get("mode") == "memory":
-                raise SettingsInvalid(problems="SQLite in memory is not supported; name a file: sqlite:///path")
+                raise SettingsInvalid(
+                    problems="BROKER_DATABASE_URL: names SQLite in memory; should name a file: sqlite:///path"
+                )
             return parsed.set(drivername="sqlite+pysqlite")
         case other:
-            raise SettingsInvalid(problems=f"the database {other!r} is not supported; use postgresql or sqlite")
+            raise SettingsInvalid(
+                problems=f"BROKER_DATABASE_URL: names {other!r}, which is not supported; use postgresql or sqlite"
+            )
 
 
 def sqlite_file(url: sa.URL) -> Path:

@@ -197,13 +197,16 @@ def test_a_file_that_can_never_be_a_database_is_a_wrong_setting(
         ("sqlite://", "in memory"),
         ("sqlite:///:memory:", "in memory"),
         ("sqlite:///file:x?mode=memory&uri=true", "in memory"),
-        ("mysql://host/broker", "'mysql' is not supported"),
+        ("mysql://host/broker", "'mysql', which is not supported"),
         ("nonsense", "can not be read"),
+        ("postgresql://ann:its:secret@host:port/broker", "port should be a number"),
+        ("postgresql://ann:its:secret@one:5432,two:5432/broker", r"several hosts: \?host=one,two&port=5432,5432$"),
     ],
 )
 def test_a_url_that_can_not_work_is_refused(url: str, problem: str) -> None:
-    with pytest.raises(SettingsInvalid, match=problem):
+    with pytest.raises(SettingsInvalid, match=problem) as refusal:
         Store(url)
+    assert "secret" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
