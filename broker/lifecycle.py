@@ -67,7 +67,7 @@ class UploadRequest(NamedTuple):
     filename: str | None = None
     duration_seconds: float | None = None
     checksum_sha256: str | None = None
-    metadata: dict[str, str] = NOTHING_BESIDE
+    metadata: dict[str, str] | None = None
     redirect_url: str | None = None
 
     def digest(self) -> str:
@@ -171,7 +171,8 @@ class Lifecycle:
         content_type = self._rules.check_type(asked.content_type)
         self._rules.check_size(asked.size)
         self._rules.check_duration(asked.duration_seconds)
-        self._rules.check_metadata(asked.metadata)
+        metadata = asked.metadata or NOTHING_BESIDE
+        self._rules.check_metadata(metadata)
         self._rules.check_redirect(asked.redirect_url)
         at = self._clock()
         now = at.replace(microsecond=0)
@@ -186,7 +187,7 @@ class Lifecycle:
             promised_sha256=asked.checksum_sha256,
             filename=asked.filename,
             duration_seconds=asked.duration_seconds,
-            metadata=asked.metadata,
+            metadata=metadata,
             redirect_url=asked.redirect_url,
             created_at=now,
             policy_expires_at=ends,

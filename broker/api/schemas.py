@@ -63,7 +63,7 @@ class UploadBody(BaseModel):
     """The declared length of the video."""
     checksum_sha256: Annotated[Text, AfterValidator(_sha256)] | None = None
     """The SHA-256 of the file, base64: S3 itself then refuses other bytes."""
-    metadata: dict[Text, Text] = Field(default_factory=dict)
+    metadata: dict[Text, Text] | None = None
     """Flat strings of your own, at most 2 KB as JSON; stored and returned."""
     redirect_url: Annotated[StrictStr, Field(max_length=2048), _NO_NUL] | None = None
     """Where the browser goes after a plain form's upload; its origin must be configured."""

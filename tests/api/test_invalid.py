@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from broker.api.schemas import UploadBody
 from tests.security.serving import bearing, served, token
 
 SHA256 = "should be the base64 form of a SHA-256 digest, 44 characters"
@@ -29,3 +30,20 @@ async def test_what_is_not_valid_is_named(
     assert answer.status_code == 422
     assert answer.json()["errors"] == [{"at": at, "problem": problem}]
     assert answer.json()["detail"] == f"The request is not valid: {at}: {problem}."
+
+
+async def test_what_is_optional_may_be_null(tmp_path: Path) -> None:
+    optional = UploadBody.model_fields.keys() - {"content_type"}
+    async with served(tmp_path) as client:
+        bare, nulls = [
+            await client.post(
+                "/upload",
+                json={"content_type": "video/mp4"} | beside,
+                headers=bearing(token()) | {"Idempotency-Key": "one"},
+            )
+            for beside in ({}, dict.fromkeys(optional))
+        ]
+        listed = await client.get("/", headers=bearing(token()))
+    assert [bare.status_code, nulls.status_code] == [201, 201]
+    assert bare.json()["media_id"] == nulls.json()["media_id"]
+    assert [one["metadata"] for one in listed.json()["media"]] == [{}]
