@@ -45,10 +45,12 @@ class Ledger:
         wanted = sorted(set(owners))
         self._before = self._lock(wanted)
         if unopened := [owner for owner in wanted if owner not in self._before]:
-            # Nothing may be held while others' new rows are waited for.
+            # Nothing may be held while others' new rows are waited for, and no new row while others' old ones are.
             connection.rollback()
             blank = Usage()._asdict()
             _opening(connection.dialect.name).run(connection, [{"owner": owner, **blank} for owner in unopened])
+            if connection.dialect.name == "postgresql":
+                connection.commit()
             self._before = self._lock(wanted)
         self._now = dict(self._before)
 

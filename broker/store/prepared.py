@@ -74,21 +74,40 @@ class PreparedInsert:
     def __init__(self, table: sa.Table, names: Sequence[str]) -> None:
         self._table = table
         self._names = tuple(names)
-        self._inserts: dict[tuple[str, tuple[int, ...]], _SQLiteInsert | _PostgreSQLInsert] = {}
+        self._on_sqlite: dict[tuple[int, ...], _SQLiteInsert] = {}
+        self._on_postgresql: dict[tuple[int, ...], _PostgreSQLInsert] = {}
 
     def run(self, connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert the rows."""
         if not rows:
             return
-        columns = list(zip(*rows, strict=True))
-        filled = tuple([place for place, values in enumerate(columns) if not _all_are(None, values)])
         dialect = connection.dialect
-        insert = self._inserts.get((dialect.name, filled))
+        if dialect.name == "postgresql":
+            sql, document = self.as_select(dialect, rows)
+            connection.exec_driver_sql(sql, {"rows": document})
+            return
+        filled, columns = _filled(rows)
+        insert = self._on_sqlite.get(filled)
         if insert is None:
-            kind = _SQLiteInsert if dialect.name == "sqlite" else _PostgreSQLInsert
-            insert = kind(self._table, [self._names[place] for place in filled], dialect)
-            self._inserts[dialect.name, filled] = insert
-        insert.run(connection, [columns[place] for place in filled])
+            insert = _SQLiteInsert(self._table, [self._names[place] for place in filled], dialect)
+            self._on_sqlite[filled] = insert
+        insert.run(connection, columns)
+
+    def as_select(self, dialect: Dialect, rows: Sequence[tuple[Any, ...]]) -> tuple[str, str]:
+        """Return PostgreSQL's statement for at least one row, an INSERT … SELECT … FROM, and its parameter `rows`."""
+        filled, columns = _filled(rows)
+        insert = self._on_postgresql.get(filled)
+        if insert is None:
+            insert = _PostgreSQLInsert(self._table, [self._names[place] for place in filled], dialect)
+            self._on_postgresql[filled] = insert
+        return insert.sql, insert.document(columns)
+
+
+def _filled(rows: Sequence[tuple[Any, ...]]) -> tuple[tuple[int, ...], list[tuple[Any, ...]]]:
+    """Return the places of the columns that some row fills, and what these columns hold."""
+    columns = list(zip(*rows, strict=True))
+    filled = tuple([place for place, values in enumerate(columns) if not _all_are(None, values)])
+    return filled, [columns[place] for place in filled]
 
 
 class _SQLiteInsert:
@@ -146,12 +165,11 @@ class _PostgreSQLInsert:
         quoted = {name: dialect.identifier_preparer.quote(name) for name in names}
         types = (f"{quoted[name]} {table.c[name].type.compile(dialect=dialect)}" for name in names)
         listed = ", ".join(quoted.values())
-        self._sql = (
+        self.sql = (
             f"INSERT INTO {table.name} ({listed}) "  # noqa: S608 names of the schema's own
             f"SELECT {listed} FROM json_to_recordset(%(rows)s::json) AS rows ({', '.join(types)})"
         )
 
-    def run(self, connection: sa.Connection, columns: Sequence[tuple[Any, ...]]) -> None:
+    def document(self, columns: Sequence[tuple[Any, ...]]) -> str:
         checked = (map(check, values) if check else values for check, values in zip(self._checks, columns, strict=True))
-        rows = [dict(zip(self._names, values, strict=True)) for values in zip(*checked, strict=True)]
-        connection.exec_driver_sql(self._sql, {"rows": to_json(rows).decode()})
+        return to_json([dict(zip(self._names, values, strict=True)) for values in zip(*checked, strict=True)]).decode()

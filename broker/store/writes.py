@@ -17,6 +17,7 @@ from broker.errors import QuotaExceeded
 from broker.media import Media, State
 from broker.quota import Quota, Usage, footprint
 from broker.store import outbox
+from broker.store.at_once import add_at_once
 from broker.store.batching import Operation
 from broker.store.ledger import Ledger
 from broker.store.outbox import OutboxOperation
@@ -95,6 +96,8 @@ def apply(connection: sa.Connection, operations: Sequence[Operation[Any]]) -> li
     """Do all operations in the transaction of `connection`; return an outcome for each, an exception where it
     failed."""
     adds = [operation for operation in operations if isinstance(operation, Add)]
+    if len(adds) == len(operations) and _added_at_once(connection, adds):
+        return [add.media for add in adds]
     changes = [operation for operation in operations if isinstance(operation, Change)]
     ledger = Ledger(
         connection,
@@ -112,6 +115,16 @@ def apply(connection: sa.Connection, operations: Sequence[Operation[Any]]) -> li
             case OutboxOperation():
                 outcomes[id(operation)] = operation.run(connection)
     return [outcomes[id(operation)] for operation in operations]
+
+
+def _added_at_once(connection: sa.Connection, adds: Sequence[Add]) -> bool:
+    """Record all of `adds` by one statement, if the database knows one and they can all be recorded."""
+    if connection.dialect.name != "postgresql" or len({add.quota for add in adds}) != 1:
+        return False
+    keys = [(add.media.owner, add.media.idempotency_key) for add in adds if add.media.idempotency_key is not None]
+    if len(set(keys)) < len(keys):
+        return False
+    return add_at_once(connection, _INSERT, [add.media for add in adds], adds[0].quota)
 
 
 def _add(connection: sa.Connection, adds: Sequence[Add], ledger: Ledger) -> dict[int, Media | QuotaExceeded]:

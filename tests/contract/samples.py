@@ -1,5 +1,6 @@
-"""Media to record, and a way to hold a database still."""
+"""Media to record, a way to hold a database still, and to see who waits for it."""
 
+import asyncio
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -42,3 +43,11 @@ def locked(url: str) -> Iterator[None]:
         with psycopg.connect(url) as connection_:
             connection_.execute("LOCK TABLE usage, media IN EXCLUSIVE MODE")
             yield
+
+
+async def until_somebody_waits(database_url: str) -> None:
+    """Return once a connection to the database waits for a lock."""
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as watching:
+        while await (await watching.execute(waiting)).fetchone() is None:
+            await asyncio.sleep(0.01)

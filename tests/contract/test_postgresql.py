@@ -9,7 +9,7 @@ from broker.errors import DatabaseAway
 from broker.media import Event
 from broker.quota import Usage
 from broker.store import Store
-from tests.contract.samples import UNLIMITED, pending
+from tests.contract.samples import UNLIMITED, pending, until_somebody_waits
 
 
 @pytest.fixture
@@ -45,14 +45,6 @@ async def test_a_stricter_default_isolation_fails_nobody(database_url: str) -> N
     assert await stores[0].usage("ann") == Usage(pending_count=150, promised_bytes=150_000, media_count=150)
     for store in stores:
         await store.close()
-
-
-async def until_somebody_waits(database_url: str) -> None:
-    """Return once a connection to the database waits for a lock."""
-    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as watching:
-        while await (await watching.execute(waiting)).fetchone() is None:
-            await asyncio.sleep(0.01)
 
 
 async def test_a_transaction_that_a_deadlock_ended_is_done_again(database_url: str) -> None:

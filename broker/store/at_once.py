@@ -1,0 +1,74 @@
+"""New media on PostgreSQL: counted, compared with the quota and recorded by one statement.
+
+Each trip to the database costs a batch more than its rows do, and what an owner uses is locked until the last one. So
+what is expected to fit, and to repeat no key, is written without being asked first, all of it or nothing.
+Source: PostgreSQL documentation, "INSERT", ON CONFLICT DO UPDATE: either way is taken atomically, and the condition is
+that of the row as the last transaction left it.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from functools import cache
+
+import sqlalchemy as sa
+from pydantic_core import to_json
+
+from broker.media import Media
+from broker.quota import Quota, Usage, footprint, total
+from broker.store.prepared import PreparedInsert
+
+_TOGETHER = {name: (name,) for name in Usage._fields} | {"stored_bytes": ("stored_bytes", "promised_bytes")}
+"""Which counters each limit of a quota bounds together."""
+# Rows of usage are locked in the order in which the ledger locks them, so that two transactions never wait for each
+# other.
+_STATEMENT = """
+WITH counted AS (
+    INSERT INTO usage (owner, {names})
+    SELECT owner, {names} FROM json_to_recordset(%(asked)s::json) AS asked (owner text, {types})
+    WHERE {fit_alone}
+    ORDER BY owner
+    ON CONFLICT (owner) DO UPDATE SET {sums} WHERE {fit_beside}
+    RETURNING 1
+)
+{insert} WHERE (SELECT count(*) FROM counted) = %(owners)s{unless_known}
+"""
+
+
+def add_at_once(connection: sa.Connection, insert: PreparedInsert, media: Sequence[Media], quota: Quota) -> bool:
+    """Record all of `media`, at least one, where all fit into their owners' quota; tell whether that is done.
+
+    Otherwise something does not fit, or a key was used before, and the transaction is rolled back.
+    """
+    of_owner: dict[str, list[Media]] = {}
+    for one in media:
+        of_owner.setdefault(one.owner, []).append(one)
+    asked = [{"owner": owner, **total(map(footprint, theirs))._asdict()} for owner, theirs in of_owner.items()]
+    limits = {name: limit for name, limit in asdict(quota).items() if limit is not None}
+    statement, rows = insert.as_select(connection.dialect, media)
+    added = connection.exec_driver_sql(
+        _statement(statement, tuple(limits), with_keys=any(one.idempotency_key is not None for one in media)),
+        {"asked": to_json(asked).decode(), "rows": rows, "owners": len(asked)} | limits,
+    ).rowcount
+    if added == len(media):
+        return True
+    connection.rollback()
+    return False
+
+
+@cache
+def _statement(insert: str, limits: tuple[str, ...], *, with_keys: bool) -> str:
+    return _STATEMENT.format(
+        names=", ".join(Usage._fields),
+        types=", ".join(f"{name} bigint" for name in Usage._fields),
+        fit_alone=_fit(("asked",), limits),
+        sums=", ".join(f"{name} = usage.{name} + excluded.{name}" for name in Usage._fields),
+        fit_beside=_fit(("usage", "excluded"), limits),
+        insert=insert,
+        unless_known=" ON CONFLICT DO NOTHING" if with_keys else "",
+    )
+
+
+def _fit(rows: Sequence[str], limits: Iterable[str]) -> str:
+    """Return the condition that what `rows` count together is within the limits of these names."""
+    sums = {limit: " + ".join(f"{row}.{name}" for row in rows for name in _TOGETHER[limit]) for limit in limits}
+    return " AND ".join(f"{together} <= %({limit})s::numeric" for limit, together in sums.items()) or "true"

@@ -1,0 +1,138 @@
+"""New media on PostgreSQL take one statement where they fit, and wait for nobody in a circle."""
+
+import asyncio
+import random
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from functools import reduce
+from typing import Any
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from broker.media import Event, Media
+from broker.quota import Quota, Usage, footprint
+from broker.store import Store
+from tests.contract.conftest import OpenStore
+from tests.contract.samples import UNLIMITED, pending, until_somebody_waits
+
+LIMITED = Quota(pending_count=4, promised_bytes=9000, stored_bytes=9000, media_count=5)
+
+
+@pytest.fixture
+def kind() -> str:
+    return "postgresql"
+
+
+@contextmanager
+def statements(store: Store) -> Iterator[list[str]]:
+    """Collect the first word of each statement that a store writes with."""
+    found: list[str] = []
+
+    def collect(*arguments: Any) -> None:
+        found.append(arguments[2].split()[0])
+
+    engine = store._writing
+    sa.event.listen(engine, "before_cursor_execute", collect)
+    yield found
+    sa.event.remove(engine, "before_cursor_execute", collect)
+
+
+async def test_what_fits_takes_one_statement_whoever_is_new(store: Store) -> None:
+    await store.add(pending("ann"), UNLIMITED)
+    with statements(store) as written:
+        added = [pending(owner, idempotency_key=key) for owner in ("bob", "ann", "cid") for key in (None, owner)]
+        assert await asyncio.gather(*(store.add(one, LIMITED) for one in added)) == added
+    assert written == ["WITH"]
+    assert await store.usage("ann") == Usage(pending_count=3, promised_bytes=3000, media_count=3)
+    assert await store.usage("bob") == Usage(pending_count=2, promised_bytes=2000, media_count=2)
+
+
+@pytest.mark.parametrize(
+    ("quota", "fit"),
+    [
+        (Quota(pending_count=2), 2),
+        (Quota(promised_bytes=2999), 2),
+        (Quota(stored_bytes=2999), 2),
+        (Quota(media_count=2), 2),
+        (Quota(media_count=0), 0),
+        (Quota(stored_bytes=10**30), 4),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("before", [0, 1])
+async def test_no_limit_is_passed_by_a_new_owner_or_a_known_one(
+    store: Store, quota: Quota, fit: int, before: int
+) -> None:
+    for _ in range(before):
+        await store.add(pending(), UNLIMITED)
+    ends = await asyncio.gather(*(store.add(pending(), quota) for _ in range(4)), return_exceptions=True)
+    fitting = min(4, max(0, fit - before)) if fit < 4 else 4
+    assert [isinstance(end, Media) for end in ends] == [True] * fitting + [False] * (4 - fitting)
+    assert await store.usage("ann") == Usage(before + fitting, 1000 * (before + fitting), 0, before + fitting)
+
+
+async def test_a_key_that_was_used_is_found(store: Store) -> None:
+    earlier = await store.add(pending(idempotency_key="one"), UNLIMITED)
+    with statements(store) as written:
+        fresh = pending()
+        ends = await asyncio.gather(store.add(fresh, UNLIMITED), store.add(pending(idempotency_key="one"), UNLIMITED))
+    assert ends == [fresh, earlier]
+    assert written[0] == "WITH"
+    assert await store.usage("ann") == Usage(pending_count=2, promised_bytes=2000, media_count=2)
+
+
+async def test_the_ledger_holds_no_new_owner_while_it_waits_for_a_known_one(store: Store, database_url: str) -> None:
+    changed, deleted = [await store.add(pending("a known one"), UNLIMITED) for _ in range(2)]
+    with psycopg.connect(database_url) as other:
+        other.execute("SET deadlock_timeout = '60s'")
+
+        def hold(*arguments: Any) -> None:
+            if arguments[2].startswith("INSERT INTO usage"):
+                other.execute("SELECT 1 FROM usage WHERE owner = 'a known one' FOR UPDATE")
+
+        sa.event.listen(store._writing, "before_cursor_execute", hold)
+        asked = asyncio.gather(
+            store.add(pending("some new one"), UNLIMITED),
+            store.change(changed, Event.DELETE),
+            store.change(deleted, Event.DELETE),
+        )
+        await until_somebody_waits(database_url)
+        other.execute("SET lock_timeout = '500ms'")
+        asking = (
+            "INSERT INTO usage VALUES ('some new one', 0, 0, 0, 0) ON CONFLICT (owner) DO UPDATE SET media_count = 0"
+        )
+        await asyncio.to_thread(other.execute, asking)
+    assert all(await asked)
+
+
+async def soon(seconds: float, asked: list[Coroutine[Any, Any, Any]]) -> None:
+    """Begin all of `asked` together, in so many seconds."""
+    await asyncio.sleep(seconds)
+    await asyncio.gather(*asked)
+
+
+async def test_replicas_never_wait_for_each_other_in_a_circle(open_store: OpenStore, database_url: str) -> None:
+    chance = random.Random(7)  # noqa: S311
+    stores = [open_store(timeout_seconds=30) for _ in range(3)]
+    known = [f"{letter} known" for letter in "abcdefgh"]
+    recorded = [await stores[0].add(pending(owner), UNLIMITED) for owner in known]
+    for number in range(60):
+        owners = known + [f"{letter} new in round {number}" for letter in "abcdefgh"]
+        # Two add media, each all at once, while the third changes some beside and asks the ledger.
+        added = [[pending(owner) for owner in chance.sample(owners, len(owners))] for _ in stores]
+        changed = chance.sample(recorded, 2)
+        asked = [[store.add(one, UNLIMITED) for one in media] for store, media in zip(stores, added, strict=True)]
+        asked[2] += [stores[2].change(one, Event.DELETE) for one in changed]
+        await asyncio.gather(*(soon(chance.uniform(0, 0.004), one) for one in asked))
+        recorded = [one for one in recorded if one not in changed] + added[0][:4]
+    for owner in known:
+        rows = await stores[0].list(owner, state=None, limit=1000, before=None)
+        assert await stores[1].usage(owner) == reduce(Usage.__add__, map(footprint, rows), Usage())
+    for store in stores:
+        await store.close()
+    with psycopg.connect(database_url) as connection:
+        # A server counts what a connection did when that ends.
+        found = connection.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+        assert found.fetchone() == (0,)
