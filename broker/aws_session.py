@@ -15,7 +15,6 @@ from functools import cache
 from gzip import open as open_gzip
 from typing import Any
 
-from botocore.exceptions import BotoCoreError
 from botocore.loaders import JSONFileLoader, Loader
 from botocore.session import Session, get_session
 
@@ -44,9 +43,9 @@ class LeanFiles(JSONFileLoader):  # type: ignore[misc]
 
 
 class LeanLoader(Loader):  # type: ignore[misc]
-    """Load what botocore loads, and forget the endpoints of services that nobody here asks.
+    """Load what botocore loads, and forget the endpoints of services and the operations of S3 that nobody here asks.
 
-    `operations`: those of S3's that are not forgotten; None: all.
+    `operations`: those that are not forgotten; None: all are kept.
     """
 
     FILE_LOADER_CLASS = LeanFiles
@@ -79,7 +78,7 @@ def aws_session(operations: frozenset[str] | None = OPERATIONS) -> Session:
 
 def read_ahead() -> None:
     """Read what a client of S3 is made of, for all sessions to come; where that fails, they will say so."""
-    with suppress(BotoCoreError):
+    with suppress(Exception):
         loader = aws_session().get_component("data_loader")
         for name in ("endpoints", "partitions"):
             loader.load_data(name)

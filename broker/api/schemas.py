@@ -42,7 +42,7 @@ def _example(**members: Any) -> ConfigDict:
 
 
 def _answer(**members: Any) -> ConfigDict:
-    """Return the configuration of an answer: it is described, and never validated, so that no validator is built."""
+    """Return the configuration of an answer: FastAPI, which only describes it, builds nothing for each place of it."""
     return _example(**members) | ConfigDict(defer_build=True)
 
 

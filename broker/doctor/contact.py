@@ -1,6 +1,6 @@
 """The first contact: whether S3 answers here, in this region, at this time, to these keys.
 
-One signed request is sent by hand, since boto3 would follow a redirect to the right region silently, and a form or a
+One signed request is sent by hand, since botocore would follow a redirect to the right region silently, and a form or a
 link of the broker can not.
 """
 

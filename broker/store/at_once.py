@@ -19,8 +19,16 @@ from broker.store.prepared import PreparedInsert
 
 _TOGETHER = {name: (name,) for name in Usage._fields} | {"stored_bytes": ("stored_bytes", "promised_bytes")}
 """Which counters each limit of a quota bounds together."""
-# Rows of usage are locked in the order in which the ledger locks them, so that two transactions never wait for each
-# other.
+# Rows of usage are locked, and made, in the database's own order of owners, as the ledger does it, so that two
+# transactions never wait for each other. A key that was used is looked for first, so that the others' rows are not
+# written in vain; one that is used meanwhile is a conflict.
+_UNLESS_KNOWN = """
+AND NOT EXISTS (
+    SELECT 1 FROM json_to_recordset(%(rows)s::json) AS added (owner text, idempotency_key text)
+    JOIN media ON media.owner = added.owner AND media.idempotency_key = added.idempotency_key
+)
+ON CONFLICT DO NOTHING
+"""
 _STATEMENT = """
 WITH counted AS (
     INSERT INTO usage (owner, {names})
@@ -64,7 +72,7 @@ def _statement(insert: str, limits: tuple[str, ...], *, with_keys: bool) -> str:
         sums=", ".join(f"{name} = usage.{name} + excluded.{name}" for name in Usage._fields),
         fit_beside=_fit(("usage", "excluded"), limits),
         insert=insert,
-        unless_known=" ON CONFLICT DO NOTHING" if with_keys else "",
+        unless_known=_UNLESS_KNOWN if with_keys else "",
     )
 
 

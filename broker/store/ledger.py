@@ -1,17 +1,23 @@
 """What owners use, held still while one transaction reckons with it."""
 
 from collections.abc import Iterable, Sequence
-from functools import cache
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 
 from broker.errors import QuotaExceeded
 from broker.media import Media
 from broker.quota import Quota, Usage, footprint, total
-from broker.store.prepared import Prepared, insert_absent
+from broker.store.prepared import Prepared
 from broker.store.schema import usage as table
 
 _COLUMNS = tuple(table.c[name] for name in Usage._fields)
+_OPEN_ON_SQLITE = Prepared(sqlite.insert(table).on_conflict_do_nothing())
+_OPEN_IN_ORDER = f"""
+INSERT INTO usage (owner, {", ".join(Usage._fields)})
+SELECT owner, {", ".join("0" for _ in Usage._fields)} FROM unnest(%(owners)s::text[]) AS owner
+ORDER BY owner ON CONFLICT DO NOTHING
+"""  # noqa: S608 names of our own
 _LOCK = (
     sa.select(table.c.owner, *_COLUMNS)
     .where(table.c.owner.in_(sa.bindparam("owners", expanding=True)))
@@ -24,12 +30,6 @@ _WRITE = Prepared(
     .where(table.c.owner == sa.bindparam("of_owner"))
     .values({name: sa.bindparam(name) for name in Usage._fields})
 )
-
-
-@cache
-def _opening(dialect: str) -> Prepared:
-    """Return what opens the rows of owners that have none."""
-    return Prepared(insert_absent(table, dialect))
 
 
 class Ledger:
@@ -45,14 +45,18 @@ class Ledger:
         wanted = sorted(set(owners))
         self._before = self._lock(wanted)
         if unopened := [owner for owner in wanted if owner not in self._before]:
-            # Nothing may be held while others' new rows are waited for, and no new row while others' old ones are.
-            connection.rollback()
-            blank = Usage()._asdict()
-            _opening(connection.dialect.name).run(connection, [{"owner": owner, **blank} for owner in unopened])
-            if connection.dialect.name == "postgresql":
-                connection.commit()
+            self._open(unopened)
             self._before = self._lock(wanted)
         self._now = dict(self._before)
+
+    def _open(self, owners: list[str]) -> None:
+        """Make the rows of new owners. Who holds one waits for later ones alone, or two would wait in a circle."""
+        self._connection.rollback()
+        if self._connection.dialect.name == "sqlite":  # has one writer, who waits for nobody
+            _OPEN_ON_SQLITE.run(self._connection, [{"owner": owner, **Usage()._asdict()} for owner in owners])
+        else:
+            self._connection.exec_driver_sql(_OPEN_IN_ORDER, {"owners": owners})
+            self._connection.commit()
 
     def _lock(self, owners: list[str]) -> dict[str, Usage]:
         if not owners:

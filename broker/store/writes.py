@@ -1,7 +1,7 @@
 """What changes the database, many operations in one transaction.
 
-What is expected to fail (a quota, a repeated key, a lost race) is found by reading under a lock before
-anything is written, so that it costs its neighbours nothing and needs no savepoint.
+What is expected to fail (a quota, a repeated key, a lost race) is found under a lock before any media is written, so
+that it costs its neighbours little and needs no savepoint.
 """
 
 from collections.abc import Sequence

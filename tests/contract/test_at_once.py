@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import secrets
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from functools import reduce
@@ -13,9 +14,10 @@ import sqlalchemy as sa
 
 from broker.media import Event, Media
 from broker.quota import Quota, Usage, footprint
-from broker.store import Store
+from broker.store import Store, migrate
 from tests.contract.conftest import OpenStore
 from tests.contract.samples import UNLIMITED, pending, until_somebody_waits
+from tests.postgres import PostgreSQL
 
 LIMITED = Quota(pending_count=4, promised_bytes=9000, stored_bytes=9000, media_count=5)
 
@@ -83,13 +85,31 @@ async def test_a_key_that_was_used_is_found(store: Store) -> None:
     assert await store.usage("ann") == Usage(pending_count=2, promised_bytes=2000, media_count=2)
 
 
+async def test_a_key_that_was_used_costs_its_neighbours_no_row(store: Store, database_url: str) -> None:
+    await store.add(pending(idempotency_key="one"), UNLIMITED)
+    for _ in range(3):
+        await asyncio.gather(
+            *(store.add(pending(), UNLIMITED) for _ in range(20)),
+            store.add(pending(idempotency_key="one"), UNLIMITED),
+        )
+    await store.close()
+    with psycopg.connect(database_url) as connection:
+        found = connection.execute("SELECT n_tup_ins FROM pg_stat_user_tables WHERE relname = 'media'")
+        assert found.fetchone() == (61,)
+
+
+def insert(owner: str) -> str:
+    """Return the statement of another transaction that makes an owner's row."""
+    return f"INSERT INTO usage VALUES ('{owner}', 0, 0, 0, 0) ON CONFLICT DO NOTHING"  # noqa: S608 a test's own
+
+
 async def test_the_ledger_holds_no_new_owner_while_it_waits_for_a_known_one(store: Store, database_url: str) -> None:
     changed, deleted = [await store.add(pending("a known one"), UNLIMITED) for _ in range(2)]
     with psycopg.connect(database_url) as other:
         other.execute("SET deadlock_timeout = '60s'")
 
         def hold(*arguments: Any) -> None:
-            if arguments[2].startswith("INSERT INTO usage"):
+            if "INSERT INTO usage" in arguments[2]:
                 other.execute("SELECT 1 FROM usage WHERE owner = 'a known one' FOR UPDATE")
 
         sa.event.listen(store._writing, "before_cursor_execute", hold)
@@ -100,11 +120,33 @@ async def test_the_ledger_holds_no_new_owner_while_it_waits_for_a_known_one(stor
         )
         await until_somebody_waits(database_url)
         other.execute("SET lock_timeout = '500ms'")
-        asking = (
-            "INSERT INTO usage VALUES ('some new one', 0, 0, 0, 0) ON CONFLICT (owner) DO UPDATE SET media_count = 0"
-        )
-        await asyncio.to_thread(other.execute, asking)
+        await asyncio.to_thread(other.execute, insert("some new one"))
     assert all(await asked)
+
+
+@pytest.fixture
+def sorted_as_in_a_dictionary(postgresql: PostgreSQL) -> Iterator[str]:
+    """Return the URL of a database in whose order small and capital letters are mixed, as most are."""
+    name = f"test_{secrets.token_hex(6)}"
+    postgresql.execute(f"CREATE DATABASE {name} TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'")
+    yield postgresql.url(name)
+    postgresql.drop(name)
+
+
+async def test_new_owners_are_made_in_the_order_of_the_database(sorted_as_in_a_dictionary: str) -> None:
+    migrate(sorted_as_in_a_dictionary)
+    store = Store(sorted_as_in_a_dictionary)
+    changed = await store.add(pending("known"), UNLIMITED)
+    with psycopg.connect(sorted_as_in_a_dictionary) as other:
+        other.execute("SET deadlock_timeout = '60s'")
+        other.execute(insert("a"))
+        added = [pending("B"), pending("a")]
+        asked = asyncio.gather(store.change(changed, Event.DELETE), *(store.add(one, UNLIMITED) for one in added))
+        await until_somebody_waits(sorted_as_in_a_dictionary)
+        other.execute("SET lock_timeout = '500ms'")
+        await asyncio.to_thread(other.execute, insert("B"))
+    assert (await asked)[1:] == added
+    await store.close()
 
 
 async def soon(seconds: float, asked: list[Coroutine[Any, Any, Any]]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from botocore import xform_name
 from botocore.model import OperationModel, ServiceModel
 
-from broker.aws_session import OPERATIONS, SERVICES, LeanLoader, aws_session
+from broker.aws_session import OPERATIONS, SERVICES, LeanLoader, aws_session, read_ahead
 
 WHOLE = botocore.session.get_session().get_component("data_loader")
 
@@ -60,6 +60,18 @@ def test_models_that_a_user_adds_are_found(tmp_path: Any, monkeypatch: pytest.Mo
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("AWS_DATA_PATH", "~/nowhere:$HOME")
     assert "own" in aws_session().get_available_services()
+
+
+@pytest.mark.parametrize("document", ["{}", "no JSON"])
+def test_what_can_not_be_read_ahead_is_left_to_the_session(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, document: str
+) -> None:
+    (tmp_path / "s3" / "2099-01-01").mkdir(parents=True)
+    (tmp_path / "s3" / "2099-01-01" / "service-2.json").write_text(document)
+    monkeypatch.setenv("AWS_DATA_PATH", str(tmp_path))
+    read_ahead()
+    with pytest.raises((KeyError, ValueError)):
+        aws_session().create_client("s3", region_name="eu-central-1")
 
 
 def partitions(loader: Any) -> list[dict[str, Any]]:
