@@ -53,9 +53,9 @@ $(VENV)/.run $(VENV)/.test $(VENV)/.check: pyproject.toml | $(VENV)/.made
 	@$(PIP) install --editable '.[$(EXTRAS)]'
 	@touch $@
 
-$(DEPLOYED)/.made: pyproject.toml | $(VENV)/.made  # what a deployment installs, without what tests need
+$(DEPLOYED)/.made: pyproject.toml | $(VENV)/.made  # what a deployment installs, without what tests need; the tutorial's too
 	@$(BIN)/python -m venv --clear $(DEPLOYED)
-	@$(DEPLOYED)/bin/python -m pip install --disable-pip-version-check --quiet --editable '.[postgres]'
+	@$(DEPLOYED)/bin/python -m pip install --disable-pip-version-check --quiet --editable '.[postgres]' boto3
 	@touch $@
 
 $(VENV)/.made:
