@@ -53,7 +53,7 @@ $(VENV)/.run $(VENV)/.test $(VENV)/.check: pyproject.toml | $(VENV)/.made
 	@$(PIP) install --editable '.[$(EXTRAS)]'
 	@touch $@
 
-$(DEPLOYED)/.made: pyproject.toml | $(VENV)/.made  # what a deployment installs, without what tests need; the tutorial's too
+$(DEPLOYED)/.made: pyproject.toml Makefile | $(VENV)/.made  # what a deployment installs, and the tutorial
 	@$(BIN)/python -m venv --clear $(DEPLOYED)
 	@$(DEPLOYED)/bin/python -m pip install --disable-pip-version-check --quiet --editable '.[postgres]' boto3
 	@touch $@
