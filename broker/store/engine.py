@@ -26,7 +26,7 @@ UNMIGRATED = {"42P01", "42703"}
 """What PostgreSQL answers to whoever names a table, or a column, that is not there (same place)."""
 MIGRATION_SECONDS = 600.0
 WAL_REST_SECONDS = 0.01
-CACHE_KIBIBYTES = 512
+CACHE_KIBIBYTES = 256
 """How much of a file of SQLite each connection holds itself."""
 
 
@@ -165,7 +165,7 @@ def _postgresql_arguments(timeout_seconds: float) -> dict[str, Any]:
 def _prepare_sqlite(timeout_seconds: float, connection: sqlite3.Connection, record: object) -> None:
     _use_wal(connection, time.monotonic() + timeout_seconds)
     # A statement that writes many pages keeps what they were, to be able to fail alone; by default in a file.
-    # The system keeps the file's pages in memory as well: four times as many in each connection made nothing faster
+    # The system keeps the file's pages in memory as well: eight times as many in each connection made nothing faster
     # over a million rows.
     for pragma in (
         "synchronous = FULL",
