@@ -166,7 +166,7 @@ def _prepare_sqlite(timeout_seconds: float, connection: sqlite3.Connection, reco
     _use_wal(connection, time.monotonic() + timeout_seconds)
     # A statement that writes many pages keeps what they were, to be able to fail alone; by default in a file.
     # The system keeps the file's pages in memory as well: eight times as many in each connection made nothing faster
-    # over a million rows.
+    # over 300,000 rows.
     for pragma in (
         "synchronous = FULL",
         "foreign_keys = ON",
