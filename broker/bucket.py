@@ -1,4 +1,4 @@
-"""One S3 bucket: sign, head, promote, purge. The only place that calls S3.
+"""One S3 bucket: sign, head, promote, purge; all that the verbs ask of S3.
 
 S3's errors become domain errors here. Only a 404 is "not there"; all else is S3 away, or S3 refusing the broker itself.
 Nothing here blocks the event loop: botocore runs on a pool of threads, and signing needs none of it.

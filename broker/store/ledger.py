@@ -3,16 +3,15 @@
 from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
 
 from broker.errors import QuotaExceeded
 from broker.media import Media
 from broker.quota import Quota, Usage, footprint, total
-from broker.store.prepared import Prepared
+from broker.store.prepared import Prepared, insert_absent
 from broker.store.schema import usage as table
 
 _COLUMNS = tuple(table.c[name] for name in Usage._fields)
-_OPEN_ON_SQLITE = Prepared(sqlite.insert(table).on_conflict_do_nothing())
+_OPEN_ON_SQLITE = Prepared(insert_absent(table, "sqlite"))
 _OPEN_IN_ORDER = f"""
 INSERT INTO usage (owner, {", ".join(Usage._fields)})
 SELECT owner, {", ".join("0" for _ in Usage._fields)} FROM unnest(%(owners)s::text[]) AS owner
