@@ -5,10 +5,10 @@ from ipaddress import ip_address, ip_network
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from limits import parse
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from broker.rate import parse_rate
 from broker.rules import origin
 
 MIN_SECRET_BYTES = 32
@@ -162,7 +162,8 @@ class AccessSettings(BaseSettings):
         if not value.get_secret_value().startswith(("memory://", "redis://", "rediss://")):
             raise ValueError("should be memory://, redis://host:port or rediss://host:port")
         if not value.get_secret_value().startswith("memory:"):
-            require_extra("redis", package="redis")
+            for package in ("redis", "limits"):
+                require_extra("redis", package=package)
         return value
 
     @field_validator(
@@ -176,12 +177,11 @@ class AccessSettings(BaseSettings):
     )
     @classmethod
     def _limit_is_readable(cls, value: str) -> str:
-        try:
-            readable = value == "off" or parse(value).amount > 0
-        except ValueError:
-            readable = False
-        if not readable:
-            raise ValueError("should be a number of requests in a time, such as 60/minute, or off")
+        if value != "off":
+            try:
+                parse_rate(value)
+            except ValueError as error:
+                raise ValueError(f"{error}, or off") from None
         return value
 
     @model_validator(mode="after")

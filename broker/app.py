@@ -26,7 +26,7 @@ from broker.api.documentation import naming_problems
 from broker.api.forms import FormStates
 from broker.api.health import Health
 from broker.api.keys import FixedKey, public_key
-from broker.api.limits import Limits, limit_of
+from broker.api.limits import Limits, rate_of
 from broker.api.middleware import AllowedHosts, Envelope
 from broker.api.problems import http_problem
 from broker.api.short_way import ShortWay
@@ -47,6 +47,7 @@ from broker.worker.sweep import Sweep
 
 if TYPE_CHECKING:
     from broker.api.jwks import Jwks
+    from broker.api.redis_windows import RedisWindows
     from broker.worker.sender import Sender
 
 PREFIX = "/api/v1/s3-media"
@@ -246,16 +247,22 @@ def _limits(settings: Settings) -> Limits:
     storage = settings.rate_limit_storage.get_secret_value()
     return Limits(
         {
-            "address": limit_of(settings.rate_limit_address),
-            "issue": limit_of(settings.rate_limit_issue),
-            "complete": limit_of(settings.rate_limit_complete),
-            "playback": limit_of(settings.rate_limit_playback),
-            "delete": limit_of(settings.rate_limit_delete),
-            "form": limit_of(settings.rate_limit_form),
-            "health": limit_of(settings.rate_limit_health),
+            "address": rate_of(settings.rate_limit_address),
+            "issue": rate_of(settings.rate_limit_issue),
+            "complete": rate_of(settings.rate_limit_complete),
+            "playback": rate_of(settings.rate_limit_playback),
+            "delete": rate_of(settings.rate_limit_delete),
+            "form": rate_of(settings.rate_limit_form),
+            "health": rate_of(settings.rate_limit_health),
         },
-        redis_url=None if storage.startswith("memory:") else storage,
+        redis=None if storage.startswith("memory:") else _redis_windows(storage),
     )
+
+
+def _redis_windows(url: str) -> "RedisWindows":
+    from broker.api.redis_windows import RedisWindows  # an optional dependency
+
+    return RedisWindows(url)
 
 
 def bucket_config(settings: Settings) -> BucketConfig:

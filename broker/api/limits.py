@@ -3,35 +3,23 @@
 Sources: RFC 6585, section 4 (429); the IETF's draft "RateLimit header fields for HTTP" for the headers.
 """
 
-import asyncio
 import time
 from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import structlog
-from limits import RateLimitItem, parse
-from limits.aio.storage import RedisStorage
-from limits.errors import StorageError
-
 from broker.errors import RateLimited
+from broker.rate import Rate, parse_rate
 
 if TYPE_CHECKING:
-    from redis.asyncio import BlockingConnectionPool
+    from broker.api.redis_windows import RedisWindows
 
 Kind = Literal["address", "issue", "complete", "delete", "playback", "form", "health"]
 """What is counted: all of an address before its token is looked at, and then each thing by itself."""
 
 MAX_COUNTERS = 100_000
 """How many windows of one kind a process counts at most; beyond that the oldest makes room."""
-REDIS_CONNECTIONS = 16
-REDIS_SECONDS = 5.0
-"""How long Redis may take to count one request, once it is that request's turn."""
-REDIS_REST_SECONDS = 5.0
-"""For how long Redis is left alone after it failed."""
-
-log = structlog.get_logger()
 
 
 class BoundedMemory:
@@ -43,9 +31,9 @@ class BoundedMemory:
 
     def __init__(self, seconds: int) -> None:
         self._seconds = seconds
-        self._windows: dict[str, _Window] = {}
+        self._windows: dict[str, Window] = {}
 
-    def count(self, who: str) -> "_Window":
+    def count(self, who: str) -> "Window":
         """Count one more; return the window."""
         now = time.time()
         window = self._windows.get(who)
@@ -53,12 +41,12 @@ class BoundedMemory:
             self._windows.pop(who, None)
             if len(self._windows) >= MAX_COUNTERS:
                 del self._windows[next(iter(self._windows))]
-            window = self._windows[who] = _Window(now + self._seconds)
+            window = self._windows[who] = Window(now + self._seconds)
         window.count += 1
         return window
 
 
-class _Window:
+class Window:
     """Hold what was counted until a window ends."""
 
     __slots__ = ("count", "ends_at")
@@ -71,10 +59,9 @@ class _Window:
 class Limit:
     """One kind of limit: how many requests within how many seconds."""
 
-    def __init__(self, kind: Kind, item: RateLimitItem) -> None:
+    def __init__(self, kind: Kind, rate: Rate) -> None:
         self.kind = kind
-        self.amount = item.amount
-        self.seconds = item.get_expiry()
+        self.amount, self.seconds = rate
         self.policy = (b"ratelimit-policy", f'"{kind}";q={self.amount};w={self.seconds}'.encode())
         self.here = BoundedMemory(self.seconds)
 
@@ -100,22 +87,18 @@ class Limits:
     Where Redis does not answer, this process counts by itself until it does: a limit then holds for each process.
     """
 
-    def __init__(self, items: Mapping[Kind, RateLimitItem | None], *, redis_url: str | None = None) -> None:
-        self._limits = {kind: Limit(kind, item) for kind, item in items.items() if item is not None}
-        self._redis: RedisStorage | None = None
-        self._connections: BlockingConnectionPool | None = None
-        if redis_url is not None:
-            self._redis, self._connections = _redis(redis_url)
-        self._redis_rests_until = 0.0
-        self._turns = asyncio.Semaphore(REDIS_CONNECTIONS)
+    def __init__(self, rates: Mapping[Kind, Rate | None], redis: "RedisWindows | None" = None) -> None:
+        self._limits = {kind: Limit(kind, rate) for kind, rate in rates.items() if rate is not None}
+        self._redis = redis
 
     async def count(self, kind: Kind, who: str) -> Standing | None:
         """Count one request of `who`; None: there is no limit of this kind. Raises RateLimited."""
         limit = self._limits.get(kind)
         if limit is None:
             return None
-        counted = None if self._redis is None else await self._count_in(self._redis, limit.key(who), limit)
-        window = counted or limit.here.count(who)
+        window = None if self._redis is None else await self._redis.count(limit.key(who), limit)
+        if window is None:
+            window = limit.here.count(who)
         if window.count > limit.amount:
             wait = max(1, min(limit.seconds, int(window.ends_at - time.time()) + 1))
             raise RateLimited(limit=f"{limit.amount} in {limit.seconds} seconds", retry_after=wait, kind=kind)
@@ -128,46 +111,13 @@ class Limits:
 
     async def close(self) -> None:
         """Let go of the connections to Redis."""
-        if self._connections is not None:
-            await self._connections.disconnect()
-
-    async def _count_in(self, redis: "RedisStorage", key: str, limit: Limit) -> _Window | None:
-        """Return the window, and when it ends only beyond the limit; None: Redis is away."""
-        # Waiting for a turn says nothing about Redis: a burst must not look like a Redis that is away.
-        async with self._turns:
-            if time.monotonic() < self._redis_rests_until:
-                return None
-            try:
-                async with asyncio.timeout(REDIS_SECONDS):
-                    count = await redis.incr(key, limit.seconds)
-                    return _Window(await redis.get_expiry(key) if count > limit.amount else 0.0, count)
-            except (TimeoutError, OSError, StorageError) as error:
-                self._rest(error)
-                return None
-
-    def _rest(self, error: Exception) -> None:
-        """Leave Redis alone for a while."""
-        self._redis_rests_until = time.monotonic() + REDIS_REST_SECONDS
-        log.warning("redis is away, so this process counts by itself", reason=type(error).__name__)
+        if self._redis is not None:
+            await self._redis.close()
 
 
-def _redis(url: str) -> "tuple[RedisStorage, BlockingConnectionPool]":
-    from redis.asyncio import BlockingConnectionPool  # an optional dependency
-
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=REDIS_CONNECTIONS,
-        timeout=REDIS_SECONDS,
-        socket_timeout=REDIS_SECONDS,
-        socket_connect_timeout=REDIS_SECONDS,
-    )
-    options: Any = {"connection_pool": pool}
-    return RedisStorage(f"async+{url}", wrap_exceptions=True, implementation="redispy", **options), pool
-
-
-def limit_of(notation: str) -> RateLimitItem | None:
-    """Return the limit that a text such as `60/minute` means; None for `off`."""
-    return None if notation == "off" else parse(notation)
+def rate_of(notation: str) -> Rate | None:
+    """Return the rate that a text such as `60/minute` means; None for `off`."""
+    return None if notation == "off" else parse_rate(notation)
 
 
 @lru_cache(maxsize=4096)

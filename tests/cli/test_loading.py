@@ -25,6 +25,7 @@ UNUSED = {"rich", "pygments", "typer.rich_utils", "alembic", "httpx", "httpcore"
     "s3transfer",
     "pydantic.v1",
     "pydantic.v1.main",
+    "limits",
 }
 
 

@@ -1,0 +1,42 @@
+"""How often something may be asked for, as settings say it: `60/minute`."""
+
+import re
+from types import MappingProxyType
+from typing import NamedTuple
+
+_SECONDS = MappingProxyType(
+    {
+        "second": 1,
+        "minute": 60,
+        "hour": 60 * 60,
+        "day": 24 * 60 * 60,
+        "month": 30 * 24 * 60 * 60,
+        "year": 12 * 30 * 24 * 60 * 60,
+    }
+)
+_NOTATION = re.compile(
+    rf"\s* ([0-9]+) \s* (?:/|per) \s* ([0-9]*) \s* ({'|'.join(_SECONDS)})s? \s*", re.IGNORECASE | re.VERBOSE
+)
+
+
+class Rate(NamedTuple):
+    """Allow an amount of requests within a window of so many seconds."""
+
+    amount: int
+    seconds: int
+
+
+def parse_rate(notation: str) -> Rate:
+    """Return the rate that a text such as `60/minute`, `60 per minute` or `100 per 2 hours` means. Raises ValueError.
+
+    Source: the string notation of the library `limits`, for one limit. The library itself takes more than a megabyte of
+    memory, for storages of all kinds, and is loaded where one of them counts.
+    """
+    found = _NOTATION.fullmatch(notation)
+    if found is None:
+        raise ValueError("should be a number of requests in a time, such as 60/minute")
+    amount, multiple, unit = found.groups()
+    rate = Rate(int(amount), int(multiple or 1) * _SECONDS[unit.lower()])
+    if 0 in rate:
+        raise ValueError("should allow a request within a time that is longer than none")
+    return rate

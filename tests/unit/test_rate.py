@@ -1,0 +1,60 @@
+"""How a rate is written: as the library that counts in Redis reads it, for one limit."""
+
+import limits
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.rate import Rate, parse_rate
+
+UNITS = ("second", "minute", "hour", "day", "month", "year")
+
+WRITTEN = [
+    ("60/minute", Rate(60, 60)),
+    ("1/second", Rate(1, 1)),
+    ("100 per 2 hours", Rate(100, 7200)),
+    (" 5 / 3 DAYS ", Rate(5, 3 * 86_400)),
+    ("7per2minutes", Rate(7, 120)),
+]
+
+
+@pytest.mark.parametrize(("notation", "rate"), WRITTEN)
+def test_a_rate_is_so_many_requests_in_so_many_seconds(notation: str, rate: Rate) -> None:
+    assert parse_rate(notation) == rate
+
+
+@given(
+    amount=st.integers(1, 10**9),
+    between=st.sampled_from(["/", " / ", " per ", "per", " PER  "]),
+    multiple=st.none() | st.integers(1, 1000),
+    unit=st.sampled_from(UNITS),
+    ending=st.sampled_from(["", "s", "S", " "]),
+)
+def test_the_library_reads_the_same(amount: int, between: str, multiple: int | None, unit: str, ending: str) -> None:
+    notation = f"{amount}{between}{'' if multiple is None else multiple}{unit}{ending}"
+    judged = limits.parse(notation)
+    assert parse_rate(notation) == (judged.amount, judged.get_expiry())
+
+
+@pytest.mark.parametrize(
+    "notation",
+    [
+        "",
+        "60",
+        "minute",
+        "off",
+        "-1/minute",
+        "1.5/minute",
+        "1 0/minute",
+        "60//minute",
+        "60/minutess",
+        "60/fortnight",
+        "٦/minute",
+        "0/minute",
+        "60/0minutes",
+        "1/second; 5/minute",  # of which the library's `parse` forgets the second
+    ],
+)
+def test_anything_else_is_refused(notation: str) -> None:
+    with pytest.raises(ValueError, match="should "):
+        parse_rate(notation)
