@@ -38,7 +38,8 @@ class LeanFiles(JSONFileLoader):  # type: ignore[misc]
         for ending, open_file in _OPEN.items():
             if os.path.isfile(file_path + ending):
                 with open_file(file_path + ending, "rb") as file:
-                    return _without_prose(file.read())
+                    data = _without_prose(file.read())
+                return _sharing(data, {}) if file_path.endswith("endpoint-rule-set-1") else data
         return None
 
 
@@ -102,6 +103,20 @@ def _without_prose(document: bytes) -> Any:
         return "" if name == "documentation" else words.setdefault(value, value)
 
     return json.loads(document, object_pairs_hook=lambda members: {name: kept(name, value) for name, value in members})
+
+
+def _sharing(part: Any, known: dict[tuple[Any, ...], Any]) -> Any:
+    """Return an equal description in which equal parts are the same one; nobody may change it.
+
+    `known`: the parts so far, by what they consist of. S3's rules ask a few questions hundreds of times.
+    """
+    if isinstance(part, dict):
+        part = {name: _sharing(value, known) for name, value in part.items()}
+        return known.setdefault((dict, *((name, id(value)) for name, value in part.items())), part)
+    if isinstance(part, list):
+        part = [_sharing(each, known) for each in part]
+        return known.setdefault((list, *map(id, part)), part)
+    return known.setdefault((type(part), part), part)
 
 
 def _keep_operations(service: dict[str, Any], wanted: frozenset[str]) -> None:

@@ -1,5 +1,7 @@
 """What a session keeps of AWS's description: all that botocore reads of it, without the prose."""
 
+import json
+from collections.abc import Iterator
 from typing import Any
 
 import botocore.session
@@ -20,6 +22,14 @@ def test_a_service_is_described_as_botocore_describes_it_without_its_prose(servi
 
 def test_there_is_no_prose() -> None:
     assert not any(prose_of(LeanLoader().load_service_model("s3", "service-2")))
+
+
+def test_equal_parts_of_the_rules_of_endpoints_are_held_once() -> None:
+    held: dict[str, set[int]] = {}
+    for part in parts_of(LeanLoader().load_service_model("s3", "endpoint-rule-set-1")):
+        held.setdefault(json.dumps(part), set()).add(id(part))
+    assert len(held) > 500
+    assert {len(same) for same in held.values()} == {1}
 
 
 def test_the_operations_that_are_called_are_described_in_full() -> None:
@@ -94,6 +104,14 @@ def reached_by(operation: OperationModel) -> list[Any]:
         waiting += [shape.member] if shape.type_name == "list" else []
         waiting += [shape.key, shape.value] if shape.type_name == "map" else []
     return found
+
+
+def parts_of(one: Any) -> Iterator[Any]:
+    """Yield a description and all its objects and arrays."""
+    if isinstance(one, dict | list):
+        yield one
+        for each in one.values() if isinstance(one, dict) else one:
+            yield from parts_of(each)
 
 
 def without_prose(one: Any) -> Any:
