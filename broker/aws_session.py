@@ -31,7 +31,11 @@ _OPEN: dict[str, Callable[..., Any]] = {".json": open, ".json.gz": open_gzip}
 
 
 class LeanFiles(JSONFileLoader):  # type: ignore[misc]
-    """Read files as botocore does, but no prose, and a word that they repeat once."""
+    """Read files as botocore does, but no prose, and a word that they repeat once; of the rules of endpoints, whatever
+    they repeat.
+
+    These rules are never written into. Of other descriptions botocore changes parts, so that none of theirs are shared.
+    """
 
     def load_file(self, file_path: str) -> Any:
         """Return what the file holds, or None where there is none; `file_path` lacks its ending."""

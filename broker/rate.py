@@ -15,7 +15,8 @@ _SECONDS = MappingProxyType(
     }
 )
 _NOTATION = re.compile(
-    rf"\s* ([0-9]+) \s* (?:/|per) \s* ([0-9]*) \s* ({'|'.join(_SECONDS)})s? \s*", re.IGNORECASE | re.VERBOSE
+    rf"\s* ([0-9]{{1,12}}) \s* (?:/|per) \s* ([0-9]{{0,4}}) \s* ({'|'.join(_SECONDS)})s? \s*",
+    re.ASCII | re.IGNORECASE | re.VERBOSE,
 )
 
 
@@ -29,14 +30,13 @@ class Rate(NamedTuple):
 def parse_rate(notation: str) -> Rate:
     """Return the rate that a text such as `60/minute`, `60 per minute` or `100 per 2 hours` means. Raises ValueError.
 
-    Source: the string notation of the library `limits`, for one limit. The library itself takes more than a megabyte of
+    Source: the string notation of the library `limits`, for one limit. The library itself takes about a megabyte of
     memory, for storages of all kinds, and is loaded where one of them counts.
     """
     found = _NOTATION.fullmatch(notation)
-    if found is None:
-        raise ValueError("should be a number of requests in a time, such as 60/minute")
-    amount, multiple, unit = found.groups()
-    rate = Rate(int(amount), int(multiple or 1) * _SECONDS[unit.lower()])
-    if 0 in rate:
-        raise ValueError("should allow a request within a time that is longer than none")
-    return rate
+    if found is not None:
+        amount, multiple, unit = found.groups()
+        rate = Rate(int(amount), int(multiple or 1) * _SECONDS[unit.lower()])
+        if 0 not in rate:
+            return rate
+    raise ValueError("should be a number of requests in a time, neither of them none, such as 60/minute")

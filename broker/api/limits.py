@@ -26,7 +26,7 @@ class BoundedMemory:
     """Count fixed windows of one length, in seconds, in this process: at a constant cost for each request and within a
     bounded memory.
 
-    The library's own memory looks through all its counters whenever it counts.
+    The memory of the library `limits` looks through all its counters whenever it counts.
     """
 
     def __init__(self, seconds: int) -> None:

@@ -2,17 +2,14 @@
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 from limits.aio.storage import RedisStorage
 from limits.errors import StorageError
 from redis.asyncio import BlockingConnectionPool
 
-from broker.api.limits import Window
-
-if TYPE_CHECKING:
-    from broker.api.limits import Limit
+from broker.api.limits import Limit, Window
 
 CONNECTIONS = 16
 COUNT_SECONDS = 5.0
@@ -39,7 +36,7 @@ class RedisWindows:
         self._turns = asyncio.Semaphore(CONNECTIONS)
         self._rests_until = 0.0
 
-    async def count(self, key: str, limit: "Limit") -> Window | None:
+    async def count(self, key: str, limit: Limit) -> Window | None:
         """Count one more; return the window, and when it ends only beyond the limit. None: Redis is away."""
         # Waiting for a turn says nothing about Redis: a burst must not look like a Redis that is away.
         async with self._turns:

@@ -14,14 +14,17 @@ import redis
 
 
 @contextmanager
-def running_redis(folder: Path) -> Iterator[str]:
-    """Run redis-server and yield its address; skip by name where it is missing, but not in CI."""
+def running_redis(folder: Path, port: int = 0) -> Iterator[str]:
+    """Run redis-server and yield its address; skip by name where it is missing, but not in CI.
+
+    `port`: where it listens; 0: wherever there is room.
+    """
     program = shutil.which("redis-server")
     if program is None:
         if "CI" in os.environ:
             pytest.fail("redis-server is not installed")
         pytest.skip("redis-server is not installed")
-    with socket.create_server(("127.0.0.1", 0)) as free:
+    with socket.create_server(("127.0.0.1", port)) as free:
         port = free.getsockname()[1]
     options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(folder)]
     server = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL)

@@ -1,14 +1,19 @@
 """A limit and a quota hold to the last request, over two processes and with a Redis that goes away."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
+from broker.api.limits import Limit, Window
+from broker.api.redis_windows import RedisWindows
+from broker.rate import Rate
 from broker.store import Store, migrate
 from tests.cli.processes import Running, running
 from tests.security.redis_server import running_redis
@@ -83,3 +88,26 @@ async def test_without_redis_each_process_counts_by_itself(tmp_path: Path) -> No
         counted = await answers_of([server], ALLOWED + 50)
         assert counted == {201: ROOM, 403: ALLOWED - ROOM, 429: 50}
         assert "redis is away" in server.said
+
+
+async def test_a_redis_that_is_back_counts_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.api.redis_windows.REST_SECONDS", 0.1)
+    limit = Limit("issue", Rate(1, 60))
+
+    async def count() -> Window | None:
+        return await windows.count(limit.key("anna"), limit)
+
+    with running_redis(tmp_path) as url:
+        windows = RedisWindows(url)
+        first, second = await count(), await count()
+        assert first is not None
+        assert second is not None
+        assert (first.count, second.count) == (1, 2)
+        assert 0 < second.ends_at - time.time() <= 60
+    assert await count() is None
+    with running_redis(tmp_path, port=urlsplit(url).port or 0):
+        await asyncio.sleep(0.2)
+        again = await count()
+        assert again is not None
+        assert again.count == 1  # what was counted is gone with the old Redis
+    await windows.close()

@@ -50,6 +50,10 @@ def test_the_library_reads_the_same(amount: int, between: str, multiple: int | N
         "60/minutess",
         "60/fortnight",
         "٦/minute",
+        "60/ſecond",
+        "60/mİnute",
+        f"{'9' * 13}/minute",
+        f"1/{'9' * 5}minutes",
         "0/minute",
         "60/0minutes",
         "1/second; 5/minute",  # of which the library's `parse` forgets the second

@@ -1,7 +1,7 @@
 """The settings: read from the environment over a file, each wrong one named, none of their values told."""
 
-import sys
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -62,6 +62,13 @@ def test_two_settings_suffice(monkeypatch: pytest.MonkeyPatch) -> None:
         ("BROKER_QUOTA_PENDING_COUNT", "-1", "Input should be greater than or equal to 0"),
         ("BROKER_DATABASE_URL", "mysql://127.0.0.1/broker", "should be sqlite:///file or postgresql://user@host/name"),
         ("BROKER_DATABASE_URL", "sqlite://", "should be sqlite:///file or postgresql://user@host/name"),
+        (
+            "BROKER_RATE_LIMIT_STORAGE",
+            "memcached://127.0.0.1",
+            "should be memory://, redis://host:port or rediss://host:port",
+        ),
+        ("BROKER_RATE_LIMIT_ISSUE", "often", "should be a number of requests in a time"),
+        ("BROKER_RATE_LIMIT_ADDRESS", f"{'9' * 5000}/minute", "should be a number of requests in a time"),
         ("BROKER_LOG_LEVEL", "loud", "Input should be 'debug', 'info', 'warning' or 'error'"),
     ],
 )
@@ -90,10 +97,7 @@ def test_a_package_that_is_not_there_is_named_with_the_command_that_installs_it(
 ) -> None:
     _set(monkeypatch, {**VALID, name: value})
     assert load_settings()
-    elsewhere = [path for path in sys.path if not (Path(path) / package).exists()]
-    monkeypatch.setattr(sys, "path", elsewhere)
-    for loaded in [module for module in sys.modules if module.partition(".")[0] == package]:
-        monkeypatch.delitem(sys.modules, loaded)
+    monkeypatch.setattr("broker.access_settings.find_spec", lambda one: None if one == package else find_spec(one))
     with pytest.raises(SettingsInvalid) as refusal:
         load_settings()
     command = f"pip install 's3-media-broker[{extra}]'"
