@@ -20,7 +20,9 @@ class _Compiled(NamedTuple):
 
 
 ROWS_AT_ONCE = 64
-"""How many rows one INSERT has on SQLite; the driver keeps the last 128 statements that it parsed."""
+"""How many rows one INSERT has on SQLite at most; the driver keeps the last 128 statements that it parsed."""
+ROWS_STEP = 16
+"""What the numbers of rows from 16 on are multiples of."""
 
 
 class Prepared:
@@ -126,14 +128,25 @@ class _SQLiteInsert:
     def run(self, connection: sa.Connection, columns: Sequence[tuple[Any, ...]]) -> None:
         bound = [_converted(columns[place], convert) for place, convert in self._columns]
         rows = list(zip(*bound, strict=True))
-        for first in range(0, len(rows), ROWS_AT_ONCE):
-            piece = rows[first : first + ROWS_AT_ONCE]
-            connection.exec_driver_sql(self._sql(len(piece)), tuple(chain.from_iterable(piece)))
+        first = 0
+        while first < len(rows):
+            count = _together(len(rows) - first)
+            piece = rows[first : first + count]
+            connection.exec_driver_sql(self._sql(count), tuple(chain.from_iterable(piece)))
+            first += count
 
     def _sql(self, count: int) -> str:
         if count not in self._by_count:
             self._by_count[count] = f"{self._head} VALUES {', '.join([self._row] * count)}"
         return self._by_count[count]
+
+
+def _together(waiting: int) -> int:
+    """Return how many of the rows that wait one statement takes: most of them, and the next one what is left.
+
+    The driver keeps each statement, at two kilobytes for each of its rows; so there are 19 and not 64.
+    """
+    return min(ROWS_AT_ONCE, waiting - waiting % ROWS_STEP or waiting)
 
 
 def _all_are(value: object, values: Sequence[Any]) -> bool:
