@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from broker.rate import parse_rate
+from broker.rate import rate_of
 from broker.rules import origin
 
 MIN_SECRET_BYTES = 32
@@ -106,6 +106,12 @@ class AccessSettings(BaseSettings):
     """The broker's own address as clients see it, such as `https://api.example`; unset: the request's Host."""
 
     @property
+    def redis_url(self) -> str | None:
+        """Return the address of the Redis that counts for all processes; None: each counts for itself."""
+        storage = self.rate_limit_storage.get_secret_value()
+        return None if storage.startswith("memory:") else storage
+
+    @property
     def algorithm(self) -> str:
         """Return the one algorithm of tokens."""
         return self.jwt_algorithm or ("RS256" if self.jwks_url or self.jwt_public_key else "HS256")
@@ -177,11 +183,7 @@ class AccessSettings(BaseSettings):
     )
     @classmethod
     def _limit_is_readable(cls, value: str) -> str:
-        if value != "off":
-            try:
-                parse_rate(value)
-            except ValueError as error:
-                raise ValueError(f"{error}, or off") from None
+        rate_of(value)
         return value
 
     @model_validator(mode="after")

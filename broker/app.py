@@ -26,7 +26,7 @@ from broker.api.documentation import naming_problems
 from broker.api.forms import FormStates
 from broker.api.health import Health
 from broker.api.keys import FixedKey, public_key
-from broker.api.limits import Limits, rate_of
+from broker.api.limits import Limits
 from broker.api.middleware import AllowedHosts, Envelope
 from broker.api.problems import http_problem
 from broker.api.short_way import ShortWay
@@ -37,6 +37,7 @@ from broker.bucket import Bucket, BucketConfig
 from broker.lifecycle import Lifecycle
 from broker.probe import Probe
 from broker.queue import Queue, QueueConfig
+from broker.rate import rate_of
 from broker.settings import Settings
 from broker.settlement import Settlement, utc_now
 from broker.store import Store
@@ -244,7 +245,6 @@ def _token_keys(settings: Settings) -> "FixedKey | Jwks":
 
 
 def _limits(settings: Settings) -> Limits:
-    storage = settings.rate_limit_storage.get_secret_value()
     return Limits(
         {
             "address": rate_of(settings.rate_limit_address),
@@ -255,7 +255,7 @@ def _limits(settings: Settings) -> Limits:
             "form": rate_of(settings.rate_limit_form),
             "health": rate_of(settings.rate_limit_health),
         },
-        redis=None if storage.startswith("memory:") else _redis_windows(storage),
+        redis=None if settings.redis_url is None else _redis_windows(settings.redis_url),
     )
 
 

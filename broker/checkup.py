@@ -38,7 +38,6 @@ def environment(settings: Settings) -> Finding:
 def deployment(settings: Settings) -> Deployment:
     """Return what the doctor needs of the settings."""
     own = origin(settings.public_url) if settings.public_url else None
-    storage = settings.rate_limit_storage.get_secret_value()
     return Deployment(
         bucket=bucket_config(settings),
         content_type=settings.allowed_types[0],
@@ -46,7 +45,7 @@ def deployment(settings: Settings) -> Deployment:
         database_url=settings.database_url,
         jwks_url=settings.jwks_url,
         token_algorithm=settings.algorithm,
-        redis_url=None if storage.startswith("memory:") else storage,
+        redis_url=settings.redis_url,
         queue_url=settings.sqs_queue_url,
         sqs_endpoint_url=settings.sqs_endpoint_url,
         webhook_urls=settings.webhook_urls,

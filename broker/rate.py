@@ -27,6 +27,11 @@ class Rate(NamedTuple):
     seconds: int
 
 
+def rate_of(setting: str) -> Rate | None:
+    """Return the rate that a setting means; None for `off`: there is no limit. Raises ValueError."""
+    return None if setting == "off" else parse_rate(setting)
+
+
 def parse_rate(notation: str) -> Rate:
     """Return the rate that a text such as `60/minute`, `60 per minute` or `100 per 2 hours` means. Raises ValueError.
 
@@ -39,4 +44,4 @@ def parse_rate(notation: str) -> Rate:
         rate = Rate(int(amount), int(multiple or 1) * _SECONDS[unit.lower()])
         if 0 not in rate:
             return rate
-    raise ValueError("should be a number of requests in a time, neither of them none, such as 60/minute")
+    raise ValueError("should be a number of requests in a time, neither of them none, such as 60/minute, or off")

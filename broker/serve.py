@@ -51,7 +51,7 @@ def serve(settings: Settings, *, workers: int | None, embedded_s3_in: Path | Non
             _count_together(stack)
         if not bound.sweep:
             log.info("this process does not sweep; `broker worker` does, or BROKER_SWEEP=true")
-        if workers > 1 and bound.rate_limit_storage.get_secret_value().startswith("memory:"):
+        if workers > 1 and bound.redis_url is None:
             log.info("each process counts its own rate limits; BROKER_RATE_LIMIT_STORAGE=redis://… counts all together")
         uvicorn.run(
             _quiet(create_app(bound)) if workers == 1 else "broker.serve:worker_application",

@@ -10,7 +10,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from broker.errors import RateLimited
-from broker.rate import Rate, parse_rate
+from broker.rate import Rate
 
 if TYPE_CHECKING:
     from broker.api.redis_windows import RedisWindows
@@ -96,7 +96,7 @@ class Limits:
         limit = self._limits.get(kind)
         if limit is None:
             return None
-        window = None if self._redis is None else await self._redis.count(limit.key(who), limit)
+        window = None if self._redis is None else await self._redis.count(limit, who)
         if window is None:
             window = limit.here.count(who)
         if window.count > limit.amount:
@@ -113,11 +113,6 @@ class Limits:
         """Let go of the connections to Redis."""
         if self._redis is not None:
             await self._redis.close()
-
-
-def rate_of(notation: str) -> Rate | None:
-    """Return the rate that a text such as `60/minute` means; None for `off`."""
-    return None if notation == "off" else parse_rate(notation)
 
 
 @lru_cache(maxsize=4096)

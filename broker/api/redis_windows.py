@@ -36,12 +36,13 @@ class RedisWindows:
         self._turns = asyncio.Semaphore(CONNECTIONS)
         self._rests_until = 0.0
 
-    async def count(self, key: str, limit: Limit) -> Window | None:
-        """Count one more; return the window, and when it ends only beyond the limit. None: Redis is away."""
+    async def count(self, limit: Limit, who: str) -> Window | None:
+        """Count one more of `who`; return the window, and when it ends only beyond the limit. None: Redis is away."""
         # Waiting for a turn says nothing about Redis: a burst must not look like a Redis that is away.
         async with self._turns:
             if time.monotonic() < self._rests_until:
                 return None
+            key = limit.key(who)
             try:
                 async with asyncio.timeout(COUNT_SECONDS):
                     count = await self._storage.incr(key, limit.seconds)

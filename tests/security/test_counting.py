@@ -95,7 +95,7 @@ async def test_a_redis_that_is_back_counts_again(tmp_path: Path, monkeypatch: py
     limit = Limit("issue", Rate(1, 60))
 
     async def count() -> Window | None:
-        return await windows.count(limit.key("anna"), limit)
+        return await windows.count(limit, "anna")
 
     with running_redis(tmp_path) as url:
         windows = RedisWindows(url)
