@@ -7,7 +7,7 @@ some settings ask for, the clients of JWKS addresses and of webhooks, is importe
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from datetime import datetime, timedelta
+from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -34,12 +34,13 @@ from broker.api.state import STATE_NAME, Services
 from broker.api.tokens import Authenticator, RememberedTokens, TokenRules
 from broker.api.web import web_router
 from broker.bucket import Bucket, BucketConfig
+from broker.clock import Clock, utc_now
 from broker.lifecycle import Lifecycle
 from broker.probe import Probe
 from broker.queue import Queue, QueueConfig
 from broker.rate import rate_of
 from broker.settings import Settings
-from broker.settlement import Settlement, utc_now
+from broker.settlement import Settlement
 from broker.store import Store
 from broker.waiting import Waiting
 from broker.worker.events import Events
@@ -55,7 +56,6 @@ PREFIX = "/api/v1/s3-media"
 NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False)
 """Where OpenTelemetry's SDK is not installed; FastAPI would look for it again at each request."""
 
-Clock = Callable[[], datetime]
 Lifespan = Callable[[Any], AbstractAsyncContextManager[dict[str, Services]]]
 
 

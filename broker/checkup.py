@@ -4,7 +4,7 @@ from broker.app import bucket_config
 from broker.doctor import Deployment, Finding, examine
 from broker.doctor.finding import ok, warn
 from broker.errors import SettingsInvalid
-from broker.rules import origin
+from broker.origin import origin
 from broker.settings import Settings
 
 

@@ -18,6 +18,7 @@ import structlog
 
 from broker import metrics
 from broker.bucket import Bucket
+from broker.clock import Clock, utc_now
 from broker.disposition import attachment
 from broker.errors import (
     BrokerError,
@@ -34,11 +35,13 @@ from broker.errors import (
     UploadExpired,
     UploadRejected,
 )
-from broker.media import GONE, NOTHING_BESIDE, Event, Media, State, new_id
+from broker.ids import new_id
+from broker.keys import final_key, staging_key
+from broker.media import GONE, NOTHING_BESIDE, Event, Media, State
 from broker.policy import MAX_POLICY_SECONDS, Promise
 from broker.quota import Quota
-from broker.rules import Rules, final_key, is_active, staging_key
-from broker.settlement import LEASE, NEVER_READY, Settlement, utc_now
+from broker.rules import Rules, is_active
+from broker.settlement import LEASE, NEVER_READY, Settlement
 from broker.sigv4 import Credentials
 from broker.store import Store
 
@@ -121,7 +124,7 @@ class Lifecycle:
         quota: Quota,
         settlement: Settlement,
         policy_seconds: int,
-        clock: Callable[[], datetime] = utc_now,
+        clock: Clock = utc_now,
     ) -> None:
         self._store = store
         self._bucket = bucket

@@ -4,11 +4,8 @@ No key holds user input: both are derived from the media's id.
 """
 
 import json
-import re
 from dataclasses import dataclass
 from types import MappingProxyType
-from urllib.parse import urlsplit
-from uuid import UUID
 
 from broker.errors import (
     DurationNotAllowed,
@@ -17,7 +14,8 @@ from broker.errors import (
     SizeNotAllowed,
     TypeNotAllowed,
 )
-from broker.media import Arrived, Media, Video, created_on
+from broker.media import Arrived, Media, Video
+from broker.origin import origin
 
 EXTENSIONS = MappingProxyType(
     {
@@ -68,9 +66,6 @@ MAX_OBJECT_BYTES = 5 * 1024**3
 """S3 takes at most 5 GB in one POST, and copies at most 5 GB in one CopyObject (Amazon S3 User Guide)."""
 
 
-_HOST = re.compile(r"[a-z0-9._:-]+")
-
-
 def media_type(content_type: str) -> str:
     """Return `type/subtype` in lower case, without parameters such as `;codecs=vp9`.
 
@@ -82,24 +77,6 @@ def media_type(content_type: str) -> str:
 def is_active(content_type: str) -> bool:
     """Tell whether a browser may run what has this type; it is then only ever downloaded."""
     return content_type in ACTIVE_TYPES or content_type.endswith("+xml")
-
-
-def origin(url: str) -> str | None:
-    """Return the origin of an http(s) URL, such as `https://app.example`; None where it has none.
-
-    Source: RFC 6454, section 4.
-    """
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return None
-    host = parts.hostname or ""
-    if parts.scheme not in {"http", "https"} or parts.username is not None or not _HOST.fullmatch(host):
-        return None
-    default = {"http": 80, "https": 443}[parts.scheme]
-    host = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{host}" + (f":{port}" if port not in {None, default} else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,31 +145,3 @@ def video_differences(video: Video | None, max_seconds: int) -> str:
     if video.seconds > max_seconds:
         return f"the duration is {video.seconds:.1f} seconds, over {max_seconds}"
     return ""
-
-
-def staging_key(media_id: UUID) -> str:
-    """Return the key that a policy names: `staging/<xx>/<id>`."""
-    text = str(media_id)
-    return f"staging/{_spread(text)}/{text}"
-
-
-def media_id_of(key: str) -> UUID | None:
-    """Return the id whose staging key this is; None for any other key."""
-    try:
-        media_id = UUID(key.rpartition("/")[2])
-    except ValueError:
-        return None
-    return media_id if key == staging_key(media_id) else None
-
-
-def final_key(media_id: UUID, content_type: str) -> str:
-    """Return the key of the checked object: `media/<xx>/YYYY/MM/DD/<id>.<ext>`; no policy ever names it."""
-    extension = EXTENSIONS.get(content_type, "bin")
-    day = created_on(media_id).date().isoformat().replace("-", "/")
-    text = str(media_id)
-    return f"media/{_spread(text)}/{day}/{text}.{extension}"
-
-
-def _spread(text_of_id: str) -> str:
-    """Return what spreads the keys over prefixes: the last two digits, which are random."""
-    return text_of_id[-2:]

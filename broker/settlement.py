@@ -5,18 +5,20 @@ and a crash is taken over; every change is a compare-and-set, and who loses it r
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from math import ceil
 
 from broker import metrics
 from broker.bucket import Bucket
+from broker.clock import Clock, utc_now
 from broker.errors import NothingUploaded, ProbeFailed, PromotionRunning, StorageAway, StorageRefused
+from broker.keys import final_key, staging_key
 from broker.media import GONE, Arrived, Event, Media, State
 from broker.probe import Probe
-from broker.rules import differences, final_key, staging_key, video_differences
+from broker.rules import differences, video_differences
 from broker.store import Store
 
 LEASE = timedelta(seconds=120)
@@ -32,11 +34,6 @@ WAITS = 30
 """How often, and with which rest, a second caller looks whether a promotion under way has ended."""
 
 
-def utc_now() -> datetime:
-    """Return the time; the only clock of the verbs."""
-    return datetime.now(UTC)
-
-
 class Settlement:
     """Drive a media to where its state rests, with one store and one bucket."""
 
@@ -48,7 +45,7 @@ class Settlement:
         grace: timedelta,
         probe: Probe | None = None,
         max_video_seconds: int = 0,
-        clock: Callable[[], datetime] = utc_now,
+        clock: Clock = utc_now,
     ) -> None:
         """`probe` looks into each video, which may then last `max_video_seconds`; None: content is not looked at."""
         self.grace = grace

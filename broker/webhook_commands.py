@@ -108,7 +108,8 @@ def _example(target: str, now: datetime) -> "Announcement":
     from dataclasses import replace
 
     from broker.announcement import announcements
-    from broker.media import Media, State, new_id
+    from broker.ids import new_id
+    from broker.media import Media, State
 
     media = Media(
         id=new_id(now),

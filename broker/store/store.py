@@ -5,12 +5,13 @@ import builtins
 import logging
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from broker import metrics
 from broker.announcement import announcements
+from broker.clock import Clock, utc_now
 from broker.errors import DatabaseAway
 from broker.media import Event, Media, State, next_state
 from broker.quota import Quota, Usage
@@ -49,7 +50,7 @@ class Store:
         pool_size: int = 5,
         timeout_seconds: float = 5.0,
         announce_to: tuple[str, ...] = (),
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Clock = utc_now,
     ) -> None:
         """Prepare for the database at `url`; the first operation connects.
 

@@ -5,13 +5,13 @@ deleted only once its effect is recorded, and what can never succeed is left to 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from datetime import datetime
 
 import structlog
 
 from broker import metrics
+from broker.clock import Clock, utc_now
 from broker.errors import (
     BrokerError,
     CredentialsExpired,
@@ -26,10 +26,9 @@ from broker.errors import (
     UploadExpired,
     UploadRejected,
 )
+from broker.keys import media_id_of
 from broker.lifecycle import Lifecycle
 from broker.queue import Message, Queue
-from broker.rules import media_id_of
-from broker.settlement import utc_now
 from broker.worker.envelopes import Created, EnvelopeUnknown, created_objects
 
 CONCURRENCY = 16
@@ -50,9 +49,7 @@ log = structlog.get_logger()
 class Events:
     """Receive messages and complete the media that they name; many replicas share the queue."""
 
-    def __init__(
-        self, queue: Queue, verbs: Lifecycle, *, bucket_name: str, clock: Callable[[], datetime] = utc_now
-    ) -> None:
+    def __init__(self, queue: Queue, verbs: Lifecycle, *, bucket_name: str, clock: Clock = utc_now) -> None:
         self._queue = queue
         self._verbs = verbs
         self._bucket_name = bucket_name

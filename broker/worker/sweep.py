@@ -1,15 +1,14 @@
 """The periodic job: finish what a crash left, complete what arrived unannounced, expire the rest, purge replays."""
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
 
 import structlog
 
+from broker.clock import Clock, utc_now
 from broker.errors import BrokerError, DatabaseAway, StorageAway
 from broker.media import Media
-from broker.settlement import LEASE, Settlement, utc_now
+from broker.settlement import LEASE, Settlement
 from broker.store import Store
 
 BATCH = 50
@@ -30,7 +29,7 @@ class Sweep:
         settlement: Settlement,
         *,
         rest_seconds: float,
-        clock: Callable[[], datetime] = utc_now,
+        clock: Clock = utc_now,
     ) -> None:
         self._store = store
         self._settlement = settlement

@@ -5,7 +5,6 @@ Source: Standard Webhooks specification, "Deliverability and reliability".
 
 import asyncio
 import random
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
@@ -14,8 +13,8 @@ import structlog
 
 from broker import metrics
 from broker.announcement import Announcement
+from broker.clock import Clock, utc_now
 from broker.errors import DatabaseAway
-from broker.settlement import utc_now
 from broker.store import Outbox
 from broker.worker.sender import TIMEOUT_SECONDS, Sender
 
@@ -47,9 +46,7 @@ def delay(attempts: int, chance: float) -> timedelta:
 class Webhooks:
     """Deliver what the outbox holds, each target by itself, so that one that hangs keeps no other waiting."""
 
-    def __init__(
-        self, outbox: Outbox, sender: Sender, targets: tuple[str, ...], *, clock: Callable[[], datetime] = utc_now
-    ) -> None:
+    def __init__(self, outbox: Outbox, sender: Sender, targets: tuple[str, ...], *, clock: Clock = utc_now) -> None:
         self._outbox = outbox
         self._sender = sender
         self._targets = targets

@@ -11,8 +11,8 @@ import httpx
 import uvicorn
 
 from broker import app
+from broker.clock import utc_now
 from broker.settings import load_settings
-from broker.settlement import utc_now
 from broker.store import migrate
 from tests.acceptance.client import SECRET
 from tests.acceptance.servers import S3

@@ -24,7 +24,8 @@ from uuid import UUID
 import psycopg
 import sqlalchemy as sa
 
-from broker.media import Media, State, new_id
+from broker.ids import new_id
+from broker.media import Media, State
 from broker.quota import Quota, Usage, footprint
 from broker.store import Store, migrate
 from broker.store.engine import parse_url

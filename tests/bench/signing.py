@@ -18,9 +18,9 @@ import boto3
 import botocore.auth
 from botocore.config import Config
 
-from broker.media import new_id
+from broker.ids import new_id
+from broker.keys import final_key, staging_key
 from broker.policy import Promise, presign_post
-from broker.rules import final_key, staging_key
 from broker.sigv4 import Address, Credentials, presign_get
 
 TURNS = 200

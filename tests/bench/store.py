@@ -16,7 +16,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from broker.media import Event, Media, new_id
+from broker.ids import new_id
+from broker.media import Event, Media
 from broker.quota import Quota
 from broker.store import Store, migrate
 

@@ -16,7 +16,8 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from broker.media import Media, State, new_id
+from broker.ids import new_id
+from broker.media import Media, State
 from broker.quota import Quota
 from broker.store import Store, migrate
 from tests.postgres import PostgreSQL, find_binaries

@@ -10,7 +10,8 @@ from typing import Any
 import psycopg
 from sqlalchemy import make_url
 
-from broker.media import Media, new_id
+from broker.ids import new_id
+from broker.media import Media
 from broker.quota import Quota
 
 UNLIMITED = Quota()

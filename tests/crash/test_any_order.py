@@ -37,10 +37,11 @@ from broker.errors import (
     UploadExpired,
     UploadRejected,
 )
+from broker.keys import staging_key
 from broker.lifecycle import Issued, Lifecycle, UploadRequest
 from broker.media import GONE, State
 from broker.quota import Quota
-from broker.rules import Rules, staging_key
+from broker.rules import Rules
 from broker.settlement import Settlement
 from broker.sigv4 import Credentials
 from broker.store import migrate

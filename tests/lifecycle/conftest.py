@@ -13,11 +13,12 @@ import pytest
 from broker.bucket import Bucket, BucketConfig
 from broker.dev.s3 import EmbeddedS3
 from broker.errors import BrokerError
+from broker.keys import final_key, staging_key
 from broker.lifecycle import Issued, Lifecycle, UploadRequest
 from broker.media import Media
 from broker.probe import Probe
 from broker.quota import Quota
-from broker.rules import Rules, final_key, staging_key
+from broker.rules import Rules
 from broker.settlement import Settlement
 from broker.sigv4 import Credentials
 from broker.store import Store, migrate

@@ -12,8 +12,8 @@ from broker.api.problems import problem_response
 from broker.bucket import Bucket
 from broker.dev.s3 import EmbeddedS3, Fault
 from broker.errors import MediaNotFound, NothingUploaded, NotReady, StorageAway, UploadExpired, UploadRejected
+from broker.keys import final_key, staging_key
 from broker.media import Arrived, State
-from broker.rules import final_key, staging_key
 from tests import somebody
 from tests.lifecycle.conftest import GRACE_SECONDS, OTHER, POLICY_SECONDS, VIDEO, MakeWorld, World, outcome_of
 

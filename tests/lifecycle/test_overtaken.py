@@ -6,8 +6,8 @@ import pytest
 
 from broker.bucket import Bucket
 from broker.errors import UploadRejected
+from broker.keys import final_key, staging_key
 from broker.media import Arrived, State
-from broker.rules import final_key, staging_key
 from broker.settlement import LEASE
 from tests.lifecycle.conftest import OTHER, VIDEO, MakeWorld, World, outcome_of
 from tests.lifecycle.test_completion import OVER, OverwrittenBetween

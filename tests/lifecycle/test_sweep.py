@@ -7,8 +7,8 @@ import pytest
 from broker.bucket import Bucket
 from broker.dev.s3 import EmbeddedS3, Fault
 from broker.errors import StorageAway, StorageRefused, UploadRejected
+from broker.keys import staging_key
 from broker.media import Arrived, State
-from broker.rules import staging_key
 from broker.settlement import SLOWEST_UPLOAD
 from broker.worker.sweep import Sweep
 from tests.lifecycle.conftest import MakeWorld, World

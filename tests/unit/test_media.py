@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.errors import IllegalTransition
-from broker.media import GONE, INITIAL, TRANSITIONS, Arrived, Event, State, created_on, new_id, next_state
+from broker.ids import created_on, new_id
+from broker.media import GONE, INITIAL, TRANSITIONS, Arrived, Event, State, next_state
 
 LEGAL = {
     ("pending", "HEAD matches"): "promoting",

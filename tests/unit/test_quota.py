@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.errors import QuotaExceeded
-from broker.media import Media, State, new_id
+from broker.ids import new_id
+from broker.media import Media, State
 from broker.quota import Quota, Usage, footprint
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -16,8 +16,11 @@ from broker.errors import (
     SizeNotAllowed,
     TypeNotAllowed,
 )
-from broker.media import Arrived, Media, new_id
-from broker.rules import DEFAULT_TYPES, EXTENSIONS, Rules, differences, final_key, media_type, origin, staging_key
+from broker.ids import new_id
+from broker.keys import final_key, staging_key
+from broker.media import Arrived, Media
+from broker.origin import origin
+from broker.rules import DEFAULT_TYPES, EXTENSIONS, Rules, differences, media_type
 
 RULES = Rules(max_size=1000, max_duration_seconds=60, redirect_origins=("https://app.example", "http://localhost:8080"))
 

@@ -10,9 +10,9 @@ from structlog.testing import capture_logs
 
 from broker.bucket import Bucket
 from broker.dev.s3 import EmbeddedS3, Fault
+from broker.keys import staging_key
 from broker.media import Arrived, State
 from broker.queue import Message, Queue
-from broker.rules import staging_key
 from broker.worker.events import Events
 
 from ..lifecycle.conftest import VIDEO, MakeWorld, World

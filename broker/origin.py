@@ -1,0 +1,24 @@
+"""The origin of a URL."""
+
+import re
+from urllib.parse import urlsplit
+
+_HOST = re.compile(r"[a-z0-9._:-]+")
+
+
+def origin(url: str) -> str | None:
+    """Return the origin of an http(s) URL, such as `https://app.example`; None where it has none.
+
+    Source: RFC 6454, section 4.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    host = parts.hostname or ""
+    if parts.scheme not in {"http", "https"} or parts.username is not None or not _HOST.fullmatch(host):
+        return None
+    default = {"http": 80, "https": 443}[parts.scheme]
+    host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{host}" + (f":{port}" if port not in {None, default} else "")
