@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from broker.origin import origin
-from broker.rate import rate_of
+from broker.domain.origin import origin
+from broker.domain.rate import rate_of
 
 MIN_SECRET_BYTES = 32
 """RFC 7518, section 3.2: a key of at least the size of the hash's output must be used with HS256."""

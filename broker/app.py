@@ -33,12 +33,12 @@ from broker.api.short_way import ShortWay
 from broker.api.state import STATE_NAME, Services
 from broker.api.tokens import Authenticator, RememberedTokens, TokenRules
 from broker.api.web import web_router
-from broker.bucket import Bucket, BucketConfig
+from broker.aws.bucket import Bucket, BucketConfig
+from broker.aws.queue import Queue, QueueConfig
 from broker.clock import Clock, utc_now
+from broker.domain.rate import rate_of
 from broker.lifecycle import Lifecycle
 from broker.probe import Probe
-from broker.queue import Queue, QueueConfig
-from broker.rate import rate_of
 from broker.settings import Settings
 from broker.settlement import Settlement
 from broker.store import Store

@@ -3,8 +3,8 @@
 from broker.app import bucket_config
 from broker.doctor import Deployment, Finding, examine
 from broker.doctor.finding import ok, warn
+from broker.domain.origin import origin
 from broker.errors import SettingsInvalid
-from broker.origin import origin
 from broker.settings import Settings
 
 

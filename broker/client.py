@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 import h11
 import httpx
 
-from broker.rules import EXTENSIONS
+from broker.domain.rules import EXTENSIONS
 
 TRIES = 4
 """How often a file is sent, and how often a request that nobody answered is repeated."""

@@ -9,7 +9,7 @@ from importlib import import_module
 
 from pydantic import BaseModel
 
-from broker.aws_session import read_ahead
+from broker.aws.session import read_ahead
 
 
 def _load_structlog_without_rich() -> None:

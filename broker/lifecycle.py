@@ -1,8 +1,8 @@
 """Issue, complete, playback, list, delete: the verbs in the life of a media.
 
-Each verb reads like the table in `broker/media.py`. The record is written before each effect on S3, so that a crash at
-any point is finished by the next request or by the sweep; every change is a compare-and-set, and who loses the race
-reads again and decides again.
+Each verb reads like the table in `broker/domain/media.py`. The record is written before each effect on S3, so that a crash
+is finished by the next request or by the sweep. Every change is a compare-and-set; the loser of a race re-reads the
+row and decides again.
 """
 
 import hashlib
@@ -17,9 +17,16 @@ from uuid import UUID
 import structlog
 
 from broker import metrics
-from broker.bucket import Bucket
+from broker.aws.bucket import Bucket
 from broker.clock import Clock, utc_now
-from broker.disposition import attachment
+from broker.domain.disposition import attachment
+from broker.domain.ids import new_id
+from broker.domain.keys import final_key, staging_key
+from broker.domain.media import GONE, NOTHING_BESIDE, Event, Media, State
+from broker.domain.policy import MAX_POLICY_SECONDS, Promise
+from broker.domain.quota import Quota
+from broker.domain.rules import Rules, is_active
+from broker.domain.sigv4 import Credentials
 from broker.errors import (
     BrokerError,
     CredentialsExpired,
@@ -35,14 +42,7 @@ from broker.errors import (
     UploadExpired,
     UploadRejected,
 )
-from broker.ids import new_id
-from broker.keys import final_key, staging_key
-from broker.media import GONE, NOTHING_BESIDE, Event, Media, State
-from broker.policy import MAX_POLICY_SECONDS, Promise
-from broker.quota import Quota
-from broker.rules import Rules, is_active
 from broker.settlement import LEASE, NEVER_READY, Settlement
-from broker.sigv4 import Credentials
 from broker.store import Store
 
 log = structlog.get_logger()

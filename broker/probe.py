@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from broker.domain.media import Video
 from broker.errors import ProbeFailed, SettingsInvalid, StorageAway
-from broker.media import Video
 
 FORMATS = "mov,mp4,matroska,webm,mpeg,mpegts,ogg,avi,flv,asf"
 NOT_A_VIDEO = frozenset({-1094995529, -541478725, -1296385272, -22})

@@ -12,12 +12,12 @@ from urllib.parse import unquote, urlsplit
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 
 from broker.access_settings import CommaSeparated, Positive, bare_address, exact_origins, require_extra
-from broker.cloudfront import Distribution
+from broker.aws.cloudfront import Distribution
+from broker.domain.policy import MAX_POLICY_SECONDS
+from broker.domain.quota import Quota
+from broker.domain.rules import DEFAULT_TYPES, MAX_OBJECT_BYTES, Rules, is_active, media_type
+from broker.domain.sigv4 import Credentials
 from broker.errors import SettingsInvalid
-from broker.policy import MAX_POLICY_SECONDS
-from broker.quota import Quota
-from broker.rules import DEFAULT_TYPES, MAX_OBJECT_BYTES, Rules, is_active, media_type
-from broker.sigv4 import Credentials
 from broker.worker_settings import WorkerSettings
 
 Limit = Annotated[int | None, Field(ge=0)]

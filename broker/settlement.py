@@ -12,13 +12,13 @@ from functools import partial
 from math import ceil
 
 from broker import metrics
-from broker.bucket import Bucket
+from broker.aws.bucket import Bucket
 from broker.clock import Clock, utc_now
+from broker.domain.keys import final_key, staging_key
+from broker.domain.media import GONE, Arrived, Event, Media, State
+from broker.domain.rules import differences, video_differences
 from broker.errors import NothingUploaded, ProbeFailed, PromotionRunning, StorageAway, StorageRefused
-from broker.keys import final_key, staging_key
-from broker.media import GONE, Arrived, Event, Media, State
 from broker.probe import Probe
-from broker.rules import differences, video_differences
 from broker.store import Store
 
 LEASE = timedelta(seconds=120)

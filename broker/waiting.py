@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from uuid import UUID
 
-from broker.media import State
+from broker.domain.media import State
 from broker.store import Store
 
 MAX_WAIT_SECONDS = 25

@@ -9,7 +9,7 @@ import typer
 from broker.terminal import naming_problems, refuse, say
 
 if TYPE_CHECKING:
-    from broker.announcement import Announcement
+    from broker.domain.announcement import Announcement
     from broker.settings import Settings
 
 webhooks = typer.Typer(name="webhooks", help="See and send what the app's backend is told.", no_args_is_help=True)
@@ -79,8 +79,8 @@ async def _list(settings: "Settings", limit: int) -> None:
 
 
 async def _retry(settings: "Settings", targets: tuple[str, ...]) -> int:
-    from broker.announcement import PATIENCE
     from broker.app import open_store
+    from broker.domain.announcement import PATIENCE
 
     now = datetime.now(UTC)
     store = open_store(settings)
@@ -107,9 +107,9 @@ async def _try(settings: "Settings", targets: tuple[str, ...]) -> bool:
 def _example(target: str, now: datetime) -> "Announcement":
     from dataclasses import replace
 
-    from broker.announcement import announcements
-    from broker.ids import new_id
-    from broker.media import Media, State
+    from broker.domain.announcement import announcements
+    from broker.domain.ids import new_id
+    from broker.domain.media import Media, State
 
     media = Media(
         id=new_id(now),

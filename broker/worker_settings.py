@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_v
 from pydantic_settings import NoDecode
 
 from broker.access_settings import AccessSettings, CommaSeparated, bare_address, split_at_commas
-from broker.origin import origin
+from broker.domain.origin import origin
 
 SECRET_BYTES = range(24, 65)
 """How many bytes a signing secret has (Standard Webhooks specification, "Symmetric")."""

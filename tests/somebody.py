@@ -1,7 +1,7 @@
 """Somebody else who writes to the bucket, with the broker's keys and none of its care."""
 
-from broker.aws_session import aws_session
-from broker.bucket import BucketConfig, s3_client
+from broker.aws.bucket import BucketConfig, s3_client
+from broker.aws.session import aws_session
 
 
 def puts(config: BucketConfig, key: str, body: bytes) -> None:

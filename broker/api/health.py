@@ -13,7 +13,7 @@ from broker.api.problems import NO_STORE
 from broker.api.route import ProblemRoute
 from broker.api.schemas import Alive, S3Health
 from broker.api.state import services
-from broker.bucket import Bucket
+from broker.aws.bucket import Bucket
 from broker.errors import BrokerError, DatabaseAway
 from broker.store import Store
 

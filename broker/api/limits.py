@@ -9,8 +9,8 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from broker.domain.rate import Rate
 from broker.errors import RateLimited
-from broker.rate import Rate
 
 if TYPE_CHECKING:
     from broker.api.redis_windows import RedisWindows

@@ -12,7 +12,7 @@ from fastapi.responses import RedirectResponse
 from pydantic import TypeAdapter
 from pydantic_core import SchemaSerializer
 
-from broker import errors, lifecycle, media
+from broker import errors, lifecycle
 from broker.api import schemas
 from broker.api.auth import AddressDemand, Completer, Deleter, Reader, Uploader
 from broker.api.document import Document
@@ -21,7 +21,8 @@ from broker.api.fields import field_of
 from broker.api.problems import NO_STORE
 from broker.api.route import ProblemRoute
 from broker.api.state import services
-from broker.policy import MAX_PLAYBACK_SECONDS
+from broker.domain import media
+from broker.domain.policy import MAX_PLAYBACK_SECONDS
 from broker.waiting import MAX_WAIT_SECONDS
 
 S3_IS_AWAY = (errors.StorageAway, errors.StorageRefused, errors.CredentialsExpired)

@@ -13,8 +13,8 @@ import httpx
 
 from broker.doctor.deployment import Patient
 from broker.doctor.finding import Finding, fail, ok, skip, warn
+from broker.domain.sigv4 import Credentials
 from broker.errors import BrokerError, CredentialsExpired
-from broker.sigv4 import Credentials
 
 SKEW_NOTICED = timedelta(seconds=30)
 SKEW_MAX = timedelta(minutes=5)

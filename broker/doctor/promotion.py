@@ -8,8 +8,8 @@ import httpx
 from broker.doctor.deployment import Patient, Refused, ask
 from broker.doctor.finding import Finding, fail, ok, warn
 from broker.doctor.trial import OTHER_VIDEO, good_form, post
+from broker.domain.media import Arrived
 from broker.errors import BrokerError
-from broker.media import Arrived
 
 LONG_AGO = timedelta(hours=2)
 FIRST_BYTES = 4

@@ -12,8 +12,8 @@ import httpx
 
 from broker.doctor.deployment import Patient
 from broker.doctor.finding import Finding, fail, ok, warn
-from broker.policy import Promise
-from broker.sigv4 import Credentials
+from broker.domain.policy import Promise
+from broker.domain.sigv4 import Credentials
 
 VIDEO = b"the doctor's trial upload, which is no video at all: 64 bytes...".ljust(64, b".")
 OTHER_VIDEO = VIDEO[::-1]

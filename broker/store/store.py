@@ -10,11 +10,11 @@ from typing import Any
 from uuid import UUID
 
 from broker import metrics
-from broker.announcement import announcements
 from broker.clock import Clock, utc_now
+from broker.domain.announcement import announcements
+from broker.domain.media import Event, Media, State, next_state
+from broker.domain.quota import Quota, Usage
 from broker.errors import DatabaseAway
-from broker.media import Event, Media, State, next_state
-from broker.quota import Quota, Usage
 from broker.store import reads, writes
 from broker.store.batching import Batcher, Operation
 from broker.store.engine import (

@@ -11,7 +11,9 @@ from contextlib import asynccontextmanager, suppress
 import structlog
 
 from broker import metrics
+from broker.aws.queue import Message, Queue
 from broker.clock import Clock, utc_now
+from broker.domain.keys import media_id_of
 from broker.errors import (
     BrokerError,
     CredentialsExpired,
@@ -26,9 +28,7 @@ from broker.errors import (
     UploadExpired,
     UploadRejected,
 )
-from broker.keys import media_id_of
 from broker.lifecycle import Lifecycle
-from broker.queue import Message, Queue
 from broker.worker.envelopes import Created, EnvelopeUnknown, created_objects
 
 CONCURRENCY = 16

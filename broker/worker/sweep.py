@@ -6,8 +6,8 @@ from contextlib import suppress
 import structlog
 
 from broker.clock import Clock, utc_now
+from broker.domain.media import Media
 from broker.errors import BrokerError, DatabaseAway, StorageAway
-from broker.media import Media
 from broker.settlement import LEASE, Settlement
 from broker.store import Store
 

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import structlog
 
 from broker import metrics
-from broker.announcement import Announcement
 from broker.clock import Clock, utc_now
+from broker.domain.announcement import Announcement
 from broker.errors import DatabaseAway
 from broker.store import Outbox
 from broker.worker.sender import TIMEOUT_SECONDS, Sender

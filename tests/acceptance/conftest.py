@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from broker import app
-from broker.bucket import Bucket
-from broker.media import Arrived
-from broker.sigv4 import Credentials
+from broker.aws.bucket import Bucket
+from broker.domain.media import Arrived
+from broker.domain.sigv4 import Credentials
 from tests.acceptance import servers
 from tests.acceptance.ceph_rgw import CephRGW, missing_programs
 from tests.acceptance.client import Client

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from broker.bucket import MAX_ATTEMPTS, Bucket, BucketConfig
+from broker.aws.bucket import MAX_ATTEMPTS, Bucket, BucketConfig
 from broker.dev.s3 import EmbeddedS3
+from broker.domain.sigv4 import Credentials
 from broker.errors import StorageAway, StorageRefused
 from broker.settings import Settings
-from broker.sigv4 import Credentials
 from broker.store import migrate
 from tests.security.serving import served
 

@@ -12,8 +12,8 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from broker.media import Event, Media
-from broker.quota import Quota, Usage, footprint
+from broker.domain.media import Event, Media
+from broker.domain.quota import Quota, Usage, footprint
 from broker.store import Store, migrate
 from tests.contract.conftest import OpenStore
 from tests.contract.samples import UNLIMITED, pending, until_somebody_waits

@@ -9,9 +9,9 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
+from broker.domain.media import Event
+from broker.domain.quota import Usage
 from broker.errors import DatabaseAway
-from broker.media import Event
-from broker.quota import Usage
 from broker.store import Store, migrate
 from broker.store.engine import parse_url
 from tests.contract.conftest import OpenStore

@@ -9,9 +9,9 @@ from functools import reduce
 import psycopg
 import pytest
 
+from broker.domain.media import TRANSITIONS, Event, Media, State
+from broker.domain.quota import Quota, Usage, footprint
 from broker.errors import BrokerError, DatabaseAway, QuotaExceeded
-from broker.media import TRANSITIONS, Event, Media, State
-from broker.quota import Quota, Usage, footprint
 from broker.store import Store, migrate
 from tests.contract.conftest import OpenStore
 from tests.contract.samples import UNLIMITED, locked, pending

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from broker.announcement import PATIENCE, Announcement
+from broker.domain.announcement import PATIENCE, Announcement
+from broker.domain.media import Event, Media, State
 from broker.errors import DatabaseAway
-from broker.media import Event, Media, State
 from broker.store import Store
 
 from .conftest import OpenStore

@@ -5,9 +5,9 @@ import asyncio
 import psycopg
 import pytest
 
+from broker.domain.media import Event
+from broker.domain.quota import Usage
 from broker.errors import DatabaseAway
-from broker.media import Event
-from broker.quota import Usage
 from broker.store import Store
 from tests.contract.samples import UNLIMITED, pending, until_somebody_waits
 

@@ -6,9 +6,9 @@ from uuid import uuid4
 
 import pytest
 
+from broker.domain.media import Event, Media, State
+from broker.domain.quota import Usage
 from broker.errors import IllegalTransition, MediaNotFound
-from broker.media import Event, Media, State
-from broker.quota import Usage
 from broker.store import Backlog, Store
 from tests.contract.samples import UNLIMITED, pending
 

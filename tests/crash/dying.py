@@ -26,9 +26,9 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker import app as wiring
-from broker.bucket import Bucket
-from broker.media import Event, Media
-from broker.quota import Quota
+from broker.aws.bucket import Bucket
+from broker.domain.media import Event, Media
+from broker.domain.quota import Quota
 from broker.serve import work_until_stopped
 from broker.settings import load_settings
 from broker.store import Store

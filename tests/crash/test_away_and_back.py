@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from broker.dev.s3 import EmbeddedS3, Fault
-from broker.media import State
+from broker.domain.media import State
 from broker.store.engine import parse_url
 from tests.crash.client import MP4, bearer
 from tests.crash.conftest import Overrides, World

@@ -18,8 +18,8 @@ import pytest
 import sqlalchemy as sa
 
 from broker.dev.s3 import EmbeddedS3
-from broker.keys import final_key
-from broker.media import State
+from broker.domain.keys import final_key
+from broker.domain.media import State
 from broker.store.engine import parse_url
 from broker.store.schema import media as table
 from tests.crash.client import MP4, bearer

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from broker.bucket import Bucket, BucketConfig
+from broker.aws.bucket import Bucket, BucketConfig
+from broker.aws.queue import Queue, QueueConfig
 from broker.dev.s3 import EmbeddedS3
 from broker.errors import CredentialsExpired, QueueAway, StorageAway
-from broker.queue import Queue, QueueConfig
 
 ENDED = {"Version": 1, "AccessKeyId": "AK", "SecretAccessKey": "sk", "Expiration": "2020-01-01T00:00:00Z"}
 

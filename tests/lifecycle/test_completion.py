@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 from broker.api.problems import problem_response
-from broker.bucket import Bucket
+from broker.aws.bucket import Bucket
 from broker.dev.s3 import EmbeddedS3, Fault
+from broker.domain.keys import final_key, staging_key
+from broker.domain.media import Arrived, State
 from broker.errors import MediaNotFound, NothingUploaded, NotReady, StorageAway, UploadExpired, UploadRejected
-from broker.keys import final_key, staging_key
-from broker.media import Arrived, State
 from tests import somebody
 from tests.lifecycle.conftest import GRACE_SECONDS, OTHER, POLICY_SECONDS, VIDEO, MakeWorld, World, outcome_of
 

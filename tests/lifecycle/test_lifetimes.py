@@ -11,9 +11,9 @@ import pytest
 from freezegun import freeze_time
 
 from broker.app import running
+from broker.domain.media import Event
 from broker.errors import CredentialsExpired
 from broker.lifecycle import Lifecycle, UploadRequest
-from broker.media import Event
 from broker.settings import Settings, load_settings
 from broker.store import Store, migrate
 

@@ -13,7 +13,7 @@ import pytest
 
 from broker.api.limits import Limit, Window
 from broker.api.redis_windows import RedisWindows
-from broker.rate import Rate
+from broker.domain.rate import Rate
 from broker.store import Store, migrate
 from tests.cli.processes import Running, running
 from tests.security.redis_server import running_redis

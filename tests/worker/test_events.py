@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 import pytest
 from structlog.testing import capture_logs
 
-from broker.bucket import Bucket
+from broker.aws.bucket import Bucket
+from broker.aws.queue import Message, Queue
 from broker.dev.s3 import EmbeddedS3, Fault
-from broker.keys import staging_key
-from broker.media import Arrived, State
-from broker.queue import Message, Queue
+from broker.domain.keys import staging_key
+from broker.domain.media import Arrived, State
 from broker.worker.events import Events
 
 from ..lifecycle.conftest import VIDEO, MakeWorld, World

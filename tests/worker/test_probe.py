@@ -15,9 +15,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from broker.dev.s3 import EmbeddedS3, Fault
+from broker.domain.keys import staging_key
+from broker.domain.media import Media, State, Video
 from broker.errors import ProbeFailed, SettingsInvalid, StorageAway, UploadRejected
-from broker.keys import staging_key
-from broker.media import Media, State, Video
 from broker.probe import AT_A_TIME, Probe
 from broker.settlement import MAX_JUDGEMENTS
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from broker.announcement import Announcement, announcements
-from broker.media import Media, State
+from broker.domain.announcement import Announcement, announcements
+from broker.domain.media import Media, State
 from broker.worker.public_network import PublicNetwork
 from broker.worker.sender import MAX_READ_BYTES, Sender
 

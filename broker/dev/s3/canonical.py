@@ -7,9 +7,9 @@ import hashlib
 from datetime import UTC, datetime
 from urllib.parse import unquote_to_bytes
 
-from broker import sigv4
 from broker.dev.s3.errors import S3Error
 from broker.dev.s3.request import Request
+from broker.domain import sigv4
 
 
 def signature_mismatch(access_key: str, text: str, signature: str, canonical: str | None = None) -> S3Error:

@@ -9,8 +9,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 from botocore.session import Session
 
+from broker.domain.sigv4 import Credentials
 from broker.errors import CredentialsExpired
-from broker.sigv4 import Credentials
 
 REFRESH_BEFORE = timedelta(minutes=15)
 """botocore itself asks for new keys when this much is left."""

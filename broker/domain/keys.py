@@ -2,8 +2,8 @@
 
 from uuid import UUID
 
-from broker.ids import created_on
-from broker.rules import EXTENSIONS
+from broker.domain.ids import created_on
+from broker.domain.rules import EXTENSIONS
 
 
 def staging_key(media_id: UUID) -> str:

@@ -6,8 +6,8 @@ from functools import lru_cache
 from operator import add, sub
 from typing import NamedTuple
 
+from broker.domain.media import Media, State
 from broker.errors import QuotaExceeded
-from broker.media import Media, State
 
 
 class Usage(NamedTuple):

@@ -9,8 +9,8 @@ from functools import lru_cache
 from json.encoder import encode_basestring_ascii as as_json
 from typing import NamedTuple
 
-from broker import sigv4
-from broker.sigv4 import Credentials
+from broker.domain import sigv4
+from broker.domain.sigv4 import Credentials
 
 MAX_POLICY_SECONDS = 3600
 MAX_PLAYBACK_SECONDS = 86_400

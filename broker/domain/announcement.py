@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from broker.media import Media, State
+from broker.domain.media import Media, State
 
 ANNOUNCED = frozenset({State.READY, State.REJECTED, State.EXPIRED, State.DELETED})
 """The states whose reaching is told; a media reaches each of them at most once."""

@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from broker.domain.media import Arrived, Media, Video
+from broker.domain.origin import origin
 from broker.errors import (
     DurationNotAllowed,
     MetadataTooLarge,
@@ -14,8 +16,6 @@ from broker.errors import (
     SizeNotAllowed,
     TypeNotAllowed,
 )
-from broker.media import Arrived, Media, Video
-from broker.origin import origin
 
 EXTENSIONS = MappingProxyType(
     {

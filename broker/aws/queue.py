@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from broker.aws_session import aws_session
-from broker.credentials import NO_ANSWER
+from broker.aws.credentials import NO_ANSWER
+from broker.aws.session import aws_session
+from broker.domain.sigv4 import Credentials
 from broker.errors import QueueAway
-from broker.sigv4 import Credentials
 
 T = TypeVar("T")
 

@@ -19,13 +19,13 @@ from botocore.exceptions import ClientError
 from botocore.session import Session
 
 from broker import metrics
-from broker.aws_session import aws_session
-from broker.cloudfront import Distribution
-from broker.credentials import NO_ANSWER, CredentialSource
+from broker.aws.cloudfront import Distribution
+from broker.aws.credentials import NO_ANSWER, CredentialSource
+from broker.aws.session import aws_session
+from broker.domain.media import Arrived
+from broker.domain.policy import Promise, presign_post
+from broker.domain.sigv4 import Address, Credentials, presign_get
 from broker.errors import CredentialsExpired, StorageAway, StorageRefused
-from broker.media import Arrived
-from broker.policy import Promise, presign_post
-from broker.sigv4 import Address, Credentials, presign_get
 
 T = TypeVar("T")
 
