@@ -37,12 +37,12 @@ from broker.aws.bucket import Bucket, BucketConfig
 from broker.aws.queue import Queue, QueueConfig
 from broker.clock import Clock, utc_now
 from broker.domain.rate import rate_of
-from broker.lifecycle import Lifecycle
-from broker.probe import Probe
+from broker.lifecycle.verbs.probe import Probe
+from broker.lifecycle.verbs.settlement import Settlement
+from broker.lifecycle.verbs.verbs import Lifecycle
+from broker.lifecycle.verbs.waiting import Waiting
 from broker.settings import Settings
-from broker.settlement import Settlement
 from broker.store import Store
-from broker.waiting import Waiting
 from broker.worker.events import Events
 from broker.worker.jobs import Job, Jobs
 from broker.worker.sweep import Sweep

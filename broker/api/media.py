@@ -12,7 +12,7 @@ from fastapi.responses import RedirectResponse
 from pydantic import TypeAdapter
 from pydantic_core import SchemaSerializer
 
-from broker import errors, lifecycle
+from broker import errors
 from broker.api import schemas
 from broker.api.auth import AddressDemand, Completer, Deleter, Reader, Uploader
 from broker.api.document import Document
@@ -23,7 +23,8 @@ from broker.api.route import ProblemRoute
 from broker.api.state import services
 from broker.domain import media
 from broker.domain.policy import MAX_PLAYBACK_SECONDS
-from broker.waiting import MAX_WAIT_SECONDS
+from broker.lifecycle.verbs import verbs as lifecycle
+from broker.lifecycle.verbs.waiting import MAX_WAIT_SECONDS
 
 S3_IS_AWAY = (errors.StorageAway, errors.StorageRefused, errors.CredentialsExpired)
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")]

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from fastapi import Request
 
-from broker.lifecycle import Lifecycle
-from broker.waiting import Waiting
+from broker.lifecycle.verbs.verbs import Lifecycle
+from broker.lifecycle.verbs.waiting import Waiting
 
 if TYPE_CHECKING:
     from broker.api.forms import FormStates

@@ -19,11 +19,12 @@ from uuid import UUID
 import httpx
 import pytest
 import sqlalchemy as sa
+from broker.lifecycle.verbs.settlement import Settlement
+from broker.lifecycle.verbs.verbs import Issued, Lifecycle, UploadRequest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
 
-from broker import settlement
 from broker.aws.bucket import BucketConfig
 from broker.dev.s3 import EmbeddedS3, Fault
 from broker.domain.keys import staging_key
@@ -42,8 +43,7 @@ from broker.errors import (
     UploadExpired,
     UploadRejected,
 )
-from broker.lifecycle import Issued, Lifecycle, UploadRequest
-from broker.settlement import Settlement
+from broker.lifecycle.verbs import settlement
 from broker.store import migrate
 from broker.store.engine import parse_url
 from broker.worker.sweep import Sweep

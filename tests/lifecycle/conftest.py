@@ -9,6 +9,9 @@ from uuid import UUID
 
 import httpx
 import pytest
+from broker.lifecycle.verbs.probe import Probe
+from broker.lifecycle.verbs.settlement import Settlement
+from broker.lifecycle.verbs.verbs import Issued, Lifecycle, UploadRequest
 
 from broker.aws.bucket import Bucket, BucketConfig
 from broker.dev.s3 import EmbeddedS3
@@ -18,9 +21,6 @@ from broker.domain.quota import Quota
 from broker.domain.rules import Rules
 from broker.domain.sigv4 import Credentials
 from broker.errors import BrokerError
-from broker.lifecycle import Issued, Lifecycle, UploadRequest
-from broker.probe import Probe
-from broker.settlement import Settlement
 from broker.store import Store, migrate
 from broker.worker.sweep import Sweep
 

@@ -42,7 +42,7 @@ from broker.errors import (
     UploadExpired,
     UploadRejected,
 )
-from broker.settlement import LEASE, NEVER_READY, Settlement
+from broker.lifecycle.verbs.settlement import LEASE, NEVER_READY, Settlement
 from broker.store import Store
 
 log = structlog.get_logger()
