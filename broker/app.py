@@ -21,15 +21,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from broker.api import health, media, metrics
+from broker.api.asgi.middleware import AllowedHosts, Envelope
+from broker.api.asgi.short_route import ShortWay
 from broker.api.caller import ClaimNames
 from broker.api.documentation import naming_problems
 from broker.api.forms import FormStates
 from broker.api.health import Health
 from broker.api.keys import FixedKey, public_key
 from broker.api.limits import Limits
-from broker.api.middleware import AllowedHosts, Envelope
 from broker.api.problems import http_problem
-from broker.api.short_way import ShortWay
 from broker.api.state import STATE_NAME, Services
 from broker.api.tokens import Authenticator, RememberedTokens, TokenRules
 from broker.api.web import web_router

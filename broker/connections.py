@@ -13,8 +13,8 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from broker.api.body import ARRIVED_BODY
-from broker.api.document import AT_ONCE, Headers
+from broker.api.asgi.body import ARRIVED_BODY
+from broker.api.asgi.document import AT_ONCE, Headers
 from broker.api.state import STATE_NAME
 
 MAX_HEAD_BYTES = 32 * 1024

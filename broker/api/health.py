@@ -7,10 +7,10 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
-from broker.api.auth import AddressDemand
+from broker.api.asgi.demands import AddressDemand
+from broker.api.asgi.route import ProblemRoute
 from broker.api.documentation import COUNTED, problems
 from broker.api.problems import NO_STORE
-from broker.api.route import ProblemRoute
 from broker.api.schemas import Alive, S3Health
 from broker.api.state import services
 from broker.aws.bucket import Bucket

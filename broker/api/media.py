@@ -14,12 +14,12 @@ from pydantic_core import SchemaSerializer
 
 from broker import errors
 from broker.api import schemas
-from broker.api.auth import AddressDemand, Completer, Deleter, Reader, Uploader
-from broker.api.document import Document
+from broker.api.asgi.demands import AddressDemand, Completer, Deleter, Reader, Uploader
+from broker.api.asgi.document import Document
+from broker.api.asgi.fields import field_of
+from broker.api.asgi.route import ProblemRoute
 from broker.api.documentation import AUTHENTICATED, COUNTED, problems
-from broker.api.fields import field_of
 from broker.api.problems import NO_STORE
-from broker.api.route import ProblemRoute
 from broker.api.state import services
 from broker.domain import media
 from broker.domain.policy import MAX_PLAYBACK_SECONDS

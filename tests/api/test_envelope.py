@@ -11,7 +11,7 @@ import httpx
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from broker.api.middleware import Envelope
+from broker.api.asgi.middleware import Envelope
 from broker.app import PREFIX, create_app
 from broker.connections import BoundedConnection
 from broker.logs import access_log

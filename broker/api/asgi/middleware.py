@@ -15,8 +15,8 @@ from uuid import UUID
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from broker.api.document import AT_ONCE, AtOnce, Headers
-from broker.api.fields import first_fields
+from broker.api.asgi.document import AT_ONCE, AtOnce, Headers
+from broker.api.asgi.fields import first_fields
 from broker.api.problems import http_problem, internal_problem, stopping_problem
 from broker.logs import REQUEST_ID, access_log
 

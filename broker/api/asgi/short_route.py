@@ -6,7 +6,7 @@ from fastapi import Request, Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from broker.api.route import ProblemRoute
+from broker.api.asgi.route import ProblemRoute
 
 ID_LENGTH = 36
 """How long the text of a UUID is; a segment of another length is left to FastAPI's own routing."""

@@ -10,11 +10,11 @@ import structlog
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from broker.api.auth import CALLER, Demand
-from broker.api.body import check_announced
-from broker.api.fields import index_fields
+from broker.api.asgi.body import check_announced
+from broker.api.asgi.demands import CALLER, Demand
+from broker.api.asgi.fields import index_fields
+from broker.api.asgi.parameters import Parameters
 from broker.api.limits import Standing
-from broker.api.parameters import Parameters
 from broker.api.problems import internal_problem, problem_response
 from broker.api.state import services
 from broker.errors import BrokerError, RateLimited

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.types import Message, Receive, Scope
 
-from broker.api.fields import field_of
+from broker.api.asgi.fields import field_of
 from broker.errors import BodyCutShort, BodyTooLarge, BodyTooSlow
 
 ARRIVED_BODY = "s3_media.arrived_body"

@@ -11,8 +11,8 @@ from fastapi import Depends, Request
 from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 
+from broker.api.asgi.fields import field_of, is_repeated
 from broker.api.caller import DELETE, READ, UPLOAD, Caller
-from broker.api.fields import field_of, is_repeated
 from broker.api.limits import Kind, Standing, counted_address
 from broker.api.state import services
 from broker.errors import NotAuthenticated

@@ -11,8 +11,8 @@ from fastapi import Request
 from fastapi.dependencies.models import Dependant
 from pydantic import ConfigDict, TypeAdapter, ValidationError, create_model
 
-from broker.api.body import read_body
-from broker.api.fields import field_of
+from broker.api.asgi.body import read_body
+from broker.api.asgi.fields import field_of
 from broker.errors import RequestInvalid
 
 
