@@ -23,15 +23,15 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from broker.api import health, media, metrics
 from broker.api.asgi.middleware import AllowedHosts, Envelope
 from broker.api.asgi.short_route import ShortWay
-from broker.api.caller import ClaimNames
+from broker.api.auth.caller import ClaimNames
+from broker.api.auth.form_states import FormStates
+from broker.api.auth.keys import FixedKey, public_key
+from broker.api.auth.tokens import Authenticator, RememberedTokens, TokenRules
 from broker.api.documentation import naming_problems
-from broker.api.forms import FormStates
 from broker.api.health import Health
-from broker.api.keys import FixedKey, public_key
 from broker.api.limits import Limits
 from broker.api.problems import http_problem
 from broker.api.state import STATE_NAME, Services
-from broker.api.tokens import Authenticator, RememberedTokens, TokenRules
 from broker.api.web import web_router
 from broker.aws.bucket import Bucket, BucketConfig
 from broker.aws.queue import Queue, QueueConfig
@@ -48,7 +48,7 @@ from broker.worker.jobs import Job, Jobs
 from broker.worker.sweep import Sweep
 
 if TYPE_CHECKING:
-    from broker.api.jwks import Jwks
+    from broker.api.auth.jwks import Jwks
     from broker.api.redis_windows import RedisWindows
     from broker.worker.sender import Sender
 
@@ -236,7 +236,7 @@ def token_rules(settings: Settings) -> TokenRules:
 
 def _token_keys(settings: Settings) -> "FixedKey | Jwks":
     if settings.jwks_url is not None:
-        from broker.api.jwks import Jwks
+        from broker.api.auth.jwks import Jwks
 
         return Jwks(settings.jwks_url, settings.algorithm, fresh_seconds=settings.jwks_fresh_seconds)
     if settings.jwt_public_key is not None:

@@ -148,7 +148,7 @@ def _require_useful(settings: "Settings", sub: str, scope: str) -> None:
 
     Where the settings say that permissions are written otherwise, the scope is the caller's to judge.
     """
-    from broker.api.caller import GRANTS, ClaimNames
+    from broker.api.auth.caller import GRANTS, ClaimNames
     from broker.errors import NotAuthenticated
 
     try:

@@ -9,10 +9,10 @@ from broker.lifecycle.verbs.verbs import Lifecycle
 from broker.lifecycle.verbs.waiting import Waiting
 
 if TYPE_CHECKING:
-    from broker.api.forms import FormStates
+    from broker.api.auth.form_states import FormStates
+    from broker.api.auth.tokens import Authenticator
     from broker.api.health import Health
     from broker.api.limits import Limits
-    from broker.api.tokens import Authenticator
 
 STATE_NAME = "s3_media"
 

@@ -12,7 +12,7 @@ from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 
 from broker.api.asgi.fields import field_of, is_repeated
-from broker.api.caller import DELETE, READ, UPLOAD, Caller
+from broker.api.auth.caller import DELETE, READ, UPLOAD, Caller
 from broker.api.limits import Kind, Standing, counted_address
 from broker.api.state import services
 from broker.errors import NotAuthenticated

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import structlog
 
-from broker.api.keys import Key, published_key
+from broker.api.auth.keys import Key, published_key
 from broker.errors import KeysAway, NotAuthenticated
 
 MAX_BYTES = 256 * 1024

@@ -14,8 +14,8 @@ from typing import Any
 import jwt
 from jwt.utils import base64url_decode
 
-from broker.api.caller import Caller, ClaimNames
-from broker.api.keys import KeySource
+from broker.api.auth.caller import Caller, ClaimNames
+from broker.api.auth.keys import KeySource
 from broker.errors import NotAuthenticated
 
 MAX_TOKEN_LENGTH = 8192
