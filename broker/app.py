@@ -37,10 +37,10 @@ from broker.aws.bucket import Bucket, BucketConfig
 from broker.aws.queue import Queue, QueueConfig
 from broker.clock import Clock, utc_now
 from broker.domain.rate import rate_of
-from broker.lifecycle.verbs.probe import Probe
-from broker.lifecycle.verbs.settlement import Settlement
-from broker.lifecycle.verbs.verbs import Lifecycle
-from broker.lifecycle.verbs.waiting import Waiting
+from broker.lifecycle.probe import Probe
+from broker.lifecycle.settlement import Settlement
+from broker.lifecycle.verbs import Lifecycle
+from broker.lifecycle.waiting import Waiting
 from broker.settings import Settings
 from broker.store import Store
 from broker.worker.events import Events

@@ -23,8 +23,8 @@ from broker.api.problems import NO_STORE
 from broker.api.state import services
 from broker.domain import media
 from broker.domain.policy import MAX_PLAYBACK_SECONDS
-from broker.lifecycle.verbs import verbs as lifecycle
-from broker.lifecycle.verbs.waiting import MAX_WAIT_SECONDS
+from broker.lifecycle import verbs
+from broker.lifecycle.waiting import MAX_WAIT_SECONDS
 
 S3_IS_AWAY = (errors.StorageAway, errors.StorageRefused, errors.CredentialsExpired)
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")]
@@ -78,7 +78,7 @@ async def issue_upload(
     found = services(request)
     base = _base_address(request, "/upload")
     issued = await found.lifecycle.issue(
-        lifecycle.UploadRequest(**body.__dict__),
+        verbs.UploadRequest(**body.__dict__),
         caller.owner,
         idempotency_key=idempotency_key,
         uploaded_url=lambda media_id: f"{base}/{media_id}/uploaded/{found.form_states.make(media_id)}",
@@ -143,7 +143,7 @@ async def playback_link(
     request: Request,
     caller: Reader,
     media_id: UUID,
-    expires_in: Annotated[int, Query(ge=1, le=MAX_PLAYBACK_SECONDS)] = lifecycle.DEFAULT_PLAYBACK_SECONDS,
+    expires_in: Annotated[int, Query(ge=1, le=MAX_PLAYBACK_SECONDS)] = verbs.DEFAULT_PLAYBACK_SECONDS,
     download: bool = False,
     wait: Annotated[int, Query(ge=0, le=MAX_WAIT_SECONDS)] = 0,
 ) -> Response:
@@ -225,7 +225,7 @@ def _video(found: media.Media) -> schemas.Video | None:
     return {"seconds": seen.seconds, "codec": seen.codec, "width": seen.width, "height": seen.height}
 
 
-def _playback(playback: lifecycle.Playback, message: str) -> Response:
+def _playback(playback: verbs.Playback, message: str) -> Response:
     answer: schemas.Playback = {
         **_media(playback.media),
         "success": True,

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from fastapi import Request
 
-from broker.lifecycle.verbs.verbs import Lifecycle
-from broker.lifecycle.verbs.waiting import Waiting
+from broker.lifecycle.verbs import Lifecycle
+from broker.lifecycle.waiting import Waiting
 
 if TYPE_CHECKING:
     from broker.api.auth.form_states import FormStates

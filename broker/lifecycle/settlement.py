@@ -18,7 +18,7 @@ from broker.domain.keys import final_key, staging_key
 from broker.domain.media import GONE, Arrived, Event, Media, State
 from broker.domain.rules import differences, video_differences
 from broker.errors import NothingUploaded, ProbeFailed, PromotionRunning, StorageAway, StorageRefused
-from broker.lifecycle.verbs.probe import Probe
+from broker.lifecycle.probe import Probe
 from broker.store import Store
 
 LEASE = timedelta(seconds=120)

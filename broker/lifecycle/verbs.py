@@ -1,8 +1,8 @@
 """Issue, complete, playback, list, delete: the verbs in the life of a media.
 
-Each verb reads like the table in `broker/domain/media.py`. The record is written before each effect on S3, so that a crash
-is finished by the next request or by the sweep. Every change is a compare-and-set; the loser of a race re-reads the
-row and decides again.
+Each verb reads like the table in `broker/domain/media.py`. The record is written before each effect on S3, so that
+the next request or the sweep finishes what a crash interrupted. Every change is a compare-and-set; the loser of a race
+re-reads the row and decides again.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ from broker.errors import (
     UploadExpired,
     UploadRejected,
 )
-from broker.lifecycle.verbs.settlement import LEASE, NEVER_READY, Settlement
+from broker.lifecycle.settlement import LEASE, NEVER_READY, Settlement
 from broker.store import Store
 
 log = structlog.get_logger()

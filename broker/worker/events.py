@@ -28,7 +28,7 @@ from broker.errors import (
     UploadExpired,
     UploadRejected,
 )
-from broker.lifecycle.verbs.verbs import Lifecycle
+from broker.lifecycle.verbs import Lifecycle
 from broker.worker.envelopes import Created, EnvelopeUnknown, created_objects
 
 CONCURRENCY = 16

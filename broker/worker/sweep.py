@@ -8,7 +8,7 @@ import structlog
 from broker.clock import Clock, utc_now
 from broker.domain.media import Media
 from broker.errors import BrokerError, DatabaseAway, StorageAway
-from broker.lifecycle.verbs.settlement import LEASE, Settlement
+from broker.lifecycle.settlement import LEASE, Settlement
 from broker.store import Store
 
 BATCH = 50

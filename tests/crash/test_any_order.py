@@ -19,8 +19,6 @@ from uuid import UUID
 import httpx
 import pytest
 import sqlalchemy as sa
-from broker.lifecycle.verbs.settlement import Settlement
-from broker.lifecycle.verbs.verbs import Issued, Lifecycle, UploadRequest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
@@ -43,7 +41,8 @@ from broker.errors import (
     UploadExpired,
     UploadRejected,
 )
-from broker.lifecycle.verbs import settlement
+from broker.lifecycle.settlement import Settlement
+from broker.lifecycle.verbs import Issued, Lifecycle, UploadRequest, settlement
 from broker.store import migrate
 from broker.store.engine import parse_url
 from broker.worker.sweep import Sweep

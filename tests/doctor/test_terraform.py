@@ -6,9 +6,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from broker.lifecycle.verbs.verbs import RENEW_WITHIN
 
 from broker.doctor.lifecycle import CLEAR_STAGING, STAGING_DAYS
+from broker.lifecycle.verbs import RENEW_WITHIN
 from broker.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,9 +9,6 @@ from uuid import UUID
 
 import httpx
 import pytest
-from broker.lifecycle.verbs.probe import Probe
-from broker.lifecycle.verbs.settlement import Settlement
-from broker.lifecycle.verbs.verbs import Issued, Lifecycle, UploadRequest
 
 from broker.aws.bucket import Bucket, BucketConfig
 from broker.dev.s3 import EmbeddedS3
@@ -21,6 +18,9 @@ from broker.domain.quota import Quota
 from broker.domain.rules import Rules
 from broker.domain.sigv4 import Credentials
 from broker.errors import BrokerError
+from broker.lifecycle.probe import Probe
+from broker.lifecycle.settlement import Settlement
+from broker.lifecycle.verbs import Issued, Lifecycle, UploadRequest
 from broker.store import Store, migrate
 from broker.worker.sweep import Sweep
 

@@ -4,10 +4,10 @@ import asyncio
 from typing import Any
 
 import pytest
-from broker.lifecycle.verbs.verbs import Issued, UploadRequest
 
 from broker.domain.media import State
 from broker.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, UploadExpired
+from broker.lifecycle.verbs import Issued, UploadRequest
 from tests.lifecycle.conftest import VIDEO, World
 from tests.lifecycle.test_completion import OVER
 

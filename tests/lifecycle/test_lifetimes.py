@@ -8,12 +8,12 @@ from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
 import pytest
-from broker.lifecycle.verbs.verbs import Lifecycle, UploadRequest
 from freezegun import freeze_time
 
 from broker.app import running
 from broker.domain.media import Event
 from broker.errors import CredentialsExpired
+from broker.lifecycle.verbs import Lifecycle, UploadRequest
 from broker.settings import Settings, load_settings
 from broker.store import Store, migrate
 

@@ -3,12 +3,12 @@
 import asyncio
 
 import pytest
-from broker.lifecycle.verbs.settlement import LEASE
 
 from broker.aws.bucket import Bucket
 from broker.domain.keys import final_key, staging_key
 from broker.domain.media import Arrived, State
 from broker.errors import UploadRejected
+from broker.lifecycle.settlement import LEASE
 from tests.lifecycle.conftest import OTHER, VIDEO, MakeWorld, World, outcome_of
 from tests.lifecycle.test_completion import OVER, OverwrittenBetween
 

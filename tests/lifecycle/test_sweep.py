@@ -3,13 +3,13 @@
 import asyncio
 
 import pytest
-from broker.lifecycle.verbs.settlement import SLOWEST_UPLOAD
 
 from broker.aws.bucket import Bucket
 from broker.dev.s3 import EmbeddedS3, Fault
 from broker.domain.keys import staging_key
 from broker.domain.media import Arrived, State
 from broker.errors import StorageAway, StorageRefused, UploadRejected
+from broker.lifecycle.settlement import SLOWEST_UPLOAD
 from broker.worker.sweep import Sweep
 from tests.lifecycle.conftest import MakeWorld, World
 from tests.lifecycle.test_completion import LATER, OVER

@@ -12,14 +12,14 @@ from typing import Any
 
 import psutil
 import pytest
-from broker.lifecycle.verbs.probe import AT_A_TIME, Probe
-from broker.lifecycle.verbs.settlement import MAX_JUDGEMENTS
 from structlog.testing import capture_logs
 
 from broker.dev.s3 import EmbeddedS3, Fault
 from broker.domain.keys import staging_key
 from broker.domain.media import Media, State, Video
 from broker.errors import ProbeFailed, SettingsInvalid, StorageAway, UploadRejected
+from broker.lifecycle.probe import AT_A_TIME, Probe
+from broker.lifecycle.settlement import MAX_JUDGEMENTS
 
 from ..browser.npm import program
 from ..cli.processes import CLIP, done

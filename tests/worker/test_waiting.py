@@ -9,13 +9,13 @@ from uuid import uuid4
 import httpx
 import jwt
 import pytest
-from broker.lifecycle.verbs.waiting import MAX_WAITERS_OF_ONE, Waiting
 from fastapi import FastAPI
 
 from broker import load_settings
 from broker.api.state import STATE_NAME
 from broker.app import PREFIX, create_app
 from broker.dev.s3 import EmbeddedS3
+from broker.lifecycle.waiting import MAX_WAITERS_OF_ONE, Waiting
 from broker.store import Store, migrate
 
 from ..contract.samples import UNLIMITED, pending
