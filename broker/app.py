@@ -29,7 +29,7 @@ from broker.api.auth.keys import FixedKey, public_key
 from broker.api.auth.tokens import Authenticator, RememberedTokens, TokenRules
 from broker.api.documentation import naming_problems
 from broker.api.health import Health
-from broker.api.limits import Limits
+from broker.api.limits.limits import Limits
 from broker.api.problems import http_problem
 from broker.api.state import STATE_NAME, Services
 from broker.api.web import web_router
@@ -49,7 +49,7 @@ from broker.worker.sweep import Sweep
 
 if TYPE_CHECKING:
     from broker.api.auth.jwks import Jwks
-    from broker.api.redis_windows import RedisWindows
+    from broker.api.limits.redis import RedisWindows
     from broker.worker.sender import Sender
 
 PREFIX = "/api/v1/s3-media"
@@ -260,7 +260,7 @@ def _limits(settings: Settings) -> Limits:
 
 
 def _redis_windows(url: str) -> "RedisWindows":
-    from broker.api.redis_windows import RedisWindows  # an optional dependency
+    from broker.api.limits.redis import RedisWindows
 
     return RedisWindows(url)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from broker.api.auth.form_states import FormStates
     from broker.api.auth.tokens import Authenticator
     from broker.api.health import Health
-    from broker.api.limits import Limits
+    from broker.api.limits.limits import Limits
 
 STATE_NAME = "s3_media"
 

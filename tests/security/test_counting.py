@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from broker.api.limits import Limit, Window
-from broker.api.redis_windows import RedisWindows
+from broker.api.limits.redis import RedisWindows
+from broker.api.limits.windows import Limit, Window
 from broker.domain.rate import Rate
 from broker.store import Store, migrate
 from tests.cli.processes import Running, running
@@ -91,7 +91,7 @@ async def test_without_redis_each_process_counts_by_itself(tmp_path: Path) -> No
 
 
 async def test_a_redis_that_is_back_counts_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broker.api.redis_windows.REST_SECONDS", 0.1)
+    monkeypatch.setattr("broker.api.limits.redis.REST_SECONDS", 0.1)
     limit = Limit("issue", Rate(1, 60))
 
     async def count() -> Window | None:

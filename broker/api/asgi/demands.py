@@ -13,7 +13,8 @@ from fastapi.security.base import SecurityBase
 
 from broker.api.asgi.fields import field_of, is_repeated
 from broker.api.auth.caller import DELETE, READ, UPLOAD, Caller
-from broker.api.limits import Kind, Standing, counted_address
+from broker.api.limits.limits import counted_address
+from broker.api.limits.windows import Kind, Standing
 from broker.api.state import services
 from broker.errors import NotAuthenticated
 

@@ -14,7 +14,7 @@ from broker.api.asgi.body import check_announced
 from broker.api.asgi.demands import CALLER, Demand
 from broker.api.asgi.fields import index_fields
 from broker.api.asgi.parameters import Parameters
-from broker.api.limits import Standing
+from broker.api.limits.windows import Standing
 from broker.api.problems import internal_problem, problem_response
 from broker.api.state import services
 from broker.errors import BrokerError, RateLimited

@@ -9,7 +9,7 @@ from limits.aio.storage import RedisStorage
 from limits.errors import StorageError
 from redis.asyncio import BlockingConnectionPool
 
-from broker.api.limits import Limit, Window
+from broker.api.limits.windows import Limit, Window
 
 CONNECTIONS = 16
 COUNT_SECONDS = 5.0
