@@ -20,7 +20,6 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from broker.api import health, media, metrics
 from broker.api.asgi.middleware import AllowedHosts, Envelope
 from broker.api.asgi.short_route import ShortWay
 from broker.api.auth.caller import ClaimNames
@@ -28,11 +27,12 @@ from broker.api.auth.form_states import FormStates
 from broker.api.auth.keys import FixedKey, public_key
 from broker.api.auth.tokens import Authenticator, RememberedTokens, TokenRules
 from broker.api.documentation import naming_problems
-from broker.api.health import Health
 from broker.api.limits.limits import Limits
 from broker.api.problems import http_problem
+from broker.api.routes import health, media, metrics
+from broker.api.routes.health import Health
+from broker.api.routes.web import web_router
 from broker.api.state import STATE_NAME, Services
-from broker.api.web import web_router
 from broker.aws.bucket import Bucket, BucketConfig
 from broker.aws.queue import Queue, QueueConfig
 from broker.clock import Clock, utc_now

@@ -11,8 +11,8 @@ from broker.lifecycle.waiting import Waiting
 if TYPE_CHECKING:
     from broker.api.auth.form_states import FormStates
     from broker.api.auth.tokens import Authenticator
-    from broker.api.health import Health
     from broker.api.limits.limits import Limits
+    from broker.api.routes.health import Health
 
 STATE_NAME = "s3_media"
 

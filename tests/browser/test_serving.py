@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from broker.api.web import MODULES, web_router
+from broker.api.routes.web import MODULES, web_router
 from broker.dev.demo import demo_router
 from broker.domain.rules import Rules
 
