@@ -49,7 +49,7 @@ def serve(
     """Serve the broker in production."""
     with naming_problems():
         from broker import load_settings
-        from broker.serve import serve
+        from broker.server.serve import serve
 
         serve(
             load_settings(),
@@ -88,7 +88,7 @@ def worker() -> None:
     """Sweep up what is unfinished or unused, complete what S3's events name, and tell webhooks."""
     with naming_problems():
         from broker import load_settings
-        from broker.serve import work_until_stopped
+        from broker.server.serve import work_until_stopped
 
         asyncio.run(work_until_stopped(load_settings()))
 

@@ -22,12 +22,12 @@ import uvicorn
 from rich.console import Console
 
 from broker.app import PREFIX, create_app
-from broker.connections import SERVING
 from broker.dev.demo import demo_router
 from broker.dev.s3 import EmbeddedS3, rest, start_embedded_s3
 from broker.dev.tokens import mint_token
 from broker.errors import SettingsInvalid
 from broker.logs import configure_logging
+from broker.server.connections import SERVING
 from broker.settings import Settings, load_settings
 from broker.store import migrate
 

@@ -13,8 +13,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.api.asgi.middleware import Envelope
 from broker.app import PREFIX, create_app
-from broker.connections import BoundedConnection
 from broker.logs import access_log
+from broker.server.connections import BoundedConnection
 from tests.security.live import live
 from tests.security.serving import bearing, served, settings_of, token
 

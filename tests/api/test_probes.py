@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from broker.app import PREFIX, create_app, create_router
-from broker.connections import BoundedConnection
+from broker.server.connections import BoundedConnection
 from tests.security.live import live
 from tests.security.serving import client_of, settings_of
 

@@ -35,7 +35,7 @@ def test_a_server_loads_what_it_uses(tmp_path: Path, command: str, started: str)
     with running(*command.split(), cwd=tmp_path, PYTHONVERBOSE="1", **VALID) as server:
         server.wait_for(started)
         loaded = loaded_by(server)
-    assert {"structlog", "typer", "botocore.client", "broker.serve"} <= loaded
+    assert {"structlog", "typer", "botocore.client", "broker.server.serve"} <= loaded
     assert loaded & UNUSED == set()
 
 

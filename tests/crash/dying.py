@@ -29,7 +29,7 @@ from broker import app as wiring
 from broker.aws.bucket import Bucket
 from broker.domain.media import Event, Media
 from broker.domain.quota import Quota
-from broker.serve import work_until_stopped
+from broker.server.serve import work_until_stopped
 from broker.settings import load_settings
 from broker.store import Store
 from broker.worker.sweep import Sweep

@@ -13,9 +13,9 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from broker.app import create_app
-from broker.connections import BoundedConnection
 from broker.dev.readme import PARTS, rewritten
 from broker.dev.s3 import EmbeddedS3
+from broker.server.connections import BoundedConnection
 from broker.settings import Settings, environment_name
 from broker.store import migrate
 

@@ -1,6 +1,6 @@
 """What `broker serve` and `broker worker` do, once the settings are read."""
 
-import broker.lean_start  # noqa: F401  # isort: skip
+import broker.server.lean_start  # noqa: F401  # isort: skip  # noqa: F401  # isort: skip
 
 import asyncio
 import gc
@@ -16,11 +16,11 @@ from fastapi import FastAPI
 from prometheus_client import start_http_server
 
 from broker.app import create_app, running, video_probe
-from broker.connections import SERVING
-from broker.cores import usable_cores
 from broker.errors import DatabaseAway, SettingsInvalid
 from broker.logs import configure_logging
 from broker.metrics import SHARED_DIRECTORY, counting_together
+from broker.server.connections import SERVING
+from broker.server.cores import usable_cores
 from broker.settings import Settings, load_settings
 from broker.store import pending_revision
 
@@ -54,7 +54,7 @@ def serve(settings: Settings, *, workers: int | None, embedded_s3_in: Path | Non
         if workers > 1 and bound.redis_url is None:
             log.info("each process counts its own rate limits; BROKER_RATE_LIMIT_STORAGE=redis://… counts all together")
         uvicorn.run(
-            _quiet(create_app(bound)) if workers == 1 else "broker.serve:worker_application",
+            _quiet(create_app(bound)) if workers == 1 else "broker.server.serve:worker_application",
             factory=workers > 1,
             workers=workers,
             **SERVING,
