@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
-from broker.access_settings import AccessSettings, CommaSeparated, bare_address, split_at_commas
 from broker.domain.origin import origin
+from broker.settings.access import AccessSettings, CommaSeparated, bare_address, split_at_commas
 
 SECRET_BYTES = range(24, 65)
 """How many bytes a signing secret has (Standard Webhooks specification, "Symmetric")."""

@@ -11,14 +11,14 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 
-from broker.access_settings import CommaSeparated, Positive, bare_address, exact_origins, require_extra
 from broker.aws.cloudfront import Distribution
 from broker.domain.policy import MAX_POLICY_SECONDS
 from broker.domain.quota import Quota
 from broker.domain.rules import DEFAULT_TYPES, MAX_OBJECT_BYTES, Rules, is_active, media_type
 from broker.domain.sigv4 import Credentials
 from broker.errors import SettingsInvalid
-from broker.worker_settings import WorkerSettings
+from broker.settings.access import CommaSeparated, Positive, bare_address, exact_origins, require_extra
+from broker.settings.worker import WorkerSettings
 
 Limit = Annotated[int | None, Field(ge=0)]
 
