@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from broker.client import TRIES, UploadClient, UploadFailed
+from broker.cli.upload import TRIES, UploadClient, UploadFailed
 from broker.dev.s3 import Fault
 
 from ..browser.stack import Stack, running_stack, token

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from broker.cli import app
+from broker.cli.commands import app
 from broker.settings import Settings, environment_name
 
 from ..cli.processes import ROOT

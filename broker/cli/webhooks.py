@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker.terminal import naming_problems, refuse, say
+from broker.cli.terminal import naming_problems, refuse, say
 
 if TYPE_CHECKING:
     from broker.domain.announcement import Announcement

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker.terminal import err, naming_problems, out, refuse, say
-from broker.webhook_commands import webhooks
+from broker.cli.terminal import err, naming_problems, out, refuse, say
+from broker.cli.webhooks import webhooks
 
 if TYPE_CHECKING:
-    from broker.client import Uploaded
+    from broker.cli.upload import Uploaded
     from broker.settings import Settings
 
 DATA_DIR = Path("var")
@@ -100,7 +100,7 @@ def doctor(
     """Look at this deployment, try it, and say how to mend what is wrong. Status 1: something is."""
     with naming_problems():
         from broker import load_settings
-        from broker.checkup import check_up
+        from broker.cli.checkup import check_up
         from broker.doctor import report
 
         findings = asyncio.run(check_up(load_settings()))
@@ -172,7 +172,7 @@ def upload(
     content_type: Annotated[str | None, typer.Option(help="The video's type; by default, by the file's name.")] = None,
 ) -> None:
     """Upload a video, and print a link that plays it."""
-    from broker.client import UploadFailed, bare_token, type_of
+    from broker.cli.upload import UploadFailed, bare_token, type_of
 
     if not token or token.isspace():
         refuse("BROKER_TOKEN: should hold your token (or pass --token)")
@@ -198,7 +198,7 @@ def _upload(file: Path, url: str, token: str, content_type: str) -> "Uploaded":
     from rich.markup import escape
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    from broker.client import UploadClient
+    from broker.cli.upload import UploadClient
 
     name, size = file.name, file.stat().st_size
     bar = (
