@@ -1,6 +1,5 @@
 """The settings that say who may call, how often, and from where."""
 
-from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -10,6 +9,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from broker.domain.origin import origin
 from broker.domain.rate import rate_of
+from broker.settings.fields import CommaSeparated, Positive, bare_address, exact_origins, require_extra, split_at_commas
 
 MIN_SECRET_BYTES = 32
 """RFC 7518, section 3.2: a key of at least the size of the hash's output must be used with HS256."""
@@ -17,13 +17,6 @@ MIN_SECRET_CHARACTERS = 8
 """How many different characters a secret has at least; a random one of 32 hex digits has more, `changeme…` has not."""
 
 
-def split_at_commas(value: object) -> object:
-    """Return the parts of a text; anything else as it is."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_at_commas)]
-Positive = Annotated[int, Field(ge=1)]
 Permission = Literal["media:upload", "media:read", "media:delete", "media:admin"]
 Permissions = Annotated[tuple[Permission, ...], NoDecode, BeforeValidator(split_at_commas)]
 
@@ -200,25 +193,3 @@ class AccessSettings(BaseSettings):
             if not (self.jwks_loopback_http and loopback):
                 raise ValueError("BROKER_JWKS_URL: should be an https address")
         return self
-
-
-def exact_origins(value: tuple[str, ...]) -> tuple[str, ...]:
-    """Return `value` if each is an exact origin. Raises ValueError, which says what should be."""
-    for one in value:
-        if origin(one) != one:
-            raise ValueError("should be exact origins, such as https://app.example, without a path or *")
-    return value
-
-
-def require_extra(extra: str, *, package: str) -> None:
-    """Return if `package`, which `extra` installs, is there; it is not loaded. Raises ValueError, which says how to
-    install it."""
-    if find_spec(package) is None:
-        raise ValueError(f"needs the package {package}; run `pip install 's3-media-broker[{extra}]'`")
-
-
-def bare_address(value: str | None) -> str | None:
-    """Return an address without a trailing slash. Raises ValueError where it has a query or is no address."""
-    if value is not None and (origin(value) is None or urlsplit(value).query or urlsplit(value).fragment):
-        raise ValueError("should be an http or https address, such as https://api.example")
-    return value.rstrip("/") if value else None

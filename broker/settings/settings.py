@@ -17,7 +17,7 @@ from broker.domain.quota import Quota
 from broker.domain.rules import DEFAULT_TYPES, MAX_OBJECT_BYTES, Rules, is_active, media_type
 from broker.domain.sigv4 import Credentials
 from broker.errors import SettingsInvalid
-from broker.settings.access import CommaSeparated, Positive, bare_address, exact_origins, require_extra
+from broker.settings.fields import CommaSeparated, Positive, bare_address, exact_origins, require_extra
 from broker.settings.worker import WorkerSettings
 
 Limit = Annotated[int | None, Field(ge=0)]

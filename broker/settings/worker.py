@@ -9,7 +9,8 @@ from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_v
 from pydantic_settings import NoDecode
 
 from broker.domain.origin import origin
-from broker.settings.access import AccessSettings, CommaSeparated, bare_address, split_at_commas
+from broker.settings.access import AccessSettings
+from broker.settings.fields import CommaSeparated, bare_address, split_at_commas
 
 SECRET_BYTES = range(24, 65)
 """How many bytes a signing secret has (Standard Webhooks specification, "Symmetric")."""
