@@ -1,11 +1,11 @@
 """What `broker doctor` does, once the settings are read."""
 
-from broker.app import bucket_config
 from broker.doctor import Deployment, Finding, examine
 from broker.doctor.finding import ok, warn
 from broker.domain.origin import origin
 from broker.errors import SettingsInvalid
 from broker.settings import Settings
+from broker.wiring import bucket_config
 
 
 async def check_up(settings: Settings) -> list[Finding]:

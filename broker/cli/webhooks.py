@@ -60,7 +60,7 @@ def _settings() -> "Settings":
 
 
 async def _list(settings: "Settings", limit: int) -> None:
-    from broker.app import open_store
+    from broker.wiring import open_store
 
     store = open_store(settings)
     try:
@@ -79,8 +79,8 @@ async def _list(settings: "Settings", limit: int) -> None:
 
 
 async def _retry(settings: "Settings", targets: tuple[str, ...]) -> int:
-    from broker.app import open_store
     from broker.domain.announcement import PATIENCE
+    from broker.wiring import open_store
 
     now = datetime.now(UTC)
     store = open_store(settings)
@@ -91,7 +91,7 @@ async def _retry(settings: "Settings", targets: tuple[str, ...]) -> int:
 
 
 async def _try(settings: "Settings", targets: tuple[str, ...]) -> bool:
-    from broker.app import webhook_sender
+    from broker.wiring import webhook_sender
 
     now = datetime.now(UTC)
     sender = webhook_sender(settings)

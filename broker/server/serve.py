@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from prometheus_client import start_http_server
 
-from broker.app import create_app, running, video_probe
+from broker.app import create_app
 from broker.errors import DatabaseAway, SettingsInvalid
 from broker.logs import configure_logging
 from broker.metrics import SHARED_DIRECTORY, counting_together
@@ -23,6 +23,7 @@ from broker.server.connections import SERVING
 from broker.server.cores import usable_cores
 from broker.settings import Settings, load_settings
 from broker.store import pending_revision
+from broker.wiring import running, video_probe
 
 GC_THRESHOLDS = (50_000, 20, 20)
 """How many more objects were made than freed before the young ones are looked through, and how often the older ones
