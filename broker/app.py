@@ -1,14 +1,10 @@
-"""The only wiring: settings to store, bucket, verbs and routes.
-
-`create_app` makes the whole application; `create_router` makes what another FastAPI application includes. What only
-some settings ask for, the clients of JWKS addresses and of webhooks, is imported there.
-"""
+"""The application: `create_app` builds all of it, `create_router` the part that another application includes."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
@@ -28,9 +24,6 @@ from broker.api.state import STATE_NAME, Services
 from broker.clock import Clock, utc_now
 from broker.settings import Settings
 from broker.wiring import running, video_probe
-
-if TYPE_CHECKING:
-    pass
 
 PREFIX = "/api/v1/s3-media"
 NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False)

@@ -1,8 +1,11 @@
-"""The wiring: settings to store, bucket, verbs and jobs. Nothing else builds them."""
+"""The wiring: settings to store, bucket, verbs and jobs. Nothing else builds them.
+
+Clients that only some settings need, of JWKS addresses, webhooks and Redis, are imported where they are built.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -11,9 +14,9 @@ from broker.api.auth.form_states import FormStates
 from broker.api.auth.keys import FixedKey, public_key
 from broker.api.auth.tokens import Authenticator, RememberedTokens, TokenRules
 from broker.api.limits.limits import Limits
-from broker.api.routes.health import Health
 from broker.api.state import Services
 from broker.aws.bucket import Bucket, BucketConfig
+from broker.aws.health import Health
 from broker.aws.queue import Queue, QueueConfig
 from broker.clock import Clock, utc_now
 from broker.domain.rate import rate_of
@@ -35,62 +38,63 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterator[tuple[Services, Jobs]]:
-    """Open what the verbs need, and close it again: requests in flight finish first, then the queues are drained."""
-    bucket = await asyncio.to_thread(Bucket, bucket_config(settings))
-    store = open_store(settings, clock)
-    settlement = Settlement(
-        store,
-        bucket,
-        grace=timedelta(seconds=settings.grace_seconds),
-        probe=video_probe(settings),
-        max_video_seconds=settings.max_video_duration_seconds,
-        clock=clock,
-    )
-    verbs = Lifecycle(
-        store,
-        bucket,
-        settlement=settlement,
-        rules=settings.rules,
-        quota=settings.quota,
-        policy_seconds=settings.policy_seconds,
-        clock=clock,
-    )
-    queue = await asyncio.to_thread(Queue, queue_config(settings)) if settings.sqs_queue_url else None
-    keys = await asyncio.to_thread(_token_keys, settings)
-    limits = _limits(settings)
-    services = Services(
-        lifecycle=verbs,
-        waiting=Waiting(store),
-        authenticator=Authenticator(
-            keys,
-            token_rules(settings),
-            RememberedTokens(size=settings.token_memory_size, seconds=settings.token_memory_seconds),
-        ),
-        limits=limits,
-        form_states=FormStates(settings.secret_key.get_secret_value()),
-        health=Health(store, bucket),
-        public_url=settings.public_url,
-    )
-    jobs: list[Job] = [Sweep(store, settlement, rest_seconds=settings.sweep_seconds, clock=clock)]
-    if queue is not None:
-        jobs.append(Events(queue, verbs, bucket_name=settings.bucket_name, clock=clock))
-    sender = webhook_sender(settings) if settings.webhook_urls else None
-    if sender is not None:
-        from broker.worker.webhooks import Webhooks
+    """Open what the verbs and the jobs need, and close it on exit, in reverse order.
 
-        jobs.append(Webhooks(store.outbox, sender, settings.webhook_urls, clock=clock))
-    try:
-        yield services, Jobs(jobs)
-    finally:
-        if sender is not None:
-            await sender.close()
-        if queue is not None:
-            await asyncio.to_thread(queue.close)
-        await limits.close()
+    A start that fails closes what it had opened.
+    """
+    async with AsyncExitStack() as stack:
+        bucket = await asyncio.to_thread(Bucket, bucket_config(settings))
+        stack.push_async_callback(asyncio.to_thread, bucket.close)
+        store = open_store(settings, clock)
+        stack.push_async_callback(store.close)
+        keys = await asyncio.to_thread(_token_keys, settings)
         if not isinstance(keys, FixedKey):
-            await keys.close()
-        await store.close()
-        await asyncio.to_thread(bucket.close)
+            stack.push_async_callback(keys.close)
+        limits = _limits(settings)
+        stack.push_async_callback(limits.close)
+        settlement = Settlement(
+            store,
+            bucket,
+            grace=timedelta(seconds=settings.grace_seconds),
+            probe=video_probe(settings),
+            max_video_seconds=settings.max_video_duration_seconds,
+            clock=clock,
+        )
+        verbs = Lifecycle(
+            store,
+            bucket,
+            settlement=settlement,
+            rules=settings.rules,
+            quota=settings.quota,
+            policy_seconds=settings.policy_seconds,
+            clock=clock,
+        )
+        services = Services(
+            lifecycle=verbs,
+            waiting=Waiting(store),
+            authenticator=Authenticator(
+                keys,
+                token_rules(settings),
+                RememberedTokens(size=settings.token_memory_size, seconds=settings.token_memory_seconds),
+            ),
+            limits=limits,
+            form_states=FormStates(settings.secret_key.get_secret_value()),
+            health=Health(bucket),
+            store=store,
+            public_url=settings.public_url,
+        )
+        jobs: list[Job] = [Sweep(store, settlement, rest_seconds=settings.sweep_seconds, clock=clock)]
+        if settings.sqs_queue_url:
+            queue = await asyncio.to_thread(Queue, queue_config(settings))
+            stack.push_async_callback(asyncio.to_thread, queue.close)
+            jobs.append(Events(queue, verbs, bucket_name=settings.bucket_name, clock=clock))
+        if settings.webhook_urls:
+            from broker.worker.webhooks import Webhooks
+
+            sender = webhook_sender(settings)
+            stack.push_async_callback(sender.close)
+            jobs.append(Webhooks(store.outbox, sender, settings.webhook_urls, clock=clock))
+        yield services, Jobs(jobs)
 
 
 def open_store(settings: Settings, clock: Clock = utc_now) -> Store:

@@ -6,6 +6,7 @@ A command imports what it needs: `broker upload` starts without FastAPI, botocor
 import asyncio
 import secrets
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,11 +50,16 @@ def serve(
     """Serve the broker in production."""
     with naming_problems():
         from broker import load_settings
-        from broker.server.serve import serve
+        from broker.server.serve import serve as run_server
 
-        serve(
+        embedded = None
+        if embedded_s3:
+            from broker.cli.dev import beside_s3
+
+            embedded = partial(beside_s3, data_dir=data_dir)
+        run_server(
             load_settings(),
-            embedded_s3_in=data_dir if embedded_s3 else None,
+            embedded_s3=embedded,
             host=host,
             port=port,
             workers=workers,
@@ -75,7 +81,7 @@ def dev(
 ) -> None:
     """Serve everything on this machine: the broker, an S3, and a page to try them."""
     with naming_problems():
-        from broker.dev.run import run_broker, run_s3
+        from broker.cli.dev import run_broker, run_s3
 
         if s3_only:
             run_s3(data_dir=data_dir, port=9000 if port is None else port, console=out())

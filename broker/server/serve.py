@@ -5,9 +5,8 @@ import broker.server.lean_start  # noqa: F401  # isort: skip  # noqa: F401  # is
 import asyncio
 import gc
 import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, nullcontext
 from typing import Any
 
 import structlog
@@ -29,21 +28,26 @@ GC_THRESHOLDS = (50_000, 20, 20)
 """How many more objects were made than freed before the young ones are looked through, and how often the older ones
 are. A request frees by itself all that it makes; Python's 700 would look for cycles at every few requests."""
 
+Beside = AbstractContextManager[Settings]
+"""Runs something beside the server, and yields the settings bound to it."""
+
 log = structlog.get_logger()
 
 
-def serve(settings: Settings, *, workers: int | None, embedded_s3_in: Path | None, **options: Any) -> None:
+def serve(
+    settings: Settings, *, workers: int | None, embedded_s3: Callable[[Settings], Beside] | None, **options: Any
+) -> None:
     """Serve until SIGTERM or SIGINT; `options` are uvicorn's.
 
-    `workers`: how many processes; None: as many as are fastest. `embedded_s3_in`: the directory of an S3 to run
-    beside it, where the settings ask for no other. Raises SettingsInvalid before anything starts.
+    `workers` is the number of processes; None picks the fastest number. `embedded_s3` starts an S3 beside the broker,
+    if the settings name no other, and yields the settings bound to it. Raises SettingsInvalid before anything starts.
     """
     if workers is None:
         workers = fastest_workers(settings)
-    _require_servable(settings, workers=workers, embedded_s3=embedded_s3_in is not None)
+    _require_servable(settings, workers=workers, embedded_s3=embedded_s3 is not None)
     _log_from(settings)
     _require_current(settings)
-    beside = nullcontext(settings) if settings.use_cloud_storage else _beside_s3(settings, embedded_s3_in or Path())
+    beside = nullcontext(settings) if settings.use_cloud_storage or embedded_s3 is None else embedded_s3(settings)
     with beside as bound, ExitStack() as stack:
         if bound is not settings:
             _log_from(bound)
@@ -141,15 +145,6 @@ def _require_current(settings: Settings) -> None:
         return
     if revision is not None:
         raise SettingsInvalid(problems=f"BROKER_DATABASE_URL: lacks revision {revision}; run `broker migrate` first")
-
-
-@contextmanager
-def _beside_s3(settings: Settings, data_dir: Path) -> Iterator[Settings]:
-    """Run the embedded S3, and yield the settings bound to it."""
-    from broker.dev.run import embedded_s3, interruptible, settings_for
-
-    with interruptible(), embedded_s3(data_dir, cors_origins=settings.cors_origins) as s3:
-        yield load_settings(**settings_for(s3))
 
 
 def _count_together(stack: ExitStack) -> None:

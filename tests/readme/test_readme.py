@@ -13,11 +13,11 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from broker.app import create_app
-from broker.dev.readme import PARTS, rewritten
 from broker.dev.s3 import EmbeddedS3
 from broker.server.connections import BoundedConnection
 from broker.settings import Settings, environment_name
 from broker.store import migrate
+from tests.readme.drawing import PARTS, rewritten
 
 from ..browser.npm import program
 from ..cli.processes import CLIP, ROOT, environment, running

@@ -7,14 +7,11 @@ import time
 from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from broker.api.limits.windows import Kind, Limit, Standing
+from broker.api.limits.windows import Kind, Limit, SharedWindows, Standing
 from broker.domain.rate import Rate
 from broker.errors import RateLimited
-
-if TYPE_CHECKING:
-    from broker.api.limits.redis import RedisWindows
 
 
 class Limits:
@@ -23,7 +20,7 @@ class Limits:
     Where Redis does not answer, this process counts by itself until it does: a limit then holds for each process.
     """
 
-    def __init__(self, rates: Mapping[Kind, Rate | None], redis: "RedisWindows | None" = None) -> None:
+    def __init__(self, rates: Mapping[Kind, Rate | None], redis: SharedWindows | None = None) -> None:
         self._limits = {kind: Limit(kind, rate) for kind, rate in rates.items() if rate is not None}
         self._redis = redis
 

@@ -1,7 +1,7 @@
 """The windows that requests are counted in, and the limits over them."""
 
 import time
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from broker.domain.rate import Rate
 
@@ -74,3 +74,15 @@ class Standing(NamedTuple):
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Return the fields that tell a client, as ASGI sends them."""
         return [self.limit.policy, (b"ratelimit", f'"{self.limit.kind}";r={self.remaining}'.encode())]
+
+
+class SharedWindows(Protocol):
+    """Count fixed windows for several processes together."""
+
+    async def count(self, limit: Limit, who: str) -> Window | None:
+        """Count one more request of `who`. Return the window, or None if the shared storage is unavailable."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connections."""
+        ...

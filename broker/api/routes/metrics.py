@@ -17,7 +17,7 @@ router = APIRouter()
 @router.get("/metrics", include_in_schema=False)
 async def read_metrics(request: Request) -> Response:
     """Return the metrics of all processes; the backlog is counted now, unless the database is away."""
-    store, now = services(request).health.store, datetime.now(UTC)
+    store, now = services(request).store, datetime.now(UTC)
     with suppress(DatabaseAway):
         metrics.set_backlog(now, **asdict(await store.backlog()))
         metrics.set_untold(now, **asdict(await store.outbox.backlog()))

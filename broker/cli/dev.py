@@ -14,7 +14,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,8 @@ from rich.console import Console
 
 from broker.app import PREFIX, create_app
 from broker.dev.demo import demo_router
-from broker.dev.s3 import EmbeddedS3, rest, start_embedded_s3
+from broker.dev.embedded import BUCKET, HOST, embedded_s3, settings_for
+from broker.dev.s3 import EmbeddedS3, rest
 from broker.dev.tokens import mint_token
 from broker.errors import SettingsInvalid
 from broker.logs import configure_logging
@@ -31,8 +31,6 @@ from broker.server.connections import SERVING
 from broker.settings import Settings, load_settings
 from broker.store import migrate
 
-HOST = "127.0.0.1"
-BUCKET = "videos"
 OWNER = "dev"
 SCOPE = "media:upload media:read media:delete"
 VARIABLES = "dev.env"
@@ -79,37 +77,6 @@ def run_s3(*, data_dir: Path, port: int, console: Console) -> None:
         for name, value in lines.items():
             _say(console, f"{name}={value}")
         rest()
-
-
-@contextmanager
-def embedded_s3(data_dir: Path, *, cors_origins: tuple[str, ...], port: int = 0) -> Iterator[EmbeddedS3]:
-    """Run an S3 that keeps its objects in `data_dir`, with one bucket that pages of `cors_origins` may use."""
-    if find_spec("moto") is None:
-        raise SettingsInvalid(problems="The embedded S3 is not installed: pip install 's3-media-broker[dev]'")
-    _forget_surroundings()
-    with start_embedded_s3(
-        data_dir=data_dir / "s3", port=port, buckets=[BUCKET], cors_origins=list(cors_origins)
-    ) as s3:
-        yield s3
-
-
-def settings_for(s3: EmbeddedS3) -> dict[str, Any]:
-    """Return the settings, by field name, that bind a broker to `s3`."""
-    return {
-        "use_cloud_storage": False,
-        "cloud_storage_provider": "s3",
-        "bucket_name": BUCKET,
-        "region": s3.region,
-        "access_key_id": s3.access_key,
-        "secret_access_key": s3.secret_key,
-        "session_token": None,
-        "credential_expiration": None,
-        "s3_endpoint_url": s3.endpoint_url,
-        "s3_public_endpoint_url": None,
-        "s3_path_style": True,
-        "s3_dual_stack": False,
-        "s3_fips": False,
-    }
 
 
 class _Server(uvicorn.Server):
@@ -206,6 +173,13 @@ def _for_other_terminals(path: Path, url: str, token: str) -> Iterator[Path]:
 
 
 @contextmanager
+def beside_s3(settings: Settings, *, data_dir: Path) -> Iterator[Settings]:
+    """Run the embedded S3 beside a server, and yield the settings bound to it."""
+    with interruptible(), embedded_s3(data_dir, cors_origins=settings.cors_origins) as s3:
+        yield load_settings(**settings_for(s3))
+
+
+@contextmanager
 def interruptible() -> Iterator[None]:
     """Return on SIGINT and SIGTERM, so that what was opened before is closed.
 
@@ -222,12 +196,3 @@ def interruptible() -> Iterator[None]:
 def _nowhere() -> dict[str, Any]:
     """Return settings under which all others can be read before the S3 is there."""
     return {"use_cloud_storage": False, "secret_key": secrets.token_urlsafe(48)}
-
-
-def _forget_surroundings() -> None:
-    """Keep the developer's AWS profile, keys and proxies out of what only this machine is meant to see."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        del os.environ[name]
-    os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
-    for name in ("NO_PROXY", "no_proxy"):
-        os.environ[name] = ",".join(filter(None, (os.environ.get(name), HOST, "localhost")))

@@ -1,4 +1,4 @@
-"""Write the parts of README.md that are drawn from the code: `python -m broker.dev.readme [README.md]`.
+"""Write the parts of README.md that are drawn from the code: `python -m tests.readme.drawing [README.md]`.
 
 Each part stands between `<!-- NAME: … -->` and `<!-- /NAME -->`; what is written there by hand is lost.
 """
