@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from broker.dev.s3 import Fault
-from broker.doctor import Finding, Verdict, configuration, lifecycle
+from broker.doctor import Finding, Verdict
+from broker.doctor.checks import configuration, lifecycle
 from broker.doctor.deployment import Patient, visited
 from tests.doctor.deployed import Deployed, ill
 

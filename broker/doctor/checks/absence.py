@@ -1,6 +1,6 @@
 """Whether S3 tells that an object is not there."""
 
-from broker.doctor.contact import list_bucket_statement
+from broker.doctor.checks.contact import list_bucket_statement
 from broker.doctor.deployment import Patient
 from broker.doctor.finding import Finding, fail, ok
 from broker.errors import StorageAway, StorageRefused

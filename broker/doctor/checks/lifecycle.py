@@ -5,7 +5,7 @@ Source: Amazon S3 User Guide, "Lifecycle configuration elements".
 
 from typing import Any
 
-from broker.doctor.configuration import unreadable
+from broker.doctor.checks.configuration import unreadable
 from broker.doctor.deployment import Patient, Refused
 from broker.doctor.finding import Finding, fail, ok, skip
 

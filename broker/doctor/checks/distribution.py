@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import httpx
 
+from broker.doctor.checks.trial import OTHER_VIDEO, code
 from broker.doctor.deployment import Patient
 from broker.doctor.finding import Finding, fail, ok
-from broker.doctor.trial import OTHER_VIDEO, code
 
 LONG_AGO = timedelta(hours=2)
 FIRST_BYTES = 4

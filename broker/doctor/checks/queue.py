@@ -6,10 +6,10 @@ Source: Amazon S3 User Guide, "Granting permissions to publish event notificatio
 import json
 from typing import Any
 
-from broker.doctor.configuration import unreadable
+from broker.doctor.checks.configuration import unreadable
+from broker.doctor.checks.lifecycle import STAGING
 from broker.doctor.deployment import Patient, Refused, ask, sqs_client
 from broker.doctor.finding import Finding, fail, ok, warn
-from broker.doctor.lifecycle import STAGING
 
 MAX_RECEIVES = 5
 _CREATED = ("s3:ObjectCreated:*", "s3:ObjectCreated:Post")

@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import httpx
 
+from broker.doctor.checks.trial import OTHER_VIDEO, good_form, post
 from broker.doctor.deployment import Patient, Refused, ask
 from broker.doctor.finding import Finding, fail, ok, warn
-from broker.doctor.trial import OTHER_VIDEO, good_form, post
 from broker.domain.media import Arrived
 from broker.errors import BrokerError
 
