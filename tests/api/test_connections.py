@@ -21,8 +21,8 @@ from uvicorn.server import ServerState
 from broker.api.asgi.document import AT_ONCE, Document
 from broker.app import PREFIX, create_app
 from broker.server.connections import MAX_HEAD_BYTES, MAX_WAITING, BoundedConnection
-from tests.security.live import live
-from tests.security.serving import bearing, settings_of, token
+from tests.support.live import live
+from tests.support.serving import bearing, settings_of, token
 
 
 class Hasty(BoundedConnection):

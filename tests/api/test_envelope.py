@@ -15,8 +15,8 @@ from broker.api.asgi.middleware import Envelope
 from broker.app import PREFIX, create_app
 from broker.logs import access_log
 from broker.server.connections import BoundedConnection
-from tests.security.live import live
-from tests.security.serving import bearing, served, settings_of, token
+from tests.support.live import live
+from tests.support.serving import bearing, served, settings_of, token
 
 SECURITY = {
     "x-content-type-options": "nosniff",

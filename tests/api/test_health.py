@@ -14,7 +14,7 @@ from broker.domain.sigv4 import Credentials
 from broker.errors import StorageAway, StorageRefused
 from broker.settings import Settings
 from broker.store import migrate
-from tests.security.serving import served
+from tests.support.serving import served
 
 
 async def test_a_broker_is_ready_once_its_database_is_migrated(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from broker.store.engine import parse_url
 from broker.store.prepared import Prepared
 from broker.store.schema import media as media_table
 from broker.store.schema import usage as usage_table
-from tests.postgres import PostgreSQL, find_binaries
+from tests.support.postgres import PostgreSQL, find_binaries
 
 MOST = 1.5
 ANN = "ann"

@@ -20,7 +20,7 @@ from broker.domain.ids import new_id
 from broker.domain.media import Media, State
 from broker.domain.quota import Quota
 from broker.store import Store, migrate
-from tests.postgres import PostgreSQL, find_binaries
+from tests.support.postgres import PostgreSQL, find_binaries
 
 from .generator import Request
 from .rows import ANN

@@ -13,7 +13,7 @@ import httpx
 import jwt
 import pytest
 
-from .processes import CLIP, done, read_variables, running
+from tests.support.processes import CLIP, done, read_variables, running
 
 SECRET = "an operator's secret of more than 32 bytes"
 VALID = {"SECRET_KEY": SECRET, "AWS_S3_BUCKET_NAME": "videos", "AWS_S3_REGION": "eu-central-1"}

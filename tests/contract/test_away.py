@@ -15,13 +15,13 @@ from broker.errors import DatabaseAway
 from broker.store import Store, migrate
 from broker.store.engine import parse_url
 from tests.contract.conftest import OpenStore
-from tests.contract.samples import UNLIMITED, locked, pending
-from tests.postgres import PostgreSQL
+from tests.support.postgres import PostgreSQL
+from tests.support.samples import UNLIMITED, locked, pending
 
 ADD_FOREVER = """
 import asyncio, sys
 from broker.store import Store
-from tests.contract.samples import UNLIMITED, pending
+from tests.support.samples import UNLIMITED, pending
 
 async def add(store):
     while True:

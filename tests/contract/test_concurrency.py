@@ -14,7 +14,7 @@ from broker.domain.quota import Quota, Usage, footprint
 from broker.errors import BrokerError, DatabaseAway, QuotaExceeded
 from broker.store import Store, migrate
 from tests.contract.conftest import OpenStore
-from tests.contract.samples import UNLIMITED, locked, pending
+from tests.support.samples import UNLIMITED, locked, pending
 
 
 async def sums(store: Store, owner: str, ids: set[object]) -> Usage:

@@ -9,9 +9,9 @@ from broker.domain.announcement import PATIENCE, Announcement
 from broker.domain.media import Event, Media, State
 from broker.errors import DatabaseAway
 from broker.store import Store
+from tests.support.samples import UNLIMITED, locked, pending
 
 from .conftest import OpenStore
-from .samples import UNLIMITED, locked, pending
 
 HERE, THERE = "https://here.example/hook", "https://there.example/hook"
 LEASE = timedelta(minutes=1)

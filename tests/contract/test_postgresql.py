@@ -9,7 +9,7 @@ from broker.domain.media import Event
 from broker.domain.quota import Usage
 from broker.errors import DatabaseAway
 from broker.store import Store
-from tests.contract.samples import UNLIMITED, pending, until_somebody_waits
+from tests.support.samples import UNLIMITED, pending, until_somebody_waits
 
 
 @pytest.fixture

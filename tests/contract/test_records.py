@@ -10,7 +10,7 @@ from broker.domain.media import Event, Media, State
 from broker.domain.quota import Usage
 from broker.errors import IllegalTransition, MediaNotFound
 from broker.store import Backlog, Store
-from tests.contract.samples import UNLIMITED, pending
+from tests.support.samples import UNLIMITED, pending
 
 EVERY_FIELD: dict[str, Any] = {
     "promised_size": 999,

@@ -13,7 +13,7 @@ from broker.errors import SettingsInvalid
 from broker.store import Store, is_current, migrate, pending_revision
 from broker.store.engine import migrating_engine, parse_url
 from broker.store.migration import alembic_config, known_revisions
-from tests.contract.samples import UNLIMITED, pending
+from tests.support.samples import UNLIMITED, pending
 
 NEWER = (
     "ALTER TABLE media ADD COLUMN thumbnail TEXT",

@@ -41,8 +41,9 @@ from broker.errors import (
     UploadExpired,
     UploadRejected,
 )
+from broker.lifecycle import settlement
 from broker.lifecycle.settlement import Settlement
-from broker.lifecycle.verbs import Issued, Lifecycle, UploadRequest, settlement
+from broker.lifecycle.verbs import Issued, Lifecycle, UploadRequest
 from broker.store import migrate
 from broker.store.engine import parse_url
 from broker.worker.sweep import Sweep

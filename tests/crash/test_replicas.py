@@ -27,7 +27,7 @@ from tests.crash.conftest import LONG, Overrides
 from tests.crash.dying import OTHER, VIDEO
 from tests.crash.invariants import UNDER_WAY, find_all, unsettled
 from tests.crash.processes import Broker, start_broker, start_worker
-from tests.postgres import PostgreSQL
+from tests.support.postgres import PostgreSQL
 
 UPLOADS = 1000 if os.environ.get("CI") else 250
 AT_ONCE = 24

@@ -16,9 +16,9 @@ from broker.aws.bucket import BucketConfig
 from broker.doctor import Deployment, Finding, Verdict, examine, report
 from broker.domain.sigv4 import Credentials
 from broker.store import migrate
-from tests.acceptance.ceph_rgw import CephRGW
 from tests.acceptance.conftest import ceph_rgw  # noqa: F401 (a fixture)
 from tests.doctor.deployed import ABORTED, BLOCKED, CLEARED, ill, over_tls, page_rule
+from tests.support.ceph_rgw import CephRGW
 
 FAIL, WARN = Verdict.FAIL, Verdict.WARN
 CEPH_GAPS = {

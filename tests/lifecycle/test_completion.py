@@ -14,8 +14,8 @@ from broker.dev.s3 import EmbeddedS3, Fault
 from broker.domain.keys import final_key, staging_key
 from broker.domain.media import Arrived, State
 from broker.errors import MediaNotFound, NothingUploaded, NotReady, StorageAway, UploadExpired, UploadRejected
-from tests import somebody
 from tests.lifecycle.conftest import GRACE_SECONDS, OTHER, POLICY_SECONDS, VIDEO, MakeWorld, World, outcome_of
+from tests.support import overwriter
 
 OVER = {"seconds": POLICY_SECONDS + GRACE_SECONDS + 1}
 LATER = {"hours": 1}
@@ -95,7 +95,7 @@ class OverwrittenBetween(Bucket):
         if self.times:
             self.times -= 1
             body = OTHER if self.times % 2 == 0 else VIDEO
-            await asyncio.to_thread(somebody.puts, self.config, source, body)
+            await asyncio.to_thread(overwriter.puts, self.config, source, body)
         return await super().promote(source, target, judged)
 
 
@@ -179,7 +179,7 @@ async def test_a_deletion_while_the_promotion_runs_leaves_no_object(make_world: 
     class Slow(Bucket):
         async def promote(self, source: str, target: str, judged: Arrived) -> bool:
             await deleted.wait()
-            await asyncio.to_thread(somebody.puts, self.config, source, VIDEO)
+            await asyncio.to_thread(overwriter.puts, self.config, source, VIDEO)
             return await super().promote(source, target, judged)
 
     world = make_world(Slow)

@@ -15,9 +15,9 @@ from broker.api.limits.redis import RedisWindows
 from broker.api.limits.windows import Limit, Window
 from broker.domain.rate import Rate
 from broker.store import Store, migrate
-from tests.cli.processes import Running, running
 from tests.security.redis_server import running_redis
-from tests.security.serving import SECRET, bearing, token
+from tests.support.processes import Running, running
+from tests.support.serving import SECRET, bearing, token
 
 ONE_PROCESS = ("serve", "--port", "0", "--workers", "1")
 SERVES = r"running on (http://[\d.:]+)"

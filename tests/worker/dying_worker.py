@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from typing import Any
 
-from broker import app as wiring
+from broker import wiring
 from broker.aws.queue import Message, Queue, QueueConfig
 from broker.domain.announcement import Announcement
 from broker.domain.media import Media

@@ -20,9 +20,9 @@ from broker.domain.media import Media, State, Video
 from broker.errors import ProbeFailed, SettingsInvalid, StorageAway, UploadRejected
 from broker.lifecycle.probe import AT_A_TIME, Probe
 from broker.lifecycle.settlement import MAX_JUDGEMENTS
+from tests.support.processes import CLIP, done
 
 from ..browser.npm import program
-from ..cli.processes import CLIP, done
 from ..lifecycle.conftest import MakeWorld, World
 from .films import H264, film, padded
 
