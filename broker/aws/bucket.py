@@ -25,7 +25,7 @@ from broker.aws.session import aws_session
 from broker.domain.media import Arrived
 from broker.domain.policy import Promise, presign_post
 from broker.domain.sigv4 import Address, Credentials, presign_get
-from broker.errors import CredentialsExpired, StorageAway, StorageRefused
+from broker.errors import CredentialsExpired, StorageRefused, StorageUnavailable
 
 T = TypeVar("T")
 
@@ -111,14 +111,14 @@ class Bucket:
     async def internal_link(self, key: str, *, expires_in: int) -> str:
         """Return a GET URL for `key`, for `expires_in` seconds, at the address where the broker itself reaches S3.
 
-        Raises StorageAway where there are no credentials.
+        Raises StorageUnavailable where there are no credentials.
         """
         return await self._run(self._internal_link, key, expires_in)
 
     async def head(self, key: str) -> Arrived | None:
         """Return what is stored under `key`, or None where S3 says 404 and the bucket is there.
 
-        Raises StorageAway or StorageRefused.
+        Raises StorageUnavailable or StorageRefused.
         """
         return await self._run(self._head, key)
 
@@ -135,7 +135,7 @@ class Bucket:
         await self._run(self._purge, keys)
 
     async def check(self) -> None:
-        """Raise StorageAway or StorageRefused unless the bucket answers."""
+        """Raise StorageUnavailable or StorageRefused unless the bucket answers."""
         await self._run(self._check)
 
     def close(self) -> None:
@@ -154,7 +154,7 @@ class Bucket:
                 raise _translated(operation, error) from error
             except NO_ANSWER as error:
                 _note_failure(operation, type(error).__name__)
-                raise StorageAway(operation=operation, cause=type(error).__name__) from error
+                raise StorageUnavailable(operation=operation, cause=type(error).__name__) from error
         return answer
 
     def _internal_link(self, key: str, expires_in: int) -> str:
@@ -162,7 +162,7 @@ class Bucket:
         try:
             link: str = self._client.generate_presigned_url("get_object", Params=named, ExpiresIn=expires_in)
         except (ClientError, *NO_ANSWER) as error:
-            raise StorageAway(operation="get_object", cause=type(error).__name__) from error
+            raise StorageUnavailable(operation="get_object", cause=type(error).__name__) from error
         return link
 
     def _head(self, key: str) -> Arrived | None:
@@ -221,7 +221,7 @@ class _PreconditionFailed(Exception):
 def _translated(operation: str, error: ClientError) -> Exception:
     """Return the error of our domain for one of S3's, or of STS's, which was asked for keys first."""
     if xform_name(error.operation_name) != operation:
-        return StorageAway(operation=operation, cause=error.operation_name)
+        return StorageUnavailable(operation=operation, cause=error.operation_name)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     code = str(error.response.get("Error", {}).get("Code", "Unknown"))
     if status == 404 and code != "NoSuchBucket":
@@ -230,7 +230,7 @@ def _translated(operation: str, error: ClientError) -> Exception:
         return _PreconditionFailed()
     _note_failure(operation, code)
     if status in {0, 200, 409, 429} or status >= 500:
-        return StorageAway(operation=operation, cause=code)
+        return StorageUnavailable(operation=operation, cause=code)
     return StorageRefused(operation=operation, code=code)
 
 

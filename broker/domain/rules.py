@@ -141,7 +141,7 @@ def video_differences(video: Video | None, max_seconds: int) -> str:
     if video is None:
         return "it is not a video"
     if video.seconds is None:
-        return "its duration can not be told"
+        return "its duration cannot be told"
     if video.seconds > max_seconds:
         return f"the duration is {video.seconds:.1f} seconds, over {max_seconds}"
     return ""

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from broker.domain.media import Video
-from broker.errors import ProbeFailed, SettingsInvalid, StorageAway
+from broker.errors import ProbeFailed, SettingsInvalid, StorageUnavailable
 
 FORMATS = "mov,mp4,matroska,webm,mpeg,mpegts,ogg,avi,flv,asf"
 NOT_A_VIDEO = frozenset({-1094995529, -541478725, -1296385272, -22})
@@ -43,7 +43,7 @@ class Probe:
         """Return what the object behind a link holds, while it has that ETag; None where it is no video.
 
         `link` signs it once there is a free slot, since it lives for no longer than one look may take. Raises
-        StorageAway where S3 does not hand it out, and ProbeFailed where looking takes too long or too much.
+        StorageUnavailable where S3 does not hand it out, and ProbeFailed where looking takes too long or too much.
         """
         async with self._slots:
             try:
@@ -72,7 +72,7 @@ class Probe:
         except ValueError:
             raise ProbeFailed(cause=f"it ended with status {status}") from None
         if "error" in facts and facts["error"].get("code") not in NOT_A_VIDEO:
-            raise StorageAway(operation="get_object", cause=str(facts["error"].get("string")))
+            raise StorageUnavailable(operation="get_object", cause=str(facts["error"].get("string")))
         if status != 0 and "error" not in facts:
             raise ProbeFailed(cause=f"it ended with status {status}")
         return facts

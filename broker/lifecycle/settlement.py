@@ -17,7 +17,7 @@ from broker.clock import Clock, utc_now
 from broker.domain.keys import final_key, staging_key
 from broker.domain.media import GONE, Arrived, Event, Media, State
 from broker.domain.rules import differences, video_differences
-from broker.errors import NothingUploaded, ProbeFailed, PromotionRunning, StorageAway, StorageRefused
+from broker.errors import NothingUploaded, ProbeFailed, PromotionRunning, StorageRefused, StorageUnavailable
 from broker.lifecycle.probe import Probe
 from broker.store import Store
 
@@ -58,7 +58,7 @@ class Settlement:
     async def settle(self, media: Media) -> None:
         """Finish what is due for a media that the sweep has claimed.
 
-        Raises StorageAway and the like: then the state is kept, and the lease of the claim runs out.
+        Raises StorageUnavailable and the like: then the state is kept, and the lease of the claim runs out.
         """
         match media.state:
             case State.PENDING:
@@ -105,7 +105,7 @@ class Settlement:
     async def _look_into(self, probe: Probe, media: Media, arrived: Arrived) -> tuple[str, dict[str, object]]:
         """Return what is wrong with the judged object's content, and what was seen in it, by the media's fields.
 
-        What defies looking several times is wrong too. Raises ProbeFailed before that, and StorageAway.
+        What defies looking several times is wrong too. Raises ProbeFailed before that, and StorageUnavailable.
         """
         link = partial(self._bucket.internal_link, staging_key(media.id), expires_in=ceil(probe.timeout_seconds))
         try:
@@ -183,10 +183,10 @@ class Settlement:
 
     @asynccontextmanager
     async def _let_go_when_s3_is_away(self, media: Media) -> AsyncIterator[None]:
-        """End the lease at once where its holder can not go on, so that the next who asks can."""
+        """End the lease at once where its holder cannot go on, so that the next who asks can."""
         try:
             yield
-        except (StorageAway, StorageRefused):
+        except (StorageUnavailable, StorageRefused):
             await self._store.amend(media, due_at=self._clock())
             raise
 
@@ -223,7 +223,7 @@ class Settlement:
 
     async def _purge_staging(self, media: Media) -> None:
         """Remove the staging object now; where S3 is away, the sweep does when it is due."""
-        with suppress(StorageAway, StorageRefused):
+        with suppress(StorageUnavailable, StorageRefused):
             await self._bucket.purge(staging_key(media.id))
 
     async def _reread(self, media: Media) -> Media:

@@ -37,8 +37,8 @@ from broker.errors import (
     NotReady,
     ProbeFailed,
     PromotionRunning,
-    StorageAway,
     StorageRefused,
+    StorageUnavailable,
     UploadExpired,
     UploadRejected,
 )
@@ -52,7 +52,7 @@ NOT_CONFIRMED = (
     NothingUploaded,
     ProbeFailed,
     PromotionRunning,
-    StorageAway,
+    StorageUnavailable,
     StorageRefused,
     UploadExpired,
     UploadRejected,
@@ -242,8 +242,8 @@ class Lifecycle:
     async def complete(self, media_id: UUID, owner: str | None) -> Playback:
         """Judge what arrived, promote it, and return a link to it; on a ready media just the link.
 
-        Raises NothingUploaded, PromotionRunning, UploadRejected, UploadExpired, MediaNotFound, and StorageAway where
-        S3 is away: then the state is kept, and the next call or the sweep goes on.
+        Raises NothingUploaded, PromotionRunning, UploadRejected, UploadExpired, MediaNotFound, and StorageUnavailable.
+        If S3 is unavailable, the state is kept, and the next call or the sweep continues.
         """
         return await self._link(await self.confirm(media_id, owner), DEFAULT_PLAYBACK_SECONDS, download=False)
 
@@ -316,7 +316,7 @@ class Lifecycle:
             deleting = await self._store.change(media, Event.DELETE, due_at=self._clock() + LEASE)
             if deleting is None:
                 media = await self._visible(media_id, owner)
-        with suppress(StorageAway, StorageRefused):
+        with suppress(StorageUnavailable, StorageRefused):
             await self._bucket.purge(staging_key(media.id), final_key(media.id, media.content_type))
 
     async def _link(self, media: Media, asked_seconds: int, *, download: bool) -> Playback:

@@ -207,7 +207,7 @@ class BoundedConnection(HttpToolsProtocol):
     def _refuse(self, status: int) -> None:
         self._ends_at = self._ends_with = None
         if self._is_serving() or self._in_body:
-            self.transport.close()  # what is answered, or about to be, can not be answered once more
+            self.transport.close()  # what is answered, or about to be, cannot be answered once more
         if not self.transport.is_closing():
             line = b"HTTP/1.1 %d %s\r\n" % (status, REASONS[status])
             self.transport.write(line + b"content-length: 0\r\nconnection: close\r\n\r\n")

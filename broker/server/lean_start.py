@@ -1,6 +1,6 @@
 """What a server does before it loads the rest, so that it holds less of it in memory. Import it first, for its effects.
 
-A module that is None among the loaded ones is one that can not be imported. Source: The Python Language Reference, "The
+A module that is None among the loaded ones is one that cannot be imported. Source: The Python Language Reference, "The
 module cache".
 """
 

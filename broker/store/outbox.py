@@ -39,7 +39,7 @@ class UntoldBacklog:
 
 
 class Outbox:
-    """Hand out what is to be told, and keep what became of it. Each method raises DatabaseAway."""
+    """Hand out what is to be told, and keep what became of it. Each method raises DatabaseUnavailable."""
 
     def __init__(self, writes: Batcher, reads: Batcher) -> None:
         self._writes = writes

@@ -37,7 +37,7 @@ from broker.errors import (
     NothingUploaded,
     PromotionRunning,
     QuotaExceeded,
-    StorageAway,
+    StorageUnavailable,
     UploadExpired,
     UploadRejected,
 )
@@ -72,7 +72,7 @@ EXPECTED = (
     UploadRejected,
     UploadExpired,
     MediaNotFound,
-    StorageAway,
+    StorageUnavailable,
 )
 ENDS: dict[type[BrokerError], State] = {UploadRejected: State.REJECTED, UploadExpired: State.EXPIRED}
 
@@ -277,7 +277,7 @@ class AnyOrder(RuleBasedStateMachine):
             case _:
                 try:
                     await self.sweep.once()
-                except StorageAway:
+                except StorageUnavailable:
                     return
 
     async def _complete(self, issued: Issued) -> None:

@@ -13,7 +13,7 @@ from broker.aws.bucket import Bucket
 from broker.dev.s3 import EmbeddedS3, Fault
 from broker.domain.keys import final_key, staging_key
 from broker.domain.media import Arrived, State
-from broker.errors import MediaNotFound, NothingUploaded, NotReady, StorageAway, UploadExpired, UploadRejected
+from broker.errors import MediaNotFound, NothingUploaded, NotReady, StorageUnavailable, UploadExpired, UploadRejected
 from tests.lifecycle.conftest import GRACE_SECONDS, OTHER, POLICY_SECONDS, VIDEO, MakeWorld, World, outcome_of
 from tests.support import overwriter
 
@@ -235,7 +235,7 @@ async def test_what_arrived_unannounced_is_completed_by_the_sweep(world: World) 
 async def test_an_s3_that_is_away_keeps_the_state(world: World, embedded_s3: EmbeddedS3, fault: Fault) -> None:
     issued = await world.uploaded()
     embedded_s3.order_fault(fault)
-    with pytest.raises(StorageAway):
+    with pytest.raises(StorageUnavailable):
         await world.verbs.complete(issued.media.id, "anna")
     embedded_s3.clear_faults()
     assert (await world.verbs.complete(issued.media.id, "anna")).media.state is State.READY

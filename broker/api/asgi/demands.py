@@ -54,7 +54,7 @@ class TokenDemand(Demand, SecurityBase):
         self.model = HTTPBearer(bearerFormat="JWT", description="A JWT that names its owner and its permissions.")
 
     async def admit(self, request: Request) -> Standing | None:
-        """Let the caller in. Raises RateLimited, NotAuthenticated, KeysAway and PermissionMissing."""
+        """Let the caller in. Raises RateLimited, NotAuthenticated, KeysUnavailable and PermissionMissing."""
         found = services(request)
         of_address = await found.limits.count("address", client_address(request))
         caller = await found.authenticator.caller(bearer_token(request))

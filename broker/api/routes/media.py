@@ -26,7 +26,7 @@ from broker.domain.policy import MAX_PLAYBACK_SECONDS
 from broker.lifecycle import verbs
 from broker.lifecycle.waiting import MAX_WAIT_SECONDS
 
-S3_IS_AWAY = (errors.StorageAway, errors.StorageRefused, errors.CredentialsExpired)
+S3_UNAVAILABLE = (errors.StorageUnavailable, errors.StorageRefused, errors.CredentialsExpired)
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")]
 
 
@@ -109,7 +109,7 @@ async def issue_upload(
         errors.UploadRejected,
         errors.UploadExpired,
         errors.ProbeFailed,
-        *S3_IS_AWAY,
+        *S3_UNAVAILABLE,
     ),
 )
 async def complete_upload(request: Request, caller: Completer, media_id: UUID) -> Response:
@@ -123,7 +123,7 @@ async def complete_upload(request: Request, caller: Completer, media_id: UUID) -
     status_code=303,
     response_class=RedirectResponse,
     dependencies=[Depends(AddressDemand("form"))],
-    responses=problems(*COUNTED, errors.MediaNotFound, errors.RequestInvalid, errors.DatabaseAway),
+    responses=problems(*COUNTED, errors.MediaNotFound, errors.RequestInvalid, errors.DatabaseUnavailable),
 )
 async def form_was_uploaded(request: Request, media_id: UUID, state: str) -> Response:
     """Take a browser back from S3: complete, then send it on to the app with `media_id` and `status`."""
