@@ -40,7 +40,7 @@ class Store:
     """Record media and what their owners use; everything is durable when it returns.
 
     Each method raises DatabaseUnavailable if the database cannot be reached, does not answer within the timeout, or was
-    not migrated. A write that failed so may or may not have happened; nothing needs a restart once the database is back.
+    not migrated. A write that failed so may or may not have happened. No restart is needed once the database is back.
     """
 
     def __init__(
