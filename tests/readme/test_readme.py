@@ -57,7 +57,7 @@ def test_it_says_what_is_answered_beside_the_routes(tmp_path: Path) -> None:
         with socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=5) as connection:
             connection.sendall(b"no HTTP\r\n\r\n")
             answered = connection.recv(65536)
-    assert "400 in plain text to what is no HTTP" in said
+    assert "400 in plain text to a request that is not valid HTTP" in said
     assert answered.startswith(b"HTTP/1.1 400 ")
     assert b"content-type: text/plain" in answered
 
