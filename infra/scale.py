@@ -4,8 +4,8 @@
     python infra/scale.py 250 --megabytes 20      another load
     python infra/scale.py --help                  every figure it is based on
 
-The default figures were measured, as infra/README.md describes; the prices are list prices of us-east-1 in US dollars as
-published in 2025. Replace both with your own before you rely on a sum. The program needs only the standard library.
+The default figures were measured, as infra/README.md describes; the prices are list prices of us-east-1 in US dollars
+as published in 2025. Replace both with your own before you rely on a sum. Only the standard library is needed.
 """
 
 import argparse
