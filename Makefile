@@ -8,7 +8,7 @@ PYTHON ?= $(shell for one in python3 python3.14 python3.13 python3.12 python3.11
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DEPLOYED := build/bench/python
 
-.PHONY: run test check bench readme requirements audit clean
+.PHONY: run test check bench readme requirements audit dist clean
 
 run: $(VENV)/.run  ## Serve everything on this machine, with a demo page
 	$(BIN)/broker dev $(ARGS)
@@ -16,11 +16,12 @@ run: $(VENV)/.run  ## Serve everything on this machine, with a demo page
 test: $(VENV)/.test  ## Run every test that needs no cloud
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(VENV)/.check  ## Lint, check the types and the import rules, run the browser modules' unit tests
+check: $(VENV)/.check  ## Lint, check types, imports and wording, run the browser modules' unit tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.support.words
 	@if command -v node >/dev/null; then node --test tests/browser/unit/*.test.mjs; \
 	else echo "node is not there: the browser modules' unit tests are left out"; fi
 
@@ -42,13 +43,18 @@ audit: $(VENV)/.check  ## Fail for each pin that has a known advisory, or gets n
 	$(BIN)/uvx pip-audit --strict --disable-pip --require-hashes \
 		-r infra/requirements.txt -r infra/requirements-dev.txt -r infra/requirements-build.txt
 
+dist: $(VENV)/.dist  ## Build the wheel and the sdist into dist/
+	rm -rf dist
+	$(BIN)/python -m hatchling build -d dist
+
 clean:
 	rm -rf $(VENV) var build dist
 
 $(VENV)/.run: EXTRAS = dev
 $(VENV)/.test: EXTRAS = test
 $(VENV)/.check: EXTRAS = dev,lint,postgres,redis
-$(VENV)/.run $(VENV)/.test $(VENV)/.check: pyproject.toml | $(VENV)/.made
+$(VENV)/.dist: EXTRAS = dist
+$(VENV)/.run $(VENV)/.test $(VENV)/.check $(VENV)/.dist: pyproject.toml | $(VENV)/.made
 	@echo "Installing what 'make $(@:$(VENV)/.%=%)' needs into $(VENV) …"
 	@$(PIP) install --editable '.[$(EXTRAS)]'
 	@touch $@

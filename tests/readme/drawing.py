@@ -77,7 +77,9 @@ def _default(name: str, field: FieldInfo) -> str:
 
 def _bounds(field: FieldInfo) -> str:
     """Return the bounds of a number, such as `, 1 to 3600`."""
-    bounds = {name: getattr(rule, name) for rule in field.metadata for name in ("ge", "gt", "le") if hasattr(rule, name)}
+    bounds = {
+        name: getattr(rule, name) for rule in field.metadata for name in ("ge", "gt", "le") if hasattr(rule, name)
+    }
     if "le" in bounds:
         return f", {bounds['ge']} to {bounds['le']}"
     return f", over {bounds['gt']}" if "gt" in bounds else ""
