@@ -55,7 +55,7 @@ $(VENV)/.run $(VENV)/.test $(VENV)/.check: pyproject.toml | $(VENV)/.made
 
 $(DEPLOYED)/.made: pyproject.toml Makefile | $(VENV)/.made  # what a deployment installs, and the tutorial
 	@$(BIN)/python -m venv --clear $(DEPLOYED)
-	@$(DEPLOYED)/bin/python -m pip install --disable-pip-version-check --quiet --editable '.[postgres]' boto3
+	@$(DEPLOYED)/bin/python -m pip install --disable-pip-version-check --quiet --editable '.[postgres]'
 	@touch $@
 
 $(VENV)/.made:
