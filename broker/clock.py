@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 Clock = Callable[[], datetime]
-"""Returns the current time, aware and in UTC; tests pass their own."""
+"""A function that returns the current time, aware and in UTC; tests pass their own."""
 
 
 def utc_now() -> datetime:

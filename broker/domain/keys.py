@@ -7,13 +7,13 @@ from broker.domain.rules import EXTENSIONS
 
 
 def staging_key(media_id: UUID) -> str:
-    """Return the key that a policy names: `staging/<xx>/<id>`."""
+    """Return the key that the policy names: `staging/<xx>/<id>`."""
     text = str(media_id)
     return f"staging/{_spread(text)}/{text}"
 
 
 def media_id_of(key: str) -> UUID | None:
-    """Return the id whose staging key this is; None for any other key."""
+    """Return the media id of a staging key, or None for any other key."""
     try:
         media_id = UUID(key.rpartition("/")[2])
     except ValueError:
@@ -30,5 +30,5 @@ def final_key(media_id: UUID, content_type: str) -> str:
 
 
 def _spread(text_of_id: str) -> str:
-    """Return what spreads the keys over prefixes: the last two digits, which are random."""
+    """Return the two random hex digits that spread the keys over prefixes."""
     return text_of_id[-2:]

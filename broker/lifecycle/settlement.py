@@ -109,7 +109,7 @@ class Settlement:
         """
         link = partial(self._bucket.internal_link, staging_key(media.id), expires_in=ceil(probe.timeout_seconds))
         try:
-            video = await probe.look(link, arrived.etag)
+            video = await probe.inspect(link, arrived.etag)
         except ProbeFailed:
             if media.judgements + 1 >= MAX_JUDGEMENTS:
                 return "it could not be looked into", {}

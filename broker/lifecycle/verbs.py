@@ -22,7 +22,7 @@ from broker.clock import Clock, utc_now
 from broker.domain.disposition import attachment
 from broker.domain.ids import new_id
 from broker.domain.keys import final_key, staging_key
-from broker.domain.media import GONE, NOTHING_BESIDE, Event, Media, State
+from broker.domain.media import GONE, NO_METADATA, Event, Media, State
 from broker.domain.policy import MAX_POLICY_SECONDS, Promise
 from broker.domain.quota import Quota
 from broker.domain.rules import Rules, is_active
@@ -174,7 +174,7 @@ class Lifecycle:
         content_type = self._rules.check_type(asked.content_type)
         self._rules.check_size(asked.size)
         self._rules.check_duration(asked.duration_seconds)
-        metadata = asked.metadata or NOTHING_BESIDE
+        metadata = asked.metadata or NO_METADATA
         self._rules.check_metadata(metadata)
         self._rules.check_redirect(asked.redirect_url)
         at = self._clock()

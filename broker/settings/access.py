@@ -187,7 +187,7 @@ class AccessSettings(BaseSettings):
             raise ValueError("BROKER_JWT_ALGORITHM: should be RS256, ES256 or EdDSA where a public key or JWKS is set")
         if not by_public_key and self.algorithm != "HS256":
             raise ValueError(f"BROKER_JWKS_URL: should be set for {self.algorithm}, or BROKER_JWT_PUBLIC_KEY")
-        if self.jwks_url and not self.jwks_url.startswith("https://"):
-            if not (self.jwks_loopback_http and is_loopback(self.jwks_url)):
-                raise ValueError("BROKER_JWKS_URL: should be an https address")
+        by_http = self.jwks_url is not None and not self.jwks_url.startswith("https://")
+        if self.jwks_url and by_http and not (self.jwks_loopback_http and is_loopback(self.jwks_url)):
+            raise ValueError("BROKER_JWKS_URL: should be an https address")
         return self
