@@ -21,7 +21,7 @@ from botocore.session import Session, get_session
 SERVICES = frozenset({"s3", "sqs", "sts", "oidc", "portal.sso", "signin"})
 """Whose endpoints are kept: those that the broker asks, and those that botocore asks for credentials."""
 OPERATIONS = frozenset(
-    {"CopyObject", "DeleteObject", "GetObject", "HeadBucket", "HeadObject", "ListObjectVersions"}
+    {"CopyObject", "DeleteObject", "DeleteObjects", "GetObject", "HeadBucket", "HeadObject", "ListObjectVersions"}
 ) | {
     "CreateBucket",  # by which botocore finds the address of a form
     "CreateSession",  # by which it gets the keys of a directory bucket

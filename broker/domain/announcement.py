@@ -12,7 +12,8 @@ from uuid import UUID
 from broker.domain.media import Media, State
 
 ANNOUNCED = frozenset({State.READY, State.REJECTED, State.EXPIRED, State.DELETED})
-"""States that trigger a webhook. A media enters each at most once."""
+"""States that trigger a webhook. A media enters each at most once, except that an expired media whose late upload was
+overwritten expires again; receivers recognize the repetition by its id."""
 PATIENCE = timedelta(days=3)
 """A delivery is retried for this long."""
 

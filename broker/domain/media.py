@@ -51,6 +51,7 @@ TRANSITIONS = (
     Transition(State.PENDING, Event.MATCH, State.PROMOTING, "etag, size, type and checksum are recorded"),
     Transition(State.PENDING, Event.DIFFER, State.REJECTED, "the staging object is purged"),
     Transition(State.PENDING, Event.EXPIRE, State.EXPIRED, "a last HEAD found nothing after the grace"),
+    Transition(State.EXPIRED, Event.MATCH, State.PROMOTING, "an upload that began in time arrived late"),
     Transition(State.PROMOTING, Event.PROMOTE, State.READY, "the final object is the one that was judged"),
     Transition(State.PROMOTING, Event.OVERWRITE, State.PENDING, "judged again, a bounded number of times"),
     Transition(State.PROMOTING, Event.GIVE_UP, State.REJECTED, "the bound is reached"),
@@ -161,6 +162,11 @@ class Media(NamedTuple):
     codec: str | None = None
     width: int | None = None
     height: int | None = None
+
+    attempt: int = 0
+    """The number of attempts to promote; each has a final key of its own, recorded here before the copy."""
+    still_promised: bool = False
+    """Whether it counts as promised although it was rejected or deleted, because its policy is still open."""
 
     @property
     def judged(self) -> Arrived | None:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from broker.domain.media import Media, State
 from broker.errors import QuotaExceeded
 
+_PROMISED = frozenset({State.PENDING, State.PROMOTING})
+
 
 class Usage(NamedTuple):
     """Count the media and bytes of one owner."""
@@ -77,17 +79,15 @@ def total(parts: Iterable[Usage]) -> Usage:
 def footprint(media: Media) -> Usage:
     """Return what one media takes from its owner's quota in its present state.
 
-    A rejected, expired or deleted media takes nothing.
+    A rejected or deleted media counts as promised until its policy can no longer bring an object back.
     """
-    return _footprint(media.state, media.promised_bytes, media.size)
+    return _footprint(media.state, media.promised_bytes, media.size, media.still_promised)
 
 
 @lru_cache  # many media are promised the same size, and most of them are new
-def _footprint(state: State, promised_bytes: int, size: int | None) -> Usage:
-    match state:
-        case State.PENDING | State.PROMOTING:
-            return Usage(pending_count=1, promised_bytes=promised_bytes, media_count=1)
-        case State.READY:
-            return Usage(stored_bytes=size or 0, media_count=1)
-        case _:
-            return Usage()
+def _footprint(state: State, promised_bytes: int, size: int | None, still_promised: bool) -> Usage:
+    if state is State.READY:
+        return Usage(stored_bytes=size or 0, media_count=1)
+    if still_promised or state in _PROMISED:
+        return Usage(pending_count=1, promised_bytes=promised_bytes, media_count=1)
+    return Usage()

@@ -134,6 +134,8 @@ media = sa.Table(
     sa.Column("codec", sa.Text),
     sa.Column("width", sa.Integer),
     sa.Column("height", sa.Integer),
+    sa.Column("attempt", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("still_promised", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 usage = sa.Table(

@@ -19,8 +19,9 @@ from broker.domain.rules import Rules
 from broker.domain.sigv4 import Credentials
 from broker.errors import BrokerError
 from broker.lifecycle.probe import Probe
+from broker.lifecycle.requests import Issued, UploadRequest
 from broker.lifecycle.settlement import Settlement
-from broker.lifecycle.verbs import Issued, Lifecycle, UploadRequest
+from broker.lifecycle.verbs import Lifecycle
 from broker.store import Store, migrate
 from broker.worker.sweep import Sweep
 
@@ -70,22 +71,30 @@ class World:
     async def state(self, media_id: UUID) -> str:
         return (await self.store.get(media_id, None)).state
 
+    async def purged(self) -> None:
+        """Return once the purges in the background are done."""
+        await self.settlement.purges.finish()
+
     def final_bytes(self, media: Media) -> bytes | None:
-        return self._bytes(final_key(media.id, media.content_type))
+        """Return the bytes of the only object that any attempt left under a final key; None if there is none."""
+        return self._bytes(final_key(media.id, media.content_type, 0).rpartition(".")[0])
 
     def staged_bytes(self, media: Media) -> bytes | None:
         return self._bytes(staging_key(media.id))
 
-    def _bytes(self, key: str) -> bytes | None:
-        found = self.s3.list_objects_v2(Bucket=self.bucket.config.name, Prefix=key).get("KeyCount", 0)
-        if not found:
+    def _bytes(self, prefix: str) -> bytes | None:
+        listing = self.s3.list_objects_v2(Bucket=self.bucket.config.name, Prefix=prefix)
+        keys = [entry["Key"] for entry in listing.get("Contents", ())]
+        if not keys:
             return None
-        body: bytes = self.s3.get_object(Bucket=self.bucket.config.name, Key=key)["Body"].read()
+        assert len(keys) == 1, keys
+        body: bytes = self.s3.get_object(Bucket=self.bucket.config.name, Key=keys[0])["Body"].read()
         return body
 
     async def sweep_all(self) -> None:
         while await self.sweep.once():
             pass
+        await self.purged()
 
     async def sweep_after(self, **by: float) -> None:
         """Move the clock and sweep until nothing is due."""
@@ -149,6 +158,7 @@ async def make_world(tmp_path: Path, embedded_s3: EmbeddedS3, s3_client: Any, bu
 
     yield make
     for world in opened:
+        await world.settlement.close()
         await world.store.close()
         world.bucket.close()
 
