@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from broker.aws.bucket import Bucket, BucketConfig
+from broker.clock import Stopwatch, monotonic
 from broker.dev.s3 import EmbeddedS3
 from broker.domain.keys import final_key, staging_key
 from broker.domain.media import Media
@@ -106,10 +107,16 @@ MakeWorld = Callable[..., World]
 
 
 @pytest.fixture
-async def make_world(tmp_path: Path, embedded_s3: EmbeddedS3, s3_client: Any, bucket: str) -> AsyncIterator[MakeWorld]:
-    """Return a function that opens a broker on the test's own database and bucket; `bucket_class` may interfere."""
-    url = f"sqlite:///{tmp_path}/broker.db"
+def world_url(tmp_path: Path) -> str:
+    """Return the URL of a migrated database; modules that run on both databases override it."""
+    url = f"sqlite:///{tmp_path}/world.db"
     migrate(url)
+    return url
+
+
+@pytest.fixture
+async def make_world(world_url: str, embedded_s3: EmbeddedS3, s3_client: Any, bucket: str) -> AsyncIterator[MakeWorld]:
+    """Return a function that opens a broker on the test's own database and bucket; `bucket_class` may interfere."""
     opened: list[World] = []
     clock = Clock()
 
@@ -121,16 +128,20 @@ async def make_world(tmp_path: Path, embedded_s3: EmbeddedS3, s3_client: Any, bu
         max_video_seconds: int = 300,
         max_size: int = 1_000_000,
         endpoint_url: str = embedded_s3.endpoint_url,
+        public_endpoint_url: str | None = None,
+        timeout_seconds: float = 5,
+        stopwatch: Stopwatch = monotonic,
         **limits: Any,
     ) -> World:
-        store = Store(url, announce_to=announce_to, clock=clock)
+        store = Store(world_url, announce_to=announce_to, clock=clock)
         config = BucketConfig(
             name=bucket,
             region=embedded_s3.region,
             endpoint_url=endpoint_url,
+            public_endpoint_url=public_endpoint_url,
             path_style=True,
             credentials=Credentials(embedded_s3.access_key, embedded_s3.secret_key),
-            timeout_seconds=5,
+            timeout_seconds=timeout_seconds,
         )
         gate = bucket_class(config)
         settlement = Settlement(
@@ -140,6 +151,7 @@ async def make_world(tmp_path: Path, embedded_s3: EmbeddedS3, s3_client: Any, bu
             probe=probe,
             max_video_seconds=max_video_seconds,
             clock=clock,
+            stopwatch=stopwatch,
         )
         verbs = Lifecycle(
             store,
