@@ -61,7 +61,7 @@ $(VENV)/.run $(VENV)/.test $(VENV)/.check $(VENV)/.dist: pyproject.toml | $(VENV
 
 $(DEPLOYED)/.made: pyproject.toml Makefile | $(VENV)/.made  # the packages of a deployment, and of the tutorial
 	@$(BIN)/python -m venv --clear $(DEPLOYED)
-	@$(DEPLOYED)/bin/python -m pip install --disable-pip-version-check --quiet --editable '.[postgres]' boto3
+	@$(DEPLOYED)/bin/python -m pip install --disable-pip-version-check --quiet --editable '.[postgres]'
 	@touch $@
 
 $(VENV)/.made:
