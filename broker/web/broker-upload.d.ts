@@ -74,7 +74,7 @@ export function upload(file: File | Blob, options: UploadOptions): Promise<Ready
 /** Return a limit of `count` concurrent uploads. */
 export function limitTo(count: number): Limit;
 
-/** Return the file's video type, by its extension if the browser does not know the type. */
+/** Return the file's video type by its usual name; by its extension if the browser's type is not a known video type. */
 export function contentTypeOf(file: File | Blob): string;
 
 /** Return a size for display, such as `100 MB`. */

@@ -15,11 +15,21 @@ const ANSWER_WITHIN = 120; // timeout of the broker's answer, and of S3's after 
 const RENEW_BEFORE = 10; // a policy with less time left is renewed before sending
 const SPEED_OVER = 5; // the window over which speed is averaged
 const HERE = import.meta.url.replace(/[^/]*$/, "");
-const TYPES = {
-  mp4: "video/mp4", webm: "video/webm", mov: "video/quicktime", qt: "video/quicktime", mkv: "video/x-matroska",
-  mpg: "video/mpeg", mpeg: "video/mpeg", "3gp": "video/3gpp", "3g2": "video/3gpp2", m4v: "video/x-m4v",
-  ogv: "video/ogg", avi: "video/x-msvideo", ts: "video/mp2t", mts: "video/mp2t", m2ts: "video/mp2t",
-};
+// video types: drawn by `make readme` from broker/domain/video_types.py; each row has a name, its extensions, its aliases
+const TYPES = [
+  ["video/mp4", ["mp4", "f4v"], ["application/mp4", "video/mp4v-es", "video/x-mp4"]],
+  ["video/webm", ["webm"], []],
+  ["video/quicktime", ["mov", "qt"], ["video/mov", "video/x-quicktime"]],
+  ["video/x-matroska", ["mkv"], ["video/matroska", "video/mkv", "video/x-mkv", "application/x-matroska"]],
+  ["video/mpeg", ["mpg", "mpeg", "mpe", "m1v", "m2v", "vob"], ["video/mpg", "video/x-mpeg", "video/x-mpeg2", "video/mpeg-system", "video/x-mpeg-system"]],
+  ["video/3gpp", ["3gp", "3gpp"], ["video/3gp"]],
+  ["video/3gpp2", ["3g2", "3gp2", "3gpp2"], ["video/3g2"]],
+  ["video/x-m4v", ["m4v"], ["video/m4v"]],
+  ["video/ogg", ["ogv"], ["video/x-ogg"]],
+  ["video/x-msvideo", ["avi", "divx"], ["video/avi", "video/msvideo", "video/vnd.avi", "video/x-avi", "video/divx", "video/vnd.divx"]],
+  ["video/mp2t", ["ts", "mts", "m2ts", "m2t"], ["video/mp2ts", "video/m2ts", "video/vnd.dlna.mpeg-tts", "video/x-mpegts"]],
+];
+// end of the video types
 
 /** A failed upload: its cause (`what`), its fix (`cure`), and the step to retry from (`again`), or null if none helps. */
 export class UploadError extends Error {
@@ -63,10 +73,13 @@ export function limitTo(count) {
 
 const shared = limitTo(3);
 
-/** Return the file's video type, by its extension if the browser does not know the type. */
+/** Return the file's video type by its usual name; by its extension if the browser's type is not a known video type. */
 export function contentTypeOf(file) {
+  const type = file.type.split(";")[0].trim().toLowerCase();
   const extension = (file.name ?? "").split(".").pop().toLowerCase();
-  return file.type.startsWith("video/") ? file.type : TYPES[extension] ?? (file.type || "application/octet-stream");
+  const row = TYPES.find(([name, , aliases]) => name === type || aliases.includes(type))
+    ?? TYPES.find(([, extensions]) => extensions.includes(extension));
+  return row?.[0] ?? (file.type || "application/octet-stream");
 }
 
 /** Upload one file; resolve to the ready media, or reject with an UploadError or with the signal's reason. */
