@@ -31,9 +31,7 @@ def retry(
     """Enable targets again, and send their undelivered webhooks now."""
     with errors_as_exit_status():
         settings = _settings()
-        if target is not None and target not in settings.webhook_urls:
-            refuse(f"{target!r} is not one of BROKER_WEBHOOK_URLS")
-        count = asyncio.run(_retry(settings, settings.webhook_urls if target is None else (target,)))
+        count = asyncio.run(_retry(settings, _targets(settings, target)))
     say(f"The worker will send {count} webhooks now.")
 
 
@@ -44,9 +42,7 @@ def try_target(
     """Send one `media.ready` of a nonexistent media, and print the answer."""
     with errors_as_exit_status():
         settings = _settings()
-        if target is not None and target not in settings.webhook_urls:
-            refuse(f"{target!r} is not one of BROKER_WEBHOOK_URLS")
-        if not asyncio.run(_try(settings, settings.webhook_urls if target is None else (target,))):
+        if not asyncio.run(_try(settings, _targets(settings, target))):
             raise typer.Exit(1)
 
 
@@ -57,6 +53,15 @@ def _settings() -> "Settings":
     if not settings.webhook_urls:
         refuse("BROKER_WEBHOOK_URLS: should be set")
     return settings
+
+
+def _targets(settings: "Settings", target: str | None) -> tuple[str, ...]:
+    """Return the configured targets, or only `target`, which must be one of them."""
+    if target is None:
+        return settings.webhook_urls
+    if target not in settings.webhook_urls:
+        refuse(f"{target!r} is not one of BROKER_WEBHOOK_URLS")
+    return (target,)
 
 
 async def _list(settings: "Settings", limit: int) -> None:

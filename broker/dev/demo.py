@@ -8,7 +8,6 @@ import html
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from string import Template
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx
@@ -16,9 +15,9 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 
 from broker.api.routes.web import Asset, read_assets
+from broker.domain.origin import LOOPBACK_HOSTS, is_loopback
 from broker.domain.rules import Rules
 
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 ASSETS = ("console.css", "console.js", "dom.js", "icon.svg", "library.js", "player.js", "queue.js")
 PAGE = files("broker.dev") / "page"
 
@@ -98,7 +97,7 @@ def _headers(s3_origin: str) -> dict[str, str]:
 
 async def _from_this_machine(request: Request) -> None:
     peer = request.client.host if request.client else ""
-    if peer not in LOOPBACK or urlsplit(f"//{request.headers.get('Host', '')}").hostname not in LOOPBACK:
+    if peer not in LOOPBACK_HOSTS or not is_loopback(f"//{request.headers.get('Host', '')}"):
         raise HTTPException(403, "The demo console answers on this machine alone, by the name 127.0.0.1 or localhost.")
 
 

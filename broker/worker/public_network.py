@@ -12,8 +12,7 @@ import httpcore
 from httpcore import SOCKET_OPTION, AsyncNetworkBackend, AsyncNetworkStream
 
 from broker.domain.address import is_public
-
-LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+from broker.domain.origin import LOOPBACK_HOSTS
 
 Lookup = Callable[[str, int], Awaitable[list[str]]]
 
@@ -51,7 +50,7 @@ class PublicNetwork(AsyncNetworkBackend):
             addresses = await self._look_up(host, port)
         except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(f"the host cannot be resolved: {type(error).__name__}") from error
-        if not (self._loopback and host in LOOPBACK_NAMES) and not all(map(is_public, addresses)):
+        if not (self._loopback and host in LOOPBACK_HOSTS) and not all(map(is_public, addresses)):
             raise AddressRefused("the host has an address that is not public")
         failure: Exception = httpcore.ConnectError("the host has no address")
         for address in addresses:
