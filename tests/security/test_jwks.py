@@ -1,4 +1,4 @@
-"""An identity provider's keys: fetched seldom, kept while it is down, and followed when they change."""
+"""The keys of an identity provider: fetched rarely, kept during an outage, replaced when they rotate."""
 
 import asyncio
 import time
@@ -63,7 +63,7 @@ async def test_random_kids_cause_one_fetch_in_each_cooldown(
     assert 2 <= provider.fetches <= 2 + lasted / 0.5
 
 
-async def test_who_waits_for_the_keys_shares_one_fetch(tmp_path: Path, provider: KeyServer) -> None:
+async def test_requests_that_wait_for_keys_share_one_fetch(tmp_path: Path, provider: KeyServer) -> None:
     async with served(tmp_path, **deployment(provider)) as client:
         provider.delay.clear()
         waiting = [asyncio.create_task(client.get("/", headers=signed())) for _ in range(50)]
@@ -111,7 +111,7 @@ async def test_without_any_keys_the_answer_is_503_not_401(
         assert answer.headers["Retry-After"]
 
 
-async def test_a_rotated_key_is_taken_up_and_the_withdrawn_one_dropped(
+async def test_a_rotated_key_is_used_and_the_withdrawn_one_dropped(
     tmp_path: Path, provider: KeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jwks, "COOLDOWN_SECONDS", 0.0)
@@ -199,7 +199,7 @@ PROVIDERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", PROVIDERS)
-async def test_a_provider_s_tokens_get_in_as_they_are(name: str, tmp_path: Path, provider: KeyServer) -> None:
+async def test_the_tokens_of_a_provider_are_accepted(name: str, tmp_path: Path, provider: KeyServer) -> None:
     settings, changes = PROVIDERS[name]
     async with served(tmp_path, **deployment(provider, **settings)) as client:
         good = signed(**changes)
