@@ -121,7 +121,7 @@ class Jwks:
 
         Raises ValueError if no key is usable with the algorithm; the cached keys then stay in use.
         """
-        usable = [(jwk, key) for jwk in published if (key := published_key(jwk, self._algorithm)) is not None]
+        usable = [(jwk, key) for jwk in published if (key := self._usable(jwk)) is not None]
         if not usable:
             raise ValueError
         jwks = {jwk.get("kid"): jwk for jwk, _ in usable}
@@ -131,6 +131,14 @@ class Jwks:
         self._published = jwks
         self._fetched_at = self._clock()
         self._failing = False
+
+    def _usable(self, jwk: dict[str, Any]) -> Key | None:
+        """Return the key in a JWK, or None if it cannot be used; then the other keys stay in use."""
+        try:
+            return published_key(jwk, self._algorithm)
+        except Exception as error:  # a malformed member may raise any error
+            log.warning("a published key is unusable", key_id=jwk.get("kid"), reason=type(error).__name__)
+            return None
 
     def _forget(self) -> None:
         if self._keys:

@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from broker.errors import SettingsInvalid
 
+KEY_TYPES = {"RS256": "RSA", "ES256": "EC", "EdDSA": "OKP"}
+"""The key type for each algorithm (RFC 7518, section 6.1; RFC 8037)."""
 MIN_RSA_BITS = 2048
 """RFC 7518, section 3.3."""
 
@@ -62,18 +64,18 @@ def public_key(pem_or_path: str, algorithm: str) -> Key:
 
 
 def published_key(jwk: dict[str, Any], algorithm: str) -> Key | None:
-    """Return the key in a JWK, or None if it cannot verify with `algorithm`.
+    """Return the key in a JWK, or None if it is meant for another use or algorithm.
 
-    Source: RFC 7517, sections 4.1 to 4.4.
+    Raises any exception if the JWK is malformed. Source: RFC 7517, sections 4.1 to 4.4.
     """
-    verifies = jwk.get("use", "sig") == "sig" and "verify" in jwk.get("key_ops", ["verify"])
-    if not verifies or jwk.get("alg", algorithm) != algorithm:
+    if jwk.get("kty") != KEY_TYPES[algorithm] or jwk.get("alg", algorithm) != algorithm:
         return None
-    try:
-        key = jwt.PyJWK(jwk, algorithm).key
-    except (jwt.PyJWTError, ValueError, TypeError):
+    if jwk.get("use", "sig") != "sig" or "verify" not in jwk.get("key_ops", ["verify"]):
         return None
-    return key if fits(key, algorithm) else None
+    key = jwt.PyJWK(jwk, algorithm).key
+    if not fits(key, algorithm):
+        raise ValueError("the key is too weak, or its curve is another")
+    return key
 
 
 def fits(key: Key, algorithm: str) -> bool:
