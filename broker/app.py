@@ -14,8 +14,9 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from broker.api.asgi.middleware import AllowedHosts, Envelope
+from broker.api.asgi.middleware import Envelope
 from broker.api.asgi.short_route import ShortWay
+from broker.api.asgi.target import CheckedTarget
 from broker.api.documentation import with_problem_component
 from broker.api.problems import http_problem
 from broker.api.routes import health, media, metrics
@@ -87,9 +88,7 @@ class Application(FastAPI):
                 expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
                 max_age=600,
             )
-        if settings.allowed_hosts:
-            app = AllowedHosts(app, settings.allowed_hosts)
-        app = Envelope(app)
+        app = Envelope(CheckedTarget(app, settings.allowed_hosts))
         if settings.trusted_proxies:
             proxied: Any = ProxyHeadersMiddleware  # uvicorn's types for ASGI are narrower than Starlette's
             app = proxied(app, trusted_hosts=list(settings.trusted_proxies))

@@ -34,6 +34,10 @@ class RateLimited(BrokerError):
     """Too many requests: at most {limit} are accepted; retry in {retry_after} seconds."""
 
 
+class HostInvalid(BrokerError):
+    """The Host of the request is not valid: {reason}."""
+
+
 class BodyTooLarge(BrokerError):
     """The request body may hold at most {max_size} bytes."""
 

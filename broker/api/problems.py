@@ -38,6 +38,7 @@ PROBLEMS: dict[type[BrokerError], Problem] = {
     errors.NotAuthenticated: Problem(401, "not-authenticated", "Not authenticated"),
     errors.PermissionMissing: Problem(403, "permission-missing", "Permission missing"),
     errors.RateLimited: Problem(429, "rate-limited", "Too many requests", extra=("retry_after",)),
+    errors.HostInvalid: Problem(400, "host-invalid", "Host not valid"),
     errors.BodyTooLarge: Problem(413, "body-too-large", "Body too large", extra=("max_size",)),
     errors.BodyCutShort: Problem(400, "body-cut-short", "Body cut short"),
     errors.BodyTooSlow: Problem(408, "body-too-slow", "Body too slow"),

@@ -16,8 +16,8 @@ from broker import errors
 from broker.api import schemas
 from broker.api.asgi.demands import AddressDemand, Completer, Deleter, Reader, Uploader
 from broker.api.asgi.document import Document
-from broker.api.asgi.fields import field_of
 from broker.api.asgi.route import ProblemRoute
+from broker.api.asgi.target import origin_of
 from broker.api.documentation import AUTHENTICATED, COUNTED, problems
 from broker.api.problems import NO_STORE
 from broker.api.state import services
@@ -53,6 +53,7 @@ router = APIRouter(route_class=ProblemRoute, tags=["media"])
         200: {"model": schemas.Issued, "description": "The Idempotency-Key's media is no longer pending"},
         **problems(
             *AUTHENTICATED,
+            errors.HostInvalid,
             errors.BodyCutShort,
             errors.BodyTooSlow,
             errors.TypeNotAllowed,
@@ -241,10 +242,7 @@ def _playback(playback: verbs.Playback, message: str) -> Response:
 def _base_address(request: Request, path_of_route: str) -> str:
     """Return the absolute URL under which clients reach this router."""
     scope = request.scope
-    origin = services(request).public_url
-    if origin is None:
-        host = (field_of(scope, b"host") or b"").decode("latin-1") or ":".join(map(str, scope["server"]))
-        origin = f"{scope['scheme']}://{host}"
+    origin = services(request).public_url or origin_of(scope)
     return f"{origin}{scope['path'].removesuffix(path_of_route)}"
 
 
