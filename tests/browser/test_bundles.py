@@ -9,9 +9,8 @@ import pytest
 from playwright.sync_api import Page, Route
 
 import broker
-
-from .npm import packages
-from .stack import Stack, token
+from tests.browser.npm import packages
+from tests.browser.stack import Stack, token
 
 WEB = Path(broker.__file__).parent / "web"
 ENTRY = """

@@ -13,9 +13,8 @@ from zipfile import ZipFile
 import httpx
 import pytest
 
+from tests.browser.npm import missing
 from tests.support.processes import ROOT, environment, read_variables, running
-
-from ..browser.npm import missing
 
 
 @pytest.fixture(scope="module")
