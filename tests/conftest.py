@@ -11,8 +11,10 @@ from botocore.config import Config
 from broker.dev.s3 import EmbeddedS3, start_embedded_s3
 
 pytest_plugins = (
-    "tests.support.databases",
+    "tests.support.ceph_rgw",
     "tests.support.postgres",
+    "tests.support.databases",
+    "tests.support.seaweedfs",
     "tests.support.skips",
 )
 

