@@ -14,7 +14,8 @@ from typing import Self
 
 import pytest
 
-from tests.support.daemons import Daemons, free_ports, require_programs, run_until_input_closes
+from tests.support.daemons import Daemons, free_ports, run_until_input_closes
+from tests.support.programs import require_programs
 
 PROGRAMS = ("monmaptool", "ceph-mon", "ceph", "ceph-osd", "radosgw-admin", "radosgw", "setpriv")
 """Programs that must be on PATH: from Debian's ceph-common, ceph-mon, ceph-osd, radosgw and util-linux."""
@@ -133,7 +134,7 @@ class CephRGW:
 @pytest.fixture(scope="session")
 def ceph_rgw() -> Iterator[CephRGW]:
     """Run Ceph RGW for the session."""
-    require_programs("Ceph RGW", PROGRAMS)
+    require_programs(*PROGRAMS, purpose="Ceph RGW")
     with CephRGW() as server:
         yield server
 

@@ -9,16 +9,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
 import httpx
-import pytest
 
-PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-"""Where programs are searched: first beside this Python, where a package from PyPI installs them."""
+from tests.support.programs import PATH
 
 STARTS_IN_SECONDS = 30
 """Limit for each step of a start. All steps together take two to ten seconds."""
@@ -106,12 +104,6 @@ class Daemons:
             for log in sorted(self.home.glob("*.log"))
         ]
         return "\n".join(ended + logs)
-
-
-def require_programs(server: str, programs: Iterable[str]) -> None:
-    """Skip the test by the server's name if one of these programs is not installed."""
-    if missing := [program for program in programs if shutil.which(program, path=PATH) is None]:
-        pytest.skip(f"{server} is left out because these programs are not installed: {', '.join(missing)}")
 
 
 def free_ports(count: int) -> list[int]:

