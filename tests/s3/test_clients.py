@@ -5,6 +5,7 @@ import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from time import time
 from typing import Any
 
 import boto3
@@ -71,6 +72,8 @@ def folder(tmp_path: Path) -> Path:
         path = tmp_path / "folder" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+        # S3 cuts fractions of a second off, so a file of this second would seem newer than its upload.
+        os.utime(path, (time() - 60, time() - 60))
     return tmp_path / "folder"
 
 
