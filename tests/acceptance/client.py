@@ -66,22 +66,23 @@ class Client:
 
     def objects(self, issued: dict[str, Any]) -> set[str]:
         """Return the objects of the media that are in the bucket: `staging`, `final`, both or none."""
-        keys = _keys(UUID(issued["media_id"]))
-        return {name for name, key in keys.items() if self.s3.head(key) is not None}
+        prefixes = _prefixes(UUID(issued["media_id"]))
+        return {name for name, prefix in prefixes.items() if self.s3.keys(prefix)}
 
     def versions(self, issued: dict[str, Any]) -> list[str]:
         """Return the keys of all versions and delete markers of the media in the bucket."""
         keys: list[str] = []
-        for key in _keys(UUID(issued["media_id"])).values():
-            listing = self.s3.client.list_object_versions(Bucket=self.s3.bucket, Prefix=key)
+        for prefix in _prefixes(UUID(issued["media_id"])).values():
+            listing = self.s3.client.list_object_versions(Bucket=self.s3.bucket, Prefix=prefix)
             keys += [entry["Key"] for kind in ("Versions", "DeleteMarkers") for entry in listing.get(kind, [])]
         return keys
 
     def remove_objects(self) -> None:
         """Delete all objects of this client's media from the bucket."""
         for media_id in self.issued:
-            for key in _keys(media_id).values():
-                self.s3.client.delete_object(Bucket=self.s3.bucket, Key=key)
+            for prefix in _prefixes(media_id).values():
+                for key in self.s3.keys(prefix):
+                    self.s3.client.delete_object(Bucket=self.s3.bucket, Key=key)
 
 
 def eventually(condition: Callable[[], bool], within_seconds: float = 15) -> bool:
@@ -92,5 +93,6 @@ def eventually(condition: Callable[[], bool], within_seconds: float = 15) -> boo
     return fulfilled
 
 
-def _keys(media_id: UUID) -> dict[str, str]:
-    return {"staging": staging_key(media_id), "final": final_key(media_id, TYPE)}
+def _prefixes(media_id: UUID) -> dict[str, str]:
+    """Return the prefix of the staging keys, and the one that the final keys of all attempts share."""
+    return {"staging": staging_key(media_id), "final": final_key(media_id, TYPE, 0).rpartition(".")[0]}

@@ -133,7 +133,7 @@ def test_an_upload_that_differs_from_its_policy_is_refused(
 
 def test_the_policy_does_not_allow_the_final_key(client: Client) -> None:
     issued = client.issue()
-    key = final_key(UUID(issued["media_id"]), TYPE)
+    key = final_key(UUID(issued["media_id"]), TYPE, 1)
     assert client.upload(issued, change=lambda form: replaced(form, "key", key)).status_code == 403
     assert client.objects(issued) == set()
 
