@@ -116,6 +116,8 @@ class S3App:
         body = await payload.read()
         headers = dict(request.headers)
         answer = await services.configure(request.method, request.bucket, request.query, headers, body)
+        if request.method == "DELETE" and not asked and answer.status < 300:
+            self.plane.uploads.remove_bucket(request.bucket)
         return passed_on(answer)
 
 

@@ -32,14 +32,14 @@ def check_copy_source(headers: Mapping[str, str], version: ObjectVersion) -> Non
     prefix = "x-amz-copy-source-if-"
     if (wanted := headers.get(f"{prefix}match")) is not None:
         if not _matches(wanted, version.etag):
-            raise _failed(f"{prefix}match")
+            raise _failed("x-amz-copy-source-If-Match")
     elif _is_before(headers.get(f"{prefix}unmodified-since"), version):
-        raise _failed(f"{prefix}unmodified-since")
+        raise _failed("x-amz-copy-source-If-Unmodified-Since")
     if (unwanted := headers.get(f"{prefix}none-match")) is not None:
         if _matches(unwanted, version.etag):
-            raise _failed(f"{prefix}none-match")
+            raise _failed("x-amz-copy-source-If-None-Match")
     elif _is_unmodified(headers.get(f"{prefix}modified-since"), version):
-        raise _failed(f"{prefix}modified-since")
+        raise _failed("x-amz-copy-source-If-Modified-Since")
 
 
 def check_write(headers: Mapping[str, str], current: ObjectVersion | None, key: str) -> None:

@@ -5,7 +5,17 @@ from typing import TypeAlias
 
 from starlette.responses import Response
 
-from broker.dev.s3 import copy, listing, multipart_upload, object_read, object_write, part_listing, tagging
+from broker.dev.s3 import (
+    copy,
+    listing,
+    multipart_complete,
+    multipart_upload,
+    object_attributes,
+    object_read,
+    object_write,
+    part_listing,
+    tagging,
+)
 from broker.dev.s3.errors import S3Error
 from broker.dev.s3.payload import Payload
 from broker.dev.s3.plane import Plane
@@ -20,6 +30,7 @@ CONFIGURE = "ConfigureBucket"
 OPERATIONS: dict[str, Operation] = {
     "GetObject": object_read.get_object,
     "HeadObject": object_read.head_object,
+    "GetObjectAttributes": object_attributes.get_object_attributes,
     "PutObject": object_write.put_object,
     "DeleteObject": object_write.delete_object,
     "DeleteObjects": object_write.delete_objects,
@@ -33,12 +44,12 @@ OPERATIONS: dict[str, Operation] = {
     "CreateMultipartUpload": multipart_upload.create,
     "UploadPart": multipart_upload.upload_part,
     "UploadPartCopy": multipart_upload.upload_part_copy,
-    "CompleteMultipartUpload": multipart_upload.complete,
+    "CompleteMultipartUpload": multipart_complete.complete,
     "AbortMultipartUpload": multipart_upload.abort,
     "ListParts": part_listing.list_parts,
     "ListMultipartUploads": part_listing.list_uploads,
 }
-_UNSERVED = frozenset({"acl", "attributes", "legal-hold", "retention", "restore", "select", "torrent"})
+_UNSERVED = frozenset({"acl", "legal-hold", "retention", "restore", "select", "torrent"})
 
 
 def operation_name(request: Request) -> str:
@@ -52,8 +63,12 @@ def _object_operation(request: Request) -> str:
     params = request.params
     if unserved := _UNSERVED & params.keys():
         raise S3Error("NotImplemented", Header=", ".join(unserved))
+    if "attributes" in params and request.method != "GET":
+        raise S3Error("NotImplemented", Header="attributes")
     copies = "x-amz-copy-source" in request.headers
     match request.method:
+        case "GET" if "attributes" in params:
+            return "GetObjectAttributes"
         case "GET" if "uploadId" in params:
             return "ListParts"
         case "PUT" if "uploadId" in params:

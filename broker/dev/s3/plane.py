@@ -11,8 +11,8 @@ from broker.dev.s3.auth import Authenticator
 from broker.dev.s3.clock import Clock
 from broker.dev.s3.conditional import check_write
 from broker.dev.s3.errors import S3Error, invalid_argument
-from broker.dev.s3.objects import NULL_VERSION, ObjectStore, ObjectVersion
-from broker.dev.s3.parts import Upload
+from broker.dev.s3.objects import NULL_VERSION, ObjectPart, ObjectStore, ObjectVersion
+from broker.dev.s3.parts import Upload, Uploads, no_such_upload
 from broker.dev.s3.request import Request
 from broker.dev.s3.services import Services
 
@@ -29,6 +29,8 @@ class Stored:
     etag: str
     checksums: dict[str, str]
     checksum_type: str = "FULL_OBJECT"
+    parts: list[ObjectPart] = field(default_factory=list)
+    upload_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Plane:
     services: Services
     clock: Clock
     authenticator: Authenticator
-    uploads: dict[str, Upload] = field(default_factory=dict)
+    uploads: Uploads
 
     def find(self, bucket: str, key: str, version_id: str | None = None) -> ObjectVersion:
         """Return the version that a read names, or refuse as S3 does where it is not or was deleted."""
@@ -67,10 +69,18 @@ class Plane:
     def find_upload(self, request: Request) -> Upload:
         """Return the multipart upload under way that a request names, or refuse with `NoSuchUpload`."""
         self.services.bucket(request.bucket)
-        upload = self.uploads.get(request.params["uploadId"])
-        if upload is None or (upload.bucket, upload.key) != (request.bucket, request.key):
-            raise S3Error("NoSuchUpload", UploadId=request.params["uploadId"])
+        upload_id = request.params["uploadId"]
+        upload = self.uploads.find(request.bucket, request.key, upload_id)
+        if upload is None:
+            raise no_such_upload(upload_id)
         return upload
+
+    def check_acl(self, bucket: str, said: Mapping[str, str]) -> None:
+        """Refuse an ACL or a grant where the bucket's owner owns every object (BucketOwnerEnforced)."""
+        acl = said.get("x-amz-acl", said.get("acl", _OWNERS_ACL))
+        grants = [name for name in said if name.startswith("x-amz-grant-")]
+        if (acl != _OWNERS_ACL or grants) and not self.services.allows_acls(bucket):
+            raise S3Error("AccessControlListNotSupported")
 
     def put(
         self,
@@ -88,9 +98,7 @@ class Plane:
 
         The check and the change happen in one turn of the event loop: no other write comes between.
         """
-        acl = said.get("x-amz-acl", said.get("acl", _OWNERS_ACL))
-        if acl != _OWNERS_ACL and not self.services.allows_acls(bucket):
-            raise S3Error("AccessControlListNotSupported")
+        self.check_acl(bucket, said)
         check_write(said, self.store.current(bucket, key), key)
         versioning = self.services.versioning(bucket)
         version = ObjectVersion(
@@ -104,6 +112,8 @@ class Plane:
             metadata=facts.metadata(said) if metadata is None else metadata,
             checksums=stored.checksums,
             checksum_type=stored.checksum_type,
+            parts=stored.parts,
+            upload_id=stored.upload_id,
             storage_class=said.get("x-amz-storage-class", "STANDARD"),
             tags=tags or {},
         )
