@@ -11,7 +11,7 @@ from defusedxml.ElementTree import fromstring
 from broker.dev.s3.checksums import Digests
 from tests.s3.requests import Requests
 
-# The least size of a part that is not the last.
+# The minimum size of every part but the last.
 PART = b"a" * 5 * 1024**2
 REST = b"b" * 10
 
@@ -23,8 +23,8 @@ def elements(response: httpx.Response) -> dict[str, str]:
 
 def nested(response: httpx.Response, name: str) -> list[dict[str, str]]:
     """Return the children of each element of a name, by local name."""
-    found = [child for child in fromstring(response.content) if child.tag.rpartition("}")[2] == name]
-    return [{item.tag.rpartition("}")[2]: item.text or "" for item in child} for child in found]
+    children = [child for child in fromstring(response.content) if child.tag.rpartition("}")[2] == name]
+    return [{item.tag.rpartition("}")[2]: item.text or "" for item in child} for child in children]
 
 
 def refusal(response: httpx.Response) -> tuple[int, str]:

@@ -351,3 +351,21 @@ def test_create_accepts_an_acl_where_the_bucket_takes_acls(multipart_upload, s3_
     multipart_upload.create(acl="private")
     multipart_upload.part(1, REST)
     assert multipart_upload.complete(multipart_upload.bare()).status_code == 200
+
+
+def test_an_abort_by_the_time_of_initiation_is_refused(sent):
+    """Only directory buckets have this condition."""
+    response = sent.send("DELETE", f"uploadId={sent.id}", {"x-amz-if-match-initiated-time": "2026-01-01T00:00:00Z"})
+    assert refusal(response) == (501, "NotImplemented")
+    assert len(nested(sent.list_parts(), "Part")) == 1
+
+
+def test_a_part_number_without_an_upload_is_refused(sent):
+    response = sent.send("PUT", "partNumber=1", body=REST)
+    found = elements(response)
+    assert (refusal(response), found["Message"]) == (
+        (400, "InvalidArgument"),
+        "This operation does not accept partNumber without uploadId",
+    )
+    assert (found["ArgumentName"], found["ArgumentValue"]) == ("partNumber", "1")
+    assert stored_bytes(sent) is None

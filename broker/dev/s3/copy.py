@@ -1,4 +1,4 @@
-"""CopyObject: atomic, on conditions about the source and about what is replaced.
+"""CopyObject: atomic, with conditions on its source and on the object that it replaces.
 
 Source: Amazon S3 API Reference, "CopyObject".
 """
@@ -28,10 +28,10 @@ _CHUNK_BYTES = 1024 * 1024
 
 
 async def copy_object(plane: Plane, request: Request, payload: Payload) -> Response:
-    """Make an object of another one's bytes.
+    """Store a copy of an object.
 
-    The bytes of the version whose conditions held are the bytes that are copied, whatever happens to the
-    source meanwhile; the conditions on the destination hold at the moment at which it is stored.
+    The copied bytes are those of the version whose conditions held, even if the source changes meanwhile. The
+    conditions on the destination hold when the copy is stored.
     """
     said = request.said
     plane.services.bucket(request.bucket)
@@ -89,7 +89,7 @@ def find_source(plane: Plane, copy_source: str) -> tuple[str, ObjectVersion]:
 
 @contextmanager
 def linked(plane: Plane, bucket: str, source: ObjectVersion) -> Iterator[Path]:
-    """Give the bytes of a version a second name for a while: they stay as they are if the source is replaced."""
+    """Give the bytes of a version a second name, removed at the end, so that they outlast a change of the source."""
     path = plane.store.scratch_path()
     os.link(plane.store.path(bucket, source), path)
     try:

@@ -38,9 +38,9 @@ class ListedPart:
     checksums: dict[str, str]
 
 
-def asked_at_create(said: Mapping[str, str]) -> tuple[str, str]:
+def requested_checksum(headers: Mapping[str, str]) -> tuple[str, str]:
     """Return the checksum algorithm and type that Create asks for, both empty if it names no algorithm."""
-    algorithm, checksum_type = said.get(HEADER_PREFIX + "algorithm", "").upper(), _type(said)
+    algorithm, checksum_type = headers.get(HEADER_PREFIX + "algorithm", "").upper(), _type(headers)
     if not algorithm:
         if checksum_type:
             raise S3Error(
@@ -57,14 +57,14 @@ def asked_at_create(said: Mapping[str, str]) -> tuple[str, str]:
     return algorithm, checksum_type or types[0]
 
 
-def part_algorithm(upload: Upload, said: Mapping[str, str]) -> str:
+def part_algorithm(upload: Upload, headers: Mapping[str, str]) -> str:
     """Return the algorithm whose checksum UploadPart answers with.
 
     It must be the upload's own, if that has one. Only COMPOSITE uploads require that the part declares it.
     """
-    is_declared = bool(declared(said)) or said.get("x-amz-trailer", "").lower().startswith(HEADER_PREFIX)
-    algorithm = asked_algorithm(said, default=upload.algorithm)
-    if upload.asked_algorithm and (algorithm != upload.algorithm or not (is_declared or upload.full_object)):
+    is_declared = bool(declared(headers)) or headers.get("x-amz-trailer", "").lower().startswith(HEADER_PREFIX)
+    algorithm = asked_algorithm(headers, default=upload.algorithm)
+    if upload.named_algorithm and (algorithm != upload.algorithm or not (is_declared or upload.full_object)):
         actual = algorithm.lower() if is_declared else "null"
         raise S3Error(
             "InvalidRequest",
@@ -74,12 +74,12 @@ def part_algorithm(upload: Upload, said: Mapping[str, str]) -> str:
     return algorithm
 
 
-def check_request(upload: Upload, said: Mapping[str, str]) -> None:
+def check_request(upload: Upload, headers: Mapping[str, str]) -> None:
     """Refuse a Complete whose headers are ill-formed, or whose checksum type is not the upload's."""
-    for algorithm, value in written_values(said).items():
+    for algorithm, value in written_values(headers).items():
         if not is_checksum(algorithm, re.sub(r"-\d+$", "", value, flags=re.ASCII)):
             raise invalid_value(header_name(algorithm))
-    checksum_type = _type(said)
+    checksum_type = _type(headers)
     if checksum_type and checksum_type != upload.checksum_type:
         raise S3Error(
             "InvalidRequest",
@@ -99,7 +99,7 @@ def check_listed(listed: ListedPart) -> None:
 
 def check_part(upload: Upload, part: Part, listed: ListedPart) -> bool:
     """Tell whether the checksum that Complete lists of a part is right, or refuse it if it cannot be compared."""
-    if not upload.asked_algorithm:
+    if not upload.named_algorithm:
         return not listed.checksums
     if (value := listed.checksums.get(upload.algorithm)) is not None:
         return value == part.checksum
@@ -124,22 +124,22 @@ def object_checksum(upload: Upload, parts: Sequence[Part]) -> str:
     return composite(upload.algorithm, (part.checksum for part in parts))
 
 
-def check_object(upload: Upload, checksum: str, said: Mapping[str, str]) -> None:
+def check_object(upload: Upload, checksum: str, headers: Mapping[str, str]) -> None:
     """Refuse a Complete with `BadDigest` if it declares another checksum of the object.
 
     A declared checksum is of its algorithm's default type, unless `x-amz-checksum-type` names the type. Without an
     algorithm at Create the header is ignored (recorded from AWS).
     """
-    if not upload.asked_algorithm:
+    if not upload.named_algorithm:
         return
-    for algorithm, value in written_values(said).items():
-        declared_type = _type(said) or ALGORITHMS[algorithm].types[0]
+    for algorithm, value in written_values(headers).items():
+        declared_type = _type(headers) or ALGORITHMS[algorithm].types[0]
         if (algorithm, declared_type, value) != (upload.algorithm, upload.checksum_type, checksum):
             raise mismatch(upload.algorithm.lower())
 
 
-def _type(said: Mapping[str, str]) -> str:
-    value = said.get(TYPE_HEADER, "").upper()
+def _type(headers: Mapping[str, str]) -> str:
+    value = headers.get(TYPE_HEADER, "").upper()
     if value not in ("", COMPOSITE, FULL_OBJECT):
         raise invalid_value(TYPE_HEADER)
     return value

@@ -61,14 +61,14 @@ async def complete(plane: Plane, request: Request, payload: Payload) -> Response
 
 
 async def _completed(plane: Plane, request: Request, upload: Upload, body: bytes) -> ObjectVersion:
-    said = request.said
-    _check_condition(plane, upload, said)
+    request_headers = request.said
+    _check_condition(plane, upload, request_headers)
     listed = read_list(body)
-    check_request(upload, said)
+    check_request(upload, request_headers)
     parts = _listed_parts(upload, listed)
-    _check_size(said.get(_SIZE_HEADER), sum(part.size for part in parts))
+    _check_size(request_headers.get(_SIZE_HEADER), sum(part.size for part in parts))
     checksum = object_checksum(upload, parts)
-    check_object(upload, checksum, said)
+    check_object(upload, checksum, request_headers)
     scratch = plane.store.scratch_path()
     try:
         await asyncio.to_thread(_join, [plane.uploads.path(upload, part) for part in parts], scratch)
@@ -81,7 +81,7 @@ async def _completed(plane: Plane, request: Request, upload: Upload, body: bytes
             [ObjectPart(part.number, part.size, part.checksum) for part in parts],
             upload.id,
         )
-        _check_condition(plane, upload, said)
+        _check_condition(plane, upload, request_headers)
         version = plane.put(
             "ObjectCreated:CompleteMultipartUpload",
             upload.bucket,
@@ -142,14 +142,14 @@ def _listed_parts(upload: Upload, listed: list[ListedPart]) -> list[Part]:
     return parts
 
 
-def _check_condition(plane: Plane, upload: Upload, said: Mapping[str, str]) -> None:
+def _check_condition(plane: Plane, upload: Upload, request_headers: Mapping[str, str]) -> None:
     """Refuse a conditional Complete if its condition does not hold, or the key has changed since Create."""
-    check_write(said, plane.store.current(upload.bucket, upload.key), upload.key)
+    check_write(request_headers, plane.store.current(upload.bucket, upload.key), upload.key)
     latest = plane.store.latest(upload.bucket, upload.key)
     if (0 if latest is None else latest.sequence) == upload.replaces:
         return
     for condition in ("If-Match", "If-None-Match"):
-        if condition.lower() in said:
+        if condition.lower() in request_headers:
             raise S3Error("ConditionalRequestConflict", Condition=condition, Key=upload.key)
 
 

@@ -18,7 +18,7 @@ from broker.dev.s3.clock import iso8601
 from broker.dev.s3.conditional import check_copy_source
 from broker.dev.s3.copy import content_digests, find_source, linked, source_version_header
 from broker.dev.s3.errors import S3Error, invalid_argument
-from broker.dev.s3.multipart_checksums import asked_at_create, part_algorithm
+from broker.dev.s3.multipart_checksums import part_algorithm, requested_checksum
 from broker.dev.s3.object_write import receive
 from broker.dev.s3.objects import Incoming
 from broker.dev.s3.parts import Part, Upload, no_such_upload, part_number
@@ -29,15 +29,16 @@ from broker.dev.s3.tagging import read_tagging_header
 
 _CHUNK_BYTES = 1024 * 1024
 _RANGE_HEADER = "x-amz-copy-source-range"
+_INITIATED_HEADER = "x-amz-if-match-initiated-time"
 
 
 async def create(plane: Plane, request: Request, payload: Payload) -> Response:
     """Begin an upload."""
     plane.services.bucket(request.bucket)
-    said = request.said
-    facts.check(said)
-    plane.check_acl(request.bucket, said)
-    algorithm, checksum_type = asked_at_create(said)
+    request_headers = request.said
+    facts.check(request_headers)
+    plane.check_acl(request.bucket, request_headers)
+    algorithm, checksum_type = requested_checksum(request_headers)
     latest = plane.store.latest(request.bucket, request.key)
     upload = Upload(
         id=secrets.token_urlsafe(96),
@@ -45,11 +46,11 @@ async def create(plane: Plane, request: Request, payload: Payload) -> Response:
         key=request.key,
         sequence=plane.store.next_sequence(),
         started_at=iso8601(plane.clock.now()),
-        headers=facts.object_headers(said),
-        metadata=facts.metadata(said),
-        storage_class=said.get("x-amz-storage-class", "STANDARD"),
-        tags=read_tagging_header(said.get("x-amz-tagging", "")),
-        asked_algorithm=algorithm,
+        headers=facts.object_headers(request_headers),
+        metadata=facts.metadata(request_headers),
+        storage_class=request_headers.get("x-amz-storage-class", "STANDARD"),
+        tags=read_tagging_header(request_headers.get("x-amz-tagging", "")),
+        named_algorithm=algorithm,
         checksum_type=checksum_type,
         replaces=0 if latest is None else latest.sequence,
     )
@@ -81,10 +82,10 @@ async def upload_part(plane: Plane, request: Request, payload: Payload) -> Respo
 async def upload_part_copy(plane: Plane, request: Request, payload: Payload) -> Response:
     """Store an object, or a range of it, as a part."""
     upload, number = plane.find_upload(request), part_number(request.params)
-    said = request.said
-    bucket, source = find_source(plane, said["x-amz-copy-source"])
-    check_copy_source(said, source)
-    first, size = copied_range(said.get(_RANGE_HEADER), source.size)
+    request_headers = request.said
+    bucket, source = find_source(plane, request_headers["x-amz-copy-source"])
+    check_copy_source(request_headers, source)
+    first, size = copied_range(request_headers.get(_RANGE_HEADER), source.size)
     with linked(plane, bucket, source) as path:
         if size == source.size:
             etag, checksums = await content_digests(path, source, upload.algorithm)
@@ -95,15 +96,18 @@ async def upload_part_copy(plane: Plane, request: Request, payload: Payload) -> 
                 digests = incoming.digests
                 part = await _keep(plane, upload, number, incoming.path, size, digests.md5.hex(), digests.checksums)
     content: list[tuple[str, Content]] = [("LastModified", part.modified_at), ("ETag", f'"{part.etag}"')]
-    if upload.asked_algorithm:
+    if upload.named_algorithm:
         content.append((f"Checksum{upload.algorithm}", part.checksum))
     headers = facts.encryption_headers(upload.headers) | source_version_header(plane, bucket, source)
     return xml_answer("CopyPartResult", content, headers=headers)
 
 
 async def abort(plane: Plane, request: Request, payload: Payload) -> Response:
-    """Give an upload up and remove its parts."""
+    """Abort an upload and remove its parts."""
     upload = plane.find_upload(request)
+    if _INITIATED_HEADER in request.said:
+        # Source: API Reference, "AbortMultipartUpload": directory buckets alone have this condition.
+        raise S3Error("NotImplemented", Header=_INITIATED_HEADER)
     async with upload.lock:
         if upload not in plane.uploads:
             raise no_such_upload(upload.id)

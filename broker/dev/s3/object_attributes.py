@@ -22,19 +22,23 @@ _ATTRIBUTES = ("ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize")
 
 async def get_object_attributes(plane: Plane, request: Request, payload: Payload) -> Response:
     """Answer with the attributes of an object that the request names."""
-    said = request.said
+    request_headers = request.said
     version = plane.find(request.bucket, request.key, request.params.get("versionId"))
-    lines = request.headers.getlist(_HEADER) or [said.get(_HEADER, "")]
-    asked = [name.strip() for line in lines for name in line.split(",") if name.strip()]
-    if not asked:
+    lines = request.headers.getlist(_HEADER) or [request_headers.get(_HEADER, "")]
+    names = [name.strip() for line in lines for name in line.split(",") if name.strip()]
+    if not names:
         raise S3Error(
             "InvalidRequest",
             "The x-amz-object-attributes header specifying the attributes to be retrieved is either missing or empty",
         )
-    for name in asked:
+    for name in names:
         if name not in _ATTRIBUTES:
             raise invalid_argument("Invalid attribute name specified.", _HEADER, name)
-    parts = _parts(version, page_number(said, "x-amz-max-parts", PAGE_MAX), page_number(said, _MARKER_HEADER, 0))
+    parts = _parts(
+        version,
+        page_number(request_headers, "x-amz-max-parts", PAGE_MAX),
+        page_number(request_headers, _MARKER_HEADER, 0),
+    )
     attributes: dict[str, Content] = {
         "ETag": version.etag,
         "Checksum": [
@@ -47,7 +51,7 @@ async def get_object_attributes(plane: Plane, request: Request, payload: Payload
     }
     if not version.parts:
         del attributes["ObjectParts"]
-    content = [(name, value) for name, value in attributes.items() if name in asked]
+    content = [(name, value) for name, value in attributes.items() if name in names]
     headers = {"last-modified": http_date(version.modified)}
     if plane.services.versioning(request.bucket) is not None:
         headers["x-amz-version-id"] = version.version_id

@@ -16,7 +16,7 @@ from broker.dev.s3 import (
     part_listing,
     tagging,
 )
-from broker.dev.s3.errors import S3Error
+from broker.dev.s3.errors import S3Error, invalid_argument
 from broker.dev.s3.payload import Payload
 from broker.dev.s3.plane import Plane
 from broker.dev.s3.request import Request
@@ -71,6 +71,10 @@ def _object_operation(request: Request) -> str:
             return "GetObjectAttributes"
         case "GET" if "uploadId" in params:
             return "ListParts"
+        case "PUT" if "partNumber" in params and "uploadId" not in params:
+            raise invalid_argument(
+                "This operation does not accept partNumber without uploadId", "partNumber", params["partNumber"]
+            )
         case "PUT" if "uploadId" in params:
             return "UploadPartCopy" if copies else "UploadPart"
         case "POST" if "uploadId" in params:

@@ -136,9 +136,9 @@ def _encodes(params: Mapping[str, str]) -> bool:
 
 
 def _checksum_elements(upload: Upload) -> list[tuple[str, Content]]:
-    if not upload.asked_algorithm:
+    if not upload.named_algorithm:
         return []
-    return [("ChecksumAlgorithm", upload.asked_algorithm), ("ChecksumType", upload.checksum_type)]
+    return [("ChecksumAlgorithm", upload.named_algorithm), ("ChecksumType", upload.checksum_type)]
 
 
 def _part_elements(upload: Upload, part: Part) -> list[tuple[str, Content]]:
@@ -148,7 +148,7 @@ def _part_elements(upload: Upload, part: Part) -> list[tuple[str, Content]]:
         ("ETag", f'"{part.etag}"'),
         ("Size", part.size),
     ]
-    if upload.asked_algorithm:
+    if upload.named_algorithm:
         elements.append((f"Checksum{upload.algorithm}", part.checksum))
     return elements
 

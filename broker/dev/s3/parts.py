@@ -32,7 +32,7 @@ class Part:
 class Upload:
     """A multipart upload: the facts of its future object, and the parts so far.
 
-    `asked_algorithm` is empty if Create named none: parts may then declare checksums by any algorithm, and the object
+    `named_algorithm` is empty if Create named none: parts may then declare checksums by any algorithm, and the object
     gets S3's default. `replaces` is the sequence of the key's latest version at Create, or 0.
     """
 
@@ -45,7 +45,7 @@ class Upload:
     metadata: dict[str, str]
     storage_class: str
     tags: dict[str, str]
-    asked_algorithm: str
+    named_algorithm: str
     checksum_type: str
     replaces: int
     parts: dict[int, Part] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Upload:
     @property
     def algorithm(self) -> str:
         """Return the algorithm by which every part's checksum is kept."""
-        return self.asked_algorithm or DEFAULT_ALGORITHM
+        return self.named_algorithm or DEFAULT_ALGORITHM
 
     @property
     def full_object(self) -> bool:
