@@ -122,7 +122,7 @@ class Video(TypedDict):
     """What was seen in a video."""
 
     seconds: float | None
-    """How long it is; None where that can not be told."""
+    """How long it is; None where that cannot be told."""
     codec: str
     width: int | None
     height: int | None

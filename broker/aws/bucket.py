@@ -12,20 +12,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+import boto3
 import structlog
 from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from botocore.session import Session
 
 from broker import metrics
 from broker.aws.cloudfront import Distribution
 from broker.aws.credentials import NO_ANSWER, CredentialSource
-from broker.aws.session import aws_session
 from broker.domain.media import Arrived
 from broker.domain.policy import Promise, presign_post
 from broker.domain.sigv4 import Address, Credentials, presign_get
-from broker.errors import CredentialsExpired, StorageAway, StorageRefused
+from broker.errors import CredentialsExpired, StorageRefused, StorageUnavailable
 
 T = TypeVar("T")
 
@@ -33,6 +32,9 @@ log = structlog.get_logger()
 
 MAX_ATTEMPTS = 3
 """How often a call is tried, where S3 is silent or says that it is busy."""
+ABSENT_CODES = frozenset({"NoSuchKey", "NoSuchVersion"})
+BUSY_CODES = frozenset({"InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable", "SlowDown"})
+"""Errors of single keys that a later attempt may not meet (Amazon S3 API Reference, "Error responses")."""
 CHECKSUMS = ("SHA256", "CRC64NVME", "CRC32C", "CRC32", "SHA1")
 """The checksums that S3 keeps, the strongest for our purpose first."""
 
@@ -61,7 +63,7 @@ class Bucket:
 
     def __init__(self, config: BucketConfig) -> None:
         self.config = config
-        session = aws_session()
+        session = boto3.Session()
         self._client = s3_client(session, config, config.endpoint_url)
         self._address = Address.of(_form_address(session, config))
         self.form_url = self._address.url
@@ -111,31 +113,35 @@ class Bucket:
     async def internal_link(self, key: str, *, expires_in: int) -> str:
         """Return a GET URL for `key`, for `expires_in` seconds, at the address where the broker itself reaches S3.
 
-        Raises StorageAway where there are no credentials.
+        Raises StorageUnavailable where there are no credentials.
         """
         return await self._run(self._internal_link, key, expires_in)
 
     async def head(self, key: str) -> Arrived | None:
         """Return what is stored under `key`, or None where S3 says 404 and the bucket is there.
 
-        Raises StorageAway or StorageRefused.
+        Raises StorageUnavailable or StorageRefused.
         """
         return await self._run(self._head, key)
 
     async def promote(self, source: str, target: str, judged: Arrived) -> bool:
-        """Copy `source` to `target` and tell whether `target` now is what was judged.
+        """Copy `source` to `target` and return whether `target` is now the judged object.
 
-        False: the source was overwritten or is gone, and `target` holds nothing or something else. The source's ETag
-        is a condition of the copy, and the copy is compared afterwards, since not every store honours the condition.
+        If not, the source was overwritten or is gone, and `target` holds nothing or another object. The source's ETag
+        is a condition of the copy. Not every store honors it, so the answer to the copy, which names what was copied,
+        is compared with what was judged. A HEAD of `target` decides only if the answer leaves that open.
         """
         return await self._run(self._promote, source, target, judged)
 
-    async def purge(self, *keys: str) -> None:
-        """Remove the objects under `keys`, all their versions included; absent ones are no error."""
-        await self._run(self._purge, keys)
+    async def purge(self, *keys: str) -> bool:
+        """Remove the objects under at most 1,000 `keys` with their versions; absent ones are no error.
+
+        One turn is bounded: it removes at most 1,000 versions of each key. Return whether nothing is left.
+        """
+        return await self._run(self._purge, keys)
 
     async def check(self) -> None:
-        """Raise StorageAway or StorageRefused unless the bucket answers."""
+        """Raise StorageUnavailable or StorageRefused unless the bucket answers."""
         await self._run(self._check)
 
     def close(self) -> None:
@@ -154,7 +160,7 @@ class Bucket:
                 raise _translated(operation, error) from error
             except NO_ANSWER as error:
                 _note_failure(operation, type(error).__name__)
-                raise StorageAway(operation=operation, cause=type(error).__name__) from error
+                raise StorageUnavailable(operation=operation, cause=type(error).__name__) from error
         return answer
 
     def _internal_link(self, key: str, expires_in: int) -> str:
@@ -162,7 +168,7 @@ class Bucket:
         try:
             link: str = self._client.generate_presigned_url("get_object", Params=named, ExpiresIn=expires_in)
         except (ClientError, *NO_ANSWER) as error:
-            raise StorageAway(operation="get_object", cause=type(error).__name__) from error
+            raise StorageUnavailable(operation="get_object", cause=type(error).__name__) from error
         return link
 
     def _head(self, key: str) -> Arrived | None:
@@ -176,7 +182,7 @@ class Bucket:
 
     def _promote(self, source: str, target: str, judged: Arrived) -> bool:
         with suppress(_Absent, _PreconditionFailed):
-            self._call(
+            answer = self._call(
                 "copy_object",
                 Key=target,
                 CopySource={"Bucket": self.config.name, "Key": source},
@@ -185,23 +191,55 @@ class Bucket:
                 MetadataDirective="REPLACE",
                 ContentType=judged.content_type,
             )
+            result = {**answer, **answer.get("CopyObjectResult", {})}
+            if "ETag" in result:
+                copied = _arrived({**result, "ContentLength": judged.size, "ContentType": judged.content_type})
+                if copied.etag_is_md5 and judged.etag_is_md5:
+                    return copied.etag == judged.etag
         promoted = self._head(target)
         return promoted is not None and promoted.same_object(judged)
 
-    def _purge(self, keys: Sequence[str]) -> None:
-        for key in keys:
-            with suppress(_Absent):
-                answer = self._call("delete_object", Key=key)
-                if "VersionId" in answer:
-                    self._purge_versions(key)
+    def _purge(self, keys: Sequence[str]) -> bool:
+        if len(keys) == 1:
+            versioned = keys if "VersionId" in self._delete(keys[0]) else ()
+        else:
+            deleted = self._delete_many([{"Key": key} for key in keys])
+            versioned = [entry["Key"] for entry in deleted if "DeleteMarkerVersionId" in entry]
+        purged = [self._purge_versions(key) for key in versioned]
+        return all(purged)
 
-    def _purge_versions(self, key: str) -> None:
-        more = True
-        while more:
-            found = self._call("list_object_versions", Prefix=key)
-            for version in [*found.get("Versions", ()), *found.get("DeleteMarkers", ())]:
-                self._call("delete_object", Key=key, VersionId=version["VersionId"])
-            more = found.get("IsTruncated", False)
+    def _delete(self, key: str) -> dict[str, Any]:
+        try:
+            return self._call("delete_object", Key=key)
+        except _Absent:
+            return {}
+
+    def _delete_many(self, objects: Sequence[dict[str, str]]) -> Sequence[dict[str, Any]]:
+        """Delete up to 1,000 objects or versions and return an entry for each. Raises what `purge` does."""
+        if not objects:
+            return ()
+        answer = self._call("delete_objects", Delete={"Objects": objects})
+        for error in answer.get("Errors", ()):
+            code = str(error.get("Code", "Unknown"))
+            if code not in ABSENT_CODES:
+                _note_failure("delete_objects", code)
+                refused = code not in BUSY_CODES
+                raise (
+                    StorageRefused(operation="delete_objects", code=code)
+                    if refused
+                    else StorageUnavailable(operation="delete_objects", cause=code)
+                )
+        deleted: Sequence[dict[str, Any]] = answer.get("Deleted", ())
+        return deleted
+
+    def _purge_versions(self, key: str) -> bool:
+        """Remove up to 1,000 versions of one key; return whether nothing is left."""
+        page = self._call("list_object_versions", Prefix=key)
+        versions = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+        of_key = [version for version in versions if version["Key"] == key]
+        self._delete_many([{"Key": key, "VersionId": version["VersionId"]} for version in of_key])
+        # Keys that continue this one sort after it, so a listing that has reached one has passed all versions.
+        return len(of_key) < len(versions) or not page.get("IsTruncated", False)
 
     def _check(self) -> None:
         try:
@@ -221,7 +259,7 @@ class _PreconditionFailed(Exception):
 def _translated(operation: str, error: ClientError) -> Exception:
     """Return the error of our domain for one of S3's, or of STS's, which was asked for keys first."""
     if xform_name(error.operation_name) != operation:
-        return StorageAway(operation=operation, cause=error.operation_name)
+        return StorageUnavailable(operation=operation, cause=error.operation_name)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     code = str(error.response.get("Error", {}).get("Code", "Unknown"))
     if status == 404 and code != "NoSuchBucket":
@@ -230,7 +268,7 @@ def _translated(operation: str, error: ClientError) -> Exception:
         return _PreconditionFailed()
     _note_failure(operation, code)
     if status in {0, 200, 409, 429} or status >= 500:
-        return StorageAway(operation=operation, cause=code)
+        return StorageUnavailable(operation=operation, cause=code)
     return StorageRefused(operation=operation, code=code)
 
 
@@ -254,10 +292,10 @@ def _arrived(answer: dict[str, Any]) -> Arrived:
     )
 
 
-def s3_client(session: Session, config: BucketConfig, endpoint_url: str | None) -> Any:
+def s3_client(session: boto3.Session, config: BucketConfig, endpoint_url: str | None) -> Any:
     """Return an S3 client with nothing left to defaults that differ between releases."""
     keys = config.credentials
-    return session.create_client(
+    return session.client(
         "s3",
         region_name=config.region,
         endpoint_url=endpoint_url,
@@ -282,7 +320,7 @@ def s3_client(session: Session, config: BucketConfig, endpoint_url: str | None) 
     )
 
 
-def _form_address(session: Session, config: BucketConfig) -> str:
+def _form_address(session: boto3.Session, config: BucketConfig) -> str:
     """Return the address to which clients post, as botocore's endpoint rules resolve it for this bucket."""
     nobody = replace(config, credentials=Credentials("resolves", "an-address"))
     client = s3_client(session, nobody, config.public_endpoint_url or config.endpoint_url)

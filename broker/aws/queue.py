@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from broker.aws.credentials import NO_ANSWER
-from broker.aws.session import aws_session
 from broker.domain.sigv4 import Credentials
-from broker.errors import QueueAway
+from broker.errors import QueueUnavailable
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ class Queue:
     def __init__(self, config: QueueConfig, *, threads: int = 8) -> None:
         self.config = config
         keys = config.credentials
-        self._client: Any = aws_session().create_client(
+        self._client: Any = boto3.Session().client(
             "sqs",
             region_name=config.region,
             endpoint_url=config.endpoint_url,
@@ -77,7 +77,7 @@ class Queue:
         self._done: list[tuple[Message, asyncio.Future[None]]] = []
 
     async def receive(self, limit: int) -> list[Message]:
-        """Wait for messages, and return up to `limit` of them, 10 at most, or none. Raises QueueAway."""
+        """Wait for messages, and return up to `limit` of them, 10 at most, or none. Raises QueueUnavailable."""
         answer = await self._call(
             "receive_message",
             MaxNumberOfMessages=min(limit, MAX_BATCH),
@@ -88,7 +88,7 @@ class Queue:
         return [_message(one) for one in answer.get("Messages", ())]
 
     async def delete(self, message: Message) -> None:
-        """Remove a message for good, together with others that end at about the same time. Raises QueueAway."""
+        """Remove a message for good, together with others that end at about the same time. Raises QueueUnavailable."""
         deleted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._done.append((message, deleted))
         if len(self._done) < MAX_BATCH:
@@ -99,7 +99,7 @@ class Queue:
         await deleted
 
     async def hide(self, message: Message, seconds: int) -> None:
-        """Keep a message from others for `seconds` from now on; 0 hands it back. Raises QueueAway."""
+        """Keep a message from others for `seconds` from now on; 0 hands it back. Raises QueueUnavailable."""
         await self._call("change_message_visibility", ReceiptHandle=message.receipt, VisibilityTimeout=seconds)
 
     def close(self) -> None:
@@ -112,8 +112,8 @@ class Queue:
         entries = [{"Id": str(number), "ReceiptHandle": message.receipt} for number, (message, _) in enumerate(batch)]
         try:
             answer = await self._call("delete_message_batch", Entries=entries)
-            failures = {one["Id"]: QueueAway(cause=one["Code"]) for one in answer.get("Failed", ())}
-        except QueueAway as error:
+            failures = {one["Id"]: QueueUnavailable(cause=one["Code"]) for one in answer.get("Failed", ())}
+        except QueueUnavailable as error:
             failures = {entry["Id"]: error for entry in entries}
         except BaseException:
             for _, deleted in batch:
@@ -133,9 +133,9 @@ class Queue:
         try:
             return call(QueueUrl=self.config.url, **parameters)
         except ClientError as error:
-            raise QueueAway(cause=error.response.get("Error", {}).get("Code", "Unknown")) from error
+            raise QueueUnavailable(cause=error.response.get("Error", {}).get("Code", "Unknown")) from error
         except NO_ANSWER as error:
-            raise QueueAway(cause=type(error).__name__) from error
+            raise QueueUnavailable(cause=type(error).__name__) from error
 
 
 def _message(one: dict[str, Any]) -> Message:

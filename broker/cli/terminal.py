@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from broker.errors import BrokerError, DatabaseAway, SettingsInvalid
+from broker.errors import BrokerError, DatabaseUnavailable, SettingsInvalid
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,7 +39,7 @@ def naming_problems() -> Iterator[None]:
         yield
     except SettingsInvalid as error:
         refuse(*str(error).splitlines())
-    except DatabaseAway as error:
+    except DatabaseUnavailable as error:
         refuse(str(error), error.reason, status=1)
     except BrokerError as error:
         refuse(str(error), status=1)

@@ -34,19 +34,6 @@ class BoundedConnection(HttpToolsProtocol):
     section 9.3.2).
     """
 
-    # Python shares the names of up to 30 attributes between instances. With these, uvicorn's would be more, and each
-    # connection would hold a dictionary of its own, of 1.5 KB.
-    __slots__ = (
-        "_ends_at",
-        "_ends_with",
-        "_head_bytes",
-        "_in_body",
-        "_piece_bytes",
-        "_takes_no_more",
-        "_timer",
-        "_timer_at",
-    )
-
     max_head_bytes = MAX_HEAD_BYTES
     max_head_seconds = MAX_HEAD_SECONDS
 
@@ -207,7 +194,7 @@ class BoundedConnection(HttpToolsProtocol):
     def _refuse(self, status: int) -> None:
         self._ends_at = self._ends_with = None
         if self._is_serving() or self._in_body:
-            self.transport.close()  # what is answered, or about to be, can not be answered once more
+            self.transport.close()  # what is answered, or about to be, cannot be answered once more
         if not self.transport.is_closing():
             line = b"HTTP/1.1 %d %s\r\n" % (status, REASONS[status])
             self.transport.write(line + b"content-length: 0\r\nconnection: close\r\n\r\n")

@@ -1,7 +1,5 @@
 """What `broker serve` and `broker worker` do, once the settings are read."""
 
-import broker.server.lean_start  # noqa: F401  # isort: skip  # noqa: F401  # isort: skip
-
 import asyncio
 import gc
 import signal
@@ -15,7 +13,7 @@ from fastapi import FastAPI
 from prometheus_client import start_http_server
 
 from broker.app import create_app
-from broker.errors import DatabaseAway, SettingsInvalid
+from broker.errors import DatabaseUnavailable, SettingsInvalid
 from broker.logs import configure_logging
 from broker.metrics import SHARED_DIRECTORY, counting_together
 from broker.server.connections import SERVING
@@ -140,8 +138,8 @@ def _require_current(settings: Settings) -> None:
     """Refuse a database that lacks a migration; one that is away may come back."""
     try:
         revision = pending_revision(settings.database_url)
-    except DatabaseAway as error:
-        log.warning("the database can not be asked for its revision", reason=error.reason)
+    except DatabaseUnavailable as error:
+        log.warning("the database cannot be asked for its revision", reason=error.reason)
         return
     if revision is not None:
         raise SettingsInvalid(problems=f"BROKER_DATABASE_URL: lacks revision {revision}; run `broker migrate` first")

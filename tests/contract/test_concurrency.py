@@ -11,7 +11,7 @@ import pytest
 
 from broker.domain.media import TRANSITIONS, Event, Media, State
 from broker.domain.quota import Quota, Usage, footprint
-from broker.errors import BrokerError, DatabaseAway, QuotaExceeded
+from broker.errors import BrokerError, DatabaseUnavailable, QuotaExceeded
 from broker.store import Store, migrate
 from tests.contract.conftest import OpenStore
 from tests.support.samples import UNLIMITED, locked, pending
@@ -293,7 +293,7 @@ async def test_closing_finishes_what_was_asked(open_store: OpenStore, database_u
         assert not closing.done()
     await closing
     assert all(isinstance(end, Media) for end in await asyncio.gather(*tasks))
-    with pytest.raises(DatabaseAway):
+    with pytest.raises(DatabaseUnavailable):
         await store.add(pending(), UNLIMITED)
     assert (await open_store().usage("ann")).media_count == 300
 

@@ -7,7 +7,7 @@ import pytest
 
 from broker.domain.announcement import PATIENCE, Announcement
 from broker.domain.media import Event, Media, State
-from broker.errors import DatabaseAway
+from broker.errors import DatabaseUnavailable
 from broker.store import Store
 from tests.support.samples import UNLIMITED, locked, pending
 
@@ -47,7 +47,7 @@ async def test_a_change_is_told_to_each_target_once(telling: Store) -> None:
         assert (told.state, told.attempts, told.data["differences"]) == (State.REJECTED, 0, "it differs")
         assert told.data["metadata"] == {"title": "ü"}
         assert told.give_up_at - told.at == PATIENCE
-        await telling.outbox.told(told)
+        await telling.outbox.delivered(told)
     assert await telling.outbox.kept(10) == []
 
 
@@ -64,7 +64,7 @@ async def test_a_change_that_is_not_written_is_not_told(
 ) -> None:
     hasty = open_store(timeout_seconds=0.3, announce_to=(HERE,))  # type: ignore[arg-type]
     media = await telling.add(pending(), UNLIMITED)
-    with locked(database_url), pytest.raises(DatabaseAway):
+    with locked(database_url), pytest.raises(DatabaseUnavailable):
         await hasty.change(media, Event.DIFFER, differences="it differs")
     assert await telling.outbox.kept(10) == []
     assert (await telling.get(media.id, None)).state is State.PENDING
@@ -115,7 +115,7 @@ async def test_the_later_of_one_media_waits_for_the_earlier(telling: Store, end:
     assert earlier.state is State.REJECTED
     assert await claim(telling) == []
     if end == "told":
-        await telling.outbox.told(earlier)
+        await telling.outbox.delivered(earlier)
     else:
         await telling.outbox.postpone(earlier, None, "it answered 500")
     (later,) = await claim(telling)

@@ -37,13 +37,14 @@ from broker.errors import (
     NothingUploaded,
     PromotionRunning,
     QuotaExceeded,
-    StorageAway,
+    StorageUnavailable,
     UploadExpired,
     UploadRejected,
 )
 from broker.lifecycle import settlement
+from broker.lifecycle.requests import Issued, UploadRequest
 from broker.lifecycle.settlement import Settlement
-from broker.lifecycle.verbs import Issued, Lifecycle, UploadRequest
+from broker.lifecycle.verbs import Lifecycle
 from broker.store import migrate
 from broker.store.engine import parse_url
 from broker.worker.sweep import Sweep
@@ -72,7 +73,7 @@ EXPECTED = (
     UploadRejected,
     UploadExpired,
     MediaNotFound,
-    StorageAway,
+    StorageUnavailable,
 )
 ENDS: dict[type[BrokerError], State] = {UploadRejected: State.REJECTED, UploadExpired: State.EXPIRED}
 
@@ -277,7 +278,7 @@ class AnyOrder(RuleBasedStateMachine):
             case _:
                 try:
                     await self.sweep.once()
-                except StorageAway:
+                except StorageUnavailable:
                     return
 
     async def _complete(self, issued: Issued) -> None:

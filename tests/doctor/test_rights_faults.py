@@ -57,7 +57,7 @@ async def test_a_setting_that_the_keys_may_not_read(
     async with visited(deployed.deployment) as patient:
         found = await look(patient)
     first = found[0] if isinstance(found, list) else found
-    assert (first.verdict, first.seen) == (WARN, "can not be read (AccessDenied)")
+    assert (first.verdict, first.seen) == (WARN, "cannot be read (AccessDenied)")
     assert first.mend.startswith(f"aws s3api {command} --bucket {deployed.bucket}")
     assert first.terraform == "output doctor_policy_arn"
 

@@ -26,7 +26,7 @@ EXAMPLES = 250 if "CI" in os.environ else 25
 """For each operation."""
 OPERATIONS = 8
 BEYOND_A_SCHEMA = [positive_data_acceptance]
-"""What a schema can not say: which types, sizes and origins a deployment accepts, and which ids there are."""
+"""What a schema cannot say: which types, sizes and origins a deployment accepts, and which ids there are."""
 
 
 @pytest.fixture(scope="module")

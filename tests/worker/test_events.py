@@ -72,7 +72,7 @@ async def test_garbage_reaches_the_dead_letter_queue_and_is_logged_once(world: W
         async with hearing(world, queue):
             await until(lambda: sqs.dead == 2, (MAX_RECEIVES + 3) * (VISIBILITY_SECONDS + 5))
     assert [line["event"] for line in logs if line["log_level"] == "error"] == [
-        "message can not be carried out; it is left to the dead-letter queue"
+        "message cannot be carried out; it is left to the dead-letter queue"
     ] * 2
     assert sqs.left == 0
 

@@ -17,8 +17,8 @@ from structlog.testing import capture_logs
 from broker.dev.s3 import EmbeddedS3, Fault
 from broker.domain.keys import staging_key
 from broker.domain.media import Media, State, Video
-from broker.errors import ProbeFailed, SettingsInvalid, StorageAway, UploadRejected
-from broker.lifecycle.probe import AT_A_TIME, Probe
+from broker.errors import ProbeFailed, SettingsInvalid, StorageUnavailable, UploadRejected
+from broker.lifecycle.probe import CONCURRENCY, Probe
 from broker.lifecycle.settlement import MAX_JUDGEMENTS
 from tests.support.processes import CLIP, done
 
@@ -48,7 +48,7 @@ def looking(make_world: MakeWorld, probe: Probe) -> World:
 
 
 def streamed(folder: Path, name: str) -> Path:
-    """Make a webm as a browser's recorder does: it can not go back, and so names no duration."""
+    """Make a webm as a browser's recorder does: it cannot go back, and so names no duration."""
     path = folder / name
     ffmpeg = [program("ffmpeg"), "-v", "error", *("-f", "lavfi", "-i", "testsrc2=size=320x180:rate=10"), "-t", "3"]
     made = subprocess.run([*ffmpeg, "-c:v", "libvpx", "-f", "webm", "-"], check=True, capture_output=True)
@@ -258,8 +258,8 @@ async def test_a_playlist_leads_nowhere(looking: World, films: Path, embedded_s3
 
 async def test_another_object_than_the_judged_one_is_not_looked_into(looking: World, films: Path, probe: Probe) -> None:
     media = await put(looking, CLIP, "video/mp4")
-    with pytest.raises(StorageAway):
-        await probe.look(lambda: looking.bucket.internal_link(staging_key(media.id), expires_in=20), "0" * 32)
+    with pytest.raises(StorageUnavailable):
+        await probe.inspect(lambda: looking.bucket.internal_link(staging_key(media.id), expires_in=20), "0" * 32)
 
 
 async def test_who_waits_long_for_its_turn_gets_a_link_that_lives(make_world: MakeWorld, tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ async def test_who_waits_long_for_its_turn_gets_a_link_that_lives(make_world: Ma
     async def elsewhere() -> str:
         return "http://127.0.0.1:1/elsewhere"
 
-    others = [asyncio.create_task(probe.look(elsewhere, "etag")) for _ in range(3 * AT_A_TIME)]
+    others = [asyncio.create_task(probe.inspect(elsewhere, "etag")) for _ in range(3 * CONCURRENCY)]
     await asyncio.sleep(0)
     assert (await world.verbs.complete(media.id, "anna")).media.state is State.READY
     assert {type(end) for end in await asyncio.gather(*others, return_exceptions=True)} == {ProbeFailed}
@@ -281,7 +281,7 @@ async def test_an_s3_that_is_away_is_no_verdict(looking: World, embedded_s3: Emb
     media = await put(looking, CLIP, "video/mp4")
     for _ in range(MAX_JUDGEMENTS + 1):
         embedded_s3.order_fault(Fault("GetObject", code="SlowDown", status=503))
-        with pytest.raises(StorageAway):
+        with pytest.raises(StorageUnavailable):
             await looking.verbs.complete(media.id, "anna")
     assert await looking.state(media.id) == State.PENDING
     assert (await looking.verbs.complete(media.id, "anna")).media.state is State.READY

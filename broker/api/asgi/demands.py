@@ -54,7 +54,7 @@ class TokenDemand(Demand, SecurityBase):
         self.model = HTTPBearer(bearerFormat="JWT", description="A JWT that names its owner and its permissions.")
 
     async def admit(self, request: Request) -> Standing | None:
-        """Let the caller in. Raises RateLimited, NotAuthenticated, KeysAway and PermissionMissing."""
+        """Let the caller in. Raises RateLimited, NotAuthenticated, KeysUnavailable and PermissionMissing."""
         found = services(request)
         of_address = await found.limits.count("address", client_address(request))
         caller = await found.authenticator.caller(bearer_token(request))
@@ -63,7 +63,7 @@ class TokenDemand(Demand, SecurityBase):
         return await found.limits.count(self.kind, caller.owner) or of_address
 
     async def __call__(self, request: Request) -> Caller:
-        """Return the caller that was let in; fail where no ProblemRoute met the demand."""
+        """Return the caller that the ProblemRoute let in."""
         caller: Caller = request.scope[CALLER]
         return caller
 

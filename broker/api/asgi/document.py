@@ -12,7 +12,7 @@ AT_ONCE = "s3_media.at_once"
 Headers = Sequence[tuple[bytes, bytes]]
 AtOnce = Callable[[Scope, Send, int, Headers, bytes], bool]
 """Take the status, headers and body of an answer, in the place of the messages that `send` would be called with. False:
-that can not be, as where somebody else listens to what is sent; they are to be sent then."""
+that cannot be, as where somebody else listens to what is sent; they are to be sent then."""
 HEADERS = [
     (b"content-type", b"application/json"),
     *((name.lower().encode(), value.encode()) for name, value in NO_STORE.items()),
@@ -32,6 +32,6 @@ class Document(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, at once where that is offered."""
-        at_once: AtOnce | None = scope.get("extensions", {}).get(AT_ONCE)
+        at_once: AtOnce | None = scope.get("extensions", {}).get(AT_ONCE) if self.background is None else None
         if at_once is None or not at_once(scope, send, self.status_code, self.raw_headers, bytes(self.body)):
             await super().__call__(scope, receive, send)

@@ -13,7 +13,7 @@ import httpx
 import structlog
 
 from broker.api.auth.keys import Key, published_key
-from broker.errors import KeysAway, NotAuthenticated
+from broker.errors import KeysUnavailable, NotAuthenticated
 
 MAX_BYTES = 256 * 1024
 MAX_KEYS = 100
@@ -58,7 +58,7 @@ class Jwks:
     async def key(self, key_id: str | None) -> Key:
         """Return the key named `key_id`; a token without one is verified with the only key there is.
 
-        Raises NotAuthenticated for an unknown key, and KeysAway where that can not be known.
+        Raises NotAuthenticated for an unknown key, and KeysUnavailable where that cannot be known.
         """
         age = self._clock() - self._fetched_at
         if age > STALE_SECONDS:
@@ -74,7 +74,7 @@ class Jwks:
         if found is not None:
             return found
         if self._failing:
-            raise KeysAway
+            raise KeysUnavailable
         raise NotAuthenticated(reason="the one sent is not valid", token_sent=True)
 
     async def close(self) -> None:

@@ -27,7 +27,7 @@ class KeySource(Protocol):
         """Return a number that changes when a key is no longer valid."""
 
     async def key(self, key_id: str | None) -> Key:
-        """Return the key named `key_id`. Raises NotAuthenticated for an unknown one, and KeysAway."""
+        """Return the key named `key_id`. Raises NotAuthenticated for an unknown one, and KeysUnavailable."""
 
 
 class FixedKey:
@@ -46,7 +46,7 @@ class FixedKey:
 def public_key(pem_or_path: str, algorithm: str) -> Key:
     """Return the public key in a PEM text, or in the file that a path names.
 
-    Raises SettingsInvalid where there is none, or one that `algorithm` can not use.
+    Raises SettingsInvalid where there is none, or one that `algorithm` cannot use.
     """
     text = pem_or_path.replace("\\n", "\n")
     try:

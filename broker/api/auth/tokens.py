@@ -83,7 +83,7 @@ class Authenticator:
     async def caller(self, token: str) -> Caller:
         """Return the caller that a token names.
 
-        Raises NotAuthenticated, which says why but quotes nothing, and KeysAway.
+        Raises NotAuthenticated, which says why but quotes nothing, and KeysUnavailable.
         """
         if self._generation != self._keys.generation:
             self._remembered.clear()

@@ -9,7 +9,7 @@ from broker.api.documentation import COUNTED, problems
 from broker.api.problems import NO_STORE
 from broker.api.schemas import Alive, S3Health
 from broker.api.state import services
-from broker.errors import DatabaseAway
+from broker.errors import DatabaseUnavailable
 
 router = APIRouter(route_class=ProblemRoute, tags=["health"])
 
@@ -34,7 +34,7 @@ async def alive() -> Response:
 
 
 @router.head("/readyz", include_in_schema=False)
-@router.get("/readyz", response_model=Alive, responses=problems(DatabaseAway))
+@router.get("/readyz", response_model=Alive, responses=problems(DatabaseUnavailable))
 async def ready(request: Request) -> Response:
     """Tell that the process can serve: its database answers, and was migrated.
 

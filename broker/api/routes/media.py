@@ -24,9 +24,10 @@ from broker.api.state import services
 from broker.domain import media
 from broker.domain.policy import MAX_PLAYBACK_SECONDS
 from broker.lifecycle import verbs
+from broker.lifecycle.requests import Playback, UploadRequest
 from broker.lifecycle.waiting import MAX_WAIT_SECONDS
 
-S3_IS_AWAY = (errors.StorageAway, errors.StorageRefused, errors.CredentialsExpired)
+S3_UNAVAILABLE = (errors.StorageUnavailable, errors.StorageRefused, errors.CredentialsExpired)
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")]
 
 
@@ -78,7 +79,7 @@ async def issue_upload(
     found = services(request)
     base = _base_address(request, "/upload")
     issued = await found.lifecycle.issue(
-        verbs.UploadRequest(**body.__dict__),
+        UploadRequest(**body.__dict__),
         caller.owner,
         idempotency_key=idempotency_key,
         uploaded_url=lambda media_id: f"{base}/{media_id}/uploaded/{found.form_states.make(media_id)}",
@@ -109,7 +110,7 @@ async def issue_upload(
         errors.UploadRejected,
         errors.UploadExpired,
         errors.ProbeFailed,
-        *S3_IS_AWAY,
+        *S3_UNAVAILABLE,
     ),
 )
 async def complete_upload(request: Request, caller: Completer, media_id: UUID) -> Response:
@@ -123,7 +124,7 @@ async def complete_upload(request: Request, caller: Completer, media_id: UUID) -
     status_code=303,
     response_class=RedirectResponse,
     dependencies=[Depends(AddressDemand("form"))],
-    responses=problems(*COUNTED, errors.MediaNotFound, errors.RequestInvalid, errors.DatabaseAway),
+    responses=problems(*COUNTED, errors.MediaNotFound, errors.RequestInvalid, errors.DatabaseUnavailable),
 )
 async def form_was_uploaded(request: Request, media_id: UUID, state: str) -> Response:
     """Take a browser back from S3: complete, then send it on to the app with `media_id` and `status`."""
@@ -225,7 +226,7 @@ def _video(found: media.Media) -> schemas.Video | None:
     return {"seconds": seen.seconds, "codec": seen.codec, "width": seen.width, "height": seen.height}
 
 
-def _playback(playback: verbs.Playback, message: str) -> Response:
+def _playback(playback: Playback, message: str) -> Response:
     answer: schemas.Playback = {
         **_media(playback.media),
         "success": True,

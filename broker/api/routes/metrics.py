@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from broker import metrics
 from broker.api.state import services
-from broker.errors import DatabaseAway
+from broker.errors import DatabaseUnavailable
 
 router = APIRouter()
 
@@ -18,7 +18,7 @@ router = APIRouter()
 async def read_metrics(request: Request) -> Response:
     """Return the metrics of all processes; the backlog is counted now, unless the database is away."""
     store, now = services(request).store, datetime.now(UTC)
-    with suppress(DatabaseAway):
+    with suppress(DatabaseUnavailable):
         metrics.set_backlog(now, **asdict(await store.backlog()))
         metrics.set_untold(now, **asdict(await store.outbox.backlog()))
     return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

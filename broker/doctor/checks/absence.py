@@ -3,7 +3,7 @@
 from broker.doctor.checks.contact import list_bucket_statement
 from broker.doctor.deployment import Patient
 from broker.doctor.finding import Finding, fail, ok
-from broker.errors import StorageAway, StorageRefused
+from broker.errors import StorageRefused, StorageUnavailable
 
 
 async def absence(patient: Patient) -> Finding:
@@ -14,11 +14,11 @@ async def absence(patient: Patient) -> Finding:
         return fail(
             "absent object",
             f"a HEAD of what is not there answers {refused.facts['code']} instead of 404",
-            cause="the keys lack s3:ListBucket; the broker can not tell a missing upload from a refusal",
+            cause="the keys lack s3:ListBucket; the broker cannot tell a missing upload from a refusal",
             mend=list_bucket_statement(patient),
             terraform='statement "TellAbsence" in aws_iam_policy.signer',
         )
-    except StorageAway as away:
+    except StorageUnavailable as away:
         return fail("absent object", str(away), cause="S3 did not answer", mend=patient.s3api("head-bucket"))
     if found is None:
         return ok("absent object", "a HEAD of what is not there answers 404")

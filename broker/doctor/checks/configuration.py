@@ -14,7 +14,7 @@ _BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "Restrict
 
 
 def unreadable(check: str, refused: Refused, patient: Patient, command: str) -> Finding:
-    """Find that a setting can not be read, and why that is."""
+    """Find that a setting cannot be read, and why that is."""
     if refused.is_unknown_operation:
         return warn(
             check,
@@ -25,14 +25,14 @@ def unreadable(check: str, refused: Refused, patient: Patient, command: str) -> 
     if refused.is_denied:
         return warn(
             check,
-            f"can not be read ({refused.code})",
+            f"cannot be read ({refused.code})",
             cause="the keys lack the right to read it, which the broker itself does not need",
             mend=f"{patient.s3api(command)}  # with an administrator's keys",
             terraform="output doctor_policy_arn",
         )
     return fail(
         check,
-        f"can not be read ({refused.code})",
+        f"cannot be read ({refused.code})",
         cause="S3 did not answer as it should",
         mend=patient.s3api(command),
     )

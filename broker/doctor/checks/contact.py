@@ -1,7 +1,7 @@
 """The first contact: whether S3 answers here, in this region, at this time, to these keys.
 
 One signed request is sent by hand, since botocore would follow a redirect to the right region silently, and a form or a
-link of the broker can not.
+link of the broker cannot.
 """
 
 import re
@@ -132,7 +132,7 @@ def endpoint(contact: Contact, patient: Patient) -> Finding:
             "endpoint",
             f"the bucket is in {contact.region}, AWS_S3_REGION says {config.region} (answer {contact.status})",
             cause="a signature names its region (301 PermanentRedirect, 400 AuthorizationHeaderMalformed), and a form "
-            "can not follow a redirect",
+            "cannot follow a redirect",
             mend=f"export AWS_S3_REGION={contact.region}",
             terraform="output environment.AWS_S3_REGION",
         )
@@ -140,7 +140,7 @@ def endpoint(contact: Contact, patient: Patient) -> Finding:
         return fail(
             "endpoint",
             f"{address} answers 307 {contact.code}",
-            cause="the bucket is new, and its name does not yet lead to its region; a form can not follow a redirect",
+            cause="the bucket is new, and its name does not yet lead to its region; a form cannot follow a redirect",
             mend=patient.s3api("head-bucket") + "  # wait until this answers without a redirect, up to an hour",
         )
     if contact.status in {301, 302, 308}:

@@ -54,7 +54,7 @@ async def removal(patient: Patient) -> list[Finding]:
     except Refused as refused:
         if refused.code != "NoSuchLifecycleConfiguration":
             found = unreadable("lifecycle", refused, patient, "get-bucket-lifecycle-configuration")
-            return [found, skip("versioning", "its rules can not be read")] if versioning else [found, _unversioned()]
+            return [found, skip("versioning", "its rules cannot be read")] if versioning else [found, _unversioned()]
         rules = []
     return judged(versioning, rules, patient)
 
@@ -109,7 +109,7 @@ def _staging(clears: list[Rule], mend: str) -> Finding:
     return fail(
         "lifecycle",
         f"nothing expires what stays under {STAGING}",
-        cause="an upload that the broker never hears of, or can not purge, is kept and paid for",
+        cause="an upload that the broker never hears of, or cannot purge, is kept and paid for",
         mend=mend,
         terraform=f"{_TERRAFORM} (staging_days)",
     )

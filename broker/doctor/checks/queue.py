@@ -50,7 +50,7 @@ def _no_queue(patient: Patient, url: str, refused: Refused) -> Finding:
     if refused.is_denied:
         return fail(
             "queue",
-            f"{name} can not be read ({refused.code})",
+            f"{name} cannot be read ({refused.code})",
             cause="the keys lack sqs:GetQueueAttributes",
             mend=patient.aws("sqs", "get-queue-attributes", "--queue-url", url, "--attribute-names", "All"),
             terraform='statement "ReceiveEvents" in aws_iam_policy.worker',
@@ -180,7 +180,7 @@ async def _redrive(sqs: Any, attributes: Attributes, patient: Patient) -> Findin
     except Refused as refused:
         return warn(
             check,
-            f"{dead_arn.rpartition(':')[2]} can not be read ({refused.code})",
+            f"{dead_arn.rpartition(':')[2]} cannot be read ({refused.code})",
             cause="it is gone, or the keys may not read it",
             mend=patient.aws("sqs", "get-queue-url", "--queue-name", dead_arn.rpartition(":")[2]),
             terraform="output doctor_policy_arn",

@@ -11,7 +11,7 @@ import httpx
 
 from broker.doctor.deployment import Patient
 from broker.doctor.finding import Finding, fail, ok, warn
-from broker.errors import DatabaseAway, DatabaseUnusable, SettingsInvalid
+from broker.errors import DatabaseUnavailable, DatabaseUnusable, SettingsInvalid
 from broker.store import pending_revision
 
 DATABASE_SECONDS = 10.0
@@ -27,7 +27,7 @@ async def database(patient: Patient) -> Finding:
     try:
         async with asyncio.timeout(DATABASE_SECONDS):
             pending = await asyncio.to_thread(pending_revision, url)
-    except (DatabaseAway, TimeoutError) as error:
+    except (DatabaseUnavailable, TimeoutError) as error:
         reason = type(error.__cause__.__cause__ if error.__cause__ else error).__name__
         return fail(
             "database",
@@ -39,14 +39,14 @@ async def database(patient: Patient) -> Finding:
     except DatabaseUnusable as error:
         return fail(
             "database",
-            f"{where} can not be opened and written ({error.facts['cause']})",
+            f"{where} cannot be opened and written ({error.facts['cause']})",
             cause="its directory is not there, the broker may not write it, or the file is something else",
             mend=shlex.join(["ls", "-ld", str(error.facts["path"])]),
         )
     except SettingsInvalid:
         return fail(
             "database",
-            f"{where} is at a revision that this version can not live with",
+            f"{where} is at a revision that this version cannot live with",
             cause="a newer version migrated it, or it is another program's",
             mend="install the version that migrated it, or a newer one",
         )
