@@ -133,7 +133,7 @@ def test_what_the_fields_say_comes_back_with_the_object(form, s3_client, bucket)
     head = s3_client.head_object(Bucket=bucket, Key="staging/a")
     assert (head["ContentType"], head["CacheControl"]) == ("video/mp4", "no-store")
     assert (head["ContentDisposition"], head["StorageClass"]) == ("inline", "STANDARD_IA")
-    assert head["Metadata"] == {"owner": "user-1", "title": "=?utf-8?b?R3LDtsOfZQ==?="}
+    assert head["Metadata"] == {"owner": "user-1", "title": "=?UTF-8?Q?Gr=C3=B6=C3=9Fe?="}
     tags = s3_client.get_object_tagging(Bucket=bucket, Key="staging/a")["TagSet"]
     assert tags == [{"Key": "k", "Value": "v"}]
 

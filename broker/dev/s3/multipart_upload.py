@@ -87,7 +87,7 @@ async def upload_part_copy(plane: Plane, request: Request, payload: Payload) -> 
     upload, number = plane.find_upload(request), _part_number(request)
     said = request.said
     bucket, source = find_source(plane, said["x-amz-copy-source"])
-    check_copy_source(said, source)
+    check_copy_source(said, source, plane.clock.now())
     span = requested_range(said.get("x-amz-copy-source-range"), source.size)
     first, last = span or (0, source.size - 1)
     with plane.store.incoming(upload.algorithm) as incoming:

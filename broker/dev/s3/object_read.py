@@ -14,7 +14,7 @@ from broker.dev.s3.conditional import check_read
 from broker.dev.s3.errors import S3Error, invalid_argument
 from broker.dev.s3.objects import ObjectVersion
 from broker.dev.s3.payload import Payload
-from broker.dev.s3.plane import Plane
+from broker.dev.s3.plane import Plane, check_restored
 from broker.dev.s3.request import Request
 
 _CHUNK_BYTES = 256 * 1024
@@ -24,6 +24,7 @@ _OVERRIDES = {f"response-{name.lower()}": name.lower() for name in facts.OVERRID
 async def get_object(plane: Plane, request: Request, payload: Payload) -> Response:
     """Answer with an object's bytes, or the range of them that was asked for."""
     version = _find(plane, request)
+    check_restored(version)
     headers = _headers(plane, request, version)
     first, last = 0, version.size - 1
     status = 200
@@ -79,8 +80,8 @@ def requested_range(header: str | None, size: int) -> tuple[int, int] | None:
 def _find(plane: Plane, request: Request) -> ObjectVersion:
     if "partNumber" in request.params:
         raise S3Error("NotImplemented", Header="partNumber")
-    version = plane.find(request.bucket, request.key, request.params.get("versionId"))
-    check_read(request.headers, version)
+    version = plane.find(request.bucket, request.key, request.params.get("versionId"), method=request.method)
+    check_read(request.headers, version, plane.clock.now())
     return version
 
 

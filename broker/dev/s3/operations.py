@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from starlette.responses import Response
 
-from broker.dev.s3 import copy, listing, multipart_upload, object_read, object_write, part_listing, tagging
+from broker.dev.s3 import copy, listing, multipart_upload, object_read, object_write, part_listing, tagging, unserved
 from broker.dev.s3.errors import S3Error
 from broker.dev.s3.payload import Payload
 from broker.dev.s3.plane import Plane
@@ -16,6 +16,7 @@ Operation: TypeAlias = Callable[[Plane, Request, Payload], Awaitable[Response]]
 POST_OBJECT = "PostObject"
 PREFLIGHT = "Preflight"
 CONFIGURE = "ConfigureBucket"
+OBJECT_LOCK = "ObjectLock"
 
 OPERATIONS: dict[str, Operation] = {
     "GetObject": object_read.get_object,
@@ -37,8 +38,9 @@ OPERATIONS: dict[str, Operation] = {
     "AbortMultipartUpload": multipart_upload.abort,
     "ListParts": part_listing.list_parts,
     "ListMultipartUploads": part_listing.list_uploads,
+    OBJECT_LOCK: unserved.object_lock,
 }
-_UNSERVED = frozenset({"acl", "attributes", "legal-hold", "retention", "restore", "select", "torrent"})
+_UNSERVED = frozenset({"acl", "attributes", "restore", "select", "torrent"})
 
 
 def operation_name(request: Request) -> str:
@@ -52,6 +54,8 @@ def _object_operation(request: Request) -> str:
     params = request.params
     if unserved := _UNSERVED & params.keys():
         raise S3Error("NotImplemented", Header=", ".join(unserved))
+    if {"legal-hold", "retention"} & params.keys():
+        return OBJECT_LOCK
     copies = "x-amz-copy-source" in request.headers
     match request.method:
         case "GET" if "uploadId" in params:
