@@ -28,7 +28,7 @@ bench: $(VENV)/.test $(DEPLOYED)/.made  ## Measure the broker beside its peers; 
 	$(BIN)/python -m tests.bench --python $(abspath $(DEPLOYED))/bin/python $(ARGS)
 
 readme: $(VENV)/.run  ## Write the parts of README.md that are drawn from the code
-	$(BIN)/python -m broker.dev.readme
+	$(BIN)/python -m tests.readme.drawing
 
 COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make requirements'

@@ -1,5 +1,5 @@
 """`python -m broker` is `broker`."""
 
-from broker.cli import app
+from broker.cli.commands import app
 
 app(prog_name="broker")

@@ -1,16 +1,10 @@
-"""The only wiring: settings to store, bucket, verbs and routes.
+"""The application: `create_app` builds all of it, `create_router` the part that another application includes."""
 
-`create_app` makes the whole application; `create_router` makes what another FastAPI application includes. What only
-some settings ask for, the clients of JWKS addresses and of webhooks, is imported there.
-"""
-
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
@@ -20,37 +14,16 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from broker.api import health, media, metrics
-from broker.api.caller import ClaimNames
+from broker.api.asgi.middleware import AllowedHosts, Envelope
+from broker.api.asgi.short_route import ShortWay
 from broker.api.documentation import naming_problems
-from broker.api.forms import FormStates
-from broker.api.health import Health
-from broker.api.keys import FixedKey, public_key
-from broker.api.limits import Limits
-from broker.api.middleware import AllowedHosts, Envelope
 from broker.api.problems import http_problem
-from broker.api.short_way import ShortWay
+from broker.api.routes import health, media, metrics
+from broker.api.routes.web import web_router
 from broker.api.state import STATE_NAME, Services
-from broker.api.tokens import Authenticator, RememberedTokens, TokenRules
-from broker.api.web import web_router
-from broker.bucket import Bucket, BucketConfig
 from broker.clock import Clock, utc_now
-from broker.lifecycle import Lifecycle
-from broker.probe import Probe
-from broker.queue import Queue, QueueConfig
-from broker.rate import rate_of
 from broker.settings import Settings
-from broker.settlement import Settlement
-from broker.store import Store
-from broker.waiting import Waiting
-from broker.worker.events import Events
-from broker.worker.jobs import Job, Jobs
-from broker.worker.sweep import Sweep
-
-if TYPE_CHECKING:
-    from broker.api.jwks import Jwks
-    from broker.api.redis_windows import RedisWindows
-    from broker.worker.sender import Sender
+from broker.wiring import running, video_probe
 
 PREFIX = "/api/v1/s3-media"
 NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False)
@@ -131,167 +104,6 @@ def create_router(settings: Settings, *, clock: Clock = utc_now) -> APIRouter:
     router.include_router(web_router())
     router.include_router(media.router)
     return router
-
-
-@asynccontextmanager
-async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterator[tuple[Services, Jobs]]:
-    """Open what the verbs need, and close it again: requests in flight finish first, then the queues are drained."""
-    bucket = await asyncio.to_thread(Bucket, bucket_config(settings))
-    store = open_store(settings, clock)
-    settlement = Settlement(
-        store,
-        bucket,
-        grace=timedelta(seconds=settings.grace_seconds),
-        probe=video_probe(settings),
-        max_video_seconds=settings.max_video_duration_seconds,
-        clock=clock,
-    )
-    verbs = Lifecycle(
-        store,
-        bucket,
-        settlement=settlement,
-        rules=settings.rules,
-        quota=settings.quota,
-        policy_seconds=settings.policy_seconds,
-        clock=clock,
-    )
-    queue = await asyncio.to_thread(Queue, queue_config(settings)) if settings.sqs_queue_url else None
-    keys = await asyncio.to_thread(_token_keys, settings)
-    limits = _limits(settings)
-    services = Services(
-        lifecycle=verbs,
-        waiting=Waiting(store),
-        authenticator=Authenticator(
-            keys,
-            token_rules(settings),
-            RememberedTokens(size=settings.token_memory_size, seconds=settings.token_memory_seconds),
-        ),
-        limits=limits,
-        form_states=FormStates(settings.secret_key.get_secret_value()),
-        health=Health(store, bucket),
-        public_url=settings.public_url,
-    )
-    jobs: list[Job] = [Sweep(store, settlement, rest_seconds=settings.sweep_seconds, clock=clock)]
-    if queue is not None:
-        jobs.append(Events(queue, verbs, bucket_name=settings.bucket_name, clock=clock))
-    sender = webhook_sender(settings) if settings.webhook_urls else None
-    if sender is not None:
-        from broker.worker.webhooks import Webhooks
-
-        jobs.append(Webhooks(store.outbox, sender, settings.webhook_urls, clock=clock))
-    try:
-        yield services, Jobs(jobs)
-    finally:
-        if sender is not None:
-            await sender.close()
-        if queue is not None:
-            await asyncio.to_thread(queue.close)
-        await limits.close()
-        if not isinstance(keys, FixedKey):
-            await keys.close()
-        await store.close()
-        await asyncio.to_thread(bucket.close)
-
-
-def open_store(settings: Settings, clock: Clock = utc_now) -> Store:
-    """Return the store, which writes down what the configured webhooks are to be told."""
-    return Store(
-        settings.database_url,
-        pool_size=settings.database_pool_size,
-        timeout_seconds=settings.database_timeout_seconds,
-        announce_to=settings.webhook_urls,
-        clock=clock,
-    )
-
-
-def webhook_sender(settings: Settings) -> "Sender":
-    """Return what sends webhooks, to public addresses alone."""
-    from broker.worker.public_network import PublicNetwork
-    from broker.worker.sender import Sender
-
-    return Sender(settings.signing_secrets, PublicNetwork(loopback=settings.webhook_loopback_http))
-
-
-def video_probe(settings: Settings) -> Probe | None:
-    """Return what looks into videos, if the settings ask for it. Raises SettingsInvalid where ffprobe is missing."""
-    return Probe(settings.probe_program, timeout_seconds=settings.probe_seconds) if settings.probe else None
-
-
-def token_rules(settings: Settings) -> TokenRules:
-    """Return which tokens the settings accept."""
-    return TokenRules(
-        algorithm=settings.algorithm,
-        issuers=settings.jwt_issuer,
-        audiences=settings.jwt_audience,
-        audience_claim=settings.jwt_audience_claim,
-        leeway_seconds=settings.jwt_leeway_seconds,
-        claims=ClaimNames(
-            owner=settings.jwt_owner_claim,
-            permissions=settings.jwt_permission_claims,
-            prefix=settings.jwt_permission_prefix,
-            default=frozenset(settings.jwt_default_permissions),
-        ),
-    )
-
-
-def _token_keys(settings: Settings) -> "FixedKey | Jwks":
-    if settings.jwks_url is not None:
-        from broker.api.jwks import Jwks
-
-        return Jwks(settings.jwks_url, settings.algorithm, fresh_seconds=settings.jwks_fresh_seconds)
-    if settings.jwt_public_key is not None:
-        return FixedKey(public_key(settings.jwt_public_key, settings.algorithm))
-    return FixedKey(settings.secret_key.get_secret_value().encode())
-
-
-def _limits(settings: Settings) -> Limits:
-    return Limits(
-        {
-            "address": rate_of(settings.rate_limit_address),
-            "issue": rate_of(settings.rate_limit_issue),
-            "complete": rate_of(settings.rate_limit_complete),
-            "playback": rate_of(settings.rate_limit_playback),
-            "delete": rate_of(settings.rate_limit_delete),
-            "form": rate_of(settings.rate_limit_form),
-            "health": rate_of(settings.rate_limit_health),
-        },
-        redis=None if settings.redis_url is None else _redis_windows(settings.redis_url),
-    )
-
-
-def _redis_windows(url: str) -> "RedisWindows":
-    from broker.api.redis_windows import RedisWindows  # an optional dependency
-
-    return RedisWindows(url)
-
-
-def bucket_config(settings: Settings) -> BucketConfig:
-    """Return what the bucket needs of the settings."""
-    return BucketConfig(
-        name=settings.bucket_name,
-        region=settings.region,
-        endpoint_url=settings.s3_endpoint_url,
-        public_endpoint_url=settings.s3_public_endpoint_url,
-        path_style=settings.s3_path_style,
-        dual_stack=settings.s3_dual_stack,
-        fips=settings.s3_fips,
-        is_aws=settings.cloud_storage_provider == "aws",
-        credentials=settings.credentials,
-        timeout_seconds=settings.s3_timeout_seconds,
-        pool_size=settings.s3_pool_size,
-        cloudfront=settings.cloudfront,
-    )
-
-
-def queue_config(settings: Settings) -> QueueConfig:
-    """Return what the queue needs of the settings."""
-    return QueueConfig(
-        url=settings.sqs_queue_url or "",
-        region=settings.region,
-        endpoint_url=settings.sqs_endpoint_url,
-        credentials=settings.credentials,
-        timeout_seconds=settings.s3_timeout_seconds,
-    )
 
 
 def _lifespan(settings: Settings, clock: Clock) -> Lifespan:

@@ -119,8 +119,8 @@ class UploadExpired(BrokerError):
 # What is away.
 
 
-class StorageAway(BrokerError):
-    """S3 can not be reached or does not answer as it should; ask again in a moment."""
+class StorageUnavailable(BrokerError):
+    """S3 cannot be reached or does not answer as it should; ask again in a moment."""
 
 
 class StorageRefused(BrokerError):
@@ -131,8 +131,8 @@ class CredentialsExpired(BrokerError):
     """The broker's own credentials for S3 have ended or are missing; ask again in a moment."""
 
 
-class DatabaseAway(BrokerError):
-    """The database can not be reached; ask again in a moment."""
+class DatabaseUnavailable(BrokerError):
+    """The database cannot be reached; ask again in a moment."""
 
     @property
     def reason(self) -> str:
@@ -150,12 +150,12 @@ class ProbeFailed(BrokerError):
     """The upload could not be looked into ({cause}); ask again in a moment."""
 
 
-class QueueAway(BrokerError):
-    """The queue of S3's events can not be reached or refuses the broker ({cause}); ask again in a moment."""
+class QueueUnavailable(BrokerError):
+    """The queue of S3's events cannot be reached or refuses the broker ({cause}); ask again in a moment."""
 
 
-class KeysAway(BrokerError):
-    """The keys that verify tokens can not be fetched; ask again in a moment."""
+class KeysUnavailable(BrokerError):
+    """The keys that verify tokens cannot be fetched; ask again in a moment."""
 
 
 class SettingsInvalid(BrokerError):

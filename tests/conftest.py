@@ -10,7 +10,7 @@ from botocore.config import Config
 
 from broker.dev.s3 import EmbeddedS3, start_embedded_s3
 
-pytest_plugins = ("tests.postgres", "tests.databases")
+pytest_plugins = ("tests.support.postgres", "tests.support.databases")
 
 PAGE_ORIGIN = "https://app.example"
 

@@ -39,8 +39,8 @@ AUTHENTICATED = (
     errors.PermissionMissing,
     *COUNTED,
     errors.RequestInvalid,
-    errors.KeysAway,
-    errors.DatabaseAway,
+    errors.KeysUnavailable,
+    errors.DatabaseUnavailable,
 )
 """What any route that needs a token may answer."""
 

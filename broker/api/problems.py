@@ -56,12 +56,12 @@ PROBLEMS: dict[type[BrokerError], Problem] = {
     errors.NotReady: Problem(409, "not-ready", "Not ready", retry_after=2, extra=("media_status",)),
     errors.UploadRejected: Problem(422, "upload-rejected", "Upload rejected", extra=("differences",)),
     errors.UploadExpired: Problem(410, "upload-expired", "Upload ended"),
-    errors.StorageAway: Problem(503, "storage-away", "S3 is away", retry_after=5),
+    errors.StorageUnavailable: Problem(503, "storage-away", "S3 is away", retry_after=5),
     errors.StorageRefused: Problem(503, "storage-refused", "S3 refused the broker", retry_after=30),
     errors.ProbeFailed: Problem(503, "probe-failed", "The upload could not be looked into", retry_after=5),
     errors.CredentialsExpired: Problem(503, "credentials-expired", "Credentials have ended", retry_after=10),
-    errors.KeysAway: Problem(503, "keys-away", "Keys can not be fetched", retry_after=5),
-    errors.DatabaseAway: Problem(503, "database-away", "The database is away", retry_after=5),
+    errors.KeysUnavailable: Problem(503, "keys-away", "Keys cannot be fetched", retry_after=5),
+    errors.DatabaseUnavailable: Problem(503, "database-away", "The database is away", retry_after=5),
 }
 
 
@@ -105,7 +105,7 @@ def internal_problem() -> Response:
 
 
 def stopping_problem() -> Response:
-    """Answer a request that the process can not finish, as it has to stop."""
+    """Answer a request that the process cannot finish, as it has to stop."""
     headers = {"Retry-After": "1", "Connection": "close"}
     return http_problem(503, "The broker is about to stop; ask again, and another one answers.", headers)
 

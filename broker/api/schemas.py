@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr, with_config
 from typing_extensions import TypedDict
 
-from broker.media import State
+from broker.domain.media import State
 
 EXAMPLE_ID = "01980f2c-6b1e-7c3a-9d52-0f6a4f1be7a3"
 EXAMPLE_URL = f"https://videos.s3.eu-central-1.amazonaws.com/media/a3/2026/11/23/{EXAMPLE_ID}.mp4?X-Amz-Algorithm=…"
@@ -122,7 +122,7 @@ class Video(TypedDict):
     """What was seen in a video."""
 
     seconds: float | None
-    """How long it is; None where that can not be told."""
+    """How long it is; None where that cannot be told."""
     codec: str
     width: int | None
     height: int | None

@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING
 
 from fastapi import Request
 
-from broker.lifecycle import Lifecycle
-from broker.waiting import Waiting
+from broker.lifecycle.verbs import Lifecycle
+from broker.lifecycle.waiting import Waiting
+from broker.store import Store
 
 if TYPE_CHECKING:
-    from broker.api.forms import FormStates
-    from broker.api.health import Health
-    from broker.api.limits import Limits
-    from broker.api.tokens import Authenticator
+    from broker.api.auth.form_states import FormStates
+    from broker.api.auth.tokens import Authenticator
+    from broker.api.limits.limits import Limits
+    from broker.aws.health import Health
 
 STATE_NAME = "s3_media"
 
@@ -27,6 +28,7 @@ class Services:
     limits: "Limits"
     form_states: "FormStates"
     health: "Health"
+    store: Store
     public_url: str | None
 
 

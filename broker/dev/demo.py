@@ -15,8 +15,8 @@ import httpx
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 
-from broker.api.web import Asset, read_assets
-from broker.rules import Rules
+from broker.api.routes.web import Asset, read_assets
+from broker.domain.rules import Rules
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 ASSETS = ("console.css", "console.js", "dom.js", "icon.svg", "library.js", "player.js", "queue.js")

@@ -15,9 +15,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
 
-from broker.aws_session import aws_session
-from broker.bucket import Bucket, BucketConfig, s3_client
-from broker.sigv4 import Credentials
+from broker.aws.bucket import Bucket, BucketConfig, s3_client
+from broker.aws.session import aws_session
+from broker.domain.sigv4 import Credentials
 
 ANSWER_SECONDS = 10.0
 """How long one request may take."""

@@ -6,9 +6,19 @@ from collections.abc import Awaitable, Callable
 
 from botocore.exceptions import BotoCoreError
 
-from broker.doctor import configuration, contact, cors, distribution, lifecycle, promotion, queue, services, trial
-from broker.doctor.absence import absence
-from broker.doctor.contact import Contact
+from broker.doctor.checks import (
+    configuration,
+    contact,
+    cors,
+    distribution,
+    lifecycle,
+    promotion,
+    queue,
+    services,
+    trial,
+)
+from broker.doctor.checks.absence import absence
+from broker.doctor.checks.contact import Contact
 from broker.doctor.deployment import Deployment, Patient, Refused, visited
 from broker.doctor.finding import Finding, Verdict, fail, skip
 from broker.errors import BrokerError

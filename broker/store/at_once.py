@@ -13,8 +13,8 @@ from functools import cache
 import sqlalchemy as sa
 from pydantic_core import to_json
 
-from broker.media import Media
-from broker.quota import Quota, Usage, footprint, total
+from broker.domain.media import Media
+from broker.domain.quota import Quota, Usage, footprint, total
 from broker.store.prepared import PreparedInsert
 
 _TOGETHER = {name: (name,) for name in Usage._fields} | {"stored_bytes": ("stored_bytes", "promised_bytes")}

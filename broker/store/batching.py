@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from broker.errors import DatabaseAway
+from broker.errors import DatabaseUnavailable
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ class Batcher:
     """Run operations in batches of about `limit` (below twice as many) on `threads` threads, which start with the
     first operation.
 
-    What has waited longer than `patience_seconds` is not begun any more: DatabaseAway.
+    What has waited longer than `patience_seconds` is not begun any more: DatabaseUnavailable.
     """
 
     def __init__(self, name: str, run: Run, *, limit: int, threads: int, patience_seconds: float) -> None:
@@ -67,7 +67,7 @@ class Batcher:
         if not self._started:
             self._start()
         if self._closed:
-            raise DatabaseAway
+            raise DatabaseUnavailable
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         gathered = self._gathered.get(loop)
@@ -110,7 +110,7 @@ class Batcher:
                 for first in range(0, count, self._limit):
                     self._queue.put(gathered[first : first + self._limit])
                 return
-        _answer(gathered, [DatabaseAway() for _ in gathered])
+        _answer(gathered, [DatabaseUnavailable() for _ in gathered])
 
     def _work(self) -> None:
         while (batch := self._queue.get()) is not None:
@@ -134,7 +134,7 @@ class Batcher:
         patient_since = time.monotonic() - self._patience_seconds
         if batch[0].at < patient_since:
             late = [asked for asked in batch if asked.at < patient_since]
-            _answer(late, [DatabaseAway() for _ in late])
+            _answer(late, [DatabaseUnavailable() for _ in late])
         # Nobody awaits what was cancelled, and nothing of it has been done yet.
         awaited = [asked for asked in batch if asked.at >= patient_since and not asked.future.cancelled()]
         if awaited:
@@ -146,7 +146,7 @@ class Batcher:
         except Exception:
             # The thread goes on, whatever happened, since others depend on it.
             logger.exception("a batch of the %s failed", self._name)
-            return [DatabaseAway() for _ in operations]
+            return [DatabaseUnavailable() for _ in operations]
 
 
 def _answer(batch: Sequence[_Asked], outcomes: Sequence[object]) -> None:

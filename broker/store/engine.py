@@ -14,7 +14,7 @@ from sqlalchemy import exc
 
 from broker.errors import SettingsInvalid
 
-AWAY = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError)
+UNAVAILABLE = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError)
 """The database is lost, locked beyond the timeout, full or read-only: nothing that the caller could mend."""
 
 UNUSABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOTADB}
@@ -33,13 +33,13 @@ CACHE_KIBIBYTES = 256
 def parse_url(url: str) -> sa.URL:
     """Return the URL with its driver named: psycopg 3 for PostgreSQL, the standard library's for SQLite.
 
-    Raises SettingsInvalid, which quotes nothing of the URL, where it can not be read, for another database, and for
+    Raises SettingsInvalid, which quotes nothing of the URL, where it cannot be read, for another database, and for
     SQLite in memory, which neither threads nor processes could share.
     """
     try:
         parsed = sa.make_url(url)
     except exc.ArgumentError:
-        raise SettingsInvalid(problems="BROKER_DATABASE_URL: can not be read") from None
+        raise SettingsInvalid(problems="BROKER_DATABASE_URL: cannot be read") from None
     except ValueError:
         raise SettingsInvalid(
             problems="BROKER_DATABASE_URL: its port should be a number; several hosts: ?host=one,two&port=5432,5432"
@@ -69,7 +69,7 @@ def sqlite_file(url: sa.URL) -> Path:
 
 
 def is_unusable(error: exc.DBAPIError) -> bool:
-    """Tell whether SQLite can not work with its file: waiting mends nothing."""
+    """Tell whether SQLite cannot work with its file: waiting mends nothing."""
     return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in UNUSABLE
 
 
@@ -106,7 +106,7 @@ def is_deadlock(error: Exception) -> bool:
 
 
 def is_unmigrated(error: Exception) -> bool:
-    """Tell whether PostgreSQL lacks a table or a column; of SQLite that is an error of those in AWAY."""
+    """Tell whether PostgreSQL lacks a table or a column; of SQLite that is an error of those in UNAVAILABLE."""
     return _sqlstate(error) in UNMIGRATED
 
 

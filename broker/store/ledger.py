@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 
+from broker.domain.media import Media
+from broker.domain.quota import Quota, Usage, footprint, total
 from broker.errors import QuotaExceeded
-from broker.media import Media
-from broker.quota import Quota, Usage, footprint, total
 from broker.store.prepared import Prepared, insert_absent
 from broker.store.schema import usage as table
 

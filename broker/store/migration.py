@@ -3,7 +3,7 @@
 While replicas are replaced one by one, older code runs, and starts again, on a newer schema. So a revision takes
 nothing from the code before it: it adds tables, and columns that may be left out; what is no longer used goes a release
 later.
-Revisions are numbered. One that older code can not live with begins a new thousand: 0007 is followed by 1001.
+Revisions are numbered. One that older code cannot live with begins a new thousand: 0007 is followed by 1001.
 """
 
 import os
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from broker.errors import DatabaseAway, DatabaseUnusable, SettingsInvalid
-from broker.store.engine import AWAY, is_unusable, migrating_engine, parse_url, sqlite_file
+from broker.errors import DatabaseUnavailable, DatabaseUnusable, SettingsInvalid
+from broker.store.engine import UNAVAILABLE, is_unusable, migrating_engine, parse_url, sqlite_file
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -33,7 +33,7 @@ def migrate(url: str) -> None:
     """Apply all revisions that the database at `url` lacks, in one transaction.
 
     Whoever comes second waits for the first and then finds nothing to do; so does older code on a newer database.
-    Raises DatabaseAway, DatabaseUnusable, and SettingsInvalid for a database that this code can not live with.
+    Raises DatabaseUnavailable, DatabaseUnusable, and SettingsInvalid for a database that this code cannot live with.
     """
     parsed = parse_url(url)
     engine = migrating_engine(parsed)
@@ -53,7 +53,7 @@ def pending_revision(url: str) -> str | None:
     """Return the newest revision if the database at `url` does not have it yet; a newer database lacks nothing.
 
     A file of SQLite that is not there yet lacks all, and is not made.
-    Raises DatabaseAway, DatabaseUnusable, and SettingsInvalid for a database that this code can not live with.
+    Raises DatabaseUnavailable, DatabaseUnusable, and SettingsInvalid for a database that this code cannot live with.
     """
     parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite" and _is_to_be_made(sqlite_file(parsed)):
@@ -99,9 +99,9 @@ def _telling_why(url: sa.URL) -> Iterator[None]:
     except exc.DBAPIError as error:
         if is_unusable(error):
             raise DatabaseUnusable(path=sqlite_file(url), cause=str(error.orig)) from error
-        if not isinstance(error, AWAY):
+        if not isinstance(error, UNAVAILABLE):
             raise
-        raise DatabaseAway from error
+        raise DatabaseUnavailable from error
 
 
 def _missing(connection: sa.Connection) -> str | None:

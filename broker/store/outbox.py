@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from broker.announcement import Announcement
+from broker.domain.announcement import Announcement
 from broker.store.batching import Batcher, Operation, T
 from broker.store.prepared import PreparedInsert, insert_absent
 from broker.store.schema import disabled_target, outbox
@@ -39,7 +39,7 @@ class UntoldBacklog:
 
 
 class Outbox:
-    """Hand out what is to be told, and keep what became of it. Each method raises DatabaseAway."""
+    """Hand out what is to be told, and keep what became of it. Each method raises DatabaseUnavailable."""
 
     def __init__(self, writes: Batcher, reads: Batcher) -> None:
         self._writes = writes

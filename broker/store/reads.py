@@ -9,9 +9,9 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from broker.domain.media import GONE, Media, State
+from broker.domain.quota import Usage
 from broker.errors import MediaNotFound
-from broker.media import GONE, Media, State
-from broker.quota import Usage
 from broker.store.batching import Operation
 from broker.store.ledger import read_usage
 from broker.store.outbox import OutboxOperation

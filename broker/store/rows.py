@@ -1,6 +1,6 @@
 """A media as a row: the members of one are the columns of the other."""
 
-from broker.media import Media
+from broker.domain.media import Media
 from broker.store.schema import media as table
 
 NAMES = Media._fields

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeEngine
 
-from broker.media import State
+from broker.domain.media import State
 
 
 class Instant(sa.types.TypeDecorator[datetime]):

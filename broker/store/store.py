@@ -10,15 +10,15 @@ from typing import Any
 from uuid import UUID
 
 from broker import metrics
-from broker.announcement import announcements
 from broker.clock import Clock, utc_now
-from broker.errors import DatabaseAway
-from broker.media import Event, Media, State, next_state
-from broker.quota import Quota, Usage
+from broker.domain.announcement import announcements
+from broker.domain.media import Event, Media, State, next_state
+from broker.domain.quota import Quota, Usage
+from broker.errors import DatabaseUnavailable
 from broker.store import reads, writes
 from broker.store.batching import Batcher, Operation
 from broker.store.engine import (
-    AWAY,
+    UNAVAILABLE,
     is_deadlock,
     is_unmigrated,
     may_be_repeated,
@@ -39,8 +39,8 @@ DEADLOCK_REST_SECONDS = 0.1
 class Store:
     """Record media and what their owners use; everything is durable when it returns.
 
-    Each method raises DatabaseAway when the database can not be reached, does not answer within the timeout, or was
-    not migrated. A write that ended so may or may not have happened; nothing needs a restart once the database is back.
+    Each method raises DatabaseUnavailable if the database cannot be reached, does not answer within the timeout, or was
+    not migrated. A write that failed so may or may not have happened. No restart is needed once the database is back.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Store:
 
     async def _replace(self, media: Media, state: State, changes: dict[str, Any]) -> Media | None:
         if fixed := changes.keys() - set(CHANGEABLE):
-            raise ValueError(f"{', '.join(sorted(fixed))} can not be changed")
+            raise ValueError(f"{', '.join(sorted(fixed))} cannot be changed")
         after = media._replace(state=state, version=media.version + 1, **changes)
         moved = state is not media.state
         announced = announcements(after, self._announce_to, self._clock()) if moved and self._announce_to else ()
@@ -149,9 +149,9 @@ class Store:
             outcomes = writes.apply(connection, operations)
             try:
                 connection.commit()
-            except AWAY as error:
+            except UNAVAILABLE as error:
                 # It may have been done, so that it is not for the store to repeat.
-                raise DatabaseAway from error
+                raise DatabaseUnavailable from error
             metrics.COMMIT_BATCH.observe(len(operations))
             return outcomes
 
@@ -169,17 +169,17 @@ def _guarded(
     """Run a batch; when one operation spoils it, run each alone, so that it fails none but itself."""
     try:
         return run(operations)
-    except (DatabaseAway, *AWAY) as error:
+    except (DatabaseUnavailable, *UNAVAILABLE) as error:
         if again and may_be_repeated(error):
             if is_deadlock(error):
                 time.sleep(DEADLOCK_REST_SECONDS)
             return _guarded(run, operations, again=False)
         logger.warning("the database is away: %s", error.__cause__ or error)
-        return [DatabaseAway() for _ in operations]
+        return [DatabaseUnavailable() for _ in operations]
     except Exception as error:
         if len(operations) == 1:
             if is_unmigrated(error):
                 logger.warning("the database lacks a migration: %s", error.__cause__)
-                return [DatabaseAway()]
+                return [DatabaseUnavailable()]
             return [error]
         return [outcome for operation in operations for outcome in _guarded(run, [operation])]

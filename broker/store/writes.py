@@ -12,10 +12,10 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from broker.announcement import Announcement
+from broker.domain.announcement import Announcement
+from broker.domain.media import Media, State
+from broker.domain.quota import Quota, Usage, footprint
 from broker.errors import QuotaExceeded
-from broker.media import Media, State
-from broker.quota import Quota, Usage, footprint
 from broker.store import outbox
 from broker.store.at_once import add_at_once
 from broker.store.batching import Operation

@@ -64,7 +64,7 @@ export async function play(video, mediaId, { onLink, onError, ...options }) {
       patient &&= !broken;
       replace().catch(report);
     } else if (broken) report(new Error("The connection to the video broke off. Ask for a new link to go on."));
-    else report(new Error("This browser can not play the video; it may not know its codec."));
+    else report(new Error("This browser cannot play the video; it may not know its codec."));
   };
   const plays = () => (patient = true);
   const stop = () => {

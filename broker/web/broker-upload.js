@@ -127,7 +127,7 @@ class Upload {
     return this.complete();
   }
 
-  /** Wait and return where another try may help, and raise where it can not. */
+  /** Wait and return where another try may help, and raise where it cannot. */
   async decide(error) {
     this.signal?.throwIfAborted();
     if (error.code !== "promotion-running") this.failures += 1; // it runs: only to be waited for

@@ -11,24 +11,24 @@ from contextlib import asynccontextmanager, suppress
 import structlog
 
 from broker import metrics
+from broker.aws.queue import Message, Queue
 from broker.clock import Clock, utc_now
+from broker.domain.keys import media_id_of
 from broker.errors import (
     BrokerError,
     CredentialsExpired,
-    DatabaseAway,
+    DatabaseUnavailable,
     MediaNotFound,
     NothingUploaded,
     ProbeFailed,
     PromotionRunning,
-    QueueAway,
-    StorageAway,
+    QueueUnavailable,
     StorageRefused,
+    StorageUnavailable,
     UploadExpired,
     UploadRejected,
 )
-from broker.keys import media_id_of
-from broker.lifecycle import Lifecycle
-from broker.queue import Message, Queue
+from broker.lifecycle.verbs import Lifecycle
 from broker.worker.envelopes import Created, EnvelopeUnknown, created_objects
 
 CONCURRENCY = 16
@@ -38,7 +38,7 @@ MAX_HIDDEN_SECONDS = 900
 FIRST_REST_SECONDS = 1.0
 MAX_REST_SECONDS = 60.0
 """The longest rest while S3, the queue or the database is away; it doubles up to here."""
-AWAY = (StorageAway, StorageRefused, DatabaseAway, CredentialsExpired, ProbeFailed)
+TRANSIENT = (StorageUnavailable, StorageRefused, DatabaseUnavailable, CredentialsExpired, ProbeFailed)
 """What passes by itself, or once an operator has mended it; no message is to blame."""
 SETTLED = (MediaNotFound, NothingUploaded, UploadRejected, UploadExpired)
 """How a check may end with nothing left to do: what it found is recorded, or there is nothing to record."""
@@ -79,7 +79,7 @@ class Events:
     async def _received(self, limit: int) -> list[Message]:
         try:
             messages = await self._queue.receive(limit)
-        except QueueAway as error:
+        except QueueUnavailable as error:
             self._rest_longer(error)
             return []
         now = self._clock()
@@ -102,7 +102,7 @@ class Events:
                 # Receives are counted: an outage should not use up those that the redrive allows.
                 await self._queue.hide(message, self._longer_hidden(message))
             metrics.EVENTS.labels(outcome).inc()
-        except QueueAway as error:
+        except QueueUnavailable as error:
             self._rest_longer(error)
         except Exception:
             log.exception("message failed", message_id=message.id)
@@ -112,14 +112,14 @@ class Events:
             created = created_objects(message.body)
             for one in created:
                 await self._complete(one)
-        except AWAY as error:
+        except TRANSIENT as error:
             self._rest_longer(error)
             return "away"
         except (BrokerError, EnvelopeUnknown) as error:
             # SQS says how often it was received, so that one line is logged however many workers share the queue.
             if message.receives == 1:
                 log.error(
-                    "message can not be carried out; it is left to the dead-letter queue",
+                    "message cannot be carried out; it is left to the dead-letter queue",
                     message_id=message.id,
                     reason=str(error),
                 )
@@ -158,7 +158,7 @@ class Events:
             await asyncio.sleep(seconds / 2)
             try:
                 await self._queue.hide(message, seconds)
-            except QueueAway as error:
+            except QueueUnavailable as error:
                 # Others may receive it now, which costs them a look at what this one does.
                 log.warning("message could not be kept hidden", message_id=message.id, reason=str(error))
 

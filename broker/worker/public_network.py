@@ -72,7 +72,7 @@ class PublicNetwork(AsyncNetworkBackend):
         try:
             addresses = await self._look_up(host, port)
         except (OSError, UnicodeError) as error:
-            raise httpcore.ConnectError(f"the name can not be looked up: {type(error).__name__}") from error
+            raise httpcore.ConnectError(f"the name cannot be looked up: {type(error).__name__}") from error
         if not (self._loopback and host in LOOPBACK_NAMES) and not all(map(is_public, addresses)):
             raise AddressRefused("the name leads to an address that is not public")
         failure: Exception = httpcore.ConnectError("the name has no address")

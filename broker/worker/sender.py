@@ -14,7 +14,7 @@ from http import HTTPStatus
 import httpcore
 from standardwebhooks import Webhook
 
-from broker.announcement import Announcement
+from broker.domain.announcement import Announcement
 from broker.worker.public_network import PublicNetwork
 
 TIMEOUT_SECONDS = 15.0

@@ -6,9 +6,9 @@ from contextlib import suppress
 import structlog
 
 from broker.clock import Clock, utc_now
-from broker.errors import BrokerError, DatabaseAway, StorageAway
-from broker.media import Media
-from broker.settlement import LEASE, Settlement
+from broker.domain.media import Media
+from broker.errors import BrokerError, DatabaseUnavailable, StorageUnavailable
+from broker.lifecycle.settlement import LEASE, Settlement
 from broker.store import Store
 
 BATCH = 50
@@ -43,7 +43,7 @@ class Sweep:
         while not self._stopping.is_set():
             try:
                 settled = await self.once()
-            except (DatabaseAway, StorageAway) as error:
+            except (DatabaseUnavailable, StorageUnavailable) as error:
                 rest = min(rest * 2, MAX_REST_SECONDS)
                 log.warning("sweep rests", reason=str(error), seconds=rest)
             except Exception:
@@ -62,15 +62,15 @@ class Sweep:
     async def once(self) -> int:
         """Claim one batch and settle it; return how many were settled.
 
-        What could not be settled is due again when its claim runs out. Raises StorageAway or DatabaseAway when that
-        was the end of all of them; one that S3 fails on does not hold up the others.
+        A media that could not be settled is due again when its claim expires. Raises StorageUnavailable or
+        DatabaseUnavailable if that ended all of them; one that S3 fails on does not hold up the others.
         """
         now = self._clock()
         claimed = await self._store.claim_due(now, lease_until=now + LEASE, limit=BATCH)
         slots = asyncio.Semaphore(CONCURRENCY)
         ends = await asyncio.gather(*(self._settle(media, slots) for media in claimed))
         failures = [end for end in ends if end is not None]
-        away = [failure for failure in failures if isinstance(failure, StorageAway | DatabaseAway)]
+        away = [failure for failure in failures if isinstance(failure, StorageUnavailable | DatabaseUnavailable)]
         if away and len(away) == len(claimed):
             raise away[0]
         if away:
@@ -82,7 +82,7 @@ class Sweep:
         async with slots:
             try:
                 await self._settlement.settle(media)
-            except (StorageAway, DatabaseAway) as error:
+            except (StorageUnavailable, DatabaseUnavailable) as error:
                 return error
             except BrokerError as error:
                 log.error("media could not be settled", media_id=str(media.id), reason=str(error))

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import structlog
 
 from broker import metrics
-from broker.announcement import Announcement
 from broker.clock import Clock, utc_now
-from broker.errors import DatabaseAway
+from broker.domain.announcement import Announcement
+from broker.errors import DatabaseUnavailable
 from broker.store import Outbox
 from broker.worker.sender import TIMEOUT_SECONDS, Sender
 
@@ -65,7 +65,7 @@ class Webhooks:
         self._stopping.set()
 
     async def once(self, target: str) -> int:
-        """Claim one batch for a target and send it; return how much was claimed. Raises DatabaseAway."""
+        """Claim one batch for a target and send it; return how much was claimed. Raises DatabaseUnavailable."""
         now = self._clock()
         claimed = await self._outbox.claim(target, now, lease_until=now + LEASE, limit=BATCH)
         slots = asyncio.Semaphore(CONCURRENCY)
@@ -80,7 +80,7 @@ class Webhooks:
             claimed = 0
             try:
                 claimed = await self.once(target)
-            except DatabaseAway as error:
+            except DatabaseUnavailable as error:
                 log.warning("webhooks rest", reason=str(error))
             except Exception:
                 log.exception("webhooks failed", target_host=urlsplit(target).hostname)
@@ -115,7 +115,7 @@ class Webhooks:
     async def _tidy(self) -> None:
         while not self._stopping.is_set():
             now = self._clock()
-            with suppress(DatabaseAway):
+            with suppress(DatabaseUnavailable):
                 await self._outbox.tidy(now, forget_before=now - KEEP_GIVEN_UP)
             await self._rest(TIDY_EVERY_SECONDS)
 

@@ -1,4 +1,4 @@
-# The least rights for each program, from what broker/bucket.py and broker/queue.py call. Attach a policy to the role that the program has.
+# The least rights for each program, from what broker/aws/bucket.py and broker/aws/queue.py call. Attach a policy to the role that the program has.
 
 resource "aws_iam_policy" "signer" {
   name        = "${var.bucket_name}-signer"

@@ -1,4 +1,4 @@
-# What the broker needs of AWS, and nothing more. The prefixes are those of broker/rules.py.
+# What the broker needs of AWS, and nothing more. The prefixes are those of broker/domain/rules.py.
 
 data "aws_caller_identity" "current" {}
 data "aws_partition" "current" {}

@@ -11,7 +11,7 @@ import httpx
 import jwt
 
 from broker.app import PREFIX
-from broker.keys import final_key, staging_key
+from broker.domain.keys import final_key, staging_key
 from tests.acceptance.forms import VIDEO, Form, multipart
 from tests.acceptance.servers import S3
 

@@ -13,16 +13,16 @@ import httpx
 import pytest
 
 from broker import app
-from broker.bucket import Bucket
-from broker.media import Arrived
-from broker.sigv4 import Credentials
+from broker.aws.bucket import Bucket
+from broker.domain.media import Arrived
+from broker.domain.sigv4 import Credentials
 from tests.acceptance import servers
-from tests.acceptance.ceph_rgw import CephRGW, missing_programs
 from tests.acceptance.client import Client
 from tests.acceptance.forms import Upload
 from tests.acceptance.known_gaps import KNOWN_GAPS
 from tests.acceptance.servers import S3
 from tests.acceptance.serving import served_broker
+from tests.support.ceph_rgw import CephRGW, missing_programs
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -4,13 +4,13 @@ import sys
 import httpx
 import pytest
 
-from tests.acceptance.ceph_rgw import CephRGW
+from tests.support.ceph_rgw import CephRGW
 
 
 @pytest.mark.usefixtures("ceph_rgw")
 def test_run_by_hand_it_names_its_endpoint_and_ends_with_its_standard_input() -> None:
     program = subprocess.Popen(
-        [sys.executable, "-m", "tests.acceptance.ceph_rgw"],
+        [sys.executable, "-m", "tests.support.ceph_rgw"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

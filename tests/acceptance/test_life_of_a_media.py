@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from broker.app import PREFIX
-from broker.keys import final_key
+from broker.domain.keys import final_key
 from tests.acceptance.client import TYPE, Client, eventually
 from tests.acceptance.forms import VIDEO, Form, replaced
 from tests.acceptance.servers import PAGE_ORIGIN, S3

@@ -18,11 +18,11 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from broker.api.document import AT_ONCE, Document
+from broker.api.asgi.document import AT_ONCE, Document
 from broker.app import PREFIX, create_app
-from broker.connections import MAX_HEAD_BYTES, MAX_WAITING, BoundedConnection
-from tests.security.live import live
-from tests.security.serving import bearing, settings_of, token
+from broker.server.connections import MAX_HEAD_BYTES, MAX_WAITING, BoundedConnection
+from tests.support.live import live
+from tests.support.serving import bearing, settings_of, token
 
 
 class Hasty(BoundedConnection):
@@ -187,7 +187,7 @@ def test_what_asks_for_no_connection_to_stay_is_answered_and_closed(address: str
 def test_a_body_that_does_not_arrive_is_given_up_with_a_problem(
     address: str, sent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("broker.api.body.MAX_SECONDS", 0.3)
+    monkeypatch.setattr("broker.api.asgi.body.MAX_SECONDS", 0.3)
     authorization = f"Authorization: Bearer {token()}\r\n".encode()
     head = f"POST {PREFIX}/upload HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n".encode()
     with connected(address) as connection:

@@ -11,12 +11,12 @@ import httpx
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from broker.api.middleware import Envelope
+from broker.api.asgi.middleware import Envelope
 from broker.app import PREFIX, create_app
-from broker.connections import BoundedConnection
 from broker.logs import access_log
-from tests.security.live import live
-from tests.security.serving import bearing, served, settings_of, token
+from broker.server.connections import BoundedConnection
+from tests.support.live import live
+from tests.support.serving import bearing, served, settings_of, token
 
 SECURITY = {
     "x-content-type-options": "nosniff",

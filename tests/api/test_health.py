@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from broker.bucket import MAX_ATTEMPTS, Bucket, BucketConfig
+from broker.aws.bucket import MAX_ATTEMPTS, Bucket, BucketConfig
 from broker.dev.s3 import EmbeddedS3
-from broker.errors import StorageAway, StorageRefused
+from broker.domain.sigv4 import Credentials
+from broker.errors import StorageRefused, StorageUnavailable
 from broker.settings import Settings
-from broker.sigv4 import Credentials
 from broker.store import migrate
-from tests.security.serving import served
+from tests.support.serving import served
 
 
 async def test_a_broker_is_ready_once_its_database_is_migrated(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ async def test_what_failed_at_s3_is_logged_by_its_name_alone(embedded_s3: Embedd
     nowhere = await asyncio.to_thread(bucket, "http://127.0.0.1:9", "secret")
     refusing = await asyncio.to_thread(bucket, embedded_s3.endpoint_url, "another's secret")
     with capture_logs() as logs:
-        with pytest.raises(StorageAway):
+        with pytest.raises(StorageUnavailable):
             await nowhere.check()
         with pytest.raises(StorageRefused):
             await refusing.check()

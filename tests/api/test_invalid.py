@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from broker.api.schemas import UploadBody
-from tests.security.serving import bearing, served, token
+from tests.support.serving import bearing, served, token
 
 SHA256 = "should be the base64 form of a SHA-256 digest, 44 characters"
 CURSOR = "should be the next_cursor of an earlier page"

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from freezegun import freeze_time
 
-from broker.api.limits import MAX_COUNTERS, BoundedMemory
+from broker.api.limits.windows import MAX_COUNTERS, BoundedMemory
 from broker.app import PREFIX, create_app
-from tests.security.serving import bearing, client_of, settings_of, token
+from tests.support.serving import bearing, client_of, settings_of, token
 
 ASKED = {"content_type": "video/mp4"}
 
@@ -61,7 +61,7 @@ def test_a_window_ends() -> None:
 
 
 def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broker.api.limits.MAX_COUNTERS", 3)
+    monkeypatch.setattr("broker.api.limits.windows.MAX_COUNTERS", 3)
     assert MAX_COUNTERS > 3
     memory = BoundedMemory(60)
     for who in "abcd":

@@ -9,9 +9,9 @@ import pytest
 from fastapi import FastAPI
 
 from broker.app import PREFIX, create_app, create_router
-from broker.connections import BoundedConnection
-from tests.security.live import live
-from tests.security.serving import client_of, settings_of
+from broker.server.connections import BoundedConnection
+from tests.support.live import live
+from tests.support.serving import client_of, settings_of
 
 PROBES = ("/healthz", "/readyz")
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from broker.app import create_app
-from tests.security.serving import bearing, client_of, issued, served, settings_of, token
+from tests.support.serving import bearing, client_of, issued, served, settings_of, token
 
 HEADERS = bearing(token())
 

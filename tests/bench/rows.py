@@ -24,15 +24,15 @@ from uuid import UUID
 import psycopg
 import sqlalchemy as sa
 
-from broker.ids import new_id
-from broker.media import Media, State
-from broker.quota import Quota, Usage, footprint
+from broker.domain.ids import new_id
+from broker.domain.media import Media, State
+from broker.domain.quota import Quota, Usage, footprint
 from broker.store import Store, migrate
 from broker.store.engine import parse_url
 from broker.store.prepared import Prepared
 from broker.store.schema import media as media_table
 from broker.store.schema import usage as usage_table
-from tests.postgres import PostgreSQL, find_binaries
+from tests.support.postgres import PostgreSQL, find_binaries
 
 MOST = 1.5
 ANN = "ann"

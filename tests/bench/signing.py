@@ -18,10 +18,10 @@ import boto3
 import botocore.auth
 from botocore.config import Config
 
-from broker.ids import new_id
-from broker.keys import final_key, staging_key
-from broker.policy import Promise, presign_post
-from broker.sigv4 import Address, Credentials, presign_get
+from broker.domain.ids import new_id
+from broker.domain.keys import final_key, staging_key
+from broker.domain.policy import Promise, presign_post
+from broker.domain.sigv4 import Address, Credentials, presign_get
 
 TURNS = 200
 OURS_PER_TURN = 400

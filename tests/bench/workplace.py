@@ -16,11 +16,11 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from broker.ids import new_id
-from broker.media import Media, State
-from broker.quota import Quota
+from broker.domain.ids import new_id
+from broker.domain.media import Media, State
+from broker.domain.quota import Quota
 from broker.store import Store, migrate
-from tests.postgres import PostgreSQL, find_binaries
+from tests.support.postgres import PostgreSQL, find_binaries
 
 from .generator import Request
 from .rows import ANN

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page
 
-from broker import rules
+from broker.domain import rules
 
 from .npm import packages
 from .recipes import recipe

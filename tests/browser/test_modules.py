@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from broker import rules
+from broker.domain import rules
 
 from .npm import packages, program
 

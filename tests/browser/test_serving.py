@@ -8,9 +8,9 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from broker.api.web import MODULES, web_router
+from broker.api.routes.web import MODULES, web_router
 from broker.dev.demo import demo_router
-from broker.rules import Rules
+from broker.domain.rules import Rules
 
 S3 = "http://127.0.0.1:9000"
 

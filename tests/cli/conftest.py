@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from .processes import Running, read_variables, running
+from tests.support.processes import Running, read_variables, running
 
 
 @dataclass(frozen=True, slots=True)

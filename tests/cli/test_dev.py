@@ -10,8 +10,9 @@ import psutil
 import pytest
 from botocore.config import Config
 
+from tests.support.processes import CLIP, done, read_variables, running
+
 from .conftest import Dev
-from .processes import CLIP, done, read_variables, running
 
 
 def test_it_answers_within_seconds(dev: Dev) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from .processes import Running, done, running
+from tests.support.processes import Running, done, running
 
 VALID = {
     "SECRET_KEY": "an operator's secret of more than 32 bytes",
@@ -35,7 +35,7 @@ def test_a_server_loads_what_it_uses(tmp_path: Path, command: str, started: str)
     with running(*command.split(), cwd=tmp_path, PYTHONVERBOSE="1", **VALID) as server:
         server.wait_for(started)
         loaded = loaded_by(server)
-    assert {"structlog", "typer", "botocore.client", "broker.serve"} <= loaded
+    assert {"structlog", "typer", "botocore.client", "broker.server.serve"} <= loaded
     assert loaded & UNUSED == set()
 
 
@@ -65,14 +65,14 @@ def test_the_document_of_the_interface_is_made_when_it_is_asked_for(tmp_path: Pa
 
 def test_nothing_is_built_that_only_the_document_needs() -> None:
     program = (
-        "import broker.serve\n"
+        "import broker.server.serve\n"
         "from fastapi.openapi.models import Info\n"
         "from broker.api.schemas import Alive, UploadBody\n"
-        "from broker.worker_settings import WorkerSettings\n"
+        "from broker.settings.worker import WorkerSettings\n"
         "from pydantic import BaseModel\n"
         "class Other(BaseModel): pass\n"
         "print([one.__pydantic_complete__ for one in (Info, Alive, WorkerSettings, UploadBody, Other)])\n"
-        "from broker.api import media\n"
+        "from broker.api.routes import media\n"
         "print({type(one).__name__ for one in (media._ISSUED, media._PLAYBACK, media._PAGE, media._DELETED)})\n"
     )
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout

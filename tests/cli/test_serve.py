@@ -13,7 +13,7 @@ import httpx
 import jwt
 import pytest
 
-from .processes import CLIP, done, read_variables, running
+from tests.support.processes import CLIP, done, read_variables, running
 
 SECRET = "an operator's secret of more than 32 bytes"
 VALID = {"SECRET_KEY": SECRET, "AWS_S3_BUCKET_NAME": "videos", "AWS_S3_REGION": "eu-central-1"}
@@ -81,9 +81,9 @@ def test_the_first_line_says_in_json_why_the_database_is_away(
 ) -> None:
     variables = VALID | {"BROKER_DATABASE_URL": f"postgresql://{database}/broker"}
     with running(*command.split(), cwd=tmp_path, **variables) as server:
-        server.wait_for("the database can not be asked for its revision")
+        server.wait_for("the database cannot be asked for its revision")
         line = json.loads(server.lines[0])
-    assert line["event"] == "the database can not be asked for its revision"
+    assert line["event"] == "the database cannot be asked for its revision"
     assert re.match(reason, line["reason"])
     assert "word" not in server.said
 
@@ -110,7 +110,7 @@ def test_migrating_a_database_that_is_away_tells_why_without_the_password(tmp_pa
     refused = done("migrate", cwd=tmp_path, BROKER_DATABASE_URL=away)
     assert (refused.returncode, refused.stdout) == (1, "")
     said, cause = refused.stderr.splitlines()
-    assert said == "The database can not be reached; ask again in a moment."
+    assert said == "The database cannot be reached; ask again in a moment."
     assert "Connection refused" in cause
     assert "hidden-password" not in cause
 

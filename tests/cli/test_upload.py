@@ -13,12 +13,12 @@ import httpx
 import psutil
 import pytest
 
-from broker.client import TRIES, UploadClient, UploadFailed
+from broker.cli.upload import TRIES, UploadClient, UploadFailed
 from broker.dev.s3 import Fault
+from tests.support.processes import CLIP, done, environment
 
 from ..browser.stack import Stack, running_stack, token
 from .conftest import Dev
-from .processes import CLIP, done, environment
 
 MB = 1_000_000
 LARGE = 1_000 * MB if os.environ.get("CI") else 100 * MB

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from broker.store import Store
-from tests.postgres import PostgreSQL
+from tests.support.postgres import PostgreSQL
 
 OpenStore = Callable[..., Store]
 

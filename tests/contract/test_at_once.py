@@ -12,12 +12,12 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from broker.media import Event, Media
-from broker.quota import Quota, Usage, footprint
+from broker.domain.media import Event, Media
+from broker.domain.quota import Quota, Usage, footprint
 from broker.store import Store, migrate
 from tests.contract.conftest import OpenStore
-from tests.contract.samples import UNLIMITED, pending, until_somebody_waits
-from tests.postgres import PostgreSQL
+from tests.support.postgres import PostgreSQL
+from tests.support.samples import UNLIMITED, pending, until_somebody_waits
 
 LIMITED = Quota(pending_count=4, promised_bytes=9000, stored_bytes=9000, media_count=5)
 

@@ -9,19 +9,19 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from broker.errors import DatabaseAway
-from broker.media import Event
-from broker.quota import Usage
+from broker.domain.media import Event
+from broker.domain.quota import Usage
+from broker.errors import DatabaseUnavailable
 from broker.store import Store, migrate
 from broker.store.engine import parse_url
 from tests.contract.conftest import OpenStore
-from tests.contract.samples import UNLIMITED, locked, pending
-from tests.postgres import PostgreSQL
+from tests.support.postgres import PostgreSQL
+from tests.support.samples import UNLIMITED, locked, pending
 
 ADD_FOREVER = """
 import asyncio, sys
 from broker.store import Store
-from tests.contract.samples import UNLIMITED, pending
+from tests.support.samples import UNLIMITED, pending
 
 async def add(store):
     while True:
@@ -72,7 +72,7 @@ async def test_a_database_locked_beyond_the_timeout_is_away_until_it_is_free(
             return_exceptions=True,
         )
         assert time.monotonic() - started < 3
-        assert all(isinstance(end, DatabaseAway) for end in ends)
+        assert all(isinstance(end, DatabaseUnavailable) for end in ends)
         assert await store.get(media.id, "ann") == media
     await store.add(pending(), UNLIMITED)
     assert await store.usage("ann") == Usage(pending_count=2, promised_bytes=2000, media_count=2)
@@ -82,7 +82,7 @@ async def test_a_database_that_is_not_there_is_away(kind: str) -> None:
     url = {"sqlite": "sqlite:////no/such/directory/broker.db", "postgresql": "postgresql://127.0.0.1:1/broker"}[kind]
     store = Store(url, timeout_seconds=1)
     for asked in (store.ping(), store.add(pending(), UNLIMITED), store.usage("ann")):
-        with pytest.raises(DatabaseAway):
+        with pytest.raises(DatabaseUnavailable):
             await asked
     await store.close()
 
@@ -90,7 +90,7 @@ async def test_a_database_that_is_not_there_is_away(kind: str) -> None:
 async def test_a_database_without_the_tables_is_away_until_it_is_migrated(empty_urls: tuple[str, str]) -> None:
     store = Store(empty_urls[0], timeout_seconds=2)
     for asked in (store.ping(), store.add(pending(), UNLIMITED), store.usage("ann"), store.ping()):
-        with pytest.raises(DatabaseAway):
+        with pytest.raises(DatabaseUnavailable):
             await asked
     migrate(empty_urls[0])
     await store.ping()
@@ -103,7 +103,7 @@ async def test_a_database_that_lacks_a_column_is_away(database_url: str) -> None
         connection.execute(sa.text("ALTER TABLE media DROP COLUMN height"))
     engine.dispose()
     store = Store(database_url, timeout_seconds=2)
-    with pytest.raises(DatabaseAway):
+    with pytest.raises(DatabaseUnavailable):
         await store.ping()
     await store.close()
 
@@ -122,7 +122,7 @@ async def test_the_store_recovers_when_postgresql_comes_back(
         store.ping(),
         store.list("ann", state=None, limit=1, before=None),
     ):
-        with pytest.raises(DatabaseAway):
+        with pytest.raises(DatabaseUnavailable):
             await asked
     server.start()
     assert await store.get(media.id, "ann") == media
@@ -157,7 +157,7 @@ async def test_what_a_restart_interrupts_is_told_so_and_counted_right(
         while not stopping.is_set():
             try:
                 acknowledged.append(await store.add(pending(), UNLIMITED))
-            except DatabaseAway:
+            except DatabaseUnavailable:
                 refused += 1
                 await asyncio.sleep(0.01)
 

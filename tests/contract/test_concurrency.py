@@ -9,12 +9,12 @@ from functools import reduce
 import psycopg
 import pytest
 
-from broker.errors import BrokerError, DatabaseAway, QuotaExceeded
-from broker.media import TRANSITIONS, Event, Media, State
-from broker.quota import Quota, Usage, footprint
+from broker.domain.media import TRANSITIONS, Event, Media, State
+from broker.domain.quota import Quota, Usage, footprint
+from broker.errors import BrokerError, DatabaseUnavailable, QuotaExceeded
 from broker.store import Store, migrate
 from tests.contract.conftest import OpenStore
-from tests.contract.samples import UNLIMITED, locked, pending
+from tests.support.samples import UNLIMITED, locked, pending
 
 
 async def sums(store: Store, owner: str, ids: set[object]) -> Usage:
@@ -293,7 +293,7 @@ async def test_closing_finishes_what_was_asked(open_store: OpenStore, database_u
         assert not closing.done()
     await closing
     assert all(isinstance(end, Media) for end in await asyncio.gather(*tasks))
-    with pytest.raises(DatabaseAway):
+    with pytest.raises(DatabaseUnavailable):
         await store.add(pending(), UNLIMITED)
     assert (await open_store().usage("ann")).media_count == 300
 

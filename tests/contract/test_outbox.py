@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from broker.announcement import PATIENCE, Announcement
-from broker.errors import DatabaseAway
-from broker.media import Event, Media, State
+from broker.domain.announcement import PATIENCE, Announcement
+from broker.domain.media import Event, Media, State
+from broker.errors import DatabaseUnavailable
 from broker.store import Store
+from tests.support.samples import UNLIMITED, locked, pending
 
 from .conftest import OpenStore
-from .samples import UNLIMITED, locked, pending
 
 HERE, THERE = "https://here.example/hook", "https://there.example/hook"
 LEASE = timedelta(minutes=1)
@@ -64,7 +64,7 @@ async def test_a_change_that_is_not_written_is_not_told(
 ) -> None:
     hasty = open_store(timeout_seconds=0.3, announce_to=(HERE,))  # type: ignore[arg-type]
     media = await telling.add(pending(), UNLIMITED)
-    with locked(database_url), pytest.raises(DatabaseAway):
+    with locked(database_url), pytest.raises(DatabaseUnavailable):
         await hasty.change(media, Event.DIFFER, differences="it differs")
     assert await telling.outbox.kept(10) == []
     assert (await telling.get(media.id, None)).state is State.PENDING

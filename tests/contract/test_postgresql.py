@@ -5,11 +5,11 @@ import asyncio
 import psycopg
 import pytest
 
-from broker.errors import DatabaseAway
-from broker.media import Event
-from broker.quota import Usage
+from broker.domain.media import Event
+from broker.domain.quota import Usage
+from broker.errors import DatabaseUnavailable
 from broker.store import Store
-from tests.contract.samples import UNLIMITED, pending, until_somebody_waits
+from tests.support.samples import UNLIMITED, pending, until_somebody_waits
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ async def test_a_server_that_only_reads_is_away_until_another_answers_in_its_pla
     set_default(database_url, "default_transaction_read_only", "on")
     store = Store(database_url, timeout_seconds=2)
     for asked in (store.add(pending(), UNLIMITED), store.ping()):
-        with pytest.raises(DatabaseAway):
+        with pytest.raises(DatabaseUnavailable):
             await asked
     set_default(database_url, "default_transaction_read_only", "off")
     media = await store.add(pending(), UNLIMITED)

@@ -6,11 +6,11 @@ from uuid import uuid4
 
 import pytest
 
+from broker.domain.media import Event, Media, State
+from broker.domain.quota import Usage
 from broker.errors import IllegalTransition, MediaNotFound
-from broker.media import Event, Media, State
-from broker.quota import Usage
 from broker.store import Backlog, Store
-from tests.contract.samples import UNLIMITED, pending
+from tests.support.samples import UNLIMITED, pending
 
 EVERY_FIELD: dict[str, Any] = {
     "promised_size": 999,

@@ -8,12 +8,12 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.script import ScriptDirectory
 
+from broker.domain.media import Event, State
 from broker.errors import SettingsInvalid
-from broker.media import Event, State
 from broker.store import Store, is_current, migrate, pending_revision
 from broker.store.engine import migrating_engine, parse_url
 from broker.store.migration import alembic_config, known_revisions
-from tests.contract.samples import UNLIMITED, pending
+from tests.support.samples import UNLIMITED, pending
 
 NEWER = (
     "ALTER TABLE media ADD COLUMN thumbnail TEXT",

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from broker.errors import DatabaseAway, SettingsInvalid
+from broker.errors import DatabaseUnavailable, SettingsInvalid
 from broker.store import Store, is_current, migrate, pending_revision
 from broker.store.engine import parse_url
 from broker.store.indexes import METADATA
@@ -146,11 +146,11 @@ def test_a_migration_waits_for_the_one_that_runs(kind: str, empty_urls: tuple[st
 
 def test_migrating_a_database_that_is_away_says_so() -> None:
     for ask in (migrate, pending_revision):
-        with pytest.raises(DatabaseAway) as refusal:
+        with pytest.raises(DatabaseUnavailable) as refusal:
             ask("postgresql://ann:hidden@127.0.0.1:1/broker")
         assert refusal.value.reason.startswith("OperationalError: connection failed")
         assert [secret for secret in ("hidden", "\n", "SELECT") if secret in refusal.value.reason] == []
-        assert str(refusal.value) == "The database can not be reached; ask again in a moment."
+        assert str(refusal.value) == "The database cannot be reached; ask again in a moment."
 
 
 def test_a_file_that_is_locked_is_away_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +160,7 @@ def test_a_file_that_is_locked_is_away_and_says_so(tmp_path: Path, monkeypatch: 
     with engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA journal_mode = WAL")
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-        with pytest.raises(DatabaseAway) as refusal:
+        with pytest.raises(DatabaseUnavailable) as refusal:
             migrate(url)
     engine.dispose()
     assert refusal.value.reason == "OperationalError: database is locked"
@@ -198,7 +198,7 @@ def test_a_file_that_can_never_be_a_database_is_a_wrong_setting(
         ("sqlite:///:memory:", "in memory"),
         ("sqlite:///file:x?mode=memory&uri=true", "in memory"),
         ("mysql://host/broker", "'mysql', which is not supported"),
-        ("nonsense", "can not be read"),
+        ("nonsense", "cannot be read"),
         ("postgresql://ann:its:secret@host:port/broker", "port should be a number"),
         ("postgresql://ann:its:secret@one:5432,two:5432/broker", r"several hosts: \?host=one,two&port=5432,5432$"),
     ],

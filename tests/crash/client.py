@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from broker.dev.tokens import mint_token
-from broker.media import Media, State
+from broker.domain.media import Media, State
 from tests.crash.dying import VIDEO
 from tests.crash.invariants import Found
 

@@ -25,15 +25,16 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from broker import app as wiring
-from broker.bucket import Bucket
-from broker.media import Event, Media
-from broker.quota import Quota
-from broker.serve import work_until_stopped
+from broker import wiring
+from broker.app import create_app
+from broker.aws.bucket import Bucket
+from broker.domain.media import Event, Media
+from broker.domain.quota import Quota
+from broker.server.serve import work_until_stopped
 from broker.settings import load_settings
 from broker.store import Store
 from broker.worker.sweep import Sweep
-from tests import somebody
+from tests.support import overwriter
 
 VIDEO = bytes(range(256)) * 4
 OTHER = VIDEO[::-1]
@@ -104,7 +105,7 @@ class CountedBucket(Bucket):
         if operation == "copy_object" and course.overwrites:
             course.overwrites -= 1
             key = parameters["CopySource"]["Key"]
-            somebody.puts(self.config, key, OTHER)
+            overwriter.puts(self.config, key, OTHER)
         return super()._call(operation, **parameters)
 
 
@@ -169,7 +170,7 @@ def serve(overrides: dict[str, Any], told: Connection) -> None:
     wiring.Bucket = CountedBucket  # type: ignore[misc]
     wiring.Sweep = KeptSweep  # type: ignore[misc]
     clock = Clock()
-    app = wiring.create_app(load_settings(None, **overrides), clock=clock)
+    app = create_app(load_settings(None, **overrides), clock=clock)
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listening:
         told.send(listening.getsockname()[1])
         config = uvicorn.Config(

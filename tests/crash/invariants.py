@@ -7,9 +7,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from broker.keys import final_key, staging_key
-from broker.media import Arrived, Media, State
-from broker.quota import Usage, footprint
+from broker.domain.keys import final_key, staging_key
+from broker.domain.media import Arrived, Media, State
+from broker.domain.quota import Usage, footprint
 from broker.store.rows import COLUMNS
 from broker.store.schema import usage as usage_table
 

@@ -23,9 +23,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
 
-from broker import settlement
-from broker.bucket import BucketConfig
+from broker.aws.bucket import BucketConfig
 from broker.dev.s3 import EmbeddedS3, Fault
+from broker.domain.keys import staging_key
+from broker.domain.media import GONE, State
+from broker.domain.quota import Quota
+from broker.domain.rules import Rules
+from broker.domain.sigv4 import Credentials
 from broker.errors import (
     BrokerError,
     IdempotencyKeyReused,
@@ -33,17 +37,13 @@ from broker.errors import (
     NothingUploaded,
     PromotionRunning,
     QuotaExceeded,
-    StorageAway,
+    StorageUnavailable,
     UploadExpired,
     UploadRejected,
 )
-from broker.keys import staging_key
-from broker.lifecycle import Issued, Lifecycle, UploadRequest
-from broker.media import GONE, State
-from broker.quota import Quota
-from broker.rules import Rules
-from broker.settlement import Settlement
-from broker.sigv4 import Credentials
+from broker.lifecycle import settlement
+from broker.lifecycle.settlement import Settlement
+from broker.lifecycle.verbs import Issued, Lifecycle, UploadRequest
 from broker.store import migrate
 from broker.store.engine import parse_url
 from broker.worker.sweep import Sweep
@@ -72,7 +72,7 @@ EXPECTED = (
     UploadRejected,
     UploadExpired,
     MediaNotFound,
-    StorageAway,
+    StorageUnavailable,
 )
 ENDS: dict[type[BrokerError], State] = {UploadRejected: State.REJECTED, UploadExpired: State.EXPIRED}
 
@@ -277,7 +277,7 @@ class AnyOrder(RuleBasedStateMachine):
             case _:
                 try:
                     await self.sweep.once()
-                except StorageAway:
+                except StorageUnavailable:
                     return
 
     async def _complete(self, issued: Issued) -> None:

@@ -10,11 +10,11 @@ import pytest
 import sqlalchemy as sa
 
 from broker.dev.s3 import EmbeddedS3, Fault
-from broker.media import State
+from broker.domain.media import State
 from broker.store.engine import parse_url
 from tests.crash.client import MP4, bearer
 from tests.crash.conftest import Overrides, World
-from tests.postgres import PostgreSQL
+from tests.support.postgres import PostgreSQL
 
 
 @pytest.fixture

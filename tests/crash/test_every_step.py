@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from broker.keys import staging_key
-from broker.media import State
+from broker.domain.keys import staging_key
+from broker.domain.media import State
 from tests.crash.conftest import GRACE_SECONDS, POLICY_SECONDS, World
 from tests.crash.dying import OTHER
 

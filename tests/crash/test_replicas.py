@@ -18,8 +18,8 @@ import pytest
 import sqlalchemy as sa
 
 from broker.dev.s3 import EmbeddedS3
-from broker.keys import final_key
-from broker.media import State
+from broker.domain.keys import final_key
+from broker.domain.media import State
 from broker.store.engine import parse_url
 from broker.store.schema import media as table
 from tests.crash.client import MP4, bearer
@@ -27,7 +27,7 @@ from tests.crash.conftest import LONG, Overrides
 from tests.crash.dying import OTHER, VIDEO
 from tests.crash.invariants import UNDER_WAY, find_all, unsettled
 from tests.crash.processes import Broker, start_broker, start_worker
-from tests.postgres import PostgreSQL
+from tests.support.postgres import PostgreSQL
 
 UPLOADS = 1000 if os.environ.get("CI") else 250
 AT_ONCE = 24

@@ -11,10 +11,10 @@ import uvicorn.lifespan.on
 import uvicorn.loops.auto
 import uvicorn.protocols.http.auto
 
-from broker import bucket, queue
-from broker.aws_session import aws_session
-from broker.bucket import Bucket, BucketConfig
-from broker.sigv4 import Credentials
+from broker.aws import bucket, queue
+from broker.aws.bucket import Bucket, BucketConfig
+from broker.aws.session import aws_session
+from broker.domain.sigv4 import Credentials
 from tests.crash import dying
 
 WARM = (psycopg, sqlalchemy, uvicorn, dying)

@@ -9,15 +9,15 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from broker.bucket import BucketConfig
+from broker.aws.bucket import BucketConfig
 from broker.dev.s3 import EmbeddedS3
 from broker.doctor import Deployment, Finding, Verdict, examine
-from broker.doctor.configuration import encryption, ownership, public_access, transport
-from broker.doctor.cors import pages
+from broker.doctor.checks.configuration import encryption, ownership, public_access, transport
+from broker.doctor.checks.cors import pages
+from broker.doctor.checks.lifecycle import removal
+from broker.doctor.checks.queue import events
 from broker.doctor.deployment import visited
-from broker.doctor.lifecycle import removal
-from broker.doctor.queue import events
-from broker.sigv4 import Credentials
+from broker.domain.sigv4 import Credentials
 from broker.store import migrate
 
 PAGES = ("https://app.example", "https://admin.example")

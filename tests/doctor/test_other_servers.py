@@ -12,13 +12,13 @@ import pytest
 from moto.server import ThreadedMotoServer
 from rich.console import Console
 
-from broker.bucket import BucketConfig
+from broker.aws.bucket import BucketConfig
 from broker.doctor import Deployment, Finding, Verdict, examine, report
-from broker.sigv4 import Credentials
+from broker.domain.sigv4 import Credentials
 from broker.store import migrate
-from tests.acceptance.ceph_rgw import CephRGW
 from tests.acceptance.conftest import ceph_rgw  # noqa: F401 (a fixture)
 from tests.doctor.deployed import ABORTED, BLOCKED, CLEARED, ill, over_tls, page_rule
+from tests.support.ceph_rgw import CephRGW
 
 FAIL, WARN = Verdict.FAIL, Verdict.WARN
 CEPH_GAPS = {

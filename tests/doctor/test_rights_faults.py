@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from broker.dev.s3 import Fault
-from broker.doctor import Finding, Verdict, configuration, lifecycle
+from broker.doctor import Finding, Verdict
+from broker.doctor.checks import configuration, lifecycle
 from broker.doctor.deployment import Patient, visited
 from tests.doctor.deployed import Deployed, ill
 
@@ -56,7 +57,7 @@ async def test_a_setting_that_the_keys_may_not_read(
     async with visited(deployed.deployment) as patient:
         found = await look(patient)
     first = found[0] if isinstance(found, list) else found
-    assert (first.verdict, first.seen) == (WARN, "can not be read (AccessDenied)")
+    assert (first.verdict, first.seen) == (WARN, "cannot be read (AccessDenied)")
     assert first.mend.startswith(f"aws s3api {command} --bucket {deployed.bucket}")
     assert first.terraform == "output doctor_policy_arn"
 

@@ -49,7 +49,7 @@ async def test_a_database_that_is_a_revision_behind_or_one_too_far(
 
 async def test_a_database_in_a_directory_that_is_not_there(deployed: Deployed, tmp_path: Path) -> None:
     finding = await only(deployed, "database", database_url=f"sqlite:///{tmp_path}/absent/broker.db")
-    assert finding.seen.endswith("/absent/broker.db can not be opened and written (unable to open database file)")
+    assert finding.seen.endswith("/absent/broker.db cannot be opened and written (unable to open database file)")
     assert finding.mend == f"ls -ld {tmp_path}/absent/broker.db"
 
 

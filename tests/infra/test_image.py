@@ -18,7 +18,7 @@ import pytest
 from broker.dev.s3 import EmbeddedS3
 from tests.infra.dockerfile import REPOSITORY, Builder, Stage, chrooted, run
 from tests.infra.programs import PATH, require
-from tests.postgres import PostgreSQL
+from tests.support.postgres import PostgreSQL
 
 DOCKERFILE = REPOSITORY / "infra" / "Dockerfile"
 BASE_PACKAGES = "ca-certificates,python3,python3-venv"

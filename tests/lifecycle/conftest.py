@@ -10,17 +10,17 @@ from uuid import UUID
 import httpx
 import pytest
 
-from broker.bucket import Bucket, BucketConfig
+from broker.aws.bucket import Bucket, BucketConfig
 from broker.dev.s3 import EmbeddedS3
+from broker.domain.keys import final_key, staging_key
+from broker.domain.media import Media
+from broker.domain.quota import Quota
+from broker.domain.rules import Rules
+from broker.domain.sigv4 import Credentials
 from broker.errors import BrokerError
-from broker.keys import final_key, staging_key
-from broker.lifecycle import Issued, Lifecycle, UploadRequest
-from broker.media import Media
-from broker.probe import Probe
-from broker.quota import Quota
-from broker.rules import Rules
-from broker.settlement import Settlement
-from broker.sigv4 import Credentials
+from broker.lifecycle.probe import Probe
+from broker.lifecycle.settlement import Settlement
+from broker.lifecycle.verbs import Issued, Lifecycle, UploadRequest
 from broker.store import Store, migrate
 from broker.worker.sweep import Sweep
 

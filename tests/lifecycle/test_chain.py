@@ -1,4 +1,4 @@
-"""Keys that can not be had are no word of S3's: nothing is signed, and nothing is taken for absent."""
+"""Keys that cannot be had are no word of S3's: nothing is signed, and nothing is taken for absent."""
 
 import asyncio
 import json
@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from broker.bucket import Bucket, BucketConfig
+from broker.aws.bucket import Bucket, BucketConfig
+from broker.aws.queue import Queue, QueueConfig
 from broker.dev.s3 import EmbeddedS3
-from broker.errors import CredentialsExpired, QueueAway, StorageAway
-from broker.queue import Queue, QueueConfig
+from broker.errors import CredentialsExpired, QueueUnavailable, StorageUnavailable
 
 ENDED = {"Version": 1, "AccessKeyId": "AK", "SecretAccessKey": "sk", "Expiration": "2020-01-01T00:00:00Z"}
 
@@ -60,7 +60,7 @@ async def test_nothing_is_signed(open_bucket: Bucket) -> None:
 
 async def test_no_object_is_taken_for_absent(open_bucket: Bucket) -> None:
     for asked in (open_bucket.head("key"), open_bucket.purge("key"), open_bucket.internal_link("key", expires_in=9)):
-        with pytest.raises(StorageAway):
+        with pytest.raises(StorageUnavailable):
             await asked
 
 
@@ -69,6 +69,6 @@ async def test_the_queue_is_away(embedded_s3: EmbeddedS3, chain: None) -> None:
         url=f"{embedded_s3.endpoint_url}/1/q", region="eu-central-1", endpoint_url=embedded_s3.endpoint_url
     )
     queue = await asyncio.to_thread(Queue, config)
-    with pytest.raises(QueueAway):
+    with pytest.raises(QueueUnavailable):
         await queue.receive(1)
     await asyncio.to_thread(queue.close)

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from broker.domain.keys import final_key
 from broker.errors import SettingsInvalid
-from broker.keys import final_key
 from tests.lifecycle.test_lifetimes import NOW, ready_media, settings_for, verbs_of
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)

@@ -9,13 +9,13 @@ import httpx
 import pytest
 
 from broker.api.problems import problem_response
-from broker.bucket import Bucket
+from broker.aws.bucket import Bucket
 from broker.dev.s3 import EmbeddedS3, Fault
-from broker.errors import MediaNotFound, NothingUploaded, NotReady, StorageAway, UploadExpired, UploadRejected
-from broker.keys import final_key, staging_key
-from broker.media import Arrived, State
-from tests import somebody
+from broker.domain.keys import final_key, staging_key
+from broker.domain.media import Arrived, State
+from broker.errors import MediaNotFound, NothingUploaded, NotReady, StorageUnavailable, UploadExpired, UploadRejected
 from tests.lifecycle.conftest import GRACE_SECONDS, OTHER, POLICY_SECONDS, VIDEO, MakeWorld, World, outcome_of
+from tests.support import overwriter
 
 OVER = {"seconds": POLICY_SECONDS + GRACE_SECONDS + 1}
 LATER = {"hours": 1}
@@ -95,7 +95,7 @@ class OverwrittenBetween(Bucket):
         if self.times:
             self.times -= 1
             body = OTHER if self.times % 2 == 0 else VIDEO
-            await asyncio.to_thread(somebody.puts, self.config, source, body)
+            await asyncio.to_thread(overwriter.puts, self.config, source, body)
         return await super().promote(source, target, judged)
 
 
@@ -179,7 +179,7 @@ async def test_a_deletion_while_the_promotion_runs_leaves_no_object(make_world: 
     class Slow(Bucket):
         async def promote(self, source: str, target: str, judged: Arrived) -> bool:
             await deleted.wait()
-            await asyncio.to_thread(somebody.puts, self.config, source, VIDEO)
+            await asyncio.to_thread(overwriter.puts, self.config, source, VIDEO)
             return await super().promote(source, target, judged)
 
     world = make_world(Slow)
@@ -235,7 +235,7 @@ async def test_what_arrived_unannounced_is_completed_by_the_sweep(world: World) 
 async def test_an_s3_that_is_away_keeps_the_state(world: World, embedded_s3: EmbeddedS3, fault: Fault) -> None:
     issued = await world.uploaded()
     embedded_s3.order_fault(fault)
-    with pytest.raises(StorageAway):
+    with pytest.raises(StorageUnavailable):
         await world.verbs.complete(issued.media.id, "anna")
     embedded_s3.clear_faults()
     assert (await world.verbs.complete(issued.media.id, "anna")).media.state is State.READY

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from broker.domain.media import State
 from broker.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, UploadExpired
-from broker.lifecycle import Issued, UploadRequest
-from broker.media import State
+from broker.lifecycle.verbs import Issued, UploadRequest
 from tests.lifecycle.conftest import VIDEO, World
 from tests.lifecycle.test_completion import OVER
 

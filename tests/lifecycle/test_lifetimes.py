@@ -10,12 +10,12 @@ from uuid import UUID
 import pytest
 from freezegun import freeze_time
 
-from broker.app import running
+from broker.domain.media import Event
 from broker.errors import CredentialsExpired
-from broker.lifecycle import Lifecycle, UploadRequest
-from broker.media import Event
+from broker.lifecycle.verbs import Lifecycle, UploadRequest
 from broker.settings import Settings, load_settings
 from broker.store import Store, migrate
+from broker.wiring import running
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 MP4 = UploadRequest(content_type="video/mp4", size=1000)

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from broker.bucket import Bucket
+from broker.aws.bucket import Bucket
+from broker.domain.keys import final_key, staging_key
+from broker.domain.media import Arrived, State
 from broker.errors import UploadRejected
-from broker.keys import final_key, staging_key
-from broker.media import Arrived, State
-from broker.settlement import LEASE
+from broker.lifecycle.settlement import LEASE
 from tests.lifecycle.conftest import OTHER, VIDEO, MakeWorld, World, outcome_of
 from tests.lifecycle.test_completion import OVER, OverwrittenBetween
 

@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from broker.bucket import Bucket
+from broker.aws.bucket import Bucket
 from broker.dev.s3 import EmbeddedS3, Fault
-from broker.errors import StorageAway, StorageRefused, UploadRejected
-from broker.keys import staging_key
-from broker.media import Arrived, State
-from broker.settlement import SLOWEST_UPLOAD
+from broker.domain.keys import staging_key
+from broker.domain.media import Arrived, State
+from broker.errors import StorageRefused, StorageUnavailable, UploadRejected
+from broker.lifecycle.settlement import SLOWEST_UPLOAD
 from broker.worker.sweep import Sweep
 from tests.lifecycle.conftest import MakeWorld, World
 from tests.lifecycle.test_completion import LATER, OVER
@@ -39,7 +39,7 @@ async def test_an_s3_that_is_away_for_all_is_told_so_that_the_sweep_rests(
     media = [(await world.uploaded()).media for _ in range(2)]
     embedded_s3.order_fault(Fault(operation="*", status=503, code="SlowDown", count=100))
     world.clock.move(**OVER)
-    with pytest.raises(StorageAway):
+    with pytest.raises(StorageUnavailable):
         await world.sweep.once()
     embedded_s3.clear_faults()
     await world.sweep_after(**LATER)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
+from broker.domain.media import Event
 from broker.errors import IllegalTransition
-from broker.media import Event
 from broker.store import Store, migrate
-from tests.contract.samples import UNLIMITED, pending
+from tests.support.samples import UNLIMITED, pending
 
 
 @pytest.fixture

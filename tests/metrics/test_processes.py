@@ -12,9 +12,9 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.cli.processes import ROOT, done, running
 from tests.metrics.promtool import promtool
 from tests.metrics.queries import series
+from tests.support.processes import ROOT, done, running
 
 SERVES = r"running on (http://127\.0\.0\.1:\d+)"
 PREFIX = "/api/v1/s3-media"

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from broker.cli import app
+from broker.cli.commands import app
 from broker.settings import Settings, environment_name
+from tests.support.processes import ROOT
 
-from ..cli.processes import ROOT
 from ..metrics.queries import series
 
 GUIDES = ("README.md", "SECURITY.md", "infra/README.md", "infra/clients.md", "tests/bench/README.md")

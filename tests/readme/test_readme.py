@@ -13,16 +13,16 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from broker.app import create_app
-from broker.connections import BoundedConnection
-from broker.dev.readme import PARTS, rewritten
 from broker.dev.s3 import EmbeddedS3
+from broker.server.connections import BoundedConnection
 from broker.settings import Settings, environment_name
 from broker.store import migrate
+from tests.readme.drawing import PARTS, rewritten
+from tests.support.live import live
+from tests.support.processes import CLIP, ROOT, environment, running
+from tests.support.serving import settings_of
 
 from ..browser.npm import program
-from ..cli.processes import CLIP, ROOT, environment, running
-from ..security.live import live
-from ..security.serving import settings_of
 
 README = (ROOT / "README.md").read_text("utf-8")
 WALKTHROUGH = ROOT / "tests" / "walkthrough.sh"

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 from defusedxml.ElementTree import fromstring
 
-from broker import sigv4
 from broker.dev.s3 import EmbeddedS3
+from broker.domain import sigv4
 
 BOUNDARY = "----form-boundary"
 TEN_BYTES = b"0123456789"

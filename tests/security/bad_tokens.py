@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.security import keys
 from tests.security.forging import claims, eddsa, encoded, es256, hs256, rs256, with_parts
-from tests.security.serving import SECRET
+from tests.support.serving import SECRET
 
 KEY = SECRET.encode()
 NOW = {"alg": "RS256", "typ": "JWT", "kid": "now"}

@@ -13,7 +13,7 @@ from tests.security import keys
 from tests.security.bad_tokens import BAD_TOKENS, EC, ED, NOW, BadToken
 from tests.security.forging import AUDIENCE, ISSUER, claims, eddsa, es256, hs256, rs256
 from tests.security.key_server import running_key_server
-from tests.security.serving import SECRET, bearing, issued, served
+from tests.support.serving import SECRET, bearing, issued, served
 
 GOOD = {
     "HS256": lambda: hs256(claims(), SECRET.encode()),

@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from broker.api.limits import Limit, Window
-from broker.api.redis_windows import RedisWindows
-from broker.rate import Rate
+from broker.api.limits.redis import RedisWindows
+from broker.api.limits.windows import Limit, Window
+from broker.domain.rate import Rate
 from broker.store import Store, migrate
-from tests.cli.processes import Running, running
 from tests.security.redis_server import running_redis
-from tests.security.serving import SECRET, bearing, token
+from tests.support.processes import Running, running
+from tests.support.serving import SECRET, bearing, token
 
 ONE_PROCESS = ("serve", "--port", "0", "--workers", "1")
 SERVES = r"running on (http://[\d.:]+)"
@@ -91,7 +91,7 @@ async def test_without_redis_each_process_counts_by_itself(tmp_path: Path) -> No
 
 
 async def test_a_redis_that_is_back_counts_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broker.api.redis_windows.REST_SECONDS", 0.1)
+    monkeypatch.setattr("broker.api.limits.redis.REST_SECONDS", 0.1)
     limit = Limit("issue", Rate(1, 60))
 
     async def count() -> Window | None:

@@ -9,11 +9,11 @@ from uuid import uuid4
 
 import pytest
 
-from broker.api import jwks
+from broker.api.auth import jwks
 from tests.security import keys
 from tests.security.forging import claims, rs256
 from tests.security.key_server import KeyServer, running_key_server
-from tests.security.serving import bearing, served
+from tests.support.serving import bearing, served
 
 RS = {"alg": "RS256", "typ": "JWT"}
 

@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from broker.store import migrate
-from tests.cli.processes import Running, running
 from tests.security.forging import claims, hs256
-from tests.security.serving import bearing
+from tests.support.processes import Running, running
+from tests.support.serving import bearing
 
 SERVES = r"running on (http://[\d.:]+)"
 SECRET = "canary-of-the-signing-secret-0123456789-abcdef"

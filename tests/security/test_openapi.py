@@ -19,14 +19,14 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from broker.api import schemas
 from broker.app import PREFIX, create_app, create_router
 from broker.dev.s3 import EmbeddedS3
-from tests.security.live import live
-from tests.security.serving import bearing, settings_of, token
+from tests.support.live import live
+from tests.support.serving import bearing, settings_of, token
 
 EXAMPLES = 250 if "CI" in os.environ else 25
 """For each operation."""
 OPERATIONS = 8
 BEYOND_A_SCHEMA = [positive_data_acceptance]
-"""What a schema can not say: which types, sizes and origins a deployment accepts, and which ids there are."""
+"""What a schema cannot say: which types, sizes and origins a deployment accepts, and which ids there are."""
 
 
 @pytest.fixture(scope="module")

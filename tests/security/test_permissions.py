@@ -9,7 +9,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.security.serving import ALL, bearing, issued, served, token
+from tests.support.serving import ALL, bearing, issued, served, token
 
 ROUTES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "issue": ("POST", "/upload", {"json": {"content_type": "video/mp4"}}),

@@ -7,11 +7,11 @@ from uuid import UUID
 
 import pytest
 
+from broker.domain.media import Event
 from broker.errors import SettingsInvalid
-from broker.media import Event
 from broker.store import Store, migrate
-from tests.cli.processes import running
-from tests.security.serving import SECRET, bearing, served, settings_of, token
+from tests.support.processes import running
+from tests.support.serving import SECRET, bearing, served, settings_of, token
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The life of a media as a Mermaid diagram, drawn from the table itself: `python -m tests.unit.diagram`."""
 
-from broker.media import INITIAL, TRANSITIONS, State
+from broker.domain.media import INITIAL, TRANSITIONS, State
 
 
 def state_diagram() -> str:

@@ -12,7 +12,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 from botocore.model import OperationModel, ServiceModel
 
-from broker.aws_session import OPERATIONS, SERVICES, LeanLoader, aws_session, read_ahead
+from broker.aws.session import OPERATIONS, SERVICES, LeanLoader, aws_session, read_ahead
 
 WHOLE = botocore.session.get_session().get_component("data_loader")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.cores import usable_cores
+from broker.server.cores import usable_cores
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from broker.media import TRANSITIONS
+from broker.domain.media import TRANSITIONS
 from tests.unit.diagram import state_diagram
 
 README = Path(__file__).parents[2] / "README.md"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.http import parse_options_header
 
-from broker.disposition import MAX_NAME_BYTES, attachment, safe_name
+from broker.domain.disposition import MAX_NAME_BYTES, attachment, safe_name
 
 NAMES = [
     # what an uploader called the file, what it is saved as, and the fallback

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.domain.ids import created_on, new_id
+from broker.domain.media import GONE, INITIAL, TRANSITIONS, Arrived, Event, State, next_state
 from broker.errors import IllegalTransition
-from broker.ids import created_on, new_id
-from broker.media import GONE, INITIAL, TRANSITIONS, Arrived, Event, State, next_state
 
 LEGAL = {
     ("pending", "HEAD matches"): "promoting",

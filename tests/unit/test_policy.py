@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.policy import MAX_POLICY_SECONDS, Promise, presign_post
-from broker.sigv4 import Address, Credentials
+from broker.domain.policy import MAX_POLICY_SECONDS, Promise, presign_post
+from broker.domain.sigv4 import Address, Credentials
 from tests.unit import botocore_judge as judge
 from tests.unit.botocore_judge import Place
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.domain.ids import new_id
+from broker.domain.media import Media, State
+from broker.domain.quota import Quota, Usage, footprint
 from broker.errors import QuotaExceeded
-from broker.ids import new_id
-from broker.media import Media, State
-from broker.quota import Quota, Usage, footprint
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MEDIA = Media(

@@ -9,6 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.domain.ids import new_id
+from broker.domain.keys import final_key, staging_key
+from broker.domain.media import Arrived, Media
+from broker.domain.origin import origin
+from broker.domain.rules import DEFAULT_TYPES, EXTENSIONS, Rules, differences, media_type
 from broker.errors import (
     DurationNotAllowed,
     MetadataTooLarge,
@@ -16,11 +21,6 @@ from broker.errors import (
     SizeNotAllowed,
     TypeNotAllowed,
 )
-from broker.ids import new_id
-from broker.keys import final_key, staging_key
-from broker.media import Arrived, Media
-from broker.origin import origin
-from broker.rules import DEFAULT_TYPES, EXTENSIONS, Rules, differences, media_type
 
 RULES = Rules(max_size=1000, max_duration_seconds=60, redirect_origins=("https://app.example", "http://localhost:8080"))
 

@@ -97,7 +97,7 @@ def test_a_package_that_is_not_there_is_named_with_the_command_that_installs_it(
 ) -> None:
     _set(monkeypatch, {**VALID, name: value})
     assert load_settings()
-    monkeypatch.setattr("broker.access_settings.find_spec", lambda one: None if one == package else find_spec(one))
+    monkeypatch.setattr("broker.settings.fields.find_spec", lambda one: None if one == package else find_spec(one))
     with pytest.raises(SettingsInvalid) as refusal:
         load_settings()
     command = f"pip install 's3-media-broker[{extra}]'"

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker import sigv4
-from broker.policy import MAX_PLAYBACK_SECONDS
-from broker.sigv4 import Address, Credentials, presign_get
+from broker.domain import sigv4
+from broker.domain.policy import MAX_PLAYBACK_SECONDS
+from broker.domain.sigv4 import Address, Credentials, presign_get
 from tests.unit import botocore_judge as judge
 from tests.unit.botocore_judge import Place
 

@@ -9,9 +9,9 @@ from typing import Any
 import boto3
 import pytest
 
+from broker.aws.queue import Queue, QueueConfig
 from broker.dev.s3 import EmbeddedS3
-from broker.queue import Queue, QueueConfig
-from broker.sigv4 import Credentials
+from broker.domain.sigv4 import Credentials
 
 from ..lifecycle.conftest import World, make_world, world
 

@@ -12,10 +12,10 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from typing import Any
 
-from broker import app as wiring
-from broker.announcement import Announcement
-from broker.media import Media
-from broker.queue import Message, Queue, QueueConfig
+from broker import wiring
+from broker.aws.queue import Message, Queue, QueueConfig
+from broker.domain.announcement import Announcement
+from broker.domain.media import Media
 from broker.settings import load_settings
 from broker.store import Outbox, Store
 from broker.worker import sender as sending

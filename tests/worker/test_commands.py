@@ -11,8 +11,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from broker.dev.s3 import EmbeddedS3
+from tests.support.processes import CLIP, done, running
 
-from ..cli.processes import CLIP, done, running
 from .conftest import Sqs, until
 from .receiver import Receiver, receiving
 from .test_sender import SECRET

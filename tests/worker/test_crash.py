@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from broker.dev.s3 import EmbeddedS3
-from broker.media import Media, State
+from broker.domain.media import Media, State
 
 from ..lifecycle.conftest import World
 from .conftest import Sqs, until

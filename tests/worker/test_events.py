@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 import pytest
 from structlog.testing import capture_logs
 
-from broker.bucket import Bucket
+from broker.aws.bucket import Bucket
+from broker.aws.queue import Message, Queue
 from broker.dev.s3 import EmbeddedS3, Fault
-from broker.keys import staging_key
-from broker.media import Arrived, State
-from broker.queue import Message, Queue
+from broker.domain.keys import staging_key
+from broker.domain.media import Arrived, State
 from broker.worker.events import Events
 
 from ..lifecycle.conftest import VIDEO, MakeWorld, World
@@ -72,7 +72,7 @@ async def test_garbage_reaches_the_dead_letter_queue_and_is_logged_once(world: W
         async with hearing(world, queue):
             await until(lambda: sqs.dead == 2, (MAX_RECEIVES + 3) * (VISIBILITY_SECONDS + 5))
     assert [line["event"] for line in logs if line["log_level"] == "error"] == [
-        "message can not be carried out; it is left to the dead-letter queue"
+        "message cannot be carried out; it is left to the dead-letter queue"
     ] * 2
     assert sqs.left == 0
 

@@ -15,14 +15,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from broker.dev.s3 import EmbeddedS3, Fault
-from broker.errors import ProbeFailed, SettingsInvalid, StorageAway, UploadRejected
-from broker.keys import staging_key
-from broker.media import Media, State, Video
-from broker.probe import AT_A_TIME, Probe
-from broker.settlement import MAX_JUDGEMENTS
+from broker.domain.keys import staging_key
+from broker.domain.media import Media, State, Video
+from broker.errors import ProbeFailed, SettingsInvalid, StorageUnavailable, UploadRejected
+from broker.lifecycle.probe import AT_A_TIME, Probe
+from broker.lifecycle.settlement import MAX_JUDGEMENTS
+from tests.support.processes import CLIP, done
 
 from ..browser.npm import program
-from ..cli.processes import CLIP, done
 from ..lifecycle.conftest import MakeWorld, World
 from .films import H264, film, padded
 
@@ -48,7 +48,7 @@ def looking(make_world: MakeWorld, probe: Probe) -> World:
 
 
 def streamed(folder: Path, name: str) -> Path:
-    """Make a webm as a browser's recorder does: it can not go back, and so names no duration."""
+    """Make a webm as a browser's recorder does: it cannot go back, and so names no duration."""
     path = folder / name
     ffmpeg = [program("ffmpeg"), "-v", "error", *("-f", "lavfi", "-i", "testsrc2=size=320x180:rate=10"), "-t", "3"]
     made = subprocess.run([*ffmpeg, "-c:v", "libvpx", "-f", "webm", "-"], check=True, capture_output=True)
@@ -258,7 +258,7 @@ async def test_a_playlist_leads_nowhere(looking: World, films: Path, embedded_s3
 
 async def test_another_object_than_the_judged_one_is_not_looked_into(looking: World, films: Path, probe: Probe) -> None:
     media = await put(looking, CLIP, "video/mp4")
-    with pytest.raises(StorageAway):
+    with pytest.raises(StorageUnavailable):
         await probe.look(lambda: looking.bucket.internal_link(staging_key(media.id), expires_in=20), "0" * 32)
 
 
@@ -281,7 +281,7 @@ async def test_an_s3_that_is_away_is_no_verdict(looking: World, embedded_s3: Emb
     media = await put(looking, CLIP, "video/mp4")
     for _ in range(MAX_JUDGEMENTS + 1):
         embedded_s3.order_fault(Fault("GetObject", code="SlowDown", status=503))
-        with pytest.raises(StorageAway):
+        with pytest.raises(StorageUnavailable):
             await looking.verbs.complete(media.id, "anna")
     assert await looking.state(media.id) == State.PENDING
     assert (await looking.verbs.complete(media.id, "anna")).media.state is State.READY

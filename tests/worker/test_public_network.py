@@ -162,7 +162,7 @@ async def test_a_name_that_nobody_knows_is_a_failure_like_others() -> None:
     sending = Sender([SECRET], PublicNetwork(look_up=nowhere))
     answer = await asyncio.wait_for(sending.send(announced("https://nowhere.example/"), datetime.now(UTC)), 5)
     await sending.close()
-    assert answer.reason.startswith("ConnectError: the name can not be looked up")
+    assert answer.reason.startswith("ConnectError: the name cannot be looked up")
 
 
 async def test_a_socket_of_this_machine_is_refused() -> None:

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from broker.announcement import Announcement, announcements
-from broker.media import Media, State
+from broker.domain.announcement import Announcement, announcements
+from broker.domain.media import Media, State
 from broker.worker.public_network import PublicNetwork
 from broker.worker.sender import MAX_READ_BYTES, Sender
+from tests.support.samples import pending
 
 from ..browser.npm import packages, program
-from ..contract.samples import pending
 from .receiver import receiving
 
 

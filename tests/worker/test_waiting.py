@@ -15,10 +15,10 @@ from broker import load_settings
 from broker.api.state import STATE_NAME
 from broker.app import PREFIX, create_app
 from broker.dev.s3 import EmbeddedS3
+from broker.lifecycle.waiting import MAX_WAITERS_OF_ONE, Waiting
 from broker.store import Store, migrate
-from broker.waiting import MAX_WAITERS_OF_ONE, Waiting
+from tests.support.samples import UNLIMITED, pending
 
-from ..contract.samples import UNLIMITED, pending
 from ..lifecycle.conftest import VIDEO
 
 KEY = "a-key-of-the-tests-and-of-nobody-else"

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from broker.announcement import PATIENCE, Announcement
+from broker.domain.announcement import PATIENCE, Announcement
+from broker.domain.media import State
 from broker.errors import BrokerError
-from broker.media import State
 from broker.worker.public_network import PublicNetwork
 from broker.worker.sender import Answer, Sender
 from broker.worker.webhooks import LEASE, MAX_DELAY_SECONDS, Webhooks, delay

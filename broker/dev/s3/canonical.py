@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import unquote_to_bytes
 
-from broker import sigv4
 from broker.dev.s3.errors import S3Error
 from broker.dev.s3.request import Request
+from broker.domain import sigv4
 
 _SPACES = re.compile(rb"[ \t]+")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from broker.dev.s3.clock import Clock
 from broker.dev.s3.errors import S3Error
-from broker.sigv4 import same_signature
+from broker.domain.sigv4 import same_signature
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from urllib.parse import SplitResult, quote, quote_plus, urlsplit, urlunsplit
 
 from starlette.responses import Response
 
-from broker import sigv4
 from broker.dev.s3 import facts, tagging
 from broker.dev.s3.answers import Content, element, xml_document
 from broker.dev.s3.auth import SIGV2_REFUSED
@@ -21,6 +20,7 @@ from broker.dev.s3.plane import OBJECT_BYTES_MAX, Plane, Stored
 from broker.dev.s3.policy import Policy, read_policy
 from broker.dev.s3.request import Request, check_key
 from broker.dev.s3.unserved import refuse_unserved
+from broker.domain import sigv4
 
 _SIGNATURE_FIELDS = {
     "x-amz-algorithm": "X-Amz-Algorithm",

@@ -96,7 +96,7 @@ test("a connection that breaks is tried once more, and then told", async () => {
   assert.equal(told.length, 1);
 });
 
-test("a video that the browser can not decode is told as that", async () => {
+test("a video that the browser cannot decode is told as that", async () => {
   broker({});
   const video = new Video();
   const told = [];

@@ -1,0 +1,1 @@
+"""The path of a request: middleware, the route class and its demands, parameters, bodies and responses."""

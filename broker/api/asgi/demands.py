@@ -1,0 +1,93 @@
+"""Who may enter a route: the address's limit, the token, its permission, and the owner's limit, in this order.
+
+All of it happens before the body is read. A route says what it demands by a parameter such as `caller: Uploader`;
+`ProblemRoute` finds that demand and has it met first, also where the router is mounted in another application.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security.base import SecurityBase
+
+from broker.api.asgi.fields import field_of, is_repeated
+from broker.api.auth.caller import DELETE, READ, UPLOAD, Caller
+from broker.api.limits.limits import counted_address
+from broker.api.limits.windows import Kind, Standing
+from broker.api.state import services
+from broker.errors import NotAuthenticated
+
+CALLER = "s3_media.caller"
+"""Where the request's scope keeps the caller that was let in."""
+
+
+class Demand(ABC):
+    """Be met before a route runs."""
+
+    @abstractmethod
+    async def admit(self, request: Request) -> Standing | None:
+        """Return how much is left of the limit that was counted, or raise what is in the way."""
+
+
+class AddressDemand(Demand):
+    """Demand that the client's address is within the limit of `kind`."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+
+    async def admit(self, request: Request) -> Standing | None:
+        """Count the request. Raises RateLimited."""
+        return await services(request).limits.count(self.kind, client_address(request))
+
+    async def __call__(self) -> None:
+        """Give nothing to the route, which has met this demand already."""
+
+
+class TokenDemand(Demand, SecurityBase):
+    """Demand a token that carries `permission`, and that its owner is within the limit of `kind`."""
+
+    def __init__(self, permission: str, kind: Kind) -> None:
+        self.permission = permission
+        self.kind = kind
+        self.scheme_name = "bearer"
+        self.model = HTTPBearer(bearerFormat="JWT", description="A JWT that names its owner and its permissions.")
+
+    async def admit(self, request: Request) -> Standing | None:
+        """Let the caller in. Raises RateLimited, NotAuthenticated, KeysUnavailable and PermissionMissing."""
+        found = services(request)
+        of_address = await found.limits.count("address", client_address(request))
+        caller = await found.authenticator.caller(bearer_token(request))
+        caller.require(self.permission)
+        request.scope[CALLER] = caller
+        return await found.limits.count(self.kind, caller.owner) or of_address
+
+    async def __call__(self, request: Request) -> Caller:
+        """Return the caller that was let in; fail where no ProblemRoute met the demand."""
+        caller: Caller = request.scope[CALLER]
+        return caller
+
+
+def bearer_token(request: Request) -> str:
+    """Return the token of the one `Authorization: Bearer` field (RFC 6750, section 2.1). Raises NotAuthenticated."""
+    field = field_of(request.scope, b"authorization")
+    if field is None:
+        raise NotAuthenticated(reason="there is none", token_sent=False)
+    scheme, _, token = field.partition(b" ")
+    if scheme.lower() != b"bearer" or not token or is_repeated(request.scope, b"authorization"):
+        raise NotAuthenticated(
+            reason="there must be one Authorization field, of the form 'Bearer <token>'", token_sent=True
+        )
+    return token.strip(b" ").decode("latin-1")
+
+
+def client_address(request: Request) -> str:
+    """Return what limits count as the client's address, as the server or a trusted proxy tells it."""
+    client: Any = request.scope.get("client")
+    return counted_address(client[0] if client else None)
+
+
+Uploader = Annotated[Caller, Depends(TokenDemand(UPLOAD, "issue"))]
+Completer = Annotated[Caller, Depends(TokenDemand(UPLOAD, "complete"))]
+Reader = Annotated[Caller, Depends(TokenDemand(READ, "playback"))]
+Deleter = Annotated[Caller, Depends(TokenDemand(DELETE, "delete"))]

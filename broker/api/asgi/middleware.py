@@ -1,0 +1,200 @@
+"""What surrounds every request of the broker's own application: its id, its one line in the log, headers, hosts.
+
+Pure ASGI, so that each costs microseconds. A host application that mounts the router brings its own.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from random import getrandbits
+from typing import Any
+from uuid import UUID
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from broker.api.asgi.document import AT_ONCE, AtOnce, Headers
+from broker.api.asgi.fields import first_fields
+from broker.api.problems import http_problem, internal_problem, stopping_problem
+from broker.logs import REQUEST_ID, access_log
+
+FOREIGN_ID = re.compile(rb"[A-Za-z0-9._=-]{1,64}")
+"""Which ids of others are taken over; anything else gets one of ours."""
+OWN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""An id of a media as it is written here."""
+PROBES = frozenset({"/healthz", "/readyz"})
+"""What a load balancer asks by the address of the process; no host is asked for there."""
+TRANSPORT_SECURITY = (b"strict-transport-security", b"max-age=31536000")
+
+
+def _headers(content_security_policy: bytes) -> tuple[tuple[tuple[bytes, bytes], ...], ...]:
+    """Return the security headers over http, and those over https."""
+    headers = (
+        (b"x-content-type-options", b"nosniff"),
+        (b"referrer-policy", b"no-referrer"),
+        (b"cross-origin-resource-policy", b"same-origin"),
+        (b"content-security-policy", content_security_policy),
+    )
+    return headers, (*headers, TRANSPORT_SECURITY)
+
+
+DATA_HEADERS = _headers(b"default-src 'none'; frame-ancestors 'none'")
+PAGE_HEADERS = _headers(b"frame-ancestors 'none'; object-src 'none'; base-uri 'none'")
+"""What the few pages have instead, which load scripts and styles."""
+
+log = structlog.get_logger()
+
+
+class Envelope:
+    """Give each request an id, each answer that id and the headers that keep browsers from guessing and framing, and
+    the log one line.
+
+    The line names the route, not the path, and no query: those may hold anything. A failure that nobody answered
+    is answered and logged here, and so is a request that the server gives up when it stops.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        exchange = _Exchange(scope, send)
+        bound = REQUEST_ID.set(exchange.request_id)
+        try:
+            await self.app(scope, receive, exchange.send)
+        except asyncio.CancelledError:
+            # The server stops, and has waited for as long as it may.
+            if exchange.is_under_way():
+                raise
+            await stopping_problem()(scope, receive, exchange.send)
+        except Exception as error:
+            log.exception("request failed", error=type(error).__name__)
+            if exchange.is_under_way():
+                raise
+            await internal_problem()(scope, receive, exchange.send)
+        finally:
+            REQUEST_ID.reset(bound)
+            exchange.end()
+
+
+class _Exchange:
+    """Know one request's id and what is sent in answer to it."""
+
+    __slots__ = ("_at_once", "_extensions", "_scope", "_send", "_start", "_started_at", "_status", "request_id")
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self.request_id = _request_id(scope)
+        self._started_at = time.perf_counter()
+        self._scope = scope
+        self._send = send
+        self._status = 0
+        self._start: Message | None = None
+        self._extensions: dict[str, Any] = scope.get("extensions") or {}
+        self._at_once: AtOnce | None = self._extensions.get(AT_ONCE)
+        if self._at_once is not None:
+            self._extensions[AT_ONCE] = self.take
+
+    async def send(self, message: Message) -> None:
+        """Send a message on; an answer's start waits for what comes next, with which it may leave at once."""
+        if message["type"] == "http.response.start":
+            self._status, self._start = message["status"], message
+            return
+        start, self._start = self._start, None
+        if start is not None:
+            headers = self._enveloped(start.get("headers", ()))
+            if (
+                self._at_once is not None
+                and not message.get("more_body")
+                and self._at_once(self._scope, self._send, start["status"], headers, message.get("body", b""))
+            ):
+                return
+            await self._send({**start, "headers": headers})
+        await self._send(message)
+
+    def take(self, scope: Scope, send: Send, status: int, headers: Headers, body: bytes) -> bool:
+        """Offer to the application what the server offers: to take an answer at once."""
+        if self._at_once is None or self._status or scope is not self._scope or send != self.send:
+            return False
+        if not self._at_once(scope, self._send, status, self._enveloped(headers), body):
+            return False
+        self._status = status
+        return True
+
+    def is_under_way(self) -> bool:
+        """Tell whether a part of the answer has left already."""
+        return self._status != 0 and self._start is None
+
+    def end(self) -> None:
+        """Log the one line."""
+        scope = self._scope
+        self._extensions.pop(AT_ONCE, None)  # so that nothing here holds itself
+        client = scope.get("client")
+        access_log.request(
+            method=scope["method"],
+            route=getattr(scope.get("route"), "path", None),
+            media_id=_media_id(scope),
+            status=self._status,
+            milliseconds=round((time.perf_counter() - self._started_at) * 1000, 2),
+            client=client[0] if client else None,
+            request_id=self.request_id,
+        )
+
+    def _enveloped(self, headers: Headers) -> list[tuple[bytes, bytes]]:
+        """Return an answer's headers with the request's id and the security headers that it has none of by itself."""
+        present = dict(headers)
+        missing = _missing(tuple(present), present.get(b"content-type", b""), self._scope["scheme"])
+        return [*headers, *missing, (b"x-request-id", self.request_id.encode())]
+
+
+@lru_cache
+def _missing(names: tuple[bytes, ...], content_type: bytes, scheme: str) -> Headers:
+    """Return the security headers that an answer with headers of these names lacks."""
+    wanted = (PAGE_HEADERS if content_type.startswith(b"text/html") else DATA_HEADERS)[scheme == "https"]
+    return [header for header in wanted if header[0] not in names]
+
+
+class AllowedHosts:
+    """Refuse a request whose Host is none of ours: exact names, or `*.example.com` for those below one."""
+
+    def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
+        self.app = app
+        self._exact = frozenset(host for host in hosts if not host.startswith("*."))
+        self._below = tuple(host.removeprefix("*") for host in hosts if host.startswith("*."))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http" and scope["path"] not in PROBES and not self._is_ours(scope):
+            answer = http_problem(400, "The Host of the request is not one that is served here.")
+            await answer(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+    def _is_ours(self, scope: Scope) -> bool:
+        named = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"]
+        if len(named) != 1:
+            return False
+        host = re.sub(r":\d*$", "", named[0])
+        return host in self._exact or (bool(self._below) and host.endswith(self._below))
+
+
+def _media_id(scope: Scope) -> str | None:
+    """Return the media's id in the path; anything else that stands there is not logged."""
+    named = scope.get("path_params", {}).get("media_id")
+    if named is None:
+        return None
+    try:
+        return named if OWN_ID.fullmatch(named) else str(UUID(str(named)))
+    except ValueError:
+        return None
+
+
+def _request_id(scope: Scope) -> str:
+    given = first_fields(scope).get(b"x-request-id")
+    if given is not None and FOREIGN_ID.fullmatch(given):
+        return given.decode()
+    return f"{getrandbits(128):032x}"  # it tells requests apart, and nobody is let in by it

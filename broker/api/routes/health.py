@@ -1,0 +1,44 @@
+"""Whether the broker lives, may be sent requests, and reaches S3."""
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse
+
+from broker.api.asgi.demands import AddressDemand
+from broker.api.asgi.route import ProblemRoute
+from broker.api.documentation import COUNTED, problems
+from broker.api.problems import NO_STORE
+from broker.api.schemas import Alive, S3Health
+from broker.api.state import services
+from broker.errors import DatabaseUnavailable
+
+router = APIRouter(route_class=ProblemRoute, tags=["health"])
+
+
+@router.get(
+    "/health/s3",
+    dependencies=[Depends(AddressDemand("health"))],
+    response_model=S3Health,
+    responses={**problems(*COUNTED), 503: {"model": S3Health, "description": "S3 is away"}},
+)
+async def s3_health(request: Request) -> Response:
+    """Tell whether the bucket answers. The result is kept for a few seconds."""
+    body = await services(request).health.s3()
+    return JSONResponse(body, 200 if body["success"] else 503, NO_STORE)
+
+
+@router.head("/healthz", include_in_schema=False)
+@router.get("/healthz", response_model=Alive)
+async def alive() -> Response:
+    """Tell that the process lives."""
+    return JSONResponse({"success": True, "status": "alive"}, headers=NO_STORE)
+
+
+@router.head("/readyz", include_in_schema=False)
+@router.get("/readyz", response_model=Alive, responses=problems(DatabaseUnavailable))
+async def ready(request: Request) -> Response:
+    """Tell that the process can serve: its database answers, and was migrated.
+
+    An S3 that is away is no reason to restart it.
+    """
+    await services(request).store.ping()
+    return JSONResponse({"success": True, "status": "ready"}, headers=NO_STORE)

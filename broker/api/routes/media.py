@@ -1,0 +1,269 @@
+"""The media routes; each is one call of a verb."""
+
+import base64
+import binascii
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.responses import RedirectResponse
+from pydantic import TypeAdapter
+from pydantic_core import SchemaSerializer
+
+from broker import errors
+from broker.api import schemas
+from broker.api.asgi.demands import AddressDemand, Completer, Deleter, Reader, Uploader
+from broker.api.asgi.document import Document
+from broker.api.asgi.fields import field_of
+from broker.api.asgi.route import ProblemRoute
+from broker.api.documentation import AUTHENTICATED, COUNTED, problems
+from broker.api.problems import NO_STORE
+from broker.api.state import services
+from broker.domain import media
+from broker.domain.policy import MAX_PLAYBACK_SECONDS
+from broker.lifecycle import verbs
+from broker.lifecycle.waiting import MAX_WAIT_SECONDS
+
+S3_UNAVAILABLE = (errors.StorageUnavailable, errors.StorageRefused, errors.CredentialsExpired)
+IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")]
+
+
+def _serializer(answer: Any) -> SchemaSerializer:
+    """Return what writes an answer, a typed dictionary, which takes half of a model's time."""
+    adapter: TypeAdapter[Any] = TypeAdapter(answer)
+    adapter.rebuild()  # now, since what is left for later stays behind a stand-in
+    return adapter.serializer
+
+
+_ISSUED = _serializer(schemas.Issued)
+_PLAYBACK = _serializer(schemas.Playback)
+_PAGE = _serializer(schemas.Page)
+_DELETED = _serializer(schemas.Deleted)
+
+router = APIRouter(route_class=ProblemRoute, tags=["media"])
+
+
+@router.post(
+    "/upload",
+    status_code=201,
+    response_model=schemas.Issued,
+    responses={
+        200: {"model": schemas.Issued, "description": "The Idempotency-Key's media is no longer pending"},
+        **problems(
+            *AUTHENTICATED,
+            errors.BodyCutShort,
+            errors.BodyTooSlow,
+            errors.TypeNotAllowed,
+            errors.SizeNotAllowed,
+            errors.DurationNotAllowed,
+            errors.MetadataTooLarge,
+            errors.RedirectNotAllowed,
+            errors.QuotaExceeded,
+            errors.IdempotencyKeyReused,
+            errors.IdempotencyKeyInFlight,
+            errors.UploadExpired,
+            errors.CredentialsExpired,
+        ),
+    },
+)
+async def issue_upload(
+    request: Request, caller: Uploader, body: schemas.UploadBody, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Issue a policy for one upload: post its fields and the file to its address, then complete.
+
+    With an `Idempotency-Key` the same request gets the same media again.
+    """
+    found = services(request)
+    base = _base_address(request, "/upload")
+    issued = await found.lifecycle.issue(
+        verbs.UploadRequest(**body.__dict__),
+        caller.owner,
+        idempotency_key=idempotency_key,
+        uploaded_url=lambda media_id: f"{base}/{media_id}/uploaded/{found.form_states.make(media_id)}",
+    )
+    recorded = issued.media
+    pending = recorded.state is media.State.PENDING
+    answer = schemas.Issued(
+        success=True,
+        media_id=recorded.id,
+        status=recorded.state,
+        upload={"method": "POST", "url": issued.url, "fields": issued.fields, "headers": {}} if pending else None,
+        expires_at=issued.expires_at,
+        expires_in=issued.expires_in,
+        max_size=recorded.promised_bytes,
+        complete_url=f"{base}/{recorded.id}/complete",
+    )
+    return Document(_ISSUED.to_json(answer), 201 if pending else 200)
+
+
+@router.post(
+    "/{media_id}/complete",
+    response_model=schemas.Playback,
+    responses=problems(
+        *AUTHENTICATED,
+        errors.MediaNotFound,
+        errors.NothingUploaded,
+        errors.PromotionRunning,
+        errors.UploadRejected,
+        errors.UploadExpired,
+        errors.ProbeFailed,
+        *S3_UNAVAILABLE,
+    ),
+)
+async def complete_upload(request: Request, caller: Completer, media_id: UUID) -> Response:
+    """Check what arrived and make it playable. Asking again is harmless."""
+    playback = await services(request).lifecycle.complete(media_id, caller.reach)
+    return _playback(playback, "The media is ready.")
+
+
+@router.get(
+    "/{media_id}/uploaded/{state}",
+    status_code=303,
+    response_class=RedirectResponse,
+    dependencies=[Depends(AddressDemand("form"))],
+    responses=problems(*COUNTED, errors.MediaNotFound, errors.RequestInvalid, errors.DatabaseUnavailable),
+)
+async def form_was_uploaded(request: Request, media_id: UUID, state: str) -> Response:
+    """Take a browser back from S3: complete, then send it on to the app with `media_id` and `status`."""
+    services(request).form_states.check(media_id, state)
+    uploaded = await services(request).lifecycle.complete_form(media_id)
+    return RedirectResponse(
+        _with_query(uploaded.redirect_url, media_id=str(media_id), status=uploaded.status), 303, NO_STORE
+    )
+
+
+@router.get(
+    "/{media_id}",
+    response_model=schemas.Playback,
+    responses=problems(*AUTHENTICATED, errors.MediaNotFound, errors.NotReady, errors.CredentialsExpired),
+)
+async def playback_link(
+    request: Request,
+    caller: Reader,
+    media_id: UUID,
+    expires_in: Annotated[int, Query(ge=1, le=MAX_PLAYBACK_SECONDS)] = verbs.DEFAULT_PLAYBACK_SECONDS,
+    download: bool = False,
+    wait: Annotated[int, Query(ge=0, le=MAX_WAIT_SECONDS)] = 0,
+) -> Response:
+    """Hand out a link to a ready media. `expires_in` of the answer is the truth, also where the keys end sooner.
+
+    With `wait`, the answer comes once the media is ready, rejected or expired, or after that many seconds at most.
+    """
+    if wait:
+        await services(request).waiting.until_settled(
+            media_id, caller.reach, waiter=caller.owner, seconds=wait, wanted=_still_connected(request)
+        )
+    playback = await services(request).lifecycle.playback(
+        media_id, caller.reach, expires_in=expires_in, download=download
+    )
+    return _playback(playback, "The link is ready.")
+
+
+@router.get("/", response_model=schemas.Page, responses=problems(*AUTHENTICATED))
+async def list_media(
+    request: Request,
+    caller: Reader,
+    status: media.State | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: Annotated[str | None, Query(max_length=64)] = None,
+) -> Response:
+    """List the caller's media, newest first."""
+    found = await services(request).lifecycle.list_media(
+        caller.owner, state=status, limit=limit + 1, before=_from_cursor(cursor)
+    )
+    page = found[:limit]
+    next_cursor = _to_cursor(page[-1].id) if len(found) > limit else None
+    answer = schemas.Page(success=True, media=[_media(one) for one in page], next_cursor=next_cursor)
+    return Document(_PAGE.to_json(answer))
+
+
+@router.delete("/{media_id}", response_model=schemas.Deleted, responses=problems(*AUTHENTICATED, errors.MediaNotFound))
+async def delete_media(request: Request, caller: Deleter, media_id: UUID) -> Response:
+    """Delete a media and its objects. It is gone for everybody at once, also where S3 is away and objects follow."""
+    await services(request).lifecycle.delete(media_id, caller.reach)
+    answer = schemas.Deleted(
+        success=True, media_id=media_id, status=media.State.DELETING, message="The media is deleted."
+    )
+    return Document(_DELETED.to_json(answer))
+
+
+def without_slash(prefix: str) -> APIRouter:
+    """Return a router that lists at `prefix` itself, too, as who leaves out the slash behind it expects."""
+    found = APIRouter(route_class=ProblemRoute)
+    found.add_api_route(prefix, list_media, response_model=schemas.Page)
+    return found
+
+
+def _still_connected(request: Request) -> Callable[[], Awaitable[bool]]:
+    async def connected() -> bool:
+        return not await request.is_disconnected()
+
+    return connected
+
+
+def _media(found: media.Media) -> schemas.Media:
+    return {
+        "media_id": found.id,
+        "status": found.state,
+        "content_type": found.content_type,
+        "size": found.size if found.size is not None else found.promised_size,
+        "filename": found.filename,
+        "duration_seconds": found.duration_seconds,
+        "video": _video(found),
+        "metadata": found.metadata,
+        "created_at": found.created_at,
+        "ready_at": found.ready_at,
+    }
+
+
+def _video(found: media.Media) -> schemas.Video | None:
+    seen = found.video
+    if seen is None:
+        return None
+    return {"seconds": seen.seconds, "codec": seen.codec, "width": seen.width, "height": seen.height}
+
+
+def _playback(playback: verbs.Playback, message: str) -> Response:
+    answer: schemas.Playback = {
+        **_media(playback.media),
+        "success": True,
+        "etag": playback.media.etag,
+        "signed_url": playback.signed_url,
+        "expires_in": playback.expires_in,
+        "expires_at": playback.expires_at,
+        "message": message,
+    }
+    return Document(_PLAYBACK.to_json(answer))
+
+
+def _base_address(request: Request, path_of_route: str) -> str:
+    """Return the absolute address under which this router is mounted, for clients."""
+    scope = request.scope
+    origin = services(request).public_url
+    if origin is None:
+        host = (field_of(scope, b"host") or b"").decode("latin-1") or ":".join(map(str, scope["server"]))
+        origin = f"{scope['scheme']}://{host}"
+    return f"{origin}{scope['path'].removesuffix(path_of_route)}"
+
+
+def _with_query(url: str, **parameters: str) -> str:
+    """Return `url` with parameters added to the query that it has."""
+    parts = urlsplit(url)
+    query = [*parse_qsl(parts.query, keep_blank_values=True), *parameters.items()]
+    return urlunsplit(parts._replace(query=urlencode(query)))
+
+
+def _to_cursor(media_id: UUID) -> str:
+    return base64.urlsafe_b64encode(media_id.bytes).decode().rstrip("=")
+
+
+def _from_cursor(cursor: str | None) -> UUID | None:
+    if cursor is None:
+        return None
+    try:
+        return UUID(bytes=base64.urlsafe_b64decode(cursor + "=="))
+    except (binascii.Error, ValueError):
+        at, problem = "query.cursor", "should be the next_cursor of an earlier page"
+        raise errors.RequestInvalid(reason=f"{at}: {problem}", errors=[{"at": at, "problem": problem}]) from None

@@ -1,0 +1,1 @@
+"""AWS: the session and its credentials, the bucket, the event queue, and signed CloudFront links."""

@@ -1,0 +1,293 @@
+"""One S3 bucket: sign, head, promote, purge; all that the verbs ask of S3.
+
+S3's errors become domain errors here. Only a 404 is "not there"; all else is S3 away, or S3 refusing the broker itself.
+Nothing here blocks the event loop: botocore runs on a pool of threads, and signing needs none of it.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+import structlog
+from botocore import xform_name
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from botocore.session import Session
+
+from broker import metrics
+from broker.aws.cloudfront import Distribution
+from broker.aws.credentials import NO_ANSWER, CredentialSource
+from broker.aws.session import aws_session
+from broker.domain.media import Arrived
+from broker.domain.policy import Promise, presign_post
+from broker.domain.sigv4 import Address, Credentials, presign_get
+from broker.errors import CredentialsExpired, StorageRefused, StorageUnavailable
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+MAX_ATTEMPTS = 3
+"""How often a call is tried, where S3 is silent or says that it is busy."""
+CHECKSUMS = ("SHA256", "CRC64NVME", "CRC32C", "CRC32", "SHA1")
+"""The checksums that S3 keeps, the strongest for our purpose first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BucketConfig:
+    """Say where the bucket is and how to talk to it."""
+
+    name: str
+    region: str
+    endpoint_url: str | None = None
+    public_endpoint_url: str | None = None
+    path_style: bool = False
+    dual_stack: bool = False
+    fips: bool = False
+    is_aws: bool = True
+    credentials: Credentials | None = None
+    timeout_seconds: float = 10
+    pool_size: int = 32
+    cloudfront: tuple[str, str, str] | None = None
+    """The distribution's address, its key's id, and the private key in PEM form, where links go through CloudFront."""
+
+
+class Bucket:
+    """Speak with one bucket. Create it off the event loop: botocore loads its service model then."""
+
+    def __init__(self, config: BucketConfig) -> None:
+        self.config = config
+        session = aws_session()
+        self._client = s3_client(session, config, config.endpoint_url)
+        self._address = Address.of(_form_address(session, config))
+        self.form_url = self._address.url
+        """Where forms are posted, with a trailing slash (upload libraries append the key to it)."""
+        self._threads = ThreadPoolExecutor(config.pool_size, thread_name_prefix="s3")
+        self._distribution = Distribution(*config.cloudfront) if config.cloudfront else None
+        self._credentials = CredentialSource(session, config.credentials, self._threads)
+
+    def credentials(self, now: datetime) -> Coroutine[Any, Any, Credentials]:
+        """Return keys that are valid at `now`. Raises CredentialsExpired."""
+        return self._credentials.current(now)
+
+    def sign_upload(self, promise: Promise, keys: Credentials, *, now: datetime, expires_in: int) -> dict[str, str]:
+        """Return the form's fields; the policy in them ends `expires_in` seconds after `now`."""
+        return presign_post(promise, keys, now=now, region=self.config.region, expires_in=expires_in)
+
+    async def playback_link(
+        self, key: str, asked_seconds: int, *, now: datetime, overrides: dict[str, str]
+    ) -> tuple[str, int]:
+        """Return a link to `key` and for how many seconds it lives; less than asked where the keys end sooner.
+
+        Raises CredentialsExpired.
+        """
+        if self._distribution is not None:
+            ends_at = now + timedelta(seconds=asked_seconds)
+            return self._distribution.sign(key, ends_at=ends_at, overrides=overrides), asked_seconds
+        keys = await self.credentials(now)
+        lives = keys.lifetime(asked_seconds, now)
+        if lives < 1:
+            raise CredentialsExpired
+        return self.sign_playback(key, keys, now=now, expires_in=lives, overrides=overrides), lives
+
+    def sign_playback(
+        self, key: str, keys: Credentials, *, now: datetime, expires_in: int, overrides: dict[str, str]
+    ) -> str:
+        """Return S3's own GET URL for `key`; it ends `expires_in` seconds after `now`."""
+        return presign_get(
+            keys,
+            self._address,
+            key,
+            now=now,
+            region=self.config.region,
+            expires_in=expires_in,
+            overrides=overrides,
+        )
+
+    async def internal_link(self, key: str, *, expires_in: int) -> str:
+        """Return a GET URL for `key`, for `expires_in` seconds, at the address where the broker itself reaches S3.
+
+        Raises StorageUnavailable where there are no credentials.
+        """
+        return await self._run(self._internal_link, key, expires_in)
+
+    async def head(self, key: str) -> Arrived | None:
+        """Return what is stored under `key`, or None where S3 says 404 and the bucket is there.
+
+        Raises StorageUnavailable or StorageRefused.
+        """
+        return await self._run(self._head, key)
+
+    async def promote(self, source: str, target: str, judged: Arrived) -> bool:
+        """Copy `source` to `target` and tell whether `target` now is what was judged.
+
+        False: the source was overwritten or is gone, and `target` holds nothing or something else. The source's ETag
+        is a condition of the copy, and the copy is compared afterwards, since not every store honours the condition.
+        """
+        return await self._run(self._promote, source, target, judged)
+
+    async def purge(self, *keys: str) -> None:
+        """Remove the objects under `keys`, all their versions included; absent ones are no error."""
+        await self._run(self._purge, keys)
+
+    async def check(self) -> None:
+        """Raise StorageUnavailable or StorageRefused unless the bucket answers."""
+        await self._run(self._check)
+
+    def close(self) -> None:
+        """Wait for calls under way, then let go of threads and connections."""
+        self._threads.shutdown(wait=True)
+        self._client.close()
+
+    async def _run(self, call: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
+
+    def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        with metrics.S3_SECONDS.labels(operation).time():
+            try:
+                answer: dict[str, Any] = getattr(self._client, operation)(Bucket=self.config.name, **parameters)
+            except ClientError as error:
+                raise _translated(operation, error) from error
+            except NO_ANSWER as error:
+                _note_failure(operation, type(error).__name__)
+                raise StorageUnavailable(operation=operation, cause=type(error).__name__) from error
+        return answer
+
+    def _internal_link(self, key: str, expires_in: int) -> str:
+        named = {"Bucket": self.config.name, "Key": key}
+        try:
+            link: str = self._client.generate_presigned_url("get_object", Params=named, ExpiresIn=expires_in)
+        except (ClientError, *NO_ANSWER) as error:
+            raise StorageUnavailable(operation="get_object", cause=type(error).__name__) from error
+        return link
+
+    def _head(self, key: str) -> Arrived | None:
+        try:
+            answer = self._call("head_object", Key=key, ChecksumMode="ENABLED")
+        except _Absent:
+            # The answer to a HEAD has no body that would tell an absent bucket from an absent object.
+            self._check()
+            return None
+        return _arrived(answer)
+
+    def _promote(self, source: str, target: str, judged: Arrived) -> bool:
+        with suppress(_Absent, _PreconditionFailed):
+            self._call(
+                "copy_object",
+                Key=target,
+                CopySource={"Bucket": self.config.name, "Key": source},
+                CopySourceIfMatch=f'"{judged.etag}"',
+                IfNoneMatch="*",
+                MetadataDirective="REPLACE",
+                ContentType=judged.content_type,
+            )
+        promoted = self._head(target)
+        return promoted is not None and promoted.same_object(judged)
+
+    def _purge(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            with suppress(_Absent):
+                answer = self._call("delete_object", Key=key)
+                if "VersionId" in answer:
+                    self._purge_versions(key)
+
+    def _purge_versions(self, key: str) -> None:
+        more = True
+        while more:
+            found = self._call("list_object_versions", Prefix=key)
+            for version in [*found.get("Versions", ()), *found.get("DeleteMarkers", ())]:
+                self._call("delete_object", Key=key, VersionId=version["VersionId"])
+            more = found.get("IsTruncated", False)
+
+    def _check(self) -> None:
+        try:
+            self._call("head_bucket")
+        except _Absent:
+            raise StorageRefused(operation="head_bucket", code="NoSuchBucket") from None
+
+
+class _Absent(Exception):
+    """S3 answered 404."""
+
+
+class _PreconditionFailed(Exception):
+    """S3 answered 412: a condition of the request does not hold."""
+
+
+def _translated(operation: str, error: ClientError) -> Exception:
+    """Return the error of our domain for one of S3's, or of STS's, which was asked for keys first."""
+    if xform_name(error.operation_name) != operation:
+        return StorageUnavailable(operation=operation, cause=error.operation_name)
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    code = str(error.response.get("Error", {}).get("Code", "Unknown"))
+    if status == 404 and code != "NoSuchBucket":
+        return _Absent()
+    if status == 412:
+        return _PreconditionFailed()
+    _note_failure(operation, code)
+    if status in {0, 200, 409, 429} or status >= 500:
+        return StorageUnavailable(operation=operation, cause=code)
+    return StorageRefused(operation=operation, code=code)
+
+
+def _note_failure(operation: str, cause: str) -> None:
+    """Count a failure and log it, by the code of S3 or the name of an error: their messages may hold keys."""
+    metrics.S3_ERRORS.labels(operation, cause).inc()
+    log.warning("s3 failed", operation=operation, cause=cause)
+
+
+def _arrived(answer: dict[str, Any]) -> Arrived:
+    checksum = next((f"{name}:{answer[f'Checksum{name}']}" for name in CHECKSUMS if f"Checksum{name}" in answer), None)
+    if answer.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT":
+        checksum = None
+    opaque_etag = answer.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in answer
+    return Arrived(
+        size=answer["ContentLength"],
+        etag=answer["ETag"].strip('"'),
+        content_type=answer.get("ContentType", "binary/octet-stream"),
+        checksum=checksum,
+        etag_is_md5=not opaque_etag,
+    )
+
+
+def s3_client(session: Session, config: BucketConfig, endpoint_url: str | None) -> Any:
+    """Return an S3 client with nothing left to defaults that differ between releases."""
+    keys = config.credentials
+    return session.create_client(
+        "s3",
+        region_name=config.region,
+        endpoint_url=endpoint_url,
+        aws_access_key_id=keys.access_key if keys else None,
+        aws_secret_access_key=keys.secret_key if keys else None,
+        aws_session_token=keys.session_token if keys else None,
+        config=Config(
+            signature_version="s3v4",
+            s3={
+                "addressing_style": "path" if config.path_style else "virtual",
+                "us_east_1_regional_endpoint": "regional",
+            },
+            use_dualstack_endpoint=config.dual_stack,
+            use_fips_endpoint=config.fips,
+            connect_timeout=min(config.timeout_seconds, 5),
+            read_timeout=config.timeout_seconds,
+            retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
+            max_pool_connections=config.pool_size,
+            request_checksum_calculation="when_supported" if config.is_aws else "when_required",
+            response_checksum_validation="when_supported" if config.is_aws else "when_required",
+        ),
+    )
+
+
+def _form_address(session: Session, config: BucketConfig) -> str:
+    """Return the address to which clients post, as botocore's endpoint rules resolve it for this bucket."""
+    nobody = replace(config, credentials=Credentials("resolves", "an-address"))
+    client = s3_client(session, nobody, config.public_endpoint_url or config.endpoint_url)
+    try:
+        address: str = client.generate_presigned_post(config.name, "key")["url"]
+    finally:
+        client.close()
+    return address

@@ -1,0 +1,75 @@
+"""The keys that sign: fixed ones, or those of botocore's ordinary chain, fresh."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
+from botocore.session import Session
+
+from broker.domain.sigv4 import Credentials
+from broker.errors import CredentialsExpired
+
+REFRESH_BEFORE = timedelta(minutes=15)
+"""botocore itself asks for new keys when this much is left."""
+REFRESH_EVERY = timedelta(seconds=10)
+NO_ANSWER = (BotoCoreError, ResponseParserError, RuntimeError)
+"""What botocore raises where no answer came, or none that it can read; RuntimeError is its word for keys that stay
+expired."""
+
+
+class CredentialSource:
+    """Hand out keys without blocking; new ones are fetched on a thread, by one caller at a time."""
+
+    def __init__(self, session: Session, fixed: Credentials | None, threads: ThreadPoolExecutor) -> None:
+        self._session = session
+        self._threads = threads
+        self._fixed = fixed is not None
+        self._keys = fixed
+        self._not_before: datetime | None = None
+        self._fetching: asyncio.Future[Credentials] | None = None
+
+    async def current(self, now: datetime) -> Credentials:
+        """Return keys that are valid at `now`. Raises CredentialsExpired."""
+        keys = self._keys
+        if keys is None:
+            return await self._fetch()
+        if keys.expires_at is None or now < keys.expires_at - REFRESH_BEFORE:
+            return keys
+        if self._fixed:
+            if now >= keys.expires_at:
+                raise CredentialsExpired
+            return keys
+        if now < keys.expires_at and self._not_before is not None and now < self._not_before:
+            return keys
+        self._not_before = now + REFRESH_EVERY
+        keys = await self._fetch()
+        if keys.expires_at is not None and now >= keys.expires_at:
+            raise CredentialsExpired
+        return keys
+
+    async def _fetch(self) -> Credentials:
+        if self._fetching is None:
+            self._fetching = asyncio.get_running_loop().run_in_executor(self._threads, self._read)
+            self._fetching.add_done_callback(self._fetched)
+        return await asyncio.shield(self._fetching)
+
+    def _fetched(self, fetch: "asyncio.Future[Credentials]") -> None:
+        self._fetching = None
+        if not fetch.cancelled() and fetch.exception() is None:
+            self._keys = fetch.result()
+
+    def _read(self) -> Credentials:
+        try:
+            source: Any = self._session.get_credentials()
+            frozen = source.get_frozen_credentials() if source is not None else None
+        except (ClientError, *NO_ANSWER) as error:  # the keys of a role are asked of STS
+            raise CredentialsExpired from error
+        if frozen is None:
+            raise CredentialsExpired
+        ends: datetime | None = getattr(source, "_expiry_time", None)  # botocore has no public name for it
+        return Credentials(
+            frozen.access_key, frozen.secret_key, frozen.token, ends.astimezone(UTC) if ends is not None else None
+        )

@@ -1,0 +1,53 @@
+"""What `broker doctor` does, once the settings are read."""
+
+from broker.doctor import Deployment, Finding, examine
+from broker.doctor.finding import ok, warn
+from broker.domain.origin import origin
+from broker.errors import SettingsInvalid
+from broker.settings import Settings
+from broker.wiring import bucket_config
+
+
+async def check_up(settings: Settings) -> list[Finding]:
+    """Examine the deployment that the settings describe. Raises SettingsInvalid for the embedded S3."""
+    if not settings.use_cloud_storage:
+        raise SettingsInvalid(problems="USE_CLOUD_STORAGE: should be true; the embedded S3 needs no doctor")
+    return [environment(settings), *await examine(deployment(settings))]
+
+
+def environment(settings: Settings) -> Finding:
+    """Find what is valid, and still not what one wants in production."""
+    if settings.public_url is not None and settings.public_url.startswith("http://"):
+        return warn(
+            "environment",
+            f"BROKER_PUBLIC_URL is {settings.public_url}",
+            cause="tokens would be sent in the open, and forms would send browsers back there",
+            mend=f"export BROKER_PUBLIC_URL={settings.public_url.replace('http://', 'https://', 1)}",
+        )
+    if settings.algorithm != "HS256" and not (settings.jwt_issuer and settings.jwt_audience):
+        return warn(
+            "environment",
+            "tokens of every issuer or for every audience are accepted",
+            cause="a provider signs tokens for all its applications with the same keys",
+            mend="export BROKER_JWT_ISSUER=… BROKER_JWT_AUDIENCE=…  # as the provider's tokens say",
+        )
+    database = "SQLite: one process alone" if settings.database_url.startswith("sqlite") else "PostgreSQL"
+    return ok("environment", f"valid; {settings.cloud_storage_provider}, {settings.bucket_name}, {database}")
+
+
+def deployment(settings: Settings) -> Deployment:
+    """Return what the doctor needs of the settings."""
+    own = origin(settings.public_url) if settings.public_url else None
+    return Deployment(
+        bucket=bucket_config(settings),
+        content_type=settings.allowed_types[0],
+        page_origins=settings.cors_origins or ((own,) if own else ()),
+        database_url=settings.database_url,
+        jwks_url=settings.jwks_url,
+        token_algorithm=settings.algorithm,
+        redis_url=settings.redis_url,
+        queue_url=settings.sqs_queue_url,
+        sqs_endpoint_url=settings.sqs_endpoint_url,
+        webhook_urls=settings.webhook_urls,
+        webhooks_on_loopback=settings.webhook_loopback_http,
+    )

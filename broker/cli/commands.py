@@ -1,0 +1,222 @@
+"""The command line: serve, dev, worker, doctor, migrate, token, upload, webhooks.
+
+A command imports what it needs: `broker upload` starts without FastAPI, botocore and SQLAlchemy.
+"""
+
+import asyncio
+import secrets
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from broker.cli.terminal import err, naming_problems, out, refuse, say
+from broker.cli.webhooks import webhooks
+
+if TYPE_CHECKING:
+    from broker.cli.upload import Uploaded
+    from broker.settings import Settings
+
+DATA_DIR = Path("var")
+
+app = typer.Typer(
+    help="Let clients upload video straight to S3, check what arrived, and hand out playback links.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(webhooks)
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Where to listen.", min=0, max=65535)] = 8000,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes. By default one for each core on PostgreSQL, and 1 on SQLite.", min=1),
+    ] = None,
+    graceful_seconds: Annotated[int, typer.Option(help="How long requests may take to end on SIGTERM.", min=0)] = 30,
+    keep_alive_seconds: Annotated[
+        int, typer.Option(help="How long an idle connection is kept; longer than the load balancer's.", min=1)
+    ] = 75,
+    embedded_s3: Annotated[
+        bool, typer.Option("--embedded-s3", help="With USE_CLOUD_STORAGE=false: run the S3 of `broker dev` beside it.")
+    ] = False,
+    data_dir: Annotated[Path, typer.Option(help="Where the embedded S3 keeps its objects.")] = DATA_DIR,
+) -> None:
+    """Serve the broker in production."""
+    with naming_problems():
+        from broker import load_settings
+        from broker.server.serve import serve as run_server
+
+        embedded = None
+        if embedded_s3:
+            from broker.cli.dev import beside_s3
+
+            embedded = partial(beside_s3, data_dir=data_dir)
+        run_server(
+            load_settings(),
+            embedded_s3=embedded,
+            host=host,
+            port=port,
+            workers=workers,
+            timeout_graceful_shutdown=graceful_seconds,
+            timeout_keep_alive=keep_alive_seconds,
+        )
+
+
+@app.command()
+def dev(
+    port: Annotated[
+        int | None,
+        typer.Option(
+            help="Where to listen on 127.0.0.1: 8000, or 9000 with --s3-only. A free one, if taken.", max=65535
+        ),
+    ] = None,
+    data_dir: Annotated[Path, typer.Option(help="Where records and objects are kept.")] = DATA_DIR,
+    s3_only: Annotated[bool, typer.Option("--s3-only", help="Serve just the S3, and print its keys.")] = False,
+) -> None:
+    """Serve everything on this machine: the broker, an S3, and a page to try them."""
+    with naming_problems():
+        from broker.cli.dev import run_broker, run_s3
+
+        if s3_only:
+            run_s3(data_dir=data_dir, port=9000 if port is None else port, console=out())
+        else:
+            run_broker(data_dir=data_dir, port=8000 if port is None else port, console=out())
+
+
+@app.command()
+def worker() -> None:
+    """Sweep up what is unfinished or unused, complete what S3's events name, and tell webhooks."""
+    with naming_problems():
+        from broker import load_settings
+        from broker.server.serve import work_until_stopped
+
+        asyncio.run(work_until_stopped(load_settings()))
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Look at this deployment, try it, and say how to mend what is wrong. Status 1: something is."""
+    with naming_problems():
+        from broker import load_settings
+        from broker.cli.checkup import check_up
+        from broker.doctor import report
+
+        findings = asyncio.run(check_up(load_settings()))
+    if as_json:
+        say(report.as_json(findings))
+    else:
+        report.show(findings, out())
+    if report.has_failed(findings):
+        raise typer.Exit(1)
+
+
+@app.command("migrate")
+def migrate_database() -> None:
+    """Bring the database to the schema of this version."""
+    with naming_problems():
+        from broker import load_settings
+        from broker.store import migrate, pending_revision
+
+        # A migration signs nothing and knows no bucket, so neither is asked for.
+        url = load_settings(use_cloud_storage=False, secret_key=secrets.token_urlsafe(32)).database_url
+        revision = pending_revision(url)
+        migrate(url)
+    say(f"The database is at revision {revision} now." if revision else "The database is up to date.")
+
+
+@app.command("token")
+def print_token(
+    sub: Annotated[str, typer.Option(help="Whose token: the owner of what is uploaded with it.")] = "dev",
+    scope: Annotated[str, typer.Option(help="What it permits.")] = "media:upload media:read media:delete",
+    ttl: Annotated[int, typer.Option(help="For how many seconds.", min=1)] = 3600,
+) -> None:
+    """Mint a token with SECRET_KEY, for development."""
+    with naming_problems():
+        from broker import load_settings
+        from broker.dev.tokens import mint_token
+
+        settings = load_settings(use_cloud_storage=False)
+    _require_useful(settings, sub, scope)
+    secret = settings.secret_key.get_secret_value()
+    say(mint_token(secret, owner=sub, scope=scope, ttl_seconds=ttl, now=datetime.now(UTC)))
+
+
+def _require_useful(settings: "Settings", sub: str, scope: str) -> None:
+    """Refuse an owner whom the broker lets in nowhere, and a scope that grants nothing in part.
+
+    Where the settings say that permissions are written otherwise, the scope is the caller's to judge.
+    """
+    from broker.api.auth.caller import GRANTS, ClaimNames
+    from broker.errors import NotAuthenticated
+
+    try:
+        ClaimNames().caller({"sub": sub})
+    except NotAuthenticated:
+        refuse("--sub: should be 1 to 255 printable characters, with no space at either end")
+    if settings.jwt_permission_prefix or "scope" not in settings.jwt_permission_claims:
+        return
+    named = [name for name in scope.split(" ") if name]
+    if not named or not GRANTS.keys() >= set(named):
+        refuse(f"--scope: should name permissions, separated by spaces: {', '.join(GRANTS)}")
+
+
+@app.command()
+def upload(
+    file: Annotated[Path, typer.Argument(help="The video.", exists=True, dir_okay=False, readable=True)],
+    url: Annotated[
+        str, typer.Option(envvar="BROKER_URL", help="Where the broker's routes are.")
+    ] = "http://127.0.0.1:8000/api/v1/s3-media",
+    token: Annotated[str | None, typer.Option(envvar="BROKER_TOKEN", help="Your token.")] = None,
+    content_type: Annotated[str | None, typer.Option(help="The video's type; by default, by the file's name.")] = None,
+) -> None:
+    """Upload a video, and print a link that plays it."""
+    from broker.cli.upload import UploadFailed, bare_token, type_of
+
+    if not token or token.isspace():
+        refuse("BROKER_TOKEN: should hold your token (or pass --token)")
+    try:
+        token = bare_token(token)
+    except ValueError as error:
+        refuse(f"BROKER_TOKEN, --token: {error}")
+    content_type = content_type or type_of(file.name)
+    if content_type is None:
+        refuse(f"--content-type: should be given; the name {file.name!r} does not tell it")
+    try:
+        uploaded = _upload(file, url, token, content_type)
+    except (UploadFailed, OSError) as error:
+        refuse(str(error), status=1)
+    err().print(
+        f"{uploaded.media_id} is ready; until {uploaded.expires_at} it plays at", soft_wrap=True, highlight=False
+    )
+    say(uploaded.signed_url)
+
+
+def _upload(file: Path, url: str, token: str, content_type: str) -> "Uploaded":
+    """Upload with a progress bar, on standard error; a failure takes the bar away."""
+    from rich.markup import escape
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    from broker.cli.upload import UploadClient
+
+    name, size = file.name, file.stat().st_size
+    bar = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*bar, console=err()) as progress, UploadClient(url, token) as client:
+        progress.live.transient = True
+        with progress.open(file, "rb", description=escape(name)) as opened:
+            uploaded = client.upload(opened, name=name, size=size, content_type=content_type)
+        progress.live.transient = False
+        return uploaded

@@ -1,0 +1,57 @@
+"""How the commands speak: lines on standard output, what is wrong on standard error, and the exit status."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+from broker.errors import BrokerError, DatabaseUnavailable, SettingsInvalid
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+REFUSED = 2
+"""The exit status for what the caller must mend first: an option, a setting, a pending migration."""
+
+
+@cache
+def out() -> "Console":
+    """Return the console of standard output. Whoever prints nothing, as a server, does not load Rich."""
+    from rich.console import Console
+
+    return Console()
+
+
+@cache
+def err() -> "Console":
+    """Return the console of standard error."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+@contextmanager
+def naming_problems() -> Iterator[None]:
+    """Turn what is wrong into lines and an exit status."""
+    try:
+        yield
+    except SettingsInvalid as error:
+        refuse(*str(error).splitlines())
+    except DatabaseUnavailable as error:
+        refuse(str(error), error.reason, status=1)
+    except BrokerError as error:
+        refuse(str(error), status=1)
+
+
+def refuse(*reasons: str, status: int = REFUSED) -> NoReturn:
+    """Say why, and end with `status`."""
+    for reason in reasons:
+        err().print(reason, style="red", soft_wrap=True, highlight=False, markup=False)
+    raise typer.Exit(status)
+
+
+def say(line: str) -> None:
+    """Print one line as it is."""
+    out().print(line, soft_wrap=True, highlight=False, markup=False)

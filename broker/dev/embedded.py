@@ -1,0 +1,54 @@
+"""The embedded S3 of a developer's machine: started, and the settings that bind a broker to it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from broker.dev.s3 import EmbeddedS3, start_embedded_s3
+from broker.errors import SettingsInvalid
+
+HOST = "127.0.0.1"
+BUCKET = "videos"
+
+
+@contextmanager
+def embedded_s3(data_dir: Path, *, cors_origins: tuple[str, ...], port: int = 0) -> Iterator[EmbeddedS3]:
+    """Run an S3 that keeps its objects in `data_dir`, with one bucket that pages of `cors_origins` may use."""
+    if find_spec("moto") is None:
+        raise SettingsInvalid(problems="The embedded S3 is not installed: pip install 's3-media-broker[dev]'")
+    _forget_surroundings()
+    with start_embedded_s3(
+        data_dir=data_dir / "s3", port=port, buckets=[BUCKET], cors_origins=list(cors_origins)
+    ) as s3:
+        yield s3
+
+
+def settings_for(s3: EmbeddedS3) -> dict[str, Any]:
+    """Return the settings, by field name, that bind a broker to `s3`."""
+    return {
+        "use_cloud_storage": False,
+        "cloud_storage_provider": "s3",
+        "bucket_name": BUCKET,
+        "region": s3.region,
+        "access_key_id": s3.access_key,
+        "secret_access_key": s3.secret_key,
+        "session_token": None,
+        "credential_expiration": None,
+        "s3_endpoint_url": s3.endpoint_url,
+        "s3_public_endpoint_url": None,
+        "s3_path_style": True,
+        "s3_dual_stack": False,
+        "s3_fips": False,
+    }
+
+
+def _forget_surroundings() -> None:
+    """Keep the developer's AWS profile, keys and proxies out of what only this machine is meant to see."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), HOST, "localhost")))

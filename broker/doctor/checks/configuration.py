@@ -1,0 +1,168 @@
+"""How the bucket is set up: who may see it, how it is encrypted. `lifecycle.py` has what removes objects.
+
+Sources: Amazon S3 User Guide, "Blocking public access to your Amazon S3 storage", "Controlling ownership of objects",
+"Protecting data with encryption".
+"""
+
+import json
+from typing import Any
+
+from broker.doctor.deployment import Patient, Refused
+from broker.doctor.finding import Finding, fail, ok, warn
+
+_BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+
+
+def unreadable(check: str, refused: Refused, patient: Patient, command: str) -> Finding:
+    """Find that a setting cannot be read, and why that is."""
+    if refused.is_unknown_operation:
+        return warn(
+            check,
+            f"this server has no such setting ({refused.code})",
+            cause="it is not AWS's S3, and answers for less",
+            mend=f"{patient.s3api(command)}  # look for what the server offers instead",
+        )
+    if refused.is_denied:
+        return warn(
+            check,
+            f"cannot be read ({refused.code})",
+            cause="the keys lack the right to read it, which the broker itself does not need",
+            mend=f"{patient.s3api(command)}  # with an administrator's keys",
+            terraform="output doctor_policy_arn",
+        )
+    return fail(
+        check,
+        f"cannot be read ({refused.code})",
+        cause="S3 did not answer as it should",
+        mend=patient.s3api(command),
+    )
+
+
+def _told(answer: dict[str, Any], setting: str) -> dict[str, Any]:
+    """Return what an answer says of a setting. Raises Refused where it says something else."""
+    told: dict[str, Any] = answer.get(setting, {})
+    if not told:
+        # Ceph's gateway takes no notice of a query that it does not know, and lists the bucket.
+        raise Refused("it answers something else", 501)
+    return told
+
+
+async def public_access(patient: Patient) -> Finding:
+    """Look whether Block Public Access is on, all of it."""
+    check = "public access"
+    try:
+        answer = await patient.ask("get_public_access_block")
+        said = _told(answer, "PublicAccessBlockConfiguration")
+    except Refused as refused:
+        if refused.code != "NoSuchPublicAccessBlockConfiguration":
+            return unreadable(check, refused, patient, "get-public-access-block")
+        said = {}
+    missing = [name for name in _BLOCKS if not said.get(name)]
+    if not missing:
+        return ok(check, "all four kinds are blocked")
+    return fail(
+        check,
+        f"not blocked: {', '.join(missing)}",
+        cause="an ACL or a bucket policy could make every upload public",
+        mend=patient.s3api(
+            "put-public-access-block", document=("--public-access-block-configuration", dict.fromkeys(_BLOCKS, True))
+        ),
+        terraform="aws_s3_bucket_public_access_block.media",
+    )
+
+
+async def ownership(patient: Patient) -> Finding:
+    """Look whether ACLs are off."""
+    check = "ownership"
+    try:
+        answer = await patient.ask("get_bucket_ownership_controls")
+        said = [rule["ObjectOwnership"] for rule in _told(answer, "OwnershipControls")["Rules"]]
+    except Refused as refused:
+        if refused.code != "OwnershipControlsNotFoundError":
+            return unreadable(check, refused, patient, "get-bucket-ownership-controls")
+        said = []
+    if said == ["BucketOwnerEnforced"]:
+        return ok(check, "BucketOwnerEnforced: ACLs are off")
+    return fail(
+        check,
+        ", ".join(said) or "none is set",
+        cause="ACLs count, so that a form with an `acl` field could decide who reads an object",
+        mend=patient.s3api(
+            "put-bucket-ownership-controls",
+            document=("--ownership-controls", {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}),
+        ),
+        terraform="aws_s3_bucket_ownership_controls.media",
+    )
+
+
+async def encryption(patient: Patient) -> Finding:
+    """Look how objects are encrypted by default."""
+    check = "encryption"
+    try:
+        answer = await patient.ask("get_bucket_encryption")
+        rules: list[dict[str, Any]] = _told(answer, "ServerSideEncryptionConfiguration")["Rules"]
+    except Refused as refused:
+        if refused.code != "ServerSideEncryptionConfigurationNotFoundError":
+            return unreadable(check, refused, patient, "get-bucket-encryption")
+        rules = []
+    defaults = [rule["ApplyServerSideEncryptionByDefault"] for rule in rules] if rules else []
+    algorithm = defaults[0]["SSEAlgorithm"] if defaults else ""
+    if not algorithm:
+        return fail(
+            check,
+            "none by default",
+            cause="the bucket's default encryption is not set",
+            mend=_encrypt(patient, {"SSEAlgorithm": "AES256"}, bucket_key=False),
+            terraform="aws_s3_bucket_server_side_encryption_configuration.media",
+        )
+    if algorithm == "aws:kms" and not rules[0].get("BucketKeyEnabled"):
+        return warn(
+            check,
+            "aws:kms without a bucket key",
+            cause="each upload, HEAD, copy and playback is a request to KMS, which is paid for and limited",
+            mend=_encrypt(patient, defaults[0], bucket_key=True),
+            terraform='encryption = "sse-kms"',
+        )
+    return ok(check, algorithm)
+
+
+def _encrypt(patient: Patient, default: dict[str, str], *, bucket_key: bool) -> str:
+    rule = {"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": bucket_key}
+    return patient.s3api(
+        "put-bucket-encryption", document=("--server-side-encryption-configuration", {"Rules": [rule]})
+    )
+
+
+async def transport(patient: Patient) -> Finding:
+    """Look whether the bucket's policy refuses requests without TLS."""
+    check = "transport"
+    try:
+        document = json.loads((await patient.ask("get_bucket_policy"))["Policy"])
+    except Refused as refused:
+        if refused.code != "NoSuchBucketPolicy":
+            return unreadable(check, refused, patient, "get-bucket-policy")
+        document = {"Version": "2012-10-17", "Statement": []}
+    if any(_denies_plain_text(statement) for statement in document["Statement"]):
+        return ok(check, "the bucket's policy refuses requests without TLS")
+    statement = {
+        "Sid": "DenyWithoutTls",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": [patient.arn, f"{patient.arn}/*"],
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+    return warn(
+        check,
+        "the bucket's policy does not ask for TLS",
+        cause="a form or a link whose address was changed to http would send the video, and its signature, in the open",
+        mend=patient.s3api(
+            "put-bucket-policy", document=("--policy", {**document, "Statement": [*document["Statement"], statement]})
+        ),
+        terraform="aws_s3_bucket_policy.media",
+    )
+
+
+def _denies_plain_text(statement: dict[str, Any]) -> bool:
+    secure = statement.get("Condition", {}).get("Bool", {}).get("aws:SecureTransport", "")
+    return statement.get("Effect") == "Deny" and str(secure).lower() in {"false", "['false']"}

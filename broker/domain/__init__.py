@@ -1,0 +1,1 @@
+"""The pure core: states, rules, keys, policies and signatures. No I/O, no framework, no clock."""

@@ -1,0 +1,147 @@
+"""What the broker accepts, and where it puts it: types, sizes, durations, keys.
+
+No key holds user input: both are derived from the media's id.
+"""
+
+import json
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from broker.domain.media import Arrived, Media, Video
+from broker.domain.origin import origin
+from broker.errors import (
+    DurationNotAllowed,
+    MetadataTooLarge,
+    RedirectNotAllowed,
+    SizeNotAllowed,
+    TypeNotAllowed,
+)
+
+EXTENSIONS = MappingProxyType(
+    {
+        "video/mp4": "mp4",
+        "video/webm": "webm",
+        "video/quicktime": "mov",
+        "video/x-matroska": "mkv",
+        "video/mpeg": "mpg",
+        "video/3gpp": "3gp",
+        "video/3gpp2": "3g2",
+        "video/x-m4v": "m4v",
+        "video/ogg": "ogv",
+        "video/x-msvideo": "avi",
+        "video/mp2t": "ts",
+    }
+)
+"""The extension of a final key for each type; a type that is not named here gets `bin`."""
+
+DEFAULT_TYPES = tuple(EXTENSIONS)
+OTHER_NAMES = MappingProxyType(
+    {
+        "video/matroska": "video/x-matroska",
+        "video/avi": "video/x-msvideo",
+        "video/msvideo": "video/x-msvideo",
+        "video/vnd.avi": "video/x-msvideo",
+    }
+)
+"""What browsers and systems also call a type; RFC 9559 registers the first."""
+ACTIVE_TYPES = frozenset(
+    {
+        "application/ecmascript",
+        "application/javascript",
+        "application/x-shockwave-flash",
+        "application/xml",
+        "message/rfc822",
+        "multipart/x-mixed-replace",
+        "text/css",
+        "text/ecmascript",
+        "text/html",
+        "text/javascript",
+        "text/xml",
+        "text/xsl",
+    }
+)
+"""The types that a browser may run in the name of the host that they come from; any `…+xml` is one too."""
+MAX_METADATA_BYTES = 2048
+MAX_OBJECT_BYTES = 5 * 1024**3
+"""S3 takes at most 5 GB in one POST, and copies at most 5 GB in one CopyObject (Amazon S3 User Guide)."""
+
+
+def media_type(content_type: str) -> str:
+    """Return `type/subtype` in lower case, without parameters such as `;codecs=vp9`.
+
+    Source: RFC 9110, section 8.3.1.
+    """
+    return content_type.partition(";")[0].strip().lower()
+
+
+def is_active(content_type: str) -> bool:
+    """Tell whether a browser may run what has this type; it is then only ever downloaded."""
+    return content_type in ACTIVE_TYPES or content_type.endswith("+xml")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """Say which uploads are accepted. Sizes are bytes, durations seconds."""
+
+    types: tuple[str, ...] = DEFAULT_TYPES
+    max_size: int = 100_000_000
+    max_duration_seconds: int = 300
+    redirect_origins: tuple[str, ...] = ()
+
+    def check_type(self, content_type: str) -> str:
+        """Return the bare media type that the policy will carry, by its usual name, or raise TypeNotAllowed."""
+        bare = media_type(content_type)
+        if bare not in self.types:
+            bare = OTHER_NAMES.get(bare, bare)
+        if bare not in self.types:
+            raise TypeNotAllowed(content_type=content_type, allowed=", ".join(self.types))
+        return bare
+
+    def check_size(self, size: int | None) -> None:
+        """Raise SizeNotAllowed unless `size` is unknown or within the bounds."""
+        if size is not None and not 1 <= size <= self.max_size:
+            raise SizeNotAllowed(size=size, max_size=self.max_size)
+
+    def check_duration(self, seconds: float | None) -> None:
+        """Raise DurationNotAllowed unless the declared duration is unknown or within the bounds."""
+        if seconds is not None and not 0 <= seconds <= self.max_duration_seconds:
+            raise DurationNotAllowed(duration_seconds=seconds, max_seconds=self.max_duration_seconds)
+
+    def check_metadata(self, metadata: dict[str, str]) -> None:
+        """Raise MetadataTooLarge when it takes more than 2 KB as UTF-8 encoded JSON."""
+        if not metadata:
+            return
+        size = len(json.dumps(metadata, ensure_ascii=False).encode())
+        if size > MAX_METADATA_BYTES:
+            raise MetadataTooLarge(size=size, max_size=MAX_METADATA_BYTES)
+
+    def check_redirect(self, url: str | None) -> None:
+        """Raise RedirectNotAllowed unless the URL's origin is one of the configured ones."""
+        if url is not None and origin(url) not in self.redirect_origins:
+            allowed = ", ".join(self.redirect_origins) or "none (no origin is configured)"
+            raise RedirectNotAllowed(allowed=allowed)
+
+
+def differences(media: Media, arrived: Arrived) -> str:
+    """Return in words how what arrived differs from what was promised; empty: it does not."""
+    found = []
+    if media.promised_size is not None and arrived.size != media.promised_size:
+        found.append(f"the size is {arrived.size} bytes, not {media.promised_size}")
+    elif not 1 <= arrived.size <= media.max_size:
+        found.append(f"the size is {arrived.size} bytes, not 1 to {media.max_size}")
+    if media_type(arrived.content_type) != media.content_type:
+        found.append(f"the type is {media_type(arrived.content_type)!r}, not {media.content_type!r}")
+    if media.promised_sha256 is not None and arrived.checksum != f"SHA256:{media.promised_sha256}":
+        found.append("the SHA-256 checksum is not the promised one")
+    return "; ".join(found)
+
+
+def video_differences(video: Video | None, max_seconds: int) -> str:
+    """Return in words what is wrong with what was seen in a video; empty: nothing. None: it is no video."""
+    if video is None:
+        return "it is not a video"
+    if video.seconds is None:
+        return "its duration cannot be told"
+    if video.seconds > max_seconds:
+        return f"the duration is {video.seconds:.1f} seconds, over {max_seconds}"
+    return ""

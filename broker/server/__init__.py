@@ -1,0 +1,1 @@
+"""The server: uvicorn with bounded connections, and the processes of `broker serve` and `broker worker`."""

@@ -1,0 +1,172 @@
+"""What `broker serve` and `broker worker` do, once the settings are read."""
+
+import broker.server.lean_start  # noqa: F401  # isort: skip  # noqa: F401  # isort: skip
+
+import asyncio
+import gc
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, nullcontext
+from typing import Any
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from prometheus_client import start_http_server
+
+from broker.app import create_app
+from broker.errors import DatabaseUnavailable, SettingsInvalid
+from broker.logs import configure_logging
+from broker.metrics import SHARED_DIRECTORY, counting_together
+from broker.server.connections import SERVING
+from broker.server.cores import usable_cores
+from broker.settings import Settings, load_settings
+from broker.store import pending_revision
+from broker.wiring import running, video_probe
+
+GC_THRESHOLDS = (50_000, 20, 20)
+"""How many more objects were made than freed before the young ones are looked through, and how often the older ones
+are. A request frees by itself all that it makes; Python's 700 would look for cycles at every few requests."""
+
+Beside = AbstractContextManager[Settings]
+"""Runs something beside the server, and yields the settings bound to it."""
+
+log = structlog.get_logger()
+
+
+def serve(
+    settings: Settings, *, workers: int | None, embedded_s3: Callable[[Settings], Beside] | None, **options: Any
+) -> None:
+    """Serve until SIGTERM or SIGINT; `options` are uvicorn's.
+
+    `workers` is the number of processes; None picks the fastest number. `embedded_s3` starts an S3 beside the broker,
+    if the settings name no other, and yields the settings bound to it. Raises SettingsInvalid before anything starts.
+    """
+    if workers is None:
+        workers = fastest_workers(settings)
+    _require_servable(settings, workers=workers, embedded_s3=embedded_s3 is not None)
+    _log_from(settings)
+    _require_current(settings)
+    beside = nullcontext(settings) if settings.use_cloud_storage or embedded_s3 is None else embedded_s3(settings)
+    with beside as bound, ExitStack() as stack:
+        if bound is not settings:
+            _log_from(bound)
+        _warn_of_wide_doors(bound)
+        if workers > 1:
+            _count_together(stack)
+        if not bound.sweep:
+            log.info("this process does not sweep; `broker worker` does, or BROKER_SWEEP=true")
+        if workers > 1 and bound.redis_url is None:
+            log.info("each process counts its own rate limits; BROKER_RATE_LIMIT_STORAGE=redis://… counts all together")
+        uvicorn.run(
+            _quiet(create_app(bound)) if workers == 1 else "broker.server.serve:worker_application",
+            factory=workers > 1,
+            workers=workers,
+            **SERVING,
+            **options,
+        )
+
+
+def worker_application() -> FastAPI:
+    """Return the application of one of several processes; they inherit the environment that was checked."""
+    settings = load_settings()
+    _log_from(settings)
+    return _quiet(create_app(settings))
+
+
+async def work_until_stopped(settings: Settings) -> None:
+    """Sweep, hear S3's events and tell webhooks until SIGTERM or SIGINT; what is under way then is finished.
+
+    Raises SettingsInvalid.
+    """
+    if not settings.use_cloud_storage:
+        raise SettingsInvalid(problems="USE_CLOUD_STORAGE: should be true; `broker dev` sweeps by itself")
+    _log_from(settings)
+    await asyncio.to_thread(_require_current, settings)
+    if settings.worker_metrics_port is not None:
+        start_http_server(settings.worker_metrics_port, settings.worker_metrics_host)
+    async with running(settings) as (_, jobs):
+        stopped = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        async with jobs.beside() as working:
+            log.info("working", events=settings.sqs_queue_url is not None)
+            stop = asyncio.create_task(stopped.wait())
+            await asyncio.wait({working, stop}, return_when=asyncio.FIRST_COMPLETED)
+            stop.cancel()
+    log.info("stopped")
+
+
+def fastest_workers(settings: Settings) -> int:
+    """Return one process for each core on PostgreSQL; one on SQLite, which has one writer."""
+    if not settings.use_cloud_storage or settings.database_url.startswith("sqlite"):
+        return 1
+    return usable_cores()
+
+
+def _quiet(app: FastAPI) -> FastAPI:
+    """Let the garbage collector of this process rest, once the application has started.
+
+    What was made until then stays until the end; to look through it again and again takes tens of milliseconds, in
+    which nothing is answered. Source: Python's documentation of `gc.freeze`.
+    """
+    start = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(application: FastAPI) -> AsyncIterator[Any]:
+        async with start(application) as state:
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(*GC_THRESHOLDS)
+            yield state
+
+    app.router.lifespan_context = lifespan
+    return app
+
+
+def _require_servable(settings: Settings, *, workers: int, embedded_s3: bool) -> None:
+    if not settings.use_cloud_storage and not embedded_s3:
+        raise SettingsInvalid(
+            problems="USE_CLOUD_STORAGE: should be true; false is for `broker dev`, or needs --embedded-s3"
+        )
+    video_probe(settings)
+    if workers > 1 and not settings.use_cloud_storage:
+        raise SettingsInvalid(problems="--workers: should be 1 with the embedded S3")
+    if workers > 1 and settings.database_url.startswith("sqlite"):
+        raise SettingsInvalid(problems="--workers: should be 1 with SQLite, which has one writer; more need PostgreSQL")
+
+
+def _require_current(settings: Settings) -> None:
+    """Refuse a database that lacks a migration; one that is away may come back."""
+    try:
+        revision = pending_revision(settings.database_url)
+    except DatabaseUnavailable as error:
+        log.warning("the database cannot be asked for its revision", reason=error.reason)
+        return
+    if revision is not None:
+        raise SettingsInvalid(problems=f"BROKER_DATABASE_URL: lacks revision {revision}; run `broker migrate` first")
+
+
+def _count_together(stack: ExitStack) -> None:
+    """Let any of several processes answer at `/metrics` for all, until `stack` is closed."""
+    try:
+        stack.enter_context(counting_together())
+    except OSError as error:
+        log.warning(
+            "each process shows its own metrics, as no directory can be made for them all",
+            reason=str(error),
+            setting=f"TMPDIR or {SHARED_DIRECTORY}",
+        )
+
+
+def _warn_of_wide_doors(settings: Settings) -> None:
+    """Say at the start which tokens are let in because nothing was set."""
+    if not settings.jwt_issuer:
+        log.warning("tokens of any issuer are accepted", setting="BROKER_JWT_ISSUER")
+    if not settings.jwt_audience:
+        log.warning("tokens for any audience are accepted", setting="BROKER_JWT_AUDIENCE")
+
+
+def _log_from(settings: Settings) -> None:
+    """Log JSON lines to standard output, from the level that is set, without this deployment's secrets."""
+    configure_logging(settings.log_level, secrets=settings.secrets())

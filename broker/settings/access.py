@@ -1,0 +1,195 @@
+"""The settings that say who may call, how often, and from where."""
+
+from ipaddress import ip_address, ip_network
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from broker.domain.origin import origin
+from broker.domain.rate import rate_of
+from broker.settings.fields import CommaSeparated, Positive, bare_address, exact_origins, require_extra, split_at_commas
+
+MIN_SECRET_BYTES = 32
+"""RFC 7518, section 3.2: a key of at least the size of the hash's output must be used with HS256."""
+MIN_SECRET_CHARACTERS = 8
+"""How many different characters a secret has at least; a random one of 32 hex digits has more, `changeme…` has not."""
+
+
+Permission = Literal["media:upload", "media:read", "media:delete", "media:admin"]
+Permissions = Annotated[tuple[Permission, ...], NoDecode, BeforeValidator(split_at_commas)]
+
+
+class AccessSettings(BaseSettings):
+    """Hold who may call. Durations are seconds; the docstring of a field says what it does."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BROKER_",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+        defer_build=True,  # only the class that has them all is used, and built
+    )
+
+    # Tokens.
+    secret_key: SecretStr = Field(default=SecretStr(""), validation_alias="SECRET_KEY")
+    """Signs and verifies HS256 tokens, and the state of plain forms; at least 32 random bytes."""
+    jwt_algorithm: Literal["HS256", "RS256", "ES256", "EdDSA"] | None = None
+    """The only algorithm of tokens. Unset: HS256, or RS256 where a JWKS address or a public key is set."""
+    jwks_url: str | None = None
+    """The https address where the identity provider publishes its keys."""
+    jwks_loopback_http: bool = False
+    """true: BROKER_JWKS_URL may be http on the loopback interface; for tests."""
+    jwks_fresh_seconds: Positive = 600
+    """How old the published keys may be; a withdrawn key works for as long."""
+    jwt_public_key: str | None = None
+    """The PEM public key that verifies tokens, or the path of its file, where there is no JWKS address."""
+    jwt_issuer: CommaSeparated = ()
+    """The issuers (`iss`) whose tokens are accepted, comma-separated."""
+    jwt_audience: CommaSeparated = ()
+    """The audiences whose tokens are accepted, comma-separated; a token names at least one of them."""
+    jwt_audience_claim: str = "aud"
+    """The claim that names the audience; `client_id` for Cognito's access tokens."""
+    jwt_leeway_seconds: Annotated[int, Field(ge=0, le=300)] = 0
+    """How far a token's clock may be off."""
+    jwt_owner_claim: str = "sub"
+    """The claim that names the owner; `oid` for Entra's users across applications."""
+    jwt_permission_claims: CommaSeparated = ("scope", "scp", "permissions")
+    """The claims that list permissions, comma-separated; a path such as `realm_access.roles` may name one."""
+    jwt_permission_prefix: str = ""
+    """What stands before each permission in a token, such as `https://api.example/`."""
+    jwt_default_permissions: Permissions = ()
+    """What a token with none of these claims may do, comma-separated; nothing by default."""
+    token_memory_seconds: Annotated[int, Field(ge=0, le=3600)] = 60
+    """For how long a verified token is not verified again, never beyond its end; 0: each request verifies."""
+    token_memory_size: Annotated[int, Field(ge=0)] = 10_000
+    """How many verified tokens one process remembers."""
+
+    # How often.
+    rate_limit_storage: SecretStr = SecretStr("memory://")
+    """Where requests are counted: `memory://` in each process, or `redis://…` or `rediss://…` for all together."""
+    rate_limit_address: str = "1200/minute"
+    """How many requests with or without a valid token one address may send; `off`: no limit, here and below."""
+    rate_limit_issue: str = "60/minute"
+    """How many uploads one owner may ask for."""
+    rate_limit_complete: str = "120/minute"
+    """How often one owner may complete."""
+    rate_limit_playback: str = "600/minute"
+    """How often one owner may ask for links and lists."""
+    rate_limit_delete: str = "120/minute"
+    """How often one owner may delete."""
+    rate_limit_form: str = "60/minute"
+    """How often one address may come back from a plain form's upload."""
+    rate_limit_health: str = "60/minute"
+    """How often one address may ask for the health of S3."""
+
+    # From where.
+    cors_origins: CommaSeparated = ()
+    """The origins whose pages may call the broker, comma-separated; none by default."""
+    allowed_hosts: CommaSeparated = ()
+    """The hosts that requests may name, comma-separated, also as `*.example.com`; unset: any."""
+    trusted_proxies: CommaSeparated = ()
+    """The addresses or networks of proxies whose X-Forwarded-For and -Proto are believed, comma-separated."""
+    public_url: str | None = None
+    """The broker's own address as clients see it, such as `https://api.example`; unset: the request's Host."""
+
+    @property
+    def redis_url(self) -> str | None:
+        """Return the address of the Redis that counts for all processes; None: each counts for itself."""
+        storage = self.rate_limit_storage.get_secret_value()
+        return None if storage.startswith("memory:") else storage
+
+    @property
+    def algorithm(self) -> str:
+        """Return the one algorithm of tokens."""
+        return self.jwt_algorithm or ("RS256" if self.jwks_url or self.jwt_public_key else "HS256")
+
+    @field_validator("secret_key")
+    @classmethod
+    def _secret_is_long(cls, value: SecretStr) -> SecretStr:
+        secret = value.get_secret_value()
+        if len(secret.encode()) < MIN_SECRET_BYTES or len(set(secret)) < MIN_SECRET_CHARACTERS:
+            raise ValueError(f"should be a random secret of at least {MIN_SECRET_BYTES} bytes")
+        return value
+
+    @field_validator("jwks_url")
+    @classmethod
+    def _keys_have_an_address(cls, value: str | None) -> str | None:
+        if value is not None and origin(value) is None:
+            raise ValueError("should be an https address")
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _cors_origins_are_exact(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return exact_origins(value)
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts_are_bare(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            bare = host.removeprefix("*.")
+            if host != host.lower() or not bare or any(character in bare for character in "*/:@ "):
+                raise ValueError("should be host names in lower case without a port, such as api.example,*.example.com")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies_are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            try:
+                wide = ip_network(one).prefixlen == 0 if "/" in one else ip_address(one).is_unspecified
+            except ValueError:
+                wide = True
+            if wide:
+                raise ValueError("should be addresses or networks, such as 10.0.0.7,10.1.0.0/16, and not all of them")
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _public_address_is_bare(cls, value: str | None) -> str | None:
+        return bare_address(value)
+
+    @field_validator("rate_limit_storage")
+    @classmethod
+    def _storage_is_known(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(("memory://", "redis://", "rediss://")):
+            raise ValueError("should be memory://, redis://host:port or rediss://host:port")
+        if not value.get_secret_value().startswith("memory:"):
+            for package in ("redis", "limits"):
+                require_extra("redis", package=package)
+        return value
+
+    @field_validator(
+        "rate_limit_address",
+        "rate_limit_issue",
+        "rate_limit_complete",
+        "rate_limit_playback",
+        "rate_limit_delete",
+        "rate_limit_form",
+        "rate_limit_health",
+    )
+    @classmethod
+    def _limit_is_readable(cls, value: str) -> str:
+        rate_of(value)
+        return value
+
+    @model_validator(mode="after")
+    def _one_source_of_keys(self) -> "AccessSettings":
+        by_public_key = bool(self.jwks_url) or bool(self.jwt_public_key)
+        if self.jwks_url and self.jwt_public_key:
+            raise ValueError("BROKER_JWKS_URL, BROKER_JWT_PUBLIC_KEY: should not both be set")
+        if by_public_key and self.algorithm == "HS256":
+            raise ValueError("BROKER_JWT_ALGORITHM: should be RS256, ES256 or EdDSA where a public key or JWKS is set")
+        if not by_public_key and self.algorithm != "HS256":
+            raise ValueError(f"BROKER_JWKS_URL: should be set for {self.algorithm}, or BROKER_JWT_PUBLIC_KEY")
+        if self.jwks_url and not self.jwks_url.startswith("https://"):
+            loopback = urlsplit(self.jwks_url).hostname in {"localhost", "127.0.0.1", "::1"}
+            if not (self.jwks_loopback_http and loopback):
+                raise ValueError("BROKER_JWKS_URL: should be an https address")
+        return self

@@ -1,0 +1,198 @@
+"""The wiring: settings to store, bucket, verbs and jobs. Nothing else builds them.
+
+Clients that only some settings need, of JWKS addresses, webhooks and Redis, are imported where they are built.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from broker.api.auth.caller import ClaimNames
+from broker.api.auth.form_states import FormStates
+from broker.api.auth.keys import FixedKey, public_key
+from broker.api.auth.tokens import Authenticator, RememberedTokens, TokenRules
+from broker.api.limits.limits import Limits
+from broker.api.state import Services
+from broker.aws.bucket import Bucket, BucketConfig
+from broker.aws.health import Health
+from broker.aws.queue import Queue, QueueConfig
+from broker.clock import Clock, utc_now
+from broker.domain.rate import rate_of
+from broker.lifecycle.probe import Probe
+from broker.lifecycle.settlement import Settlement
+from broker.lifecycle.verbs import Lifecycle
+from broker.lifecycle.waiting import Waiting
+from broker.settings import Settings
+from broker.store import Store
+from broker.worker.events import Events
+from broker.worker.jobs import Job, Jobs
+from broker.worker.sweep import Sweep
+
+if TYPE_CHECKING:
+    from broker.api.auth.jwks import Jwks
+    from broker.api.limits.redis import RedisWindows
+    from broker.worker.sender import Sender
+
+
+@asynccontextmanager
+async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterator[tuple[Services, Jobs]]:
+    """Open what the verbs and the jobs need, and close it on exit, in reverse order.
+
+    A start that fails closes what it had opened.
+    """
+    async with AsyncExitStack() as stack:
+        bucket = await asyncio.to_thread(Bucket, bucket_config(settings))
+        stack.push_async_callback(asyncio.to_thread, bucket.close)
+        store = open_store(settings, clock)
+        stack.push_async_callback(store.close)
+        keys = await asyncio.to_thread(_token_keys, settings)
+        if not isinstance(keys, FixedKey):
+            stack.push_async_callback(keys.close)
+        limits = _limits(settings)
+        stack.push_async_callback(limits.close)
+        settlement = Settlement(
+            store,
+            bucket,
+            grace=timedelta(seconds=settings.grace_seconds),
+            probe=video_probe(settings),
+            max_video_seconds=settings.max_video_duration_seconds,
+            clock=clock,
+        )
+        verbs = Lifecycle(
+            store,
+            bucket,
+            settlement=settlement,
+            rules=settings.rules,
+            quota=settings.quota,
+            policy_seconds=settings.policy_seconds,
+            clock=clock,
+        )
+        services = Services(
+            lifecycle=verbs,
+            waiting=Waiting(store),
+            authenticator=Authenticator(
+                keys,
+                token_rules(settings),
+                RememberedTokens(size=settings.token_memory_size, seconds=settings.token_memory_seconds),
+            ),
+            limits=limits,
+            form_states=FormStates(settings.secret_key.get_secret_value()),
+            health=Health(bucket),
+            store=store,
+            public_url=settings.public_url,
+        )
+        jobs: list[Job] = [Sweep(store, settlement, rest_seconds=settings.sweep_seconds, clock=clock)]
+        if settings.sqs_queue_url:
+            queue = await asyncio.to_thread(Queue, queue_config(settings))
+            stack.push_async_callback(asyncio.to_thread, queue.close)
+            jobs.append(Events(queue, verbs, bucket_name=settings.bucket_name, clock=clock))
+        if settings.webhook_urls:
+            from broker.worker.webhooks import Webhooks
+
+            sender = webhook_sender(settings)
+            stack.push_async_callback(sender.close)
+            jobs.append(Webhooks(store.outbox, sender, settings.webhook_urls, clock=clock))
+        yield services, Jobs(jobs)
+
+
+def open_store(settings: Settings, clock: Clock = utc_now) -> Store:
+    """Return the store, which writes down what the configured webhooks are to be told."""
+    return Store(
+        settings.database_url,
+        pool_size=settings.database_pool_size,
+        timeout_seconds=settings.database_timeout_seconds,
+        announce_to=settings.webhook_urls,
+        clock=clock,
+    )
+
+
+def webhook_sender(settings: Settings) -> "Sender":
+    """Return what sends webhooks, to public addresses alone."""
+    from broker.worker.public_network import PublicNetwork
+    from broker.worker.sender import Sender
+
+    return Sender(settings.signing_secrets, PublicNetwork(loopback=settings.webhook_loopback_http))
+
+
+def video_probe(settings: Settings) -> Probe | None:
+    """Return what looks into videos, if the settings ask for it. Raises SettingsInvalid where ffprobe is missing."""
+    return Probe(settings.probe_program, timeout_seconds=settings.probe_seconds) if settings.probe else None
+
+
+def token_rules(settings: Settings) -> TokenRules:
+    """Return which tokens the settings accept."""
+    return TokenRules(
+        algorithm=settings.algorithm,
+        issuers=settings.jwt_issuer,
+        audiences=settings.jwt_audience,
+        audience_claim=settings.jwt_audience_claim,
+        leeway_seconds=settings.jwt_leeway_seconds,
+        claims=ClaimNames(
+            owner=settings.jwt_owner_claim,
+            permissions=settings.jwt_permission_claims,
+            prefix=settings.jwt_permission_prefix,
+            default=frozenset(settings.jwt_default_permissions),
+        ),
+    )
+
+
+def _token_keys(settings: Settings) -> "FixedKey | Jwks":
+    if settings.jwks_url is not None:
+        from broker.api.auth.jwks import Jwks
+
+        return Jwks(settings.jwks_url, settings.algorithm, fresh_seconds=settings.jwks_fresh_seconds)
+    if settings.jwt_public_key is not None:
+        return FixedKey(public_key(settings.jwt_public_key, settings.algorithm))
+    return FixedKey(settings.secret_key.get_secret_value().encode())
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        {
+            "address": rate_of(settings.rate_limit_address),
+            "issue": rate_of(settings.rate_limit_issue),
+            "complete": rate_of(settings.rate_limit_complete),
+            "playback": rate_of(settings.rate_limit_playback),
+            "delete": rate_of(settings.rate_limit_delete),
+            "form": rate_of(settings.rate_limit_form),
+            "health": rate_of(settings.rate_limit_health),
+        },
+        redis=None if settings.redis_url is None else _redis_windows(settings.redis_url),
+    )
+
+
+def _redis_windows(url: str) -> "RedisWindows":
+    from broker.api.limits.redis import RedisWindows
+
+    return RedisWindows(url)
+
+
+def bucket_config(settings: Settings) -> BucketConfig:
+    """Return what the bucket needs of the settings."""
+    return BucketConfig(
+        name=settings.bucket_name,
+        region=settings.region,
+        endpoint_url=settings.s3_endpoint_url,
+        public_endpoint_url=settings.s3_public_endpoint_url,
+        path_style=settings.s3_path_style,
+        dual_stack=settings.s3_dual_stack,
+        fips=settings.s3_fips,
+        is_aws=settings.cloud_storage_provider == "aws",
+        credentials=settings.credentials,
+        timeout_seconds=settings.s3_timeout_seconds,
+        pool_size=settings.s3_pool_size,
+        cloudfront=settings.cloudfront,
+    )
+
+
+def queue_config(settings: Settings) -> QueueConfig:
+    """Return what the queue needs of the settings."""
+    return QueueConfig(
+        url=settings.sqs_queue_url or "",
+        region=settings.region,
+        endpoint_url=settings.sqs_endpoint_url,
+        credentials=settings.credentials,
+        timeout_seconds=settings.s3_timeout_seconds,
+    )

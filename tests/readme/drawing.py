@@ -1,0 +1,97 @@
+"""Write the parts of README.md that are drawn from the code: `python -m tests.readme.drawing [README.md]`.
+
+Each part stands between `<!-- NAME: … -->` and `<!-- /NAME -->`; what is written there by hand is lost.
+"""
+
+import re
+import sys
+from collections.abc import Iterable
+from inspect import cleandoc
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from broker.api.problems import PROBLEMS
+from broker.settings import Settings, environment_name
+
+REQUIRED = frozenset({"bucket_name", "secret_key"})
+"""The settings without which nothing starts; their defaults only stand in until that is found out."""
+PLACEHOLDER = re.compile(r"\{(\w+)[^}]*\}")
+"""Where a fact goes in an error's docstring."""
+
+
+def settings_table() -> str:
+    """Return a row for each setting: its name in the environment, its default, what it does."""
+    rows = (
+        (f"`{environment_name(name)}`", _default(name, field), _cell(field.description or ""))
+        for name, field in Settings.model_fields.items()
+    )
+    return _table(("Setting", "Default", "What it does"), rows)
+
+
+def errors_table() -> str:
+    """Return a row for each problem: its status, its type, what it says (facts in italics), when to ask again."""
+    rows = (
+        (
+            str(problem.status),
+            f"`{problem.slug}`",
+            _cell(PLACEHOLDER.sub(r"*\1*", cleandoc(kind.__doc__ or ""))),
+            "" if problem.retry_after is None else f"{problem.retry_after} s",
+        )
+        for kind, problem in sorted(PROBLEMS.items(), key=lambda row: row[1].status)
+    )
+    return _table(("Status", "Type: `urn:s3-media:problem:…`", "What it says", "Retry-After"), rows)
+
+
+PARTS = {"settings": settings_table, "errors": errors_table}
+
+
+def rewritten(text: str) -> str:
+    """Return README's text with each part as the code has it. Raises ValueError for a part without its place."""
+    for name, draw in PARTS.items():
+        place = re.compile(rf"(<!-- {name}: [^>]*-->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        found = place.findall(text)
+        if len(found) != 1:
+            raise ValueError(f"README has {len(found)} places for {name}, not one")
+        ((begin, end),) = found
+        text = place.sub(lambda _: f"{begin}\n{draw()}\n\n{end}", text)  # noqa: B023 - called at once
+    return text
+
+
+def _default(name: str, field: FieldInfo) -> str:
+    value: Any = field.default
+    if name in REQUIRED:
+        return "required"
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if value is None or value == ():
+        return "unset"
+    if isinstance(value, bool):
+        shown = str(value).lower()
+    else:
+        shown = ",".join(value) if isinstance(value, tuple) else str(value)
+    return f"`{shown}`{_bounds(field)}"
+
+
+def _bounds(field: FieldInfo) -> str:
+    """Return the bounds of a number, such as `, 1 to 3600`."""
+    bounds = {name: getattr(one, name) for one in field.metadata for name in ("ge", "gt", "le") if hasattr(one, name)}
+    if "le" in bounds:
+        return f", {bounds['ge']} to {bounds['le']}"
+    return f", over {bounds['gt']}" if "gt" in bounds else ""
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+if __name__ == "__main__":
+    readme = Path(sys.argv[1] if len(sys.argv) > 1 else "README.md")
+    readme.write_text(rewritten(readme.read_text("utf-8")), "utf-8")
