@@ -18,7 +18,7 @@ from broker.dev.s3.clock import http_date
 from broker.dev.s3.errors import S3Error
 from broker.dev.s3.faults import Fault, Faults
 from broker.dev.s3.operations import CONFIGURE, OPERATIONS, POST_OBJECT, PREFLIGHT, operation_name
-from broker.dev.s3.other_services import other_service, passed_on, serve
+from broker.dev.s3.other_services import other_service, serve
 from broker.dev.s3.payload import Payload
 from broker.dev.s3.plane import Plane
 from broker.dev.s3.post_object import post_object
@@ -99,8 +99,6 @@ class S3App:
         self._check_bucket_of_anonymous(operation, request)
         payload = Payload(request, self.plane.authenticator.authenticate(request))
         refuse_unserved(request.said)
-        if operation == CONFIGURE:
-            return await self._configure(request, payload)
         return await OPERATIONS[operation](self.plane, request, payload)
 
     def _check_bucket_of_anonymous(self, operation: str, request: Request) -> None:
@@ -108,24 +106,6 @@ class S3App:
         creates = operation == CONFIGURE and request.method == "PUT" and not request.params
         if request.bucket and is_anonymous(request) and not creates:
             self.plane.services.bucket(request.bucket)
-
-    async def _configure(self, request: Request, payload: Payload) -> Response:
-        services = self.plane.services
-        asked = {name for name in request.params if not name.startswith("X-Amz-") and name != "x-id"}
-        if request.bucket and not asked:
-            if request.method == "PUT":
-                services.check_name(request.bucket)
-            if request.method == "PUT" and services.exists(request.bucket):
-                if services.region == "us-east-1":
-                    # There, and only there, AWS lets the owner create a bucket again.
-                    return Response(b"", 200, {"location": f"/{request.bucket}"})
-                raise S3Error("BucketAlreadyOwnedByYou", BucketName=request.bucket)
-            if request.method == "DELETE" and not self.plane.store.is_empty(request.bucket):
-                raise S3Error("BucketNotEmpty", BucketName=request.bucket)
-        body = await payload.read()
-        headers = dict(request.headers)
-        answer = await services.configure(request.method, request.bucket, request.query, headers, body)
-        return passed_on(answer)
 
 
 async def _meet(fault: Fault) -> None:

@@ -5,7 +5,17 @@ from typing import TypeAlias
 
 from starlette.responses import Response
 
-from broker.dev.s3 import copy, listing, multipart_upload, object_read, object_write, part_listing, tagging, unserved
+from broker.dev.s3 import (
+    bucket_configuration,
+    copy,
+    listing,
+    multipart_upload,
+    object_read,
+    object_write,
+    part_listing,
+    tagging,
+    unserved,
+)
 from broker.dev.s3.errors import S3Error
 from broker.dev.s3.payload import Payload
 from broker.dev.s3.plane import Plane
@@ -39,6 +49,7 @@ OPERATIONS: dict[str, Operation] = {
     "ListParts": part_listing.list_parts,
     "ListMultipartUploads": part_listing.list_uploads,
     OBJECT_LOCK: unserved.object_lock,
+    CONFIGURE: bucket_configuration.configure,
 }
 _UNSERVED = frozenset({"acl", "attributes", "restore", "select", "torrent"})
 
@@ -79,7 +90,7 @@ def _object_operation(request: Request) -> str:
 
 def _bucket_operation(request: Request) -> str:
     params = request.params
-    if not request.bucket:
+    if not request.bucket or bucket_configuration.subresource(request) is not None:
         return CONFIGURE
     match request.method:
         case "POST" if "delete" in params:
@@ -92,22 +103,8 @@ def _bucket_operation(request: Request) -> str:
             return "ListMultipartUploads"
         case "GET" if params.get("list-type") == "2":
             return "ListObjectsV2"
-        case "GET" if not params.keys() - _LISTING - _SIGNATURE:
+        case "GET":
             return "ListObjects"
-    return CONFIGURE
-
-
-_LISTING = frozenset({"prefix", "marker", "max-keys", "delimiter", "encoding-type", "x-id"})
-_SIGNATURE = frozenset(
-    f"X-Amz-{name}"
-    for name in (
-        "Algorithm",
-        "Credential",
-        "Date",
-        "Expires",
-        "SignedHeaders",
-        "Signature",
-        "Security-Token",
-        "Content-Sha256",
-    )
-)
+        case "PUT" | "DELETE" | "HEAD":
+            return CONFIGURE
+    raise S3Error("MethodNotAllowed", Method=request.method, ResourceType="BUCKET")

@@ -56,14 +56,24 @@ def checked(tags: Iterable[tuple[str, str]]) -> dict[str, str]:
             raise S3Error("InvalidTag", "Cannot provide multiple Tags with the same key", TagKey=name)
         if name.startswith(_RESERVED_PREFIX):
             raise S3Error("InvalidTag", f"Your TagKey cannot be prefixed with {_RESERVED_PREFIX}", TagKey=name)
-        if not 1 <= len(name) <= KEY_LENGTH_MAX or not _ALLOWED.fullmatch(name):
+        if not valid_key(name):
             raise S3Error("InvalidTag", "The TagKey you have provided is invalid", TagKey=name)
-        if len(value) > VALUE_LENGTH_MAX or not _ALLOWED.fullmatch(value):
+        if not valid_value(value):
             raise S3Error("InvalidTag", "The TagValue you have provided is invalid", TagKey=name, TagValue=value)
         result[name] = value
     if len(result) > TAGS_MAX:
         raise S3Error("BadRequest", f"Object tags cannot be greater than {TAGS_MAX}")
     return result
+
+
+def valid_key(name: str) -> bool:
+    """Return whether S3 allows a tag's key."""
+    return 1 <= len(name) <= KEY_LENGTH_MAX and _ALLOWED.fullmatch(name) is not None
+
+
+def valid_value(value: str) -> bool:
+    """Return whether S3 allows a tag's value."""
+    return len(value) <= VALUE_LENGTH_MAX and _ALLOWED.fullmatch(value) is not None
 
 
 async def get_object_tagging(plane: Plane, request: Request, payload: Payload) -> Response:
