@@ -69,7 +69,7 @@ class Form:
         document = self.document
         if document is None:
             # A field for which a test asks a prefix is not also held to its exact value.
-            prefixed = [c for c in self.conditions if isinstance(c, list) and c[0] == "starts-with"]
+            prefixed = [c for c in self.conditions if isinstance(c, list) and c[:1] == ["starts-with"]]
             own = {c[1].lstrip("$").lower() for c in prefixed}
             exact = [{name: value} for name, value in fields.items() if name.lower() not in own]
             document = {
