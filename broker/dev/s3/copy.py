@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote_plus
 
 from starlette.responses import Response
 
@@ -18,9 +18,9 @@ from broker.dev.s3.checksums import DEFAULT_ALGORITHM, FULL_OBJECT, Digests, sup
 from broker.dev.s3.clock import iso8601
 from broker.dev.s3.conditional import check_copy_source, check_write
 from broker.dev.s3.errors import S3Error, invalid_argument
-from broker.dev.s3.objects import ObjectVersion
+from broker.dev.s3.objects import NULL_VERSION, ObjectVersion
 from broker.dev.s3.payload import Payload
-from broker.dev.s3.plane import Plane, Stored
+from broker.dev.s3.plane import DeleteMarkerError, Plane, Stored, check_restored
 from broker.dev.s3.request import Request
 from broker.dev.s3.tagging import read_tagging_header
 
@@ -36,7 +36,7 @@ async def copy_object(plane: Plane, request: Request, payload: Payload) -> Respo
     said = request.said
     plane.services.bucket(request.bucket)
     source_bucket, source = find_source(plane, said["x-amz-copy-source"])
-    check_copy_source(said, source)
+    check_copy_source(said, source, plane.clock.now())
     check_write(said, plane.store.current(request.bucket, request.key), request.key)
     replace_metadata = _replaces(said.get("x-amz-metadata-directive", "COPY"), "x-amz-metadata-directive")
     replace_tags = _replaces(said.get("x-amz-tagging-directive", "COPY"), "x-amz-tagging-directive")
@@ -63,7 +63,7 @@ async def copy_object(plane: Plane, request: Request, payload: Payload) -> Respo
             tags=read_tagging_header(said.get("x-amz-tagging", "")) if replace_tags else source.tags,
         )
     headers = facts.encryption_headers(version.headers) | source_version_header(plane, source_bucket, source)
-    if plane.services.versioning(request.bucket) is not None:
+    if version.version_id != NULL_VERSION:
         headers["x-amz-version-id"] = version.version_id
     content: list[tuple[str, Content]] = [
         ("LastModified", iso8601(version.modified)),
@@ -75,16 +75,20 @@ async def copy_object(plane: Plane, request: Request, payload: Payload) -> Respo
 
 
 def find_source(plane: Plane, copy_source: str) -> tuple[str, ObjectVersion]:
-    """Return the bucket and the version that an `x-amz-copy-source` names."""
+    """Return the bucket and the version that an `x-amz-copy-source` names; a plus sign in it is a space."""
     path, _, version_id = copy_source.partition("?versionId=")
-    bucket, _, key = unquote(path).removeprefix("/").partition("/")
+    bucket, _, key = unquote_plus(path).removeprefix("/").partition("/")
     if not key:
-        raise invalid_argument(
-            "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
-            "x-amz-copy-source",
-            copy_source,
-        )
-    return bucket, plane.find(bucket, key, version_id or None)
+        raise invalid_argument("Invalid copy source object key", "x-amz-copy-source", "x-amz-copy-source")
+    try:
+        version = plane.find(bucket, key, version_id or None)
+    except DeleteMarkerError:
+        raise S3Error(
+            "InvalidRequest",
+            "The source of a copy request may not specifically refer to a delete marker by version id.",
+        ) from None
+    check_restored(version, "Operation is not valid for the source object's storage class")
+    return bucket, version
 
 
 @contextmanager

@@ -84,7 +84,7 @@ async def upload_part_copy(plane: Plane, request: Request, payload: Payload) -> 
     upload, number = plane.find_upload(request), part_number(request.params)
     request_headers = request.said
     bucket, source = find_source(plane, request_headers["x-amz-copy-source"])
-    check_copy_source(request_headers, source)
+    check_copy_source(request_headers, source, plane.clock.now())
     first, size = copied_range(request_headers.get(_RANGE_HEADER), source.size)
     with linked(plane, bucket, source) as path:
         if size == source.size:

@@ -17,7 +17,7 @@ from broker.dev.s3.errors import S3Error, invalid_argument
 from broker.dev.s3.objects import ObjectVersion
 from broker.dev.s3.parts import part_number
 from broker.dev.s3.payload import Payload
-from broker.dev.s3.plane import Plane
+from broker.dev.s3.plane import Plane, check_restored
 from broker.dev.s3.request import Request
 
 _CHUNK_BYTES = 256 * 1024
@@ -37,6 +37,7 @@ class _Selection:
 async def get_object(plane: Plane, request: Request, payload: Payload) -> Response:
     """Answer with an object's bytes, or with those of a range or a part."""
     version = _find(plane, request)
+    check_restored(version)
     selection = _selection(request, version)
     headers = _headers(plane, request, version, selection)
     data = plane.store.open(request.bucket, version)
@@ -79,8 +80,8 @@ def requested_range(header: str | None, size: int) -> tuple[int, int] | None:
 
 
 def _find(plane: Plane, request: Request) -> ObjectVersion:
-    version = plane.find(request.bucket, request.key, request.params.get("versionId"))
-    check_read(request.headers, version)
+    version = plane.find(request.bucket, request.key, request.params.get("versionId"), method=request.method)
+    check_read(request.headers, version, plane.clock.now())
     return version
 
 

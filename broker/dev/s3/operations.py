@@ -6,6 +6,7 @@ from typing import TypeAlias
 from starlette.responses import Response
 
 from broker.dev.s3 import (
+    bucket_configuration,
     copy,
     listing,
     multipart_complete,
@@ -15,6 +16,7 @@ from broker.dev.s3 import (
     object_write,
     part_listing,
     tagging,
+    unserved,
 )
 from broker.dev.s3.errors import S3Error, invalid_argument
 from broker.dev.s3.payload import Payload
@@ -26,6 +28,7 @@ Operation: TypeAlias = Callable[[Plane, Request, Payload], Awaitable[Response]]
 POST_OBJECT = "PostObject"
 PREFLIGHT = "Preflight"
 CONFIGURE = "ConfigureBucket"
+OBJECT_LOCK = "ObjectLock"
 
 OPERATIONS: dict[str, Operation] = {
     "GetObject": object_read.get_object,
@@ -48,8 +51,10 @@ OPERATIONS: dict[str, Operation] = {
     "AbortMultipartUpload": multipart_upload.abort,
     "ListParts": part_listing.list_parts,
     "ListMultipartUploads": part_listing.list_uploads,
+    OBJECT_LOCK: unserved.object_lock,
+    CONFIGURE: bucket_configuration.configure,
 }
-_UNSERVED = frozenset({"acl", "legal-hold", "retention", "restore", "select", "torrent"})
+_UNSERVED = frozenset({"acl", "restore", "select", "torrent"})
 
 
 def operation_name(request: Request) -> str:
@@ -63,6 +68,8 @@ def _object_operation(request: Request) -> str:
     params = request.params
     if unserved := _UNSERVED & params.keys():
         raise S3Error("NotImplemented", Header=", ".join(unserved))
+    if {"legal-hold", "retention"} & params.keys():
+        return OBJECT_LOCK
     if "attributes" in params and request.method != "GET":
         raise S3Error("NotImplemented", Header="attributes")
     copies = "x-amz-copy-source" in request.headers
@@ -94,7 +101,7 @@ def _object_operation(request: Request) -> str:
 
 def _bucket_operation(request: Request) -> str:
     params = request.params
-    if not request.bucket:
+    if not request.bucket or bucket_configuration.subresource(request) is not None:
         return CONFIGURE
     match request.method:
         case "POST" if "delete" in params:
@@ -107,22 +114,8 @@ def _bucket_operation(request: Request) -> str:
             return "ListMultipartUploads"
         case "GET" if params.get("list-type") == "2":
             return "ListObjectsV2"
-        case "GET" if not params.keys() - _LISTING - _SIGNATURE:
+        case "GET":
             return "ListObjects"
-    return CONFIGURE
-
-
-_LISTING = frozenset({"prefix", "marker", "max-keys", "delimiter", "encoding-type", "x-id"})
-_SIGNATURE = frozenset(
-    f"X-Amz-{name}"
-    for name in (
-        "Algorithm",
-        "Credential",
-        "Date",
-        "Expires",
-        "SignedHeaders",
-        "Signature",
-        "Security-Token",
-        "Content-Sha256",
-    )
-)
+        case "PUT" | "DELETE" | "HEAD":
+            return CONFIGURE
+    raise S3Error("MethodNotAllowed", Method=request.method, ResourceType="BUCKET")
