@@ -98,6 +98,8 @@ async def configure(plane: Plane, request: Request, payload: Payload) -> Respons
         if request.method == "PUT":
             _check(services, request, name, body)
     answer = await services.configure(request.method, bucket, name, request.query, dict(request.headers), body)
+    if request.method == "DELETE" and name is None and answer.status < 300:
+        plane.uploads.remove_bucket(bucket)
     if request.method == "PUT" and name in _NOT_CARRIED_OUT and answer.status < 300:
         log.warning("the %s of %s is kept, but not carried out", name, bucket)
     return passed_on(answer)

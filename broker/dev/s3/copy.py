@@ -1,10 +1,12 @@
-"""CopyObject: atomic, on conditions about the source and about what is replaced.
+"""CopyObject: atomic, with conditions on its source and on the object that it replaces.
 
 Source: Amazon S3 API Reference, "CopyObject".
 """
 
 import asyncio
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote_plus
 
@@ -12,7 +14,7 @@ from starlette.responses import Response
 
 from broker.dev.s3 import facts
 from broker.dev.s3.answers import Content, xml_answer
-from broker.dev.s3.checksums import ALGORITHMS, DEFAULT_ALGORITHM, Digests
+from broker.dev.s3.checksums import DEFAULT_ALGORITHM, FULL_OBJECT, Digests, supported
 from broker.dev.s3.clock import iso8601
 from broker.dev.s3.conditional import check_copy_source, check_write
 from broker.dev.s3.errors import S3Error, invalid_argument
@@ -26,10 +28,10 @@ _CHUNK_BYTES = 1024 * 1024
 
 
 async def copy_object(plane: Plane, request: Request, payload: Payload) -> Response:
-    """Make an object of another one's bytes.
+    """Store a copy of an object.
 
-    The bytes of the version whose conditions held are the bytes that are copied, whatever happens to the
-    source meanwhile; the conditions on the destination hold at the moment at which it is stored.
+    The copied bytes are those of the version whose conditions held, even if the source changes meanwhile. The
+    conditions on the destination hold when the copy is stored.
     """
     said = request.said
     plane.services.bucket(request.bucket)
@@ -46,27 +48,23 @@ async def copy_object(plane: Plane, request: Request, payload: Payload) -> Respo
             "This copy request is illegal because it is trying to copy an object to itself without changing "
             "the object's metadata, storage class, website redirect location or encryption attributes.",
         )
-    scratch = plane.store.scratch_path()
-    os.link(plane.store.path(source_bucket, source), scratch)
-    try:
-        stored = await _stored(scratch, source, said.get("x-amz-checksum-algorithm"))
+    with linked(plane, source_bucket, source) as path:
+        asked = said.get("x-amz-checksum-algorithm")
+        algorithm = supported(asked) if asked else next(iter(source.checksums), DEFAULT_ALGORITHM)
+        etag, checksums = await content_digests(path, source, algorithm)
         version = plane.put(
             "ObjectCreated:Copy",
             request.bucket,
             request.key,
-            stored,
+            Stored(path, source.size, etag, checksums),
             said,
             headers=facts.object_headers(said) if replace_metadata else source.headers,
             metadata=facts.metadata(said) if replace_metadata else source.metadata,
             tags=read_tagging_header(said.get("x-amz-tagging", "")) if replace_tags else source.tags,
         )
-    finally:
-        scratch.unlink(missing_ok=True)
-    headers = {"x-amz-server-side-encryption": "AES256"}
+    headers = facts.encryption_headers(version.headers) | source_version_header(plane, source_bucket, source)
     if plane.services.versioning(request.bucket) is not None:
         headers["x-amz-version-id"] = version.version_id
-    if plane.services.versioning(source_bucket) is not None:
-        headers["x-amz-copy-source-version-id"] = source.version_id
     content: list[tuple[str, Content]] = [
         ("LastModified", iso8601(version.modified)),
         ("ETag", f'"{version.etag}"'),
@@ -93,15 +91,30 @@ def find_source(plane: Plane, copy_source: str) -> tuple[str, ObjectVersion]:
     return bucket, version
 
 
-async def _stored(path: Path, source: ObjectVersion, asked: str | None) -> Stored:
-    known = source.checksum_type == "FULL_OBJECT" and "-" not in source.etag
-    if known and (asked is None or asked.upper() in source.checksums):
-        return Stored(path, source.size, source.etag, source.checksums)
-    algorithm = DEFAULT_ALGORITHM if asked is None else asked.upper()
-    if algorithm not in ALGORITHMS:
-        raise S3Error("InvalidRequest", "Checksum algorithm provided is unsupported.")
+@contextmanager
+def linked(plane: Plane, bucket: str, source: ObjectVersion) -> Iterator[Path]:
+    """Give the bytes of a version a second name, removed at the end, so that they outlast a change of the source."""
+    path = plane.store.scratch_path()
+    os.link(plane.store.path(bucket, source), path)
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+async def content_digests(path: Path, source: ObjectVersion, algorithm: str) -> tuple[str, dict[str, str]]:
+    """Return the MD5 (hex) and the checksum of a version's bytes; they are read only if these are not known."""
+    if source.checksum_type == FULL_OBJECT and "-" not in source.etag and algorithm in source.checksums:
+        return source.etag, source.checksums
     digests = await asyncio.to_thread(_digest, path, algorithm)
-    return Stored(path, digests.size, digests.md5.hex(), digests.checksums)
+    return digests.md5.hex(), digests.checksums
+
+
+def source_version_header(plane: Plane, bucket: str, source: ObjectVersion) -> dict[str, str]:
+    """Return the header that names the copied version, if its bucket keeps versions."""
+    if plane.services.versioning(bucket) is None:
+        return {}
+    return {"x-amz-copy-source-version-id": source.version_id}
 
 
 def _digest(path: Path, algorithm: str) -> Digests:

@@ -111,6 +111,12 @@ def stored_headers(version: ObjectVersion) -> dict[str, str]:
     return headers | checksum_headers(version)
 
 
+def encryption_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that say how an object with the given kept headers is encrypted."""
+    named = {name: value for name, value in headers.items() if name.startswith(_ENCRYPTION)}
+    return {_ENCRYPTION: "AES256"} | named
+
+
 def checksum_headers(version: ObjectVersion) -> dict[str, str]:
     """Return the checksum headers of an object."""
     found = {header_name(name): value for name, value in version.checksums.items()}

@@ -10,11 +10,12 @@ from starlette.responses import Response
 from broker.dev.s3 import facts
 from broker.dev.s3.answers import Content, xml_answer
 from broker.dev.s3.checksums import (
-    ALGORITHMS,
     DEFAULT_ALGORITHM,
     HEADER_PREFIX,
     declared,
     declared_md5,
+    invalid_value,
+    supported,
 )
 from broker.dev.s3.conditional import check_write
 from broker.dev.s3.documents import children, parse_xml, text
@@ -63,22 +64,22 @@ async def receive(request: Request, payload: Payload, incoming: Incoming) -> Non
 
 def asked_algorithm(said: Mapping[str, str], default: str = DEFAULT_ALGORITHM) -> str:
     """Return the checksum algorithm a client declares, announces as a trailer, or asks for."""
+    sdk_algorithm = said.get("x-amz-sdk-checksum-algorithm")
     for algorithm in declared(said):
+        if sdk_algorithm is not None and sdk_algorithm.upper() != algorithm:
+            raise invalid_value("x-amz-sdk-checksum-algorithm")
         return algorithm
     trailer = said.get("x-amz-trailer", "").strip().lower()
     announced = trailer.startswith(HEADER_PREFIX)
-    if "x-amz-sdk-checksum-algorithm" in said and not announced:
+    if sdk_algorithm is not None and not announced:
         raise S3Error(
             "InvalidRequest",
             "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer "
             "headers were found.",
         )
-    asked = (
+    return supported(
         trailer.removeprefix(HEADER_PREFIX) if announced else said.get("x-amz-checksum-algorithm", default)
-    ).upper()
-    if asked not in ALGORITHMS:
-        raise S3Error("InvalidRequest", "Checksum algorithm provided is unsupported.")
-    return asked
+    )
 
 
 async def delete_object(plane: Plane, request: Request, payload: Payload) -> Response:

@@ -9,14 +9,16 @@ from broker.dev.s3 import (
     bucket_configuration,
     copy,
     listing,
+    multipart_complete,
     multipart_upload,
+    object_attributes,
     object_read,
     object_write,
     part_listing,
     tagging,
     unserved,
 )
-from broker.dev.s3.errors import S3Error
+from broker.dev.s3.errors import S3Error, invalid_argument
 from broker.dev.s3.payload import Payload
 from broker.dev.s3.plane import Plane
 from broker.dev.s3.request import Request
@@ -31,6 +33,7 @@ OBJECT_LOCK = "ObjectLock"
 OPERATIONS: dict[str, Operation] = {
     "GetObject": object_read.get_object,
     "HeadObject": object_read.head_object,
+    "GetObjectAttributes": object_attributes.get_object_attributes,
     "PutObject": object_write.put_object,
     "DeleteObject": object_write.delete_object,
     "DeleteObjects": object_write.delete_objects,
@@ -44,14 +47,14 @@ OPERATIONS: dict[str, Operation] = {
     "CreateMultipartUpload": multipart_upload.create,
     "UploadPart": multipart_upload.upload_part,
     "UploadPartCopy": multipart_upload.upload_part_copy,
-    "CompleteMultipartUpload": multipart_upload.complete,
+    "CompleteMultipartUpload": multipart_complete.complete,
     "AbortMultipartUpload": multipart_upload.abort,
     "ListParts": part_listing.list_parts,
     "ListMultipartUploads": part_listing.list_uploads,
     OBJECT_LOCK: unserved.object_lock,
     CONFIGURE: bucket_configuration.configure,
 }
-_UNSERVED = frozenset({"acl", "attributes", "restore", "select", "torrent"})
+_UNSERVED = frozenset({"acl", "restore", "select", "torrent"})
 
 
 def operation_name(request: Request) -> str:
@@ -67,10 +70,18 @@ def _object_operation(request: Request) -> str:
         raise S3Error("NotImplemented", Header=", ".join(unserved))
     if {"legal-hold", "retention"} & params.keys():
         return OBJECT_LOCK
+    if "attributes" in params and request.method != "GET":
+        raise S3Error("NotImplemented", Header="attributes")
     copies = "x-amz-copy-source" in request.headers
     match request.method:
+        case "GET" if "attributes" in params:
+            return "GetObjectAttributes"
         case "GET" if "uploadId" in params:
             return "ListParts"
+        case "PUT" if "partNumber" in params and "uploadId" not in params:
+            raise invalid_argument(
+                "This operation does not accept partNumber without uploadId", "partNumber", params["partNumber"]
+            )
         case "PUT" if "uploadId" in params:
             return "UploadPartCopy" if copies else "UploadPart"
         case "POST" if "uploadId" in params:

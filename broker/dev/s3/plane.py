@@ -13,12 +13,24 @@ from broker.dev.s3.auth import Authenticator
 from broker.dev.s3.clock import Clock, http_date
 from broker.dev.s3.conditional import check_delete, check_write
 from broker.dev.s3.errors import S3Error, invalid_argument
-from broker.dev.s3.objects import NULL_VERSION, ObjectStore, ObjectVersion
-from broker.dev.s3.parts import Upload
+from broker.dev.s3.objects import NULL_VERSION, ObjectPart, ObjectStore, ObjectVersion
+from broker.dev.s3.parts import Upload, Uploads, no_such_upload
 from broker.dev.s3.request import Request
 from broker.dev.s3.services import Services
 
 _OWNERS_ACL = "bucket-owner-full-control"
+_CANNED_ACLS = frozenset(
+    {
+        _OWNERS_ACL,
+        "authenticated-read",
+        "aws-exec-read",
+        "bucket-owner-read",
+        "log-delivery-write",
+        "private",
+        "public-read",
+        "public-read-write",
+    }
+)
 OBJECT_BYTES_MAX = 5 * 1024**3
 ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
@@ -32,6 +44,8 @@ class Stored:
     etag: str
     checksums: dict[str, str]
     checksum_type: str = "FULL_OBJECT"
+    parts: list[ObjectPart] = field(default_factory=list)
+    upload_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +56,7 @@ class Plane:
     services: Services
     clock: Clock
     authenticator: Authenticator
-    uploads: dict[str, Upload] = field(default_factory=dict)
+    uploads: Uploads
 
     def find(self, bucket: str, key: str, version_id: str | None = None, *, method: str = "GET") -> ObjectVersion:
         """Return the version that a request names, or refuse as S3 does if it is absent or deleted."""
@@ -76,10 +90,22 @@ class Plane:
     def find_upload(self, request: Request) -> Upload:
         """Return the multipart upload under way that a request names, or refuse with `NoSuchUpload`."""
         self.services.bucket(request.bucket)
-        upload = self.uploads.get(request.params["uploadId"])
-        if upload is None or (upload.bucket, upload.key) != (request.bucket, request.key):
-            raise S3Error("NoSuchUpload", UploadId=request.params["uploadId"])
+        upload_id = request.params["uploadId"]
+        upload = self.uploads.find(request.bucket, request.key, upload_id)
+        if upload is None:
+            raise no_such_upload(upload_id)
         return upload
+
+    def check_acl(self, bucket: str, said: Mapping[str, str]) -> None:
+        """Refuse an ACL or a grant where the bucket's owner owns every object (BucketOwnerEnforced)."""
+        acl = said.get("x-amz-acl", said.get("acl", _OWNERS_ACL))
+        grants = [name for name in said if name.startswith("x-amz-grant-")]
+        if acl not in _CANNED_ACLS:
+            raise invalid_argument("", "x-amz-acl", acl)
+        if grants and "x-amz-acl" in said:
+            raise S3Error("InvalidRequest", "Specifying both Canned ACLs and Header Grants is not allowed")
+        if (acl != _OWNERS_ACL or grants) and not self.services.allows_acls(bucket):
+            raise S3Error("AccessControlListNotSupported")
 
     def put(
         self,
@@ -97,9 +123,7 @@ class Plane:
 
         The check and the change happen in one turn of the event loop: no other write comes between.
         """
-        acl = said.get("x-amz-acl", said.get("acl", _OWNERS_ACL))
-        if acl != _OWNERS_ACL and not self.services.allows_acls(bucket):
-            raise S3Error("AccessControlListNotSupported")
+        self.check_acl(bucket, said)
         check_write(said, self.store.current(bucket, key), key)
         versioning = self.services.versioning(bucket)
         version = ObjectVersion(
@@ -113,6 +137,8 @@ class Plane:
             metadata=facts.metadata(said) if metadata is None else metadata,
             checksums=stored.checksums,
             checksum_type=stored.checksum_type,
+            parts=stored.parts,
+            upload_id=stored.upload_id,
             storage_class=said.get("x-amz-storage-class", "STANDARD"),
             tags=tags or {},
         )

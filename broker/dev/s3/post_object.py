@@ -13,7 +13,7 @@ from broker.dev.s3 import facts, tagging
 from broker.dev.s3.answers import Content, element, xml_document
 from broker.dev.s3.auth import SIGV2_REFUSED
 from broker.dev.s3.canonical import parse_amz_date, signature_mismatch
-from broker.dev.s3.checksums import ALGORITHMS, DEFAULT_ALGORITHM, declared, declared_md5
+from broker.dev.s3.checksums import DEFAULT_ALGORITHM, declared, declared_md5, supported
 from broker.dev.s3.errors import S3Error, invalid_argument
 from broker.dev.s3.form import FormReader
 from broker.dev.s3.plane import OBJECT_BYTES_MAX, Plane, Stored
@@ -98,10 +98,7 @@ def _authorize(plane: Plane, request: Request, fields: Mapping[str, str]) -> Pol
 
 
 def _algorithm(fields: Mapping[str, str]) -> str:
-    asked = fields.get("x-amz-checksum-algorithm", DEFAULT_ALGORITHM).upper()
-    if asked not in ALGORITHMS:
-        raise S3Error("InvalidRequest", "Checksum algorithm provided is unsupported.")
-    return asked
+    return supported(fields.get("x-amz-checksum-algorithm", DEFAULT_ALGORITHM))
 
 
 def _success(fields: Mapping[str, str], bucket: str, key: str, headers: dict[str, str]) -> Response:

@@ -5,16 +5,15 @@ What configures a bucket is also written down, and told to moto again when a dat
 
 import asyncio
 import base64
-import json
 import logging
 import os
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from broker.dev.s3.disk import Disk
 from broker.dev.s3.errors import S3Error
 
 os.environ.setdefault("MOTO_DISABLE_GLOBAL_CORS", "true")
@@ -54,14 +53,14 @@ class Notification:
 class Services:
     """Answer for moto, and read the buckets' configuration back from it."""
 
-    def __init__(self, root: Path, region: str) -> None:
+    def __init__(self, disk: Disk, region: str) -> None:
         self.region = region
-        self._file = root / "buckets.json"
+        self._disk, self._file = disk, disk.root / "buckets.json"
         self._client = Client(DomainDispatcherApplication(create_backend_app))
         self._threads = ThreadPoolExecutor(max_workers=32, thread_name_prefix="moto")
         self._told: dict[str, dict[str, Any]] = {}
-        if self._file.exists():
-            self._replay(json.loads(self._file.read_text()))
+        if (written := disk.read_json(self._file)) is not None:
+            self._replay(written)
 
     async def ask(
         self, method: str, origin: str, path: str, query: str, headers: dict[str, str], body: bytes
@@ -195,9 +194,7 @@ class Services:
                 "headers": {key: value for key, value in headers.items() if key not in _UNSAID},
                 "body": base64.b64encode(body).decode(),
             }
-        scratch = self._file.with_suffix(".new")
-        scratch.write_text(json.dumps(list(self._told.values()), indent=1))
-        os.replace(scratch, self._file)
+        self._disk.write_json(self._file, list(self._told.values()))
 
     def _replay(self, told: list[dict[str, Any]]) -> None:
         for entry in told:
