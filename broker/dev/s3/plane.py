@@ -19,6 +19,18 @@ from broker.dev.s3.request import Request
 from broker.dev.s3.services import Services
 
 _OWNERS_ACL = "bucket-owner-full-control"
+_CANNED_ACLS = frozenset(
+    {
+        _OWNERS_ACL,
+        "authenticated-read",
+        "aws-exec-read",
+        "bucket-owner-read",
+        "log-delivery-write",
+        "private",
+        "public-read",
+        "public-read-write",
+    }
+)
 OBJECT_BYTES_MAX = 5 * 1024**3
 ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
@@ -88,6 +100,10 @@ class Plane:
         """Refuse an ACL or a grant where the bucket's owner owns every object (BucketOwnerEnforced)."""
         acl = said.get("x-amz-acl", said.get("acl", _OWNERS_ACL))
         grants = [name for name in said if name.startswith("x-amz-grant-")]
+        if acl not in _CANNED_ACLS:
+            raise invalid_argument("", "x-amz-acl", acl)
+        if grants and "x-amz-acl" in said:
+            raise S3Error("InvalidRequest", "Specifying both Canned ACLs and Header Grants is not allowed")
         if (acl != _OWNERS_ACL or grants) and not self.services.allows_acls(bucket):
             raise S3Error("AccessControlListNotSupported")
 
