@@ -7,6 +7,7 @@ import pytest
 
 from broker.dev.s3 import EmbeddedS3
 from tests.s3.forms import Form
+from tests.s3.multipart import Multipart
 from tests.s3.requests import Requests
 
 
@@ -31,3 +32,9 @@ def stored(s3_client: Any, bucket: str) -> Callable[[], list[str]]:
         return [entry["Key"] for kind in ("Versions", "DeleteMarkers") for entry in answer.get(kind, [])]
 
     return keys
+
+
+@pytest.fixture
+def multipart_upload(requests: Requests) -> Multipart:
+    """Return a multipart upload that is yet to be created."""
+    return Multipart(requests)
