@@ -55,7 +55,7 @@ def test_a_video_is_issued_uploaded_completed_and_played(client: Client) -> None
         == completed.json()
     )
     assert client.s3.http.get(completed.json()["signed_url"]).content == VIDEO
-    assert client.objects(issued) == {"final"}
+    assert eventually(lambda: client.objects(issued) == {"final"})
 
 
 def test_a_video_of_many_megabytes_is_copied_whole(client: Client) -> None:
@@ -158,7 +158,7 @@ def test_a_video_with_another_checksum_is_refused(client: Client) -> None:
     client.upload(issued, OTHER_VIDEO)
     assert client.complete(issued).status_code in {409, 422}
     assert client.playback(issued).status_code == 409
-    assert client.objects(issued) == set()
+    assert eventually(lambda: client.objects(issued) == set())
 
 
 # A policy can be used again until it expires.
@@ -187,7 +187,7 @@ def test_an_object_that_is_overwritten_each_time_is_rejected(
     before_promotion += [partial(client.upload, issued, content) for content in (OTHER_VIDEO, VIDEO, OTHER_VIDEO)]
     assert client.complete(issued).status_code == 422
     assert client.playback(issued).status_code == 409
-    assert client.objects(issued) == set()
+    assert eventually(lambda: client.objects(issued) == set())
 
 
 def test_a_replayed_upload_does_not_change_a_ready_media(client: Client) -> None:
