@@ -65,6 +65,8 @@ FAULTS = (
     Fault("CopyObject", count=3, reset=True, when="after"),
     Fault("DeleteObject", count=3, status=503, code="SlowDown"),
     Fault("DeleteObject", count=3, reset=True, when="after"),
+    Fault("DeleteObjects", count=3, status=503, code="SlowDown"),
+    Fault("DeleteObjects", count=3, reset=True, when="after"),
     Fault("*", count=50, status=500, code="InternalError"),
 )
 EXPECTED = (
@@ -265,7 +267,13 @@ class AnyOrder(RuleBasedStateMachine):
     # How it is done.
 
     def _run(self, verb: Coroutine[Any, Any, Any]) -> Any:
-        return self.runner.run(verb)
+        return self.runner.run(self._with_purges(verb))
+
+    async def _with_purges(self, verb: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            return await verb
+        finally:
+            await self.settlement.purges.finish()
 
     async def _do(self, verb: str, issued: Issued) -> None:
         match verb:
