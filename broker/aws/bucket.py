@@ -12,16 +12,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+import boto3
 import structlog
 from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from botocore.session import Session
 
 from broker import metrics
 from broker.aws.cloudfront import Distribution
 from broker.aws.credentials import NO_ANSWER, CredentialSource
-from broker.aws.session import aws_session
 from broker.domain.media import Arrived
 from broker.domain.policy import Promise, presign_post
 from broker.domain.sigv4 import Address, Credentials, presign_get
@@ -66,7 +65,7 @@ class Bucket:
 
     def __init__(self, config: BucketConfig) -> None:
         self.config = config
-        session = aws_session()
+        session = boto3.Session()
         self._client = s3_client(session, config, config.endpoint_url)
         self._address = Address.of(_form_address(session, config))
         self.form_url = self._address.url
@@ -295,10 +294,10 @@ def _arrived(answer: dict[str, Any]) -> Arrived:
     )
 
 
-def s3_client(session: Session, config: BucketConfig, endpoint_url: str | None) -> Any:
+def s3_client(session: boto3.Session, config: BucketConfig, endpoint_url: str | None) -> Any:
     """Return an S3 client with nothing left to defaults that differ between releases."""
     keys = config.credentials
-    return session.create_client(
+    return session.client(
         "s3",
         region_name=config.region,
         endpoint_url=endpoint_url,
@@ -323,7 +322,7 @@ def s3_client(session: Session, config: BucketConfig, endpoint_url: str | None) 
     )
 
 
-def _form_address(session: Session, config: BucketConfig) -> str:
+def _form_address(session: boto3.Session, config: BucketConfig) -> str:
     """Return the address to which clients post, as botocore's endpoint rules resolve it for this bucket."""
     nobody = replace(config, credentials=Credentials("resolves", "an-address"))
     client = s3_client(session, nobody, config.public_endpoint_url or config.endpoint_url)
