@@ -1,4 +1,4 @@
-"""Two servers and two workers behind a proxy that delays, loses, repeats and reorders what passes between them and S3.
+"""Two servers and two workers behind a proxy that delays, loses, repeats and reorders their requests to S3.
 
 Clients post, replay their policies, complete and delete meanwhile. In the end every ready media plays the judged bytes,
 and nothing is left over. `BROKER_TEST_MEDIA=5000` makes it long, `BROKER_TEST_SEED` repeats a run.
