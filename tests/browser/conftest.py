@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from .npm import program
-from .stack import Stack, running_stack
+from tests.support.npm import program
+from tests.support.stack import Stack, running_stack
 
 FLAGS = [
     "--no-sandbox",

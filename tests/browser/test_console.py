@@ -7,10 +7,9 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Response, Route, expect
 
 from broker.dev.s3 import Fault
-
-from .npm import packages
-from .stack import Stack, running_stack, token
-from .waiting import until
+from tests.browser.waiting import until
+from tests.support.npm import packages
+from tests.support.stack import Stack, running_stack, token
 
 VIDEO = "document.querySelector('video')"
 AXE = "async () => (await axe.run(document, { resultTypes: ['violations'] })).violations"

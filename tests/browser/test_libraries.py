@@ -9,11 +9,10 @@ import pytest
 from playwright.sync_api import Page
 
 from broker.domain import rules
-
-from .npm import packages
-from .recipes import recipe
-from .stack import Stack, token
-from .waiting import until
+from tests.browser.recipes import recipe
+from tests.browser.waiting import until
+from tests.support.npm import packages
+from tests.support.stack import Stack, token
 
 WEB = Path(rules.__file__).parent / "web"
 ESBUILD = "esbuild@0.28.2"

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from broker.domain import rules
-
-from .npm import packages, program
+from tests.support.npm import packages, program
 
 HERE = Path(__file__).parent
 WEB = Path(rules.__file__).parent / "web"

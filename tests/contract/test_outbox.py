@@ -9,9 +9,8 @@ from broker.domain.announcement import PATIENCE, Announcement
 from broker.domain.media import Event, Media, State
 from broker.errors import DatabaseUnavailable
 from broker.store import Store
+from tests.contract.conftest import OpenStore
 from tests.support.samples import UNLIMITED, locked, pending
-
-from .conftest import OpenStore
 
 HERE, THERE = "https://here.example/hook", "https://there.example/hook"
 LEASE = timedelta(minutes=1)

@@ -47,8 +47,8 @@ from broker.lifecycle.verbs import Issued, Lifecycle, UploadRequest
 from broker.store import migrate
 from broker.store.engine import parse_url
 from broker.worker.sweep import Sweep
-from tests.crash.dying import COURSE, OTHER, VIDEO, Clock, CountedBucket, CountedStore, Course
 from tests.crash.invariants import broken, find_all, unsettled
+from tests.support.dying import COURSE, OTHER, VIDEO, Clock, CountedBucket, CountedStore, Course
 
 EXAMPLES = 60 if os.environ.get("CI") else 12
 STEPS = 25

@@ -24,9 +24,9 @@ from broker.store.engine import parse_url
 from broker.store.schema import media as table
 from tests.crash.client import MP4, bearer
 from tests.crash.conftest import LONG, Overrides
-from tests.crash.dying import OTHER, VIDEO
 from tests.crash.invariants import UNDER_WAY, find_all, unsettled
 from tests.crash.processes import Broker, start_broker, start_worker
+from tests.support.dying import OTHER, VIDEO
 from tests.support.postgres import PostgreSQL
 
 UPLOADS = 1000 if os.environ.get("CI") else 250

@@ -15,7 +15,7 @@ from broker.aws import bucket, queue
 from broker.aws.bucket import Bucket, BucketConfig
 from broker.aws.session import aws_session
 from broker.domain.sigv4 import Credentials
-from tests.crash import dying
+from tests.support import dying
 
 WARM = (psycopg, sqlalchemy, uvicorn, dying)
 # The session holds the model of S3, whose reading takes longer than all else.

@@ -19,10 +19,9 @@ from broker.settings import Settings, environment_name
 from broker.store import migrate
 from tests.readme.drawing import PARTS, rewritten
 from tests.support.live import live
+from tests.support.npm import program
 from tests.support.processes import CLIP, ROOT, environment, running
 from tests.support.serving import settings_of
-
-from ..browser.npm import program
 
 README = (ROOT / "README.md").read_text("utf-8")
 WALKTHROUGH = ROOT / "tests" / "walkthrough.sh"

@@ -20,8 +20,7 @@ from broker.settings import load_settings
 from broker.store import Outbox, Store
 from broker.worker import sender as sending
 from broker.worker.sender import Answer, Sender
-
-from ..crash.dying import COURSE, CountedBucket, CountedStore, Course, reach
+from tests.support.dying import COURSE, CountedBucket, CountedStore, Course, reach
 
 _FORKING = multiprocessing.get_context("forkserver")
 _FORKING.set_forkserver_preload(["tests.crash.warm"])

@@ -20,11 +20,10 @@ from broker.domain.media import Media, State, Video
 from broker.errors import ProbeFailed, SettingsInvalid, StorageUnavailable, UploadRejected
 from broker.lifecycle.probe import AT_A_TIME, Probe
 from broker.lifecycle.settlement import MAX_JUDGEMENTS
+from tests.support.npm import program
 from tests.support.processes import CLIP, done
-
-from ..browser.npm import program
-from ..lifecycle.conftest import MakeWorld, World
-from .films import H264, film, padded
+from tests.support.world import MakeWorld, World
+from tests.worker.films import H264, film, padded
 
 MAX_SECONDS = 300
 PIECE_SECONDS = 16384 * 8 / 100e6
