@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from broker.api.asgi.middleware import AllowedHosts, Envelope
+from broker.api.asgi.route import build_handlers
 from broker.api.asgi.short_route import ShortWay
 from broker.api.documentation import naming_problems
 from broker.api.problems import http_problem
@@ -77,7 +78,7 @@ class Application(FastAPI):
         settings = self._settings
         app = super().build_middleware_stack()
         if not self.user_middleware:  # whoever added some means it for every request
-            app = ShortWay(app, PREFIX, media.router.routes)
+            app = ShortWay(app, PREFIX, self.routes)
         if settings.cors_origins:
             app = CORSMiddleware(
                 app,
@@ -108,7 +109,8 @@ def create_router(settings: Settings, *, clock: Clock = utc_now) -> APIRouter:
 
 def _lifespan(settings: Settings, clock: Clock) -> Lifespan:
     @asynccontextmanager
-    async def lifespan(_: Any) -> AsyncIterator[dict[str, Services]]:
+    async def lifespan(app: Any) -> AsyncIterator[dict[str, Services]]:
+        build_handlers(app.routes)  # a dependency of the host that cannot be run is named now
         async with (
             running(settings, clock=clock) as (services, jobs),
             jobs.beside() if settings.sweep else nullcontext(),

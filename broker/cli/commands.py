@@ -7,6 +7,7 @@ import asyncio
 import secrets
 from datetime import UTC, datetime
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,12 +23,26 @@ if TYPE_CHECKING:
 DATA_DIR = Path("var")
 
 app = typer.Typer(
-    help="Let clients upload video straight to S3, check what arrived, and hand out playback links.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(webhooks)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out().print(f"broker {metadata.version('s3-media-broker')}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Let clients upload video straight to S3, check what arrived, and hand out playback links."""
 
 
 @app.command()

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import boto3
 import httpx
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from botocore.session import Session
 
 from broker.aws.bucket import Bucket, BucketConfig, s3_client
-from broker.aws.session import aws_session
 from broker.domain.sigv4 import Credentials
 
 ANSWER_SECONDS = 10.0
@@ -47,7 +46,7 @@ class Patient:
 
     deployment: Deployment
     bucket: Bucket
-    session: Session
+    session: boto3.Session
     s3: Any
     """A client, for what the broker itself never asks: how the bucket is set up."""
     http: httpx.AsyncClient
@@ -134,7 +133,7 @@ async def ask(call: Any, **parameters: Any) -> dict[str, Any]:
 @asynccontextmanager
 async def visited(deployment: Deployment) -> AsyncIterator[Patient]:
     """Open what looking at a deployment takes, and close it again."""
-    session = aws_session(operations=None)
+    session = boto3.Session()
     bucket = await asyncio.to_thread(Bucket, deployment.bucket)
     s3 = await asyncio.to_thread(s3_client, session, deployment.bucket, deployment.bucket.endpoint_url)
     timeout = httpx.Timeout(ANSWER_SECONDS, connect=5)
@@ -156,7 +155,7 @@ async def visited(deployment: Deployment) -> AsyncIterator[Patient]:
 
 def sqs_client(patient: Patient, keys: Credentials) -> Any:
     """Return a client of SQS that signs with `keys`."""
-    return patient.session.create_client(
+    return patient.session.client(
         "sqs",
         region_name=patient.deployment.bucket.region,
         endpoint_url=patient.deployment.sqs_endpoint_url,

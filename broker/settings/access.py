@@ -2,12 +2,11 @@
 
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from broker.domain.origin import origin
+from broker.domain.origin import is_loopback, origin
 from broker.domain.rate import rate_of
 from broker.settings.fields import CommaSeparated, Positive, bare_address, exact_origins, require_extra, split_at_commas
 
@@ -188,8 +187,7 @@ class AccessSettings(BaseSettings):
             raise ValueError("BROKER_JWT_ALGORITHM: should be RS256, ES256 or EdDSA where a public key or JWKS is set")
         if not by_public_key and self.algorithm != "HS256":
             raise ValueError(f"BROKER_JWKS_URL: should be set for {self.algorithm}, or BROKER_JWT_PUBLIC_KEY")
-        if self.jwks_url and not self.jwks_url.startswith("https://"):
-            loopback = urlsplit(self.jwks_url).hostname in {"localhost", "127.0.0.1", "::1"}
-            if not (self.jwks_loopback_http and loopback):
-                raise ValueError("BROKER_JWKS_URL: should be an https address")
+        by_http = self.jwks_url is not None and not self.jwks_url.startswith("https://")
+        if self.jwks_url and by_http and not (self.jwks_loopback_http and is_loopback(self.jwks_url)):
+            raise ValueError("BROKER_JWKS_URL: should be an https address")
         return self

@@ -8,13 +8,12 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
-from broker.domain.origin import origin
+from broker.domain.origin import is_loopback, origin
 from broker.settings.access import AccessSettings
 from broker.settings.fields import CommaSeparated, bare_address, split_at_commas
 
 SECRET_BYTES = range(24, 65)
 """How many bytes a signing secret has (Standard Webhooks specification, "Symmetric")."""
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class WorkerSettings(AccessSettings):
@@ -72,7 +71,7 @@ class WorkerSettings(AccessSettings):
     def _webhooks_are_safe(self) -> "WorkerSettings":
         for url in self.webhook_urls:
             parts = urlsplit(url)
-            on_loopback = self.webhook_loopback_http and parts.hostname in LOOPBACK
+            on_loopback = self.webhook_loopback_http and is_loopback(url)
             if origin(url) is None or parts.fragment or (parts.scheme != "https" and not on_loopback):
                 raise ValueError("BROKER_WEBHOOK_URLS: should be https addresses without a user or a fragment")
         if len(set(self.webhook_urls)) < len(self.webhook_urls):

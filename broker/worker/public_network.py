@@ -12,13 +12,14 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 import httpcore
 from httpcore import SOCKET_OPTION, AsyncNetworkBackend, AsyncNetworkStream
 
+from broker.domain.origin import LOOPBACK_HOSTS
+
 NAT64 = IPv6Network("64:ff9b::/96")
 """RFC 6052, section 2.1: an IPv4 address in IPv6's clothes, as networks without IPv4 see public hosts."""
 UNICAST = IPv6Network("2000::/3")
 """All that IANA gives out as global unicast; what lies outside is special, or was, as site-local addresses."""
 AZURE_HOST = IPv4Address("168.63.129.16")
 """Public by its number, but on Azure each machine's own host (Azure's documentation, "What is 168.63.129.16?")."""
-LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 Lookup = Callable[[str, int], Awaitable[list[str]]]
 
@@ -73,7 +74,7 @@ class PublicNetwork(AsyncNetworkBackend):
             addresses = await self._look_up(host, port)
         except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(f"the name cannot be looked up: {type(error).__name__}") from error
-        if not (self._loopback and host in LOOPBACK_NAMES) and not all(map(is_public, addresses)):
+        if not (self._loopback and host in LOOPBACK_HOSTS) and not all(map(is_public, addresses)):
             raise AddressRefused("the name leads to an address that is not public")
         failure: Exception = httpcore.ConnectError("the name has no address")
         for address in addresses:

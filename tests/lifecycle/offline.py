@@ -8,7 +8,8 @@ from typing import Any
 from uuid import UUID
 
 from broker.domain.media import Event
-from broker.lifecycle.verbs import Lifecycle, UploadRequest
+from broker.lifecycle.requests import UploadRequest
+from broker.lifecycle.verbs import Lifecycle
 from broker.settings import Settings, load_settings
 from broker.store import Store, migrate
 from broker.wiring import running

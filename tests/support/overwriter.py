@@ -2,15 +2,16 @@
 
 import asyncio
 
+import boto3
+
 from broker.aws.bucket import Bucket, BucketConfig, s3_client
-from broker.aws.session import aws_session
 from broker.domain.media import Arrived
 from tests.support.world import OTHER, VIDEO
 
 
 def puts(config: BucketConfig, key: str, body: bytes) -> None:
     """Put a video under `key`, over what is there."""
-    client = s3_client(aws_session(operations=None), config, config.endpoint_url)
+    client = s3_client(boto3.Session(), config, config.endpoint_url)
     try:
         client.put_object(Bucket=config.name, Key=key, Body=body, ContentType="video/mp4")
     finally:

@@ -24,6 +24,7 @@ from broker.api.state import services
 from broker.domain import media
 from broker.domain.policy import MAX_PLAYBACK_SECONDS
 from broker.lifecycle import verbs
+from broker.lifecycle.requests import Playback, UploadRequest
 from broker.lifecycle.waiting import MAX_WAIT_SECONDS
 
 S3_UNAVAILABLE = (errors.StorageUnavailable, errors.StorageRefused, errors.CredentialsExpired)
@@ -78,7 +79,7 @@ async def issue_upload(
     found = services(request)
     base = _base_address(request, "/upload")
     issued = await found.lifecycle.issue(
-        verbs.UploadRequest(**body.__dict__),
+        UploadRequest(**body.__dict__),
         caller.owner,
         idempotency_key=idempotency_key,
         uploaded_url=lambda media_id: f"{base}/{media_id}/uploaded/{found.form_states.make(media_id)}",
@@ -225,7 +226,7 @@ def _video(found: media.Media) -> schemas.Video | None:
     return {"seconds": seen.seconds, "codec": seen.codec, "width": seen.width, "height": seen.height}
 
 
-def _playback(playback: verbs.Playback, message: str) -> Response:
+def _playback(playback: Playback, message: str) -> Response:
     answer: schemas.Playback = {
         **_media(playback.media),
         "success": True,
