@@ -131,7 +131,7 @@ def test_what_was_not_promised_is_refused(client: Client, content: bytes, change
 
 def test_the_final_key_can_not_be_written_with_the_policy(client: Client) -> None:
     issued = client.issue()
-    key = final_key(UUID(issued["media_id"]), TYPE)
+    key = final_key(UUID(issued["media_id"]), TYPE, 1)
     assert client.upload(issued, change=lambda form: replaced(form, "key", key)).status_code == 403
     assert client.objects(issued) == set()
 

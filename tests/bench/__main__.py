@@ -129,7 +129,7 @@ def _require_fast(servers: Sequence[Running]) -> None:
 
 def _footprints(report: Report, place: Workplace, cores: machine.Cores, options: argparse.Namespace) -> None:
     for contender in report.contenders:
-        steps = (500, 1_000) if options.quick else MEMORY_STEPS
+        steps: tuple[int, ...] = (500, 1_000) if options.quick else MEMORY_STEPS
         if not contender.name.startswith(OURS):
             steps = steps[:1]
         print(f"memory of {contender.name} …", file=sys.stderr)

@@ -35,7 +35,7 @@ def load(page: Page, stack: Stack, tmp_path: Path) -> Load:
         (tmp_path / "recipe.js").write_text(code)
         (tmp_path / "entry.js").write_text('import * as recipe from "./recipe.js"; Object.assign(window, recipe);')
         esbuild = folder / "node_modules" / ".bin" / "esbuild"
-        command = [esbuild, "entry.js", "--bundle", "--outfile=bundle.js"]
+        command = [str(esbuild), "entry.js", "--bundle", "--outfile=bundle.js"]
         done = subprocess.run([*command, "--format=esm"], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         page.goto(stack.app)

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -23,10 +24,10 @@ def now() -> datetime:
 @pytest.fixture
 def telling(open_store: OpenStore) -> Store:
     """Return a store that tells two targets."""
-    return open_store(announce_to=(HERE, THERE))  # type: ignore[arg-type]
+    return open_store(announce_to=(HERE, THERE))
 
 
-async def rejected(store: Store, **fields: object) -> Media:
+async def rejected(store: Store, **fields: Any) -> Media:
     media = await store.add(pending(**fields), UNLIMITED)
     after = await store.change(media, Event.DIFFER, differences="it differs")
     assert after is not None
@@ -61,7 +62,7 @@ async def test_who_loses_the_race_tells_nothing(telling: Store, open_store: Open
 async def test_a_change_that_is_not_written_is_not_told(
     telling: Store, database_url: str, open_store: OpenStore
 ) -> None:
-    hasty = open_store(timeout_seconds=0.3, announce_to=(HERE,))  # type: ignore[arg-type]
+    hasty = open_store(timeout_seconds=0.3, announce_to=(HERE,))
     media = await telling.add(pending(), UNLIMITED)
     with locked(database_url), pytest.raises(DatabaseUnavailable):
         await hasty.change(media, Event.DIFFER, differences="it differs")

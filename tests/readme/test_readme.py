@@ -93,7 +93,7 @@ def video(request: pytest.FixtureRequest, tmp_path: Path) -> bytes:
 def test_the_walk_through_runs_beside_broker_dev(tmp_path: Path, video: bytes) -> None:
     with running("dev", "--port", "0", cwd=tmp_path) as dev:
         dev.wait_for("Try in another terminal")
-        command = [program("bash"), WALKTHROUGH]
+        command = [program("bash"), str(WALKTHROUGH)]
         script = subprocess.run(
             command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=60, check=False
         )

@@ -90,9 +90,9 @@ class CountedSender(Sender):
 
 def work(overrides: dict[str, Any], die_before: int, ahead: timedelta, told: Connection) -> None:
     """Do what `broker worker` does until somebody ends it; its clock is `ahead` of the machine's."""
-    wiring.Store = CountedWorkerStore  # type: ignore[misc]
-    wiring.Bucket = CountedBucket  # type: ignore[misc]
-    wiring.Queue = CountedQueue  # type: ignore[misc]
+    vars(wiring)["Store"] = CountedWorkerStore
+    vars(wiring)["Bucket"] = CountedBucket
+    vars(wiring)["Queue"] = CountedQueue
     sending.Sender = CountedSender  # type: ignore[misc]
     COURSE.set(ToldCourse(die_before, 0, told=told))
 
