@@ -1,4 +1,4 @@
-"""`broker worker` and `broker webhooks` as processes, told everything by their environment."""
+"""`broker worker` and `broker webhooks` as processes, configured by their environment."""
 
 import asyncio
 import signal
@@ -16,7 +16,7 @@ from tests.worker.conftest import Sqs, until
 from tests.worker.receiver import Receiver, receiving
 from tests.worker.sending import SECRET
 
-KEY = "a-key-of-the-tests-and-of-nobody-else"
+KEY = "a-key-of-the-tests-and-of-another-else"
 SERVES = r"Uvicorn running on (http://[\d.:]+)"
 
 
@@ -53,7 +53,7 @@ async def asked(client: httpx.AsyncClient, method: str, path: str, **parts: Any)
     return await client.request(method, path, headers={"Authorization": f"Bearer {token}"}, **parts)
 
 
-async def test_an_upload_becomes_ready_and_is_told_without_a_word(variables: dict[str, str], tmp_path: Path) -> None:
+async def test_an_unannounced_upload_becomes_ready_and_is_notified(variables: dict[str, str], tmp_path: Path) -> None:
     async with receiving(200) as receiver:
         told = variables | {"BROKER_WEBHOOK_URLS": receiver.url}
         with (
@@ -99,7 +99,7 @@ async def told_in_vain(receiver: Receiver, variables: dict[str, str], cwd: Path)
     return told
 
 
-async def test_the_commands_show_and_repeat_what_was_not_delivered(variables: dict[str, str], tmp_path: Path) -> None:
+async def test_the_commands_list_and_retry_undelivered_webhooks(variables: dict[str, str], tmp_path: Path) -> None:
     async with receiving(410) as receiver:
         told = await told_in_vain(receiver, variables, tmp_path)
 
@@ -120,7 +120,7 @@ async def test_the_commands_show_and_repeat_what_was_not_delivered(variables: di
             2,
             "'https://elsewhere.example/' is not one of BROKER_WEBHOOK_URLS\n",
         )
-        assert await said("retry") == (0, "1 will be sent by the worker now.\n")
+        assert await said("retry") == (0, "The worker will send 1 webhooks now.\n")
         with running("worker", cwd=tmp_path, **told):
             await until(lambda: receiver.ids.count(receiver.ids[0]) == 2)
         status, listed = await said("list")
@@ -146,7 +146,7 @@ async def test_the_commands_show_and_repeat_what_was_not_delivered(variables: di
         ({"BROKER_SQS_QUEUE_URL": "uploads"}, "BROKER_SQS_QUEUE_URL: should be an http or https address"),
     ],
 )
-def test_settings_that_can_not_work_are_named(
+def test_settings_that_cannot_work_are_named(
     wrong: dict[str, str], reason: str, variables: dict[str, str], tmp_path: Path
 ) -> None:
     ended = done("worker", cwd=tmp_path, **(variables | wrong))
