@@ -10,7 +10,12 @@ from botocore.config import Config
 
 from broker.dev.s3 import EmbeddedS3, start_embedded_s3
 
-pytest_plugins = ("tests.support.postgres", "tests.support.databases", "tests.support.world")
+pytest_plugins = (
+    "tests.support.postgres",
+    "tests.support.databases",
+    "tests.support.world",
+    "tests.support.scheduling",
+)
 
 PAGE_ORIGIN = "https://app.example"
 
