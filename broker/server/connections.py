@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from broker.api.asgi.body import ARRIVED_BODY
 from broker.api.asgi.document import AT_ONCE, Headers
 from broker.api.state import STATE_NAME
+from broker.server.stalls import MAX_STALL_SECONDS, StallWatch
 
 MAX_HEAD_BYTES = 32 * 1024
 """The request line and all headers together; a token has at most a quarter of it."""
@@ -49,6 +50,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     max_head_bytes = MAX_HEAD_BYTES
     max_head_seconds = MAX_HEAD_SECONDS
+    max_stall_seconds = MAX_STALL_SECONDS
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -67,6 +69,7 @@ class BoundedConnection(HttpToolsProtocol):
         """Wait for the first head."""
         super().connection_made(transport)
         self.flow = _Flow(transport, self.pipeline)
+        self._stalls = StallWatch(transport, self.loop, self.max_stall_seconds)
         self._wait(self.max_head_seconds, 408)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -74,6 +77,7 @@ class BoundedConnection(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._stalls.stop()
         super().connection_lost(exc)
         for cycle in (self.cycle, *(waiting for waiting, _ in self.pipeline)):
             if cycle is not None:
@@ -120,12 +124,18 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Serve the next request, or wait for one."""
+        self._stalls.start()
         if self.pipeline or self.transport.is_closing():
             super().on_response_complete()
             return
         self.server_state.total_requests += 1
         self.flow.resume_reading()
         self._wait(self.timeout_keep_alive, None)
+
+    def pause_writing(self) -> None:
+        """Wait until the client has read, but not for one that never reads."""
+        super().pause_writing()
+        self._stalls.start()
 
     def shutdown(self) -> None:
         """Serve what is being served, and nothing after it; who waits for news of a media is answered now."""

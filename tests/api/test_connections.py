@@ -262,6 +262,9 @@ class Transport(asyncio.Transport):
     def resume_reading(self) -> None:
         self.reads = True
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def get_extra_info(self, name: str, default: object = None) -> object:
         return default
 
