@@ -1,5 +1,7 @@
 """Rate limits: their numbers in each response, the 429, and the end of a window."""
 
+import asyncio
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -48,6 +50,21 @@ async def test_a_request_with_too_large_a_body_is_counted_too(tmp_path: Path) ->
         large = {"content": b"x" * 70_000, "headers": bearing(token()) | {"Content-Type": "application/json"}}
         answers = [await client.post(f"{PREFIX}/upload", **large) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [413, 413, 429]
+
+
+async def test_a_clock_that_jumps_back_does_not_prolong_a_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = create_app(settings_of(tmp_path, rate_limit_issue="1/second"))
+    bearer = bearing(token(seconds=7200))
+    async with client_of(app) as client:
+        while (await client.post(f"{PREFIX}/upload", json=ASKED, headers=bearer)).status_code != 429:
+            pass
+        wall_clock = time.time
+        monkeypatch.setattr(time, "time", lambda: wall_clock() - 7200)
+        async with asyncio.timeout(10):
+            while (await client.post(f"{PREFIX}/upload", json=ASKED, headers=bearer)).status_code == 429:
+                await asyncio.sleep(0.05)
 
 
 def test_a_window_ends() -> None:
