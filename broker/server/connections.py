@@ -25,6 +25,8 @@ MAX_HEAD_SECONDS = 10.0
 MAX_WAITING = 100
 """How many requests of one connection may wait behind the one that is served; each takes some kilobytes, whatever it
 asks for. A browser lets none wait."""
+MAX_UNREAD_BYTES = 256 * 1024
+"""How much of a body is still received after its response was sent, so that a client can finish and read it."""
 REASONS = {408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
 
 
@@ -63,6 +65,7 @@ class BoundedConnection(HttpToolsProtocol):
         """What came since the last request ended, without what came in one piece with its end."""
         self._piece_bytes = 0
         self._in_body = False
+        self._unread_bytes = 0
         self._takes_no_more = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -112,9 +115,18 @@ class BoundedConnection(HttpToolsProtocol):
             self.cycle.keep_alive = False  # of the last one that waits: it is told that the connection ends
             raise ValueError
         self._in_body = True
+        self._unread_bytes = 0
         super().on_headers_complete()
         extensions: dict[str, Any] = {AT_ONCE: self._answer, ARRIVED_BODY: self._body}
         self.scope["extensions"] = extensions
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece of the body for the request, or close the connection if too much comes after its response."""
+        super().on_body(body)
+        if self.cycle.response_complete:
+            self._unread_bytes += len(body)
+            if self._unread_bytes > MAX_UNREAD_BYTES:
+                self.transport.close()
 
     def on_message_complete(self) -> None:
         """Expect a head next."""
