@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from broker.api.asgi.middleware import Envelope
+from broker.api.asgi.route import build_handlers
 from broker.api.asgi.short_route import ShortWay
 from broker.api.asgi.target import CheckedTarget
 from broker.api.documentation import with_problem_component
@@ -78,7 +79,7 @@ class Application(FastAPI):
         settings = self._settings
         app = super().build_middleware_stack()
         if not self.user_middleware:  # the short way would bypass a host's own middleware
-            app = ShortWay(app, PREFIX, media.router.routes)
+            app = ShortWay(app, PREFIX, self.routes)
         if settings.cors_origins:
             app = CORSMiddleware(
                 app,
@@ -107,7 +108,8 @@ def create_router(settings: Settings, *, clock: Clock = utc_now) -> APIRouter:
 
 def _lifespan(settings: Settings, clock: Clock) -> Lifespan:
     @asynccontextmanager
-    async def lifespan(_: Any) -> AsyncIterator[dict[str, Services]]:
+    async def lifespan(app: Any) -> AsyncIterator[dict[str, Services]]:
+        build_handlers(app.routes)  # a dependency of the host that cannot be run is named now
         async with (
             running(settings, clock=clock) as (services, jobs),
             jobs.beside() if settings.sweep else nullcontext(),

@@ -60,6 +60,7 @@ async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterato
             max_video_seconds=settings.max_video_duration_seconds,
             clock=clock,
         )
+        stack.push_async_callback(settlement.close)
         verbs = Lifecycle(
             store,
             bucket,

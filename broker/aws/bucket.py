@@ -12,16 +12,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+import boto3
 import structlog
 from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from botocore.session import Session
 
 from broker import metrics
 from broker.aws.cloudfront import Distribution
 from broker.aws.credentials import NO_ANSWER, CredentialSource, client_keys
-from broker.aws.session import aws_session
 from broker.domain.media import Arrived
 from broker.domain.policy import Promise, presign_post
 from broker.domain.sigv4 import Address, Credentials, presign_get
@@ -32,7 +31,10 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 MAX_ATTEMPTS = 3
-"""How often a call is tried if S3 does not answer, or answers that it is busy."""
+"""How often a call is tried, where S3 is silent or says that it is busy."""
+ABSENT_CODES = frozenset({"NoSuchKey", "NoSuchVersion"})
+BUSY_CODES = frozenset({"InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable", "SlowDown"})
+"""Errors of single keys that a later attempt may not meet (Amazon S3 API Reference, "Error responses")."""
 CHECKSUMS = ("SHA256", "CRC64NVME", "CRC32C", "CRC32", "SHA1")
 """The checksum algorithms of S3, in the order of our preference."""
 
@@ -61,7 +63,7 @@ class Bucket:
 
     def __init__(self, config: BucketConfig) -> None:
         self.config = config
-        session = aws_session()
+        session = boto3.Session()
         self._client = s3_client(session, config, config.endpoint_url)
         self._address = Address.of(_form_address(session, config))
         self.form_url = self._address.url
@@ -123,16 +125,20 @@ class Bucket:
         return await self._run(self._head, key)
 
     async def promote(self, source: str, target: str, judged: Arrived) -> bool:
-        """Copy `source` to `target` and return whether `target` now is the judged object.
+        """Copy `source` to `target` and return whether `target` is now the judged object.
 
-        Return False if the source was overwritten or is gone; `target` is then empty or another object. The source's
-        ETag is a condition of the copy; since not every store honors it, the copy is compared afterwards too.
+        If not, the source was overwritten or is gone, and `target` holds nothing or another object. The source's ETag
+        is a condition of the copy. Not every store honors it, so the answer to the copy, which names what was copied,
+        is compared with what was judged. A HEAD of `target` decides only if the answer leaves that open.
         """
         return await self._run(self._promote, source, target, judged)
 
-    async def purge(self, *keys: str) -> None:
-        """Remove the objects under `keys` with all their versions; absent ones are no error."""
-        await self._run(self._purge, keys)
+    async def purge(self, *keys: str) -> bool:
+        """Remove the objects under at most 1,000 `keys` with their versions; absent ones are no error.
+
+        One turn is bounded: it removes at most 1,000 versions of each key. Return whether nothing is left.
+        """
+        return await self._run(self._purge, keys)
 
     async def check(self) -> None:
         """Raise StorageUnavailable or StorageRefused unless the bucket answers."""
@@ -176,7 +182,7 @@ class Bucket:
 
     def _promote(self, source: str, target: str, judged: Arrived) -> bool:
         with suppress(_Absent, _PreconditionFailed):
-            self._call(
+            answer = self._call(
                 "copy_object",
                 Key=target,
                 CopySource={"Bucket": self.config.name, "Key": source},
@@ -185,23 +191,55 @@ class Bucket:
                 MetadataDirective="REPLACE",
                 ContentType=judged.content_type,
             )
+            result = {**answer, **answer.get("CopyObjectResult", {})}
+            if "ETag" in result:
+                copied = _arrived({**result, "ContentLength": judged.size, "ContentType": judged.content_type})
+                if copied.etag_is_md5 and judged.etag_is_md5:
+                    return copied.etag == judged.etag
         promoted = self._head(target)
         return promoted is not None and promoted.same_object(judged)
 
-    def _purge(self, keys: Sequence[str]) -> None:
-        for key in keys:
-            with suppress(_Absent):
-                response = self._call("delete_object", Key=key)
-                if "VersionId" in response:
-                    self._purge_versions(key)
+    def _purge(self, keys: Sequence[str]) -> bool:
+        if len(keys) == 1:
+            versioned = keys if "VersionId" in self._delete(keys[0]) else ()
+        else:
+            deleted = self._delete_many([{"Key": key} for key in keys])
+            versioned = [entry["Key"] for entry in deleted if "DeleteMarkerVersionId" in entry]
+        purged = [self._purge_versions(key) for key in versioned]
+        return all(purged)
 
-    def _purge_versions(self, key: str) -> None:
-        is_truncated = True
-        while is_truncated:
-            listing = self._call("list_object_versions", Prefix=key)
-            for version in [*listing.get("Versions", ()), *listing.get("DeleteMarkers", ())]:
-                self._call("delete_object", Key=key, VersionId=version["VersionId"])
-            is_truncated = listing.get("IsTruncated", False)
+    def _delete(self, key: str) -> dict[str, Any]:
+        try:
+            return self._call("delete_object", Key=key)
+        except _Absent:
+            return {}
+
+    def _delete_many(self, objects: Sequence[dict[str, str]]) -> Sequence[dict[str, Any]]:
+        """Delete up to 1,000 objects or versions and return an entry for each. Raises what `purge` does."""
+        if not objects:
+            return ()
+        answer = self._call("delete_objects", Delete={"Objects": objects})
+        for error in answer.get("Errors", ()):
+            code = str(error.get("Code", "Unknown"))
+            if code not in ABSENT_CODES:
+                _note_failure("delete_objects", code)
+                refused = code not in BUSY_CODES
+                raise (
+                    StorageRefused(operation="delete_objects", code=code)
+                    if refused
+                    else StorageUnavailable(operation="delete_objects", cause=code)
+                )
+        deleted: Sequence[dict[str, Any]] = answer.get("Deleted", ())
+        return deleted
+
+    def _purge_versions(self, key: str) -> bool:
+        """Remove up to 1,000 versions of one key; return whether nothing is left."""
+        page = self._call("list_object_versions", Prefix=key)
+        versions = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+        of_key = [version for version in versions if version["Key"] == key]
+        self._delete_many([{"Key": key, "VersionId": version["VersionId"]} for version in of_key])
+        # Keys that continue this one sort after it, so a listing that has reached one has passed all versions.
+        return len(of_key) < len(versions) or not page.get("IsTruncated", False)
 
     def _check(self) -> None:
         try:
@@ -254,9 +292,9 @@ def _arrived(head: dict[str, Any]) -> Arrived:
     )
 
 
-def s3_client(session: Session, config: BucketConfig, endpoint_url: str | None) -> Any:
+def s3_client(session: boto3.Session, config: BucketConfig, endpoint_url: str | None) -> Any:
     """Return an S3 client; every option whose default differs between releases is set."""
-    return session.create_client(
+    return session.client(
         "s3",
         region_name=config.region,
         endpoint_url=endpoint_url,
@@ -279,7 +317,7 @@ def s3_client(session: Session, config: BucketConfig, endpoint_url: str | None) 
     )
 
 
-def _form_address(session: Session, config: BucketConfig) -> str:
+def _form_address(session: boto3.Session, config: BucketConfig) -> str:
     """Return the URL to which clients post, as botocore's endpoint rules resolve it for this bucket."""
     placeholder = replace(config, credentials=Credentials("resolves", "an-address"))
     client = s3_client(session, placeholder, config.public_endpoint_url or config.endpoint_url)

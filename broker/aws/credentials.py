@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
-from botocore.session import Session
 
 from broker.domain.sigv4 import Credentials
 from broker.errors import CredentialsExpired
@@ -33,7 +33,7 @@ def client_keys(credentials: Credentials | None) -> dict[str, str | None]:
 class CredentialSource:
     """A source of valid keys that never blocks; new keys are fetched on a thread, in one fetch at a time."""
 
-    def __init__(self, session: Session, fixed: Credentials | None, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, session: boto3.Session, fixed: Credentials | None, threads: ThreadPoolExecutor) -> None:
         self._session = session
         self._threads = threads
         self._fixed = fixed is not None

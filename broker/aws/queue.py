@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from broker.aws.credentials import NO_ANSWER, client_keys
-from broker.aws.session import aws_session
 from broker.domain.sigv4 import Credentials
 from broker.errors import QueueUnavailable
 
@@ -58,7 +58,7 @@ class Queue:
 
     def __init__(self, config: QueueConfig, *, threads: int = 8) -> None:
         self.config = config
-        self._client: Any = aws_session().create_client(
+        self._client: Any = boto3.Session().client(
             "sqs",
             region_name=config.region,
             endpoint_url=config.endpoint_url,

@@ -7,6 +7,7 @@ import asyncio
 import secrets
 from datetime import UTC, datetime
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,6 +29,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(webhooks)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out().print(f"broker {metadata.version('s3-media-broker')}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Let clients upload video straight to S3, check what arrived, and hand out playback links."""
 
 
 @app.command()

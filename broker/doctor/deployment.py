@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import boto3
 import httpx
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from botocore.session import Session
 
 from broker.aws.bucket import Bucket, BucketConfig, s3_client
 from broker.aws.credentials import client_keys
-from broker.aws.session import aws_session
 from broker.domain.sigv4 import Credentials
 
 ANSWER_SECONDS = 10.0
@@ -48,7 +47,7 @@ class Patient:
 
     deployment: Deployment
     bucket: Bucket
-    session: Session
+    session: boto3.Session
     s3: Any
     """A client for operations that the broker itself never uses, such as reading the bucket's configuration."""
     http: httpx.AsyncClient
@@ -134,7 +133,7 @@ async def ask(call: Any, **parameters: Any) -> dict[str, Any]:
 @asynccontextmanager
 async def opened(deployment: Deployment) -> AsyncIterator[Patient]:
     """Open the clients that examine a deployment, and close them on exit."""
-    session = aws_session(operations=None)
+    session = boto3.Session()
     bucket = await asyncio.to_thread(Bucket, deployment.bucket)
     s3 = await asyncio.to_thread(s3_client, session, deployment.bucket, deployment.bucket.endpoint_url)
     timeout = httpx.Timeout(ANSWER_SECONDS, connect=5)
@@ -156,7 +155,7 @@ async def opened(deployment: Deployment) -> AsyncIterator[Patient]:
 
 def sqs_client(patient: Patient, keys: Credentials) -> Any:
     """Return an SQS client that signs with `keys`."""
-    return patient.session.create_client(
+    return patient.session.client(
         "sqs",
         region_name=patient.deployment.bucket.region,
         endpoint_url=patient.deployment.sqs_endpoint_url,

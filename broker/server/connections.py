@@ -37,19 +37,6 @@ class BoundedConnection(HttpToolsProtocol):
     section 9.3.2).
     """
 
-    # Python shares the names of up to 30 attributes between instances. With these, uvicorn's would be more, and each
-    # connection would hold a dictionary of its own, of 1.5 KB.
-    __slots__ = (
-        "_ends_at",
-        "_ends_with",
-        "_head_bytes",
-        "_in_body",
-        "_piece_bytes",
-        "_takes_no_more",
-        "_timer",
-        "_timer_at",
-    )
-
     max_head_bytes = MAX_HEAD_BYTES
     max_head_seconds = MAX_HEAD_SECONDS
     max_stall_seconds = MAX_STALL_SECONDS

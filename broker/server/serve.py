@@ -1,7 +1,5 @@
 """What `broker serve` and `broker worker` do, once the settings are read."""
 
-import broker.server.lean_start  # noqa: F401  # isort: skip  # noqa: F401  # isort: skip
-
 import asyncio
 import gc
 import signal

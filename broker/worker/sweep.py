@@ -8,7 +8,8 @@ import structlog
 from broker.clock import Clock, utc_now
 from broker.domain.media import Media
 from broker.errors import BrokerError, DatabaseUnavailable, StorageUnavailable
-from broker.lifecycle.settlement import LEASE, Settlement
+from broker.lifecycle.leases import LEASE
+from broker.lifecycle.settlement import Settlement
 from broker.store import Store
 
 BATCH = 50

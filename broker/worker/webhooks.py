@@ -93,7 +93,7 @@ class Webhooks:
                 return
             answer = await self._sender.send(announcement, self._clock())
             if answer.delivered:
-                await self._outbox.told(announcement)
+                await self._outbox.delivered(announcement)
                 outcome = "delivered"
             elif answer.gone:
                 await self._outbox.disable(announcement.target, self._clock())

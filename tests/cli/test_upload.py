@@ -42,9 +42,9 @@ def test_the_printed_link_plays_the_file(dev: Dev) -> None:
         ("a.mp4", 10, {"BROKER_URL": "http://127.0.0.1:1/api/v1/s3-media"}, 1, "No broker answers at"),
         ("a.mp4", 10, {"BROKER_URL": "ftp://127.0.0.1"}, 1, "No broker answers at"),
         ("a.odd", 10, {}, 2, "--content-type: should be given; the name 'a.odd' does not tell it"),
-        ("a.txt", 10, {}, 1, "The content type 'text/plain' is not accepted; accepted are video/mp4"),
-        ("a.mp4", 0, {}, 1, "The size of 0 bytes is not accepted"),
-        ("a.mp4", 3 * 1024**3, {}, 1, "accepted are 1 to 2147483648 bytes"),
+        ("a.txt", 10, {}, 1, "The content type 'text/plain' is not allowed; allowed are video/mp4"),
+        ("a.mp4", 0, {}, 1, "The size of 0 bytes is not allowed"),
+        ("a.mp4", 3 * 1024**3, {}, 1, "allowed are 1 to 2147483648 bytes"),
     ],
 )
 def test_an_error_is_printed_in_one_line(

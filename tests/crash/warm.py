@@ -5,21 +5,20 @@ This is imported there and nowhere else. It begins no thread, so that forking is
 
 from functools import cache
 
+import boto3
 import psycopg
 import sqlalchemy.dialects.postgresql.psycopg
 import uvicorn.lifespan.on
 import uvicorn.loops.auto
 import uvicorn.protocols.http.auto
 
-from broker.aws import bucket, queue
 from broker.aws.bucket import Bucket, BucketConfig
-from broker.aws.session import aws_session
 from broker.domain.sigv4 import Credentials
 from tests.crash import dying
 
 WARM = (psycopg, sqlalchemy, uvicorn, dying)
-# The session holds the model of S3, whose reading takes longer than all else.
-bucket.aws_session = queue.aws_session = cache(aws_session)
+# A session holds the model of S3. Reading it takes longer than the rest of a start, so the forks share one.
+boto3.Session = cache(boto3.Session)
 Bucket(
     BucketConfig(
         name="warm",

@@ -65,9 +65,9 @@ class CountedOutbox(Outbox):
             reach("claimed webhook")
         return claimed
 
-    async def told(self, announcement: Announcement) -> None:
+    async def delivered(self, announcement: Announcement) -> None:
         reach("note delivery")
-        await super().told(announcement)
+        await super().delivered(announcement)
 
 
 class CountedWorkerStore(CountedStore):

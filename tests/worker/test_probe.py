@@ -18,7 +18,7 @@ from broker.dev.s3 import EmbeddedS3, Fault
 from broker.domain.keys import staging_key
 from broker.domain.media import Media, State, Video
 from broker.errors import ProbeFailed, SettingsInvalid, StorageUnavailable, UploadRejected
-from broker.lifecycle.probe import AT_A_TIME, Probe
+from broker.lifecycle.probe import CONCURRENCY, Probe
 from broker.lifecycle.settlement import MAX_JUDGEMENTS
 from tests.support.processes import CLIP, done
 
@@ -259,7 +259,7 @@ async def test_a_playlist_opens_no_other_file_or_address(looking: World, films: 
 async def test_only_the_judged_object_is_probed(looking: World, films: Path, probe: Probe) -> None:
     media = await put(looking, CLIP, "video/mp4")
     with pytest.raises(StorageUnavailable):
-        await probe.look(lambda: looking.bucket.internal_link(staging_key(media.id), expires_in=20), "0" * 32)
+        await probe.inspect(lambda: looking.bucket.internal_link(staging_key(media.id), expires_in=20), "0" * 32)
 
 
 async def test_a_probe_that_waits_long_for_its_turn_gets_a_valid_link(make_world: MakeWorld, tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ async def test_a_probe_that_waits_long_for_its_turn_gets_a_valid_link(make_world
     async def elsewhere() -> str:
         return "http://127.0.0.1:1/elsewhere"
 
-    others = [asyncio.create_task(probe.look(elsewhere, "etag")) for _ in range(3 * AT_A_TIME)]
+    others = [asyncio.create_task(probe.inspect(elsewhere, "etag")) for _ in range(3 * CONCURRENCY)]
     await asyncio.sleep(0)
     assert (await world.verbs.complete(media.id, "anna")).media.state is State.READY
     assert {type(end) for end in await asyncio.gather(*others, return_exceptions=True)} == {ProbeFailed}

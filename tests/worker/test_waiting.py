@@ -15,7 +15,7 @@ from broker import load_settings
 from broker.api.state import STATE_NAME
 from broker.app import PREFIX, create_app
 from broker.dev.s3 import EmbeddedS3
-from broker.lifecycle.waiting import MAX_WAITERS_OF_ONE, Waiting
+from broker.lifecycle.waiting import MAX_WAITERS_PER_CALLER, Waiting
 from broker.store import Store, migrate
 from tests.support.samples import UNLIMITED, pending
 
@@ -157,7 +157,7 @@ async def test_the_waits_of_one_owner_are_bounded_and_do_not_affect_other_owners
         await waiting.until_settled(media.id, None, waiter=waiter, seconds=1, wanted=always)
         return time.monotonic() - began
 
-    times = await asyncio.gather(*(took("ann") for _ in range(MAX_WAITERS_OF_ONE + 5)), took("bert"))
+    times = await asyncio.gather(*(took("ann") for _ in range(MAX_WAITERS_PER_CALLER + 5)), took("bert"))
     assert sum(seconds < 0.5 for seconds in times) == 5
     assert times[-1] > 0.9
     assert await took("ann") > 0.9

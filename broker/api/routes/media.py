@@ -24,6 +24,7 @@ from broker.api.state import services
 from broker.domain import media
 from broker.domain.policy import MAX_PLAYBACK_SECONDS
 from broker.lifecycle import verbs
+from broker.lifecycle.requests import Playback, UploadRequest
 from broker.lifecycle.waiting import MAX_WAIT_SECONDS
 
 S3_UNAVAILABLE = (errors.StorageUnavailable, errors.StorageRefused, errors.CredentialsExpired)
@@ -79,7 +80,7 @@ async def issue_upload(
     built = services(request)
     base = _base_address(request, "/upload")
     issued = await built.lifecycle.issue(
-        verbs.UploadRequest(**body.__dict__),
+        UploadRequest(**body.__dict__),
         caller.owner,
         idempotency_key=idempotency_key,
         uploaded_url=lambda media_id: f"{base}/{media_id}/uploaded/{built.form_states.make(media_id)}",
@@ -226,7 +227,7 @@ def _video(record: media.Media) -> schemas.Video | None:
     return {"seconds": video.seconds, "codec": video.codec, "width": video.width, "height": video.height}
 
 
-def _playback(playback: verbs.Playback, message: str) -> Response:
+def _playback(playback: Playback, message: str) -> Response:
     answer: schemas.Playback = {
         **_media(playback.media),
         "success": True,
