@@ -1,4 +1,4 @@
-"""The middleware of the broker's own application: request ids, the access log, security headers, allowed hosts.
+"""The middleware of the broker's own application: request ids, the access log, security headers.
 
 Pure ASGI, because Starlette's BaseHTTPMiddleware starts a task for each request. A host application that mounts the
 router brings its own middleware.
@@ -7,7 +7,6 @@ router brings its own middleware.
 import asyncio
 import re
 import time
-from collections.abc import Sequence
 from functools import lru_cache
 from random import getrandbits
 from typing import Any
@@ -18,15 +17,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.api.asgi.document import AT_ONCE, AtOnce, Headers
 from broker.api.asgi.fields import first_fields
-from broker.api.problems import http_problem, internal_problem, stopping_problem
+from broker.api.problems import internal_problem, stopping_problem
 from broker.logs import REQUEST_ID, access_log
 
 FOREIGN_ID = re.compile(rb"[A-Za-z0-9._=-]{1,64}")
 """The request ids that are taken over from a client; a request with any other id gets a new one."""
 OWN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """The id of a media in its canonical form."""
-PROBES = frozenset({"/healthz", "/readyz"})
-"""Paths that a load balancer requests by the address of the process, so that any Host is accepted there."""
+
 TRANSPORT_SECURITY = (b"strict-transport-security", b"max-age=31536000")
 
 
@@ -156,30 +154,6 @@ def _missing(names: tuple[bytes, ...], content_type: bytes, scheme: str) -> Head
     """Return the security headers that are not among `names`."""
     wanted = (PAGE_HEADERS if content_type.startswith(b"text/html") else DATA_HEADERS)[scheme == "https"]
     return [header for header in wanted if header[0] not in names]
-
-
-class AllowedHosts:
-    """Refuse a request whose Host is not allowed. Hosts are exact names, or `*.example.com` for its subdomains."""
-
-    def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
-        self.app = app
-        self._exact = frozenset(host for host in hosts if not host.startswith("*."))
-        self._below = tuple(host.removeprefix("*") for host in hosts if host.startswith("*."))
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] == "http" and scope["path"] not in PROBES and not self._is_allowed(scope):
-            answer = http_problem(400, "The Host of the request is not among the allowed hosts.")
-            await answer(scope, receive, send)
-            return
-        await self.app(scope, receive, send)
-
-    def _is_allowed(self, scope: Scope) -> bool:
-        hosts = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"]
-        if len(hosts) != 1:
-            return False
-        host = re.sub(r":\d*$", "", hosts[0])
-        return host in self._exact or (bool(self._below) and host.endswith(self._below))
 
 
 def _media_id(scope: Scope) -> str | None:
