@@ -69,16 +69,18 @@ def scope(day: date, region: str) -> str:
 
 def sign(secret_key: str, now: datetime, region: str, text: str) -> str:
     """Return the signature of `text`, a base64 policy or a string to sign; 64 lower-case hex digits."""
-    return hmac.digest(_signing_key(secret_key, now.date(), region), text.encode(), "sha256").hex()
+    mac = _keyed_mac(secret_key, now.date(), region).copy()
+    mac.update(text.encode())
+    return mac.hexdigest()
 
 
 @lru_cache(maxsize=256)
-def _signing_key(secret_key: str, day: date, region: str) -> bytes:
-    """Derive the key that signs on one day in one region, or return it from the cache."""
+def _keyed_mac(secret_key: str, day: date, region: str) -> hmac.HMAC:
+    """Return the HMAC-SHA256 of nothing with the key that signs on one day in one region, for copies of it."""
     key = f"AWS4{secret_key}".encode()
     for part in (_digits(day), region, "s3", "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
-    return key
+    return hmac.new(key, digestmod="sha256")
 
 
 def _digits(day: date) -> str:

@@ -1,22 +1,20 @@
-"""The broker with one of its shortcuts replaced by the plain form: `python -m tests.bench.plain NAME serve …`.
+"""The plain forms of the broker's shortcuts: each replaces one of them for as long as a `with` block lasts.
 
-`tests.bench.ablation` starts these. A replacement that no longer has a place to go fails at once, by its name.
+`tests.bench.ablation` measures a shortcut by its plain form. A replacement whose place is gone fails at once, by name.
+Shortcuts that were removed are not here; their figures stand in this directory's README.
 """
 
-import hmac
+import gc
 import json
-import os
-import sys
 from base64 import b64encode
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
-from datetime import datetime, timedelta
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, contextmanager
+from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from unittest.mock import patch
 
 import sqlalchemy as sa
-from fastapi import Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import solve_dependencies
 from starlette.types import Scope
@@ -29,27 +27,24 @@ from broker.api.problems import NO_STORE
 from broker.api.routes import media as media_routes
 from broker.app import Application
 from broker.aws import bucket
-from broker.aws.bucket import Bucket
-from broker.cli.commands import app as broker_command
-from broker.domain import ids, sigv4
+from broker.domain import sigv4
 from broker.domain.policy import Promise
 from broker.domain.sigv4 import Credentials
-from broker.lifecycle.verbs import Issued, Lifecycle, UploadRequest
-from broker.server import serve
 from broker.server.connections import BoundedConnection
+from broker.server.serve import GC_THRESHOLDS
 from broker.store import outbox, writes
 from broker.store.prepared import Prepared
 
 
-def _replace(owner: Any, name: str, plain: Any) -> None:
-    if not hasattr(owner, name):
-        raise SystemExit(f"{getattr(owner, '__name__', owner)} has no {name} that could be replaced")
-    setattr(owner, name, plain)
+@contextmanager
+def as_it_is() -> Iterator[None]:
+    """Replace nothing: a row that shows how far the figures can be trusted."""
+    yield
 
 
-def short_route() -> None:
+def short_route() -> AbstractContextManager[Any]:
     """Find each route by FastAPI's own routing."""
-    _replace(broker.app, "ShortWay", lambda app, prefix, routes: app)
+    return patch.object(broker.app, "ShortWay", lambda app, prefix, routes: app)
 
 
 class _FastAPIParameters:
@@ -66,52 +61,57 @@ class _FastAPIParameters:
         self._names = [each.name for each in dependant.dependencies if each.name]
 
     async def read(self, request: Request, caller: object) -> dict[str, Any]:
-        body = json.loads(await read_body(request)) if self._dependant.body_params else None
+        document = json.loads(await read_body(request)) if self._dependant.body_params else None
         async with AsyncExitStack() as stack:
             for name in ("fastapi_inner_astack", "fastapi_function_astack"):
                 request.scope.setdefault(name, stack)
             solved = await solve_dependencies(
-                request=request, dependant=self._dependant, body=body, async_exit_stack=stack, embed_body_fields=False
+                request=request,
+                dependant=self._dependant,
+                body=document,
+                async_exit_stack=stack,
+                embed_body_fields=False,
             )
         assert not solved.errors, solved.errors
         return {**solved.values, **dict.fromkeys(self._names, caller)}
 
 
-def own_parameters() -> None:
+def own_parameters() -> AbstractContextManager[Any]:
     """Read arguments by FastAPI's own code."""
-    _replace(route, "Parameters", _FastAPIParameters)
+    return patch.object(route, "Parameters", _FastAPIParameters)
 
 
-def _without_extension(name: str) -> None:
+def _without_extension(name: str) -> AbstractContextManager[Any]:
     offering = BoundedConnection.on_headers_complete
 
     def on_headers_complete(self: BoundedConnection) -> None:
         offering(self)
-        del self.scope["extensions"][name]
+        self.scope["extensions"].pop(name, None)
 
-    _replace(BoundedConnection, "on_headers_complete", on_headers_complete)
+    return patch.object(BoundedConnection, "on_headers_complete", on_headers_complete)
 
 
-def one_write() -> None:
+def one_write() -> AbstractContextManager[Any]:
     """Send a response as ASGI's two messages."""
-    _without_extension(AT_ONCE)
+    return _without_extension(AT_ONCE)
 
 
-def arrived_body() -> None:
+def arrived_body() -> AbstractContextManager[Any]:
     """Receive a body by ASGI's messages, with a timer."""
-    _without_extension(ARRIVED_BODY)
+    return _without_extension(ARRIVED_BODY)
 
 
-def document() -> None:
+def document() -> AbstractContextManager[Any]:
     """Build a response by Starlette's own constructor."""
 
-    def __init__(self: Document, document: bytes, status_code: int = 200) -> None:  # noqa: N807
+    def build(self: Document, document: bytes, status_code: int = 200) -> None:
         Response.__init__(self, document, status_code, NO_STORE, "application/json")
 
-    _replace(Document, "__init__", __init__)
+    return patch.object(Document, "__init__", build)
 
 
-def field_index() -> None:
+@contextmanager
+def field_index() -> Iterator[None]:
     """Search the list of headers for each field."""
 
     def field_of(scope: Scope, name: bytes) -> bytes | None:
@@ -120,15 +120,18 @@ def field_index() -> None:
     def is_repeated(scope: Scope, name: bytes) -> bool:
         return sum(field == name for field, _ in scope["headers"]) > 1
 
-    for module in (body, demands, parameters, media_routes):
-        _replace(module, "field_of", field_of)
-    _replace(demands, "is_repeated", is_repeated)
-    _replace(route, "index_fields", lambda scope: None)
+    with ExitStack() as stack:
+        for module in (body, demands, parameters, media_routes):
+            if hasattr(module, "field_of"):
+                stack.enter_context(patch.object(module, "field_of", field_of))
+        stack.enter_context(patch.object(demands, "is_repeated", is_repeated))
+        stack.enter_context(patch.object(route, "index_fields", lambda scope: None))
+        yield
 
 
-def at_once() -> None:
-    """Lock what owners use, reckon, insert and update: four statements a batch, on PostgreSQL as on SQLite."""
-    _replace(writes, "_added_at_once", lambda connection, adds: False)
+def at_once() -> AbstractContextManager[Any]:
+    """Lock what owners use, insert and update: several statements a batch, on PostgreSQL as on SQLite."""
+    return patch.object(writes, "_added_at_once", lambda connection, adds: False)
 
 
 class _PlainInsert:
@@ -140,7 +143,8 @@ class _PlainInsert:
             connection.execute(self._table.insert(), [dict(zip(self._names, row, strict=True)) for row in rows])
 
 
-def prepared() -> None:
+@contextmanager
+def prepared() -> Iterator[None]:
     """Insert and update many rows by SQLAlchemy's own executemany."""
 
     def run(self: Prepared, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
@@ -155,75 +159,24 @@ def prepared() -> None:
         else:
             connection.execute(statement, rows)
 
-    _replace(Prepared, "run", run)
-    for module in (writes, outbox):
-        _replace(module, "_INSERT", _PlainInsert(module._INSERT))
-    at_once()
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(Prepared, "run", run))
+        for module in (writes, outbox):
+            stack.enter_context(patch.object(module, "_INSERT", _PlainInsert(module._INSERT)))
+        stack.enter_context(at_once())
+        yield
 
 
-def own_hmac() -> None:
-    """Compute each HMAC by the standard library."""
-
-    @lru_cache(maxsize=256)
-    def signer(secret_key: str, day: Any, region: str) -> Callable[[bytes], str]:
-        key = f"AWS4{secret_key}".encode()
-        for part in (sigv4._digits(day), region, "s3", "aws4_request"):
-            key = hmac.digest(key, part.encode(), "sha256")
-        return lambda text: hmac.digest(key, text, "sha256").hex()
-
-    _replace(sigv4, "_signer", signer)
+def url_cache() -> AbstractContextManager[Any]:
+    """Percent-encode the shared parts of each URL anew."""
+    return patch.object(sigv4, "_uri_encode_cached", sigv4.uri_encode)
 
 
-def own_dates() -> None:
-    """Write instants by strftime."""
-    _replace(sigv4, "instant", lambda moment: moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
-    _replace(sigv4, "amz_date", lambda now: now.strftime("%Y%m%dT%H%M%SZ"))
-
-
-def url_cache() -> None:
-    """Percent-encode each part of a URL anew."""
-    _replace(sigv4, "_uri_encode_again", sigv4.uri_encode)
-
-    class Nothing:
-        @staticmethod
-        def fullmatch(text: str) -> None:
-            return None
-
-    _replace(sigv4, "_PLAIN_PATH", Nothing)
-
-
-def random_pool() -> None:
-    """Ask the system for the random part of each id."""
-    _replace(ids, "_ten_random_bytes", lambda: os.urandom(10))
-
-
-def verbs() -> None:
-    """Write the verbs that hand on a coroutine as coroutines of their own."""
-
-    async def issue(
-        self: Lifecycle,
-        asked: UploadRequest,
-        owner: str,
-        *,
-        idempotency_key: str | None = None,
-        uploaded_url: Callable[[UUID], str] | None = None,
-    ) -> Issued:
-        if idempotency_key is None:
-            return await self._issue(asked, owner, None, uploaded_url)
-        return await self._issue_once(asked, owner, idempotency_key, uploaded_url)
-
-    async def credentials(self: Bucket, now: datetime) -> Credentials:
-        return await self._credentials.current(now)
-
-    _replace(Lifecycle, "issue", issue)
-    _replace(Bucket, "credentials", credentials)
-
-
-def policy_json() -> None:
+def policy_json() -> AbstractContextManager[Any]:
     """Write the policy by json.dumps."""
 
     def presign_post(
-        promise: Promise, credentials: Credentials, *, now: datetime, region: str, expires_in: int
+        promise: Promise, credentials: Credentials, *, now: Any, region: str, expires_in: int
     ) -> dict[str, str]:
         fields = promise.exact_fields()
         common = {
@@ -244,32 +197,37 @@ def policy_json() -> None:
         signature = sigv4.sign(credentials.secret_key, now, region, policy)
         return {**fields, "key": promise.key, **common, "policy": policy, "x-amz-signature": signature}
 
-    _replace(bucket, "presign_post", presign_post)
+    return patch.object(bucket, "presign_post", presign_post)
 
 
-def gc_rest() -> None:
+@contextmanager
+def gc_rest() -> Iterator[None]:
     """Leave Python's garbage collector as it is."""
-    _replace(serve, "_quiet", lambda app: app)
+    gc.unfreeze()
+    gc.set_threshold(700, 10, 10)
+    try:
+        yield
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
 
 
-def application_call() -> None:
+def application_call() -> AbstractContextManager[Any]:
     """Enter the application by FastAPI's own __call__."""
-    _replace(Application, "__call__", Application.__mro__[1].__call__)
+    return patch.object(Application, "__call__", FastAPI.__call__)
 
 
-def telemetry() -> None:
+@contextmanager
+def telemetry() -> Iterator[None]:
     """Enter the application by FastAPI's own __call__, and let it look for OpenTelemetry at each request."""
-    application_call()
-    _replace(broker.app, "NO_TELEMETRY", None)
+    with application_call(), patch.object(broker.app, "NO_TELEMETRY", None):
+        yield
 
 
-def as_it_is() -> None:
-    """Replace nothing."""
-
-
-VARIANTS: dict[str, Callable[[], None]] = {
-    variant.__name__: variant
-    for variant in (
+PLAIN_FORMS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    form.__name__: form
+    for form in (
         as_it_is,
         short_route,
         own_parameters,
@@ -279,19 +237,10 @@ VARIANTS: dict[str, Callable[[], None]] = {
         field_index,
         at_once,
         prepared,
-        own_hmac,
-        own_dates,
         url_cache,
-        random_pool,
-        verbs,
         policy_json,
         gc_rest,
         application_call,
         telemetry,
     )
 }
-
-
-if __name__ == "__main__":
-    VARIANTS[sys.argv.pop(1)]()
-    broker_command()
