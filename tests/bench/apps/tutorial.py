@@ -1,4 +1,4 @@
-"""The service of the usual tutorial: FastAPI, sync endpoints, SQLAlchemy with a commit per request on SQLite, boto3, PyJWT.
+"""The usual tutorial's service: FastAPI, sync endpoints, SQLAlchemy with a commit per request on SQLite, boto3, PyJWT.
 
 `BENCH_DATABASE` is the path of the database, `BENCH_PUBLIC_KEY` of the PEM key that verifies tokens.
 """
