@@ -1,39 +1,37 @@
 """One S3 bucket: sign, head, promote, purge; all that the verbs ask of S3.
 
-S3's errors become domain errors here. Only a 404 is "not there"; all else is S3 away, or S3 refusing the broker itself.
-Nothing here blocks the event loop: botocore runs on a pool of threads, and signing needs none of it.
+S3's answers become objects and errors of the domain here. Only a 404 is "not there"; anything else means that S3 is
+unavailable, or refuses the broker itself.
 """
 
-import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+import base64
+import hashlib
+import ssl
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
+from xml.sax.saxutils import escape
 
 import boto3
-import structlog
-from botocore import xform_name
-from botocore.config import Config
-from botocore.exceptions import ClientError
+import certifi
+from botocore.session import get_session
 
-from broker import metrics
+from broker.aws.client import Absent, Answer, PreconditionFailed, S3Client
 from broker.aws.cloudfront import Distribution
-from broker.aws.credentials import NO_ANSWER, CredentialSource
+from broker.aws.credentials import CredentialSource
+from broker.aws.endpoint import bucket_url
 from broker.domain.media import Arrived
 from broker.domain.policy import Promise, presign_post
-from broker.domain.sigv4 import Address, Credentials, presign_get
+from broker.domain.sigv4 import Address, Credentials, presign_get, uri_encode
 from broker.errors import CredentialsExpired, StorageRefused, StorageUnavailable
 
-T = TypeVar("T")
-
-log = structlog.get_logger()
-
-MAX_ATTEMPTS = 3
-"""How often a call is tried, where S3 is silent or says that it is busy."""
 CHECKSUMS = ("SHA256", "CRC64NVME", "CRC32C", "CRC32", "SHA1")
 """The checksums that S3 keeps, the strongest for our purpose first."""
+MAX_KEYS = 1000
+"""How many keys one DeleteObjects takes, and one list answers with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,19 +53,35 @@ class BucketConfig:
     """The distribution's address, its key's id, and the private key in PEM form, where links go through CloudFront."""
 
 
+class Version(NamedTuple):
+    """One version of an object, or a delete marker; without an id, whatever is current."""
+
+    key: str
+    id: str | None = None
+
+
 class Bucket:
-    """Speak with one bucket. Create it off the event loop: botocore loads its service model then."""
+    """Speak with one bucket, in one event loop. Create it off the loop: botocore reads files then."""
 
     def __init__(self, config: BucketConfig) -> None:
         self.config = config
-        session = boto3.Session()
-        self._client = s3_client(session, config, config.endpoint_url)
-        self._address = Address.of(_form_address(session, config))
+        self._address = Address.of(_url(config, config.public_endpoint_url or config.endpoint_url))
+        self._internal_address = Address.of(_url(config, config.endpoint_url))
         self.form_url = self._address.url
         """Where forms are posted, with a trailing slash (upload libraries append the key to it)."""
-        self._threads = ThreadPoolExecutor(config.pool_size, thread_name_prefix="s3")
         self._distribution = Distribution(*config.cloudfront) if config.cloudfront else None
-        self._credentials = CredentialSource(session, config.credentials, self._threads)
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="credentials")
+        self._credentials = CredentialSource(boto3.Session(), config.credentials, self._threads)
+        self._client = S3Client(
+            self._internal_address,
+            self.credentials,
+            region=config.region,
+            timeout_seconds=config.timeout_seconds,
+            pool_size=config.pool_size,
+            authorities=ssl.create_default_context(
+                cafile=get_session().get_config_variable("ca_bundle") or certifi.where()
+            ),
+        )
 
     def credentials(self, now: datetime) -> Coroutine[Any, Any, Credentials]:
         """Return keys that are valid at `now`. Raises CredentialsExpired."""
@@ -110,183 +124,176 @@ class Bucket:
     async def internal_link(self, key: str, *, expires_in: int) -> str:
         """Return a GET URL for `key`, for `expires_in` seconds, at the address where the broker itself reaches S3.
 
-        Raises StorageUnavailable where there are no credentials.
+        Raises StorageUnavailable if there are no credentials.
         """
-        return await self._run(self._internal_link, key, expires_in)
+        now = self._client.clock()
+        try:
+            keys = await self.credentials(now)
+        except CredentialsExpired as error:
+            raise StorageUnavailable(operation="get_object", cause="CredentialsExpired") from error
+        return presign_get(keys, self._internal_address, key, now=now, region=self.config.region, expires_in=expires_in)
 
     async def head(self, key: str) -> Arrived | None:
-        """Return what is stored under `key`, or None where S3 says 404 and the bucket is there.
+        """Return what is stored under `key`, or None if S3 answers 404 and the bucket is there.
 
-        Raises StorageUnavailable or StorageRefused.
+        Raises StorageUnavailable and StorageRefused, as every call to S3 does.
         """
-        return await self._run(self._head, key)
-
-    async def promote(self, source: str, target: str, judged: Arrived) -> bool:
-        """Copy `source` to `target` and tell whether `target` now is what was judged.
-
-        False: the source was overwritten or is gone, and `target` holds nothing or something else. The source's ETag
-        is a condition of the copy, and the copy is compared afterwards, since not every store honours the condition.
-        """
-        return await self._run(self._promote, source, target, judged)
-
-    async def purge(self, *keys: str) -> None:
-        """Remove the objects under `keys`, all their versions included; absent ones are no error."""
-        await self._run(self._purge, keys)
-
-    async def check(self) -> None:
-        """Raise StorageUnavailable or StorageRefused unless the bucket answers."""
-        await self._run(self._check)
-
-    def close(self) -> None:
-        """Wait for calls under way, then let go of threads and connections."""
-        self._threads.shutdown(wait=True)
-        self._client.close()
-
-    async def _run(self, call: Callable[..., T], *arguments: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
-
-    def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        with metrics.S3_SECONDS.labels(operation).time():
-            try:
-                answer: dict[str, Any] = getattr(self._client, operation)(Bucket=self.config.name, **parameters)
-            except ClientError as error:
-                raise _translated(operation, error) from error
-            except NO_ANSWER as error:
-                _note_failure(operation, type(error).__name__)
-                raise StorageUnavailable(operation=operation, cause=type(error).__name__) from error
-        return answer
-
-    def _internal_link(self, key: str, expires_in: int) -> str:
-        named = {"Bucket": self.config.name, "Key": key}
         try:
-            link: str = self._client.generate_presigned_url("get_object", Params=named, ExpiresIn=expires_in)
-        except (ClientError, *NO_ANSWER) as error:
-            raise StorageUnavailable(operation="get_object", cause=type(error).__name__) from error
-        return link
-
-    def _head(self, key: str) -> Arrived | None:
-        try:
-            answer = self._call("head_object", Key=key, ChecksumMode="ENABLED")
-        except _Absent:
+            answer = await self._call("head_object", "HEAD", key, headers={"x-amz-checksum-mode": "ENABLED"})
+        except Absent:
             # The answer to a HEAD has no body that would tell an absent bucket from an absent object.
-            self._check()
+            await self.check()
             return None
         return _arrived(answer)
 
-    def _promote(self, source: str, target: str, judged: Arrived) -> bool:
-        with suppress(_Absent, _PreconditionFailed):
-            self._call(
+    async def promote(self, source: str, target: str, judged: Arrived) -> bool:
+        """Copy `source` to `target` and return whether `target` now is what was judged.
+
+        False: the source was overwritten or is gone, and `target` holds nothing or something else. The source's ETag
+        is a condition of the copy. The answer to the copy is compared too, since not every store honors the condition.
+        An answer that leaves the outcome open costs a HEAD of `target`.
+        """
+        with suppress(Absent, PreconditionFailed):
+            answer = await self._call(
                 "copy_object",
-                Key=target,
-                CopySource={"Bucket": self.config.name, "Key": source},
-                CopySourceIfMatch=f'"{judged.etag}"',
-                IfNoneMatch="*",
-                MetadataDirective="REPLACE",
-                ContentType=judged.content_type,
+                "PUT",
+                target,
+                headers={
+                    "content-type": judged.content_type,
+                    "if-none-match": "*",
+                    "x-amz-copy-source": uri_encode(f"{self.config.name}/{source}", safe="/"),
+                    "x-amz-copy-source-if-match": f'"{judged.etag}"',
+                    "x-amz-metadata-directive": "REPLACE",
+                },
+                has_result=True,
             )
-        promoted = self._head(target)
+            outcome = _is_copy_of(judged, answer)
+            if outcome is not None:
+                return outcome
+        promoted = await self.head(target)
         return promoted is not None and promoted.same_object(judged)
 
-    def _purge(self, keys: Sequence[str]) -> None:
-        for key in keys:
-            with suppress(_Absent):
-                answer = self._call("delete_object", Key=key)
-                if "VersionId" in answer:
-                    self._purge_versions(key)
+    async def purge(self, *keys: str) -> None:
+        """Remove the objects under `keys`, all their versions included; absent ones are no error."""
+        marked = await self._delete([Version(key) for key in keys])
+        for key in marked:
+            await self._purge_versions(key)
 
-    def _purge_versions(self, key: str) -> None:
-        more = True
-        while more:
-            found = self._call("list_object_versions", Prefix=key)
-            for version in [*found.get("Versions", ()), *found.get("DeleteMarkers", ())]:
-                self._call("delete_object", Key=key, VersionId=version["VersionId"])
-            more = found.get("IsTruncated", False)
-
-    def _check(self) -> None:
+    async def check(self) -> None:
+        """Raise StorageUnavailable or StorageRefused unless the bucket answers."""
         try:
-            self._call("head_bucket")
-        except _Absent:
+            await self._call("head_bucket", "HEAD")
+        except Absent:
             raise StorageRefused(operation="head_bucket", code="NoSuchBucket") from None
 
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+        self._threads.shutdown(wait=False)
 
-class _Absent(Exception):
-    """S3 answered 404."""
+    async def _call(self, operation: str, method: str, key: str = "", **options: Any) -> Answer:
+        return await self._client.call(operation, method, key, **options)
+
+    async def _delete(self, versions: list[Version]) -> list[str]:
+        """Delete up to MAX_KEYS versions by one request; return the keys that got a delete marker instead.
+
+        Only a versioned bucket answers with delete markers.
+        """
+        entries = "".join(
+            f"<Object><Key>{escape(version.key)}</Key>"
+            + (f"<VersionId>{escape(version.id)}</VersionId>" if version.id is not None else "")
+            + "</Object>"
+            for version in versions
+        )
+        body = f'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{entries}</Delete>'.encode()
+        digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+        answer = await self._call(
+            "delete_objects",
+            "POST",
+            query={"delete": ""},
+            headers={"content-md5": digest, "content-type": "application/xml"},
+            body=body,
+            has_result=True,
+        )
+        result = answer.xml()
+        for error in result.iterfind("Error"):
+            code = error.findtext("Code") or "Unknown"
+            if code not in {"NoSuchKey", "NoSuchVersion"}:
+                raise self._client.failure("delete_objects", code, answer)
+        return [
+            deleted.findtext("Key") or ""
+            for deleted in result.iterfind("Deleted")
+            if deleted.findtext("DeleteMarker") == "true" and deleted.find("VersionId") is None
+        ]
+
+    async def _purge_versions(self, key: str) -> None:
+        while versions := await self._versions(key):
+            await self._delete(versions)
+
+    async def _versions(self, key: str) -> list[Version]:
+        answer = await self._call(
+            "list_object_versions",
+            "GET",
+            query={"versions": "", "prefix": key, "max-keys": str(MAX_KEYS)},
+            has_result=True,
+        )
+        return list(_versions_of(key, answer))
 
 
-class _PreconditionFailed(Exception):
-    """S3 answered 412: a condition of the request does not hold."""
+def _versions_of(key: str, answer: Answer) -> Iterator[Version]:
+    """Yield the versions and delete markers of `key` itself; the list goes on with longer keys."""
+    for element in answer.xml():
+        if element.tag in {"Version", "DeleteMarker"} and element.findtext("Key") == key:
+            yield Version(key, element.findtext("VersionId"))
 
 
-def _translated(operation: str, error: ClientError) -> Exception:
-    """Return the error of our domain for one of S3's, or of STS's, which was asked for keys first."""
-    if xform_name(error.operation_name) != operation:
-        return StorageUnavailable(operation=operation, cause=error.operation_name)
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    code = str(error.response.get("Error", {}).get("Code", "Unknown"))
-    if status == 404 and code != "NoSuchBucket":
-        return _Absent()
-    if status == 412:
-        return _PreconditionFailed()
-    _note_failure(operation, code)
-    if status in {0, 200, 409, 429} or status >= 500:
-        return StorageUnavailable(operation=operation, cause=code)
-    return StorageRefused(operation=operation, code=code)
+def _is_copy_of(judged: Arrived, answer: Answer) -> bool | None:
+    """Return whether the answer to a copy is about the judged bytes, or None if it does not say.
+
+    Source: Amazon S3 API Reference, "CopyObject", CopyObjectResult.
+    """
+    result = answer.xml()
+    algorithm, _, value = (judged.checksum or "").partition(":")
+    checksum = result.findtext(f"Checksum{algorithm}") if algorithm else None
+    if checksum is not None and result.findtext("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT" and checksum != value:
+        return False
+    etag = (result.findtext("ETag") or "").strip('"')
+    if etag and judged.etag_is_md5 and not _is_opaque(answer):
+        return etag == judged.etag
+    return True if checksum is not None else None
 
 
-def _note_failure(operation: str, cause: str) -> None:
-    """Count a failure and log it, by the code of S3 or the name of an error: their messages may hold keys."""
-    metrics.S3_ERRORS.labels(operation, cause).inc()
-    log.warning("s3 failed", operation=operation, cause=cause)
+def _is_opaque(answer: Answer) -> bool:
+    """Return whether the ETag is no MD5 of the bytes (Amazon S3 API Reference, "Object", ETag)."""
+    encryption = answer.headers.get("x-amz-server-side-encryption", "AES256")
+    return encryption != "AES256" or "x-amz-server-side-encryption-customer-algorithm" in answer.headers
 
 
-def _arrived(answer: dict[str, Any]) -> Arrived:
-    checksum = next((f"{name}:{answer[f'Checksum{name}']}" for name in CHECKSUMS if f"Checksum{name}" in answer), None)
-    if answer.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT":
+def _arrived(answer: Answer) -> Arrived:
+    headers = answer.headers
+    names = (name for name in CHECKSUMS if f"x-amz-checksum-{name.lower()}" in headers)
+    checksum = next((f"{name}:{headers[f'x-amz-checksum-{name.lower()}']}" for name in names), None)
+    if headers.get("x-amz-checksum-type", "FULL_OBJECT") != "FULL_OBJECT":
         checksum = None
-    opaque_etag = answer.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in answer
-    return Arrived(
-        size=answer["ContentLength"],
-        etag=answer["ETag"].strip('"'),
-        content_type=answer.get("ContentType", "binary/octet-stream"),
-        checksum=checksum,
-        etag_is_md5=not opaque_etag,
-    )
-
-
-def s3_client(session: boto3.Session, config: BucketConfig, endpoint_url: str | None) -> Any:
-    """Return an S3 client with nothing left to defaults that differ between releases."""
-    keys = config.credentials
-    return session.client(
-        "s3",
-        region_name=config.region,
-        endpoint_url=endpoint_url,
-        aws_access_key_id=keys.access_key if keys else None,
-        aws_secret_access_key=keys.secret_key if keys else None,
-        aws_session_token=keys.session_token if keys else None,
-        config=Config(
-            signature_version="s3v4",
-            s3={
-                "addressing_style": "path" if config.path_style else "virtual",
-                "us_east_1_regional_endpoint": "regional",
-            },
-            use_dualstack_endpoint=config.dual_stack,
-            use_fips_endpoint=config.fips,
-            connect_timeout=min(config.timeout_seconds, 5),
-            read_timeout=config.timeout_seconds,
-            retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
-            max_pool_connections=config.pool_size,
-            request_checksum_calculation="when_supported" if config.is_aws else "when_required",
-            response_checksum_validation="when_supported" if config.is_aws else "when_required",
-        ),
-    )
-
-
-def _form_address(session: boto3.Session, config: BucketConfig) -> str:
-    """Return the address to which clients post, as botocore's endpoint rules resolve it for this bucket."""
-    nobody = replace(config, credentials=Credentials("resolves", "an-address"))
-    client = s3_client(session, nobody, config.public_endpoint_url or config.endpoint_url)
     try:
-        address: str = client.generate_presigned_post(config.name, "key")["url"]
-    finally:
-        client.close()
-    return address
+        size, etag = int(headers["content-length"]), headers["etag"].strip('"')
+    except (KeyError, ValueError) as error:
+        raise StorageUnavailable(operation="head_object", cause="InvalidAnswer") from error
+    return Arrived(
+        size=size,
+        etag=etag,
+        content_type=headers.get("content-type", "binary/octet-stream"),
+        checksum=checksum,
+        etag_is_md5=not _is_opaque(answer),
+    )
+
+
+def _url(config: BucketConfig, endpoint_url: str | None) -> str:
+    return bucket_url(
+        config.name,
+        region=config.region,
+        endpoint_url=endpoint_url,
+        path_style=config.path_style,
+        dual_stack=config.dual_stack,
+        fips=config.fips,
+    )

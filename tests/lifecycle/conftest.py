@@ -150,7 +150,7 @@ async def make_world(tmp_path: Path, embedded_s3: EmbeddedS3, s3_client: Any, bu
     yield make
     for world in opened:
         await world.store.close()
-        world.bucket.close()
+        await world.bucket.close()
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 import boto3
 
-from broker.aws.bucket import BucketConfig, s3_client
+from broker.aws.bucket import BucketConfig
+from broker.doctor.deployment import s3_client
 
 
 def puts(config: BucketConfig, key: str, body: bytes) -> None:

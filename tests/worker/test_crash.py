@@ -27,9 +27,8 @@ EXPECTED = (
     "head_object",
     "change MATCH",
     "copy_object",
-    "head_object",
     "change PROMOTE",
-    "delete_object",
+    "delete_objects",
     "delete message",
 )
 TOLD = ("change PROMOTE", "claimed webhook", "send webhook", "note delivery")
