@@ -30,8 +30,8 @@ log = structlog.get_logger()
 MAX_ATTEMPTS = 3
 """How often a call is tried if S3 is silent or busy.
 
-aiohttp itself repeats an attempt once if its connection broke, as one that S3 closed while it was idle (RFC 9112, section
-9.3.1)."""
+aiohttp itself repeats an attempt once if its connection broke, as one does that S3 closed while it was idle (RFC 9112,
+section 9.3.1)."""
 BACKOFF_SECONDS = 0.2
 """The longest pause before the second attempt. It doubles with each one; the pause is drawn at random below it."""
 CONNECT_SECONDS = 5.0
