@@ -1,5 +1,5 @@
-# `make run` and `make test` need Python 3.11 or newer, and nothing else.
-# ARGS reaches the command: make run ARGS='--port 9000', make test ARGS='-k upload'.
+# `make run` and `make test` need only Python 3.11 or newer.
+# ARGS is passed to the command: make run ARGS='--port 9000', make test ARGS='-k upload'.
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ PYTHON ?= $(shell for one in python3 python3.14 python3.13 python3.12 python3.11
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DEPLOYED := build/bench/python
 
-.PHONY: run test check bench readme requirements audit clean
+.PHONY: run test check bench readme requirements audit dist clean
 
 run: $(VENV)/.run  ## Serve everything on this machine, with a demo page
 	$(BIN)/broker dev $(ARGS)
@@ -16,31 +16,36 @@ run: $(VENV)/.run  ## Serve everything on this machine, with a demo page
 test: $(VENV)/.test  ## Run every test that needs no cloud
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(VENV)/.check  ## Lint, check the types and the import rules, run the browser modules' unit tests
+check: $(VENV)/.check  ## Lint, check types, imports and wording, run the browser modules' unit tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.support.words
 	@if command -v node >/dev/null; then node --test tests/browser/unit/*.test.mjs; \
 	else echo "node is not there: the browser modules' unit tests are left out"; fi
 
-bench: $(VENV)/.test $(DEPLOYED)/.made  ## Measure the broker beside its peers; --quick for a look
+bench: $(VENV)/.test $(DEPLOYED)/.made  ## Compare the broker with its peers; ARGS=--quick for a short run
 	$(BIN)/python -m tests.bench --python $(abspath $(DEPLOYED))/bin/python $(ARGS)
 
-readme: $(VENV)/.run  ## Write the parts of README.md that are drawn from the code
+readme: $(VENV)/.run  ## Redraw the parts of README.md that come from the code
 	$(BIN)/python -m tests.readme.drawing
 
 COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make requirements'
 
-requirements: $(VENV)/.check  ## Pin, with hashes, what the image installs
+requirements: $(VENV)/.check  ## Pin the image's packages, with hashes
 	$(COMPILE) pyproject.toml --extra postgres --extra redis --output-file infra/requirements.txt
 	$(COMPILE) pyproject.toml --extra postgres --extra redis --extra dev --output-file infra/requirements-dev.txt
 	echo 'hatchling>=1.27' | $(COMPILE) - --output-file infra/requirements-build.txt
 
-audit: $(VENV)/.check  ## Ask PyPI which pins have known advisories; what it does not answer for fails
+audit: $(VENV)/.check  ## Fail for each pin that has a known advisory, or gets no answer from PyPI
 	$(BIN)/uvx pip-audit --strict --disable-pip --require-hashes \
 		-r infra/requirements.txt -r infra/requirements-dev.txt -r infra/requirements-build.txt
+
+dist: $(VENV)/.dist  ## Build the wheel and the sdist into dist/
+	rm -rf dist
+	$(BIN)/python -m hatchling build -d dist
 
 clean:
 	rm -rf $(VENV) var build dist
@@ -48,20 +53,21 @@ clean:
 $(VENV)/.run: EXTRAS = dev
 $(VENV)/.test: EXTRAS = test
 $(VENV)/.check: EXTRAS = dev,lint,postgres,redis
-$(VENV)/.run $(VENV)/.test $(VENV)/.check: pyproject.toml | $(VENV)/.made
+$(VENV)/.dist: EXTRAS = dist
+$(VENV)/.run $(VENV)/.test $(VENV)/.check $(VENV)/.dist: pyproject.toml | $(VENV)/.made
 	@echo "Installing what 'make $(@:$(VENV)/.%=%)' needs into $(VENV) …"
 	@$(PIP) install --editable '.[$(EXTRAS)]'
 	@touch $@
 
-$(DEPLOYED)/.made: pyproject.toml Makefile | $(VENV)/.made  # what a deployment installs, and the tutorial
+$(DEPLOYED)/.made: pyproject.toml Makefile | $(VENV)/.made  # the packages of a deployment, and of the tutorial
 	@$(BIN)/python -m venv --clear $(DEPLOYED)
 	@$(DEPLOYED)/bin/python -m pip install --disable-pip-version-check --quiet --editable '.[postgres]'
 	@touch $@
 
 $(VENV)/.made:
 	@if [ -z "$(PYTHON)" ]; then \
-		echo "Python 3.11 or newer with its venv module is needed (on Debian: apt install python3-venv)." >&2; \
-		echo "Here python3 is: $$(python3 --version 2>&1). Another one is named so: make run PYTHON=/path/to/python3" >&2; \
+		echo "Python 3.11 or newer with its venv module is required (on Debian: apt install python3-venv)." >&2; \
+		echo "python3 here is: $$(python3 --version 2>&1). To use another: make run PYTHON=/path/to/python3" >&2; \
 		exit 1; fi
 	@$(PYTHON) -m venv $(VENV)
 	@touch $@

@@ -1,11 +1,11 @@
-"""Compute what a number of uploads a second needs: replicas, PostgreSQL, S3's partitions, SQS, and the bill.
+"""The resources for a number of uploads a second: replicas, PostgreSQL, S3's partitions, SQS, and the bill.
 
     python infra/scale.py                         1,000, 10,000 and 100,000 uploads a second
     python infra/scale.py 250 --megabytes 20      another load
-    python infra/scale.py --help                  every figure that it computes from
+    python infra/scale.py --help                  every figure it is based on
 
-The figures' defaults were measured (infra/README.md says how); the prices are list prices of us-east-1 in US dollars as
-published in 2025. Put in your own of both before you rely on a sum. Only the standard library is needed.
+The default figures were measured, as infra/README.md describes; the prices are list prices of us-east-1 in US dollars
+as published in 2025. Replace both with your own before you rely on a sum. Only the standard library is needed.
 """
 
 import argparse
@@ -26,21 +26,21 @@ def _figure(default: float, meaning: str) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """Hold what the computation rests on: measurements, limits, prices. Every one is an option."""
+    """The inputs of the computation: measurements, limits, prices. Each is a command-line option."""
 
     megabytes: float = _figure(50, "size of a video")
-    playbacks: float = _figure(3, "playback links asked for, per upload")
+    playbacks: float = _figure(3, "playback links per upload")
 
     issue_ms: float = _figure(1.1, "processor time of `serve` for an issue; measured")
     complete_ms: float = _figure(17, "processor time of `serve` or `worker` for a completion, S3 included; measured")
     playback_ms: float = _figure(1.0, "processor time of `serve` for a link; measured")
-    busy: float = _figure(0.6, "share of a core that is used at most, so that latency stays low")
+    busy: float = _figure(0.6, "highest share of a core in use, so that latency stays low")
     replica_cores: float = _figure(1, "cores of one replica; one process uses one")
     pool: float = _figure(6, "connections that one replica opens: 5 to read, 1 to write")
 
     database_ms: float = _figure(1.6, "processor time of PostgreSQL for an upload and its playbacks; measured")
     wal_bytes: float = _figure(1_750, "write-ahead log of an upload; measured")
-    row_bytes: float = _figure(540, "what an upload adds to the database, indexes included; measured")
+    row_bytes: float = _figure(540, "bytes that an upload adds to the database, indexes included; measured")
     primary_cores: float = _figure(96, "cores of the largest primary you would run")
     primary_connections: float = _figure(3_000, "connections that a primary serves well")
     primary_wal_megabytes: float = _figure(250, "write-ahead log that a primary sustains, MB/s")
@@ -49,11 +49,11 @@ class Figures:
     media_writes: float = _figure(1, "writes to `media/` of an upload: the copy")
     partition_writes: float = _figure(3_500, "writes a second that S3 promises for a prefix")
     heads: float = _figure(2, "HEAD requests of a completion")
-    sqs_batch: float = _figure(10, "messages in one receipt or deletion; 1 when the queue is nearly empty")
+    sqs_batch: float = _figure(10, "messages in one receive or deletion; 1 when the queue is nearly empty")
 
     price_s3_write: float = _figure(5.0, "$ for a million POST or COPY requests")
     price_s3_read: float = _figure(0.4, "$ for a million GET or HEAD requests")
-    price_s3_gigabyte: float = _figure(0.023, "$ for a GB kept a month")
+    price_s3_gigabyte: float = _figure(0.023, "$ for storing a GB for a month")
     price_sqs: float = _figure(0.4, "$ for a million SQS requests")
     price_core: float = _figure(29.55, "$ for a Fargate vCPU a month")
     price_memory: float = _figure(3.24, "$ for a Fargate GB a month")
@@ -64,7 +64,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What one load needs. Dollars and gigabytes are a month's."""
+    """The resources for one load. Dollars and gigabytes are per month."""
 
     uploads: float
     cores: float
@@ -82,12 +82,12 @@ class Need:
 
     @property
     def fits_s3(self) -> bool:
-        """Tell whether the keys are spread widely enough."""
+        """Return whether S3 can serve the load with the prefixes that the keys have."""
         return max(self.staging_partitions, self.media_partitions) <= PARTITIONS
 
 
 def need(uploads: float, figures: Figures) -> Need:
-    """Return what `uploads` a second need, sustained. Raises ValueError unless they are positive."""
+    """Return the resources for `uploads` a second, sustained. Raises ValueError unless `uploads` is positive."""
     if uploads <= 0:
         raise ValueError("uploads a second should be more than 0")
     f = figures
@@ -123,42 +123,42 @@ def need(uploads: float, figures: Figures) -> Need:
             "SQS requests": millions * (1 + 2 / f.sqs_batch) * f.price_sqs,
             "replicas": replicas * (f.replica_cores * f.price_core + f.replica_gigabytes * f.price_memory),
             "database": max(2, database_cores) * f.price_database_core + rows_gigabytes * f.price_database_gigabyte,
-            "a month's videos, kept a month": millions * 1e6 * f.megabytes / 1e3 * f.price_s3_gigabyte,
+            "storing a month's videos for a month": millions * 1e6 * f.megabytes / 1e3 * f.price_s3_gigabyte,
         },
     )
 
 
-def dollars_per_million(one: Need) -> dict[str, float]:
-    """Return the bill's parts for a million uploads."""
-    millions = one.uploads * SECONDS_A_MONTH / 1e6
-    return {part: dollars / millions for part, dollars in one.dollars.items()}
+def dollars_per_million(load: Need) -> dict[str, float]:
+    """Return the items of the bill for a million uploads."""
+    millions = load.uploads * SECONDS_A_MONTH / 1e6
+    return {part: dollars / millions for part, dollars in load.dollars.items()}
 
 
 def table(needs: Sequence[Need]) -> str:
-    """Return the needs as a Markdown table, one column for each load."""
+    """Return a Markdown table with one column for each load."""
     rows = [
-        ("Uploads a second", [f"{one.uploads:,.0f}" for one in needs]),
-        ("Cores for `serve` and `worker`", [f"{one.cores:,.1f}" for one in needs]),
-        ("Replicas, two at least", [f"{one.replicas:,}" for one in needs]),
-        ("PostgreSQL: cores", [f"{one.database_cores:,.1f}" for one in needs]),
-        ("PostgreSQL: write-ahead log, MB/s", [f"{one.wal_megabytes:,.1f}" for one in needs]),
-        ("PostgreSQL: primaries (cells)", [f"{one.primaries:,}" for one in needs]),
-        ("PostgreSQL: connections to each", [f"{one.connections:,}" for one in needs]),
-        ("PostgreSQL: new rows, GB a month", [f"{one.rows_gigabytes:,.0f}" for one in needs]),
-        (f"S3: `staging/` prefixes, of {PARTITIONS}", [f"{one.staging_partitions:,}{_alarm(one)}" for one in needs]),
-        (f"S3: `media/` prefixes, of {PARTITIONS}", [f"{one.media_partitions:,}{_alarm(one)}" for one in needs]),
-        ("S3: what clients send, Gbit/s", [f"{one.ingress_gigabits:,.0f}" for one in needs]),
-        ("SQS: requests a second", [f"{one.sqs_requests:,.0f}" for one in needs]),
+        ("Uploads a second", [f"{load.uploads:,.0f}" for load in needs]),
+        ("Cores for `serve` and `worker`", [f"{load.cores:,.1f}" for load in needs]),
+        ("Replicas, two at least", [f"{load.replicas:,}" for load in needs]),
+        ("PostgreSQL: cores", [f"{load.database_cores:,.1f}" for load in needs]),
+        ("PostgreSQL: write-ahead log, MB/s", [f"{load.wal_megabytes:,.1f}" for load in needs]),
+        ("PostgreSQL: primaries (cells)", [f"{load.primaries:,}" for load in needs]),
+        ("PostgreSQL: connections to each", [f"{load.connections:,}" for load in needs]),
+        ("PostgreSQL: new rows, GB a month", [f"{load.rows_gigabytes:,.0f}" for load in needs]),
+        (f"S3: `staging/` prefixes, of {PARTITIONS}", [f"{load.staging_partitions:,}{_alarm(load)}" for load in needs]),
+        (f"S3: `media/` prefixes, of {PARTITIONS}", [f"{load.media_partitions:,}{_alarm(load)}" for load in needs]),
+        ("S3: uploads from clients, Gbit/s", [f"{load.ingress_gigabits:,.0f}" for load in needs]),
+        ("SQS: requests a second", [f"{load.sqs_requests:,.0f}" for load in needs]),
         *(
-            (f"$ for a million uploads: {part}", [f"{dollars_per_million(one)[part]:,.2f}" for one in needs])
+            (f"$ for a million uploads: {part}", [f"{dollars_per_million(load)[part]:,.2f}" for load in needs])
             for part in needs[0].dollars
         ),
     ]
     return "\n".join(_lines(rows))
 
 
-def _alarm(one: Need) -> str:
-    return "" if one.fits_s3 else " (too many)"
+def _alarm(load: Need) -> str:
+    return "" if load.fits_s3 else " (too many)"
 
 
 def _lines(rows: Sequence[tuple[str, Sequence[str]]]) -> Iterator[str]:
@@ -172,9 +172,10 @@ def main(arguments: Sequence[str] | None = None) -> str:
     """Return the table for the command line's loads and figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("uploads", nargs="*", type=float, help="uploads a second", default=LOADS)
-    for one in fields(Figures):
-        name, meaning = f"--{one.name.replace('_', '-')}", one.metadata["meaning"]
-        parser.add_argument(name, type=float, default=one.default, help=f"{meaning} (%(default)s)", metavar="N")
+    for figure in fields(Figures):
+        name, meaning = f"--{figure.name.replace('_', '-')}", figure.metadata["meaning"]
+        help_text = f"{meaning} (%(default)s)"
+        parser.add_argument(name, type=float, default=figure.default, help=help_text, metavar="N")
     options = vars(parser.parse_args(arguments))
     loads = options.pop("uploads")
     return table([need(load, Figures(**options)) for load in loads])

@@ -7,7 +7,7 @@ unavailable, or refuses the broker itself.
 import base64
 import hashlib
 import ssl
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ from broker.domain.sigv4 import Address, Credentials, presign_get, uri_encode
 from broker.errors import CredentialsExpired, StorageRefused, StorageUnavailable
 
 CHECKSUMS = ("SHA256", "CRC64NVME", "CRC32C", "CRC32", "SHA1")
-"""The checksums that S3 keeps, the strongest for our purpose first."""
+"""The checksum algorithms of S3, in the order of our preference."""
 MAX_KEYS = 1000
 """How many keys one DeleteObjects takes, and one list answers with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BucketConfig:
-    """Say where the bucket is and how to talk to it."""
+    """The address of the bucket, and the options of its client."""
 
     name: str
     region: str
@@ -50,7 +50,7 @@ class BucketConfig:
     timeout_seconds: float = 10
     pool_size: int = 32
     cloudfront: tuple[str, str, str] | None = None
-    """The distribution's address, its key's id, and the private key in PEM form, where links go through CloudFront."""
+    """The distribution's address, its key's id, and the private key in PEM form, if links go through CloudFront."""
 
 
 class Version(NamedTuple):
@@ -61,14 +61,14 @@ class Version(NamedTuple):
 
 
 class Bucket:
-    """Speak with one bucket, in one event loop. Create it off the loop: botocore reads files then."""
+    """A client of one bucket, for one event loop. Create it off the loop, because botocore reads files then."""
 
     def __init__(self, config: BucketConfig) -> None:
         self.config = config
         self._address = Address.of(_url(config, config.public_endpoint_url or config.endpoint_url))
         self._internal_address = Address.of(_url(config, config.endpoint_url))
         self.form_url = self._address.url
-        """Where forms are posted, with a trailing slash (upload libraries append the key to it)."""
+        """The URL to which forms are posted, with a trailing slash (upload libraries append the key to it)."""
         self._distribution = Distribution(*config.cloudfront) if config.cloudfront else None
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="credentials")
         self._credentials = CredentialSource(boto3.Session(), config.credentials, self._threads)
@@ -88,29 +88,29 @@ class Bucket:
         return self._credentials.current(now)
 
     def sign_upload(self, promise: Promise, keys: Credentials, *, now: datetime, expires_in: int) -> dict[str, str]:
-        """Return the form's fields; the policy in them ends `expires_in` seconds after `now`."""
+        """Return the form's fields; their policy expires `expires_in` seconds after `now`."""
         return presign_post(promise, keys, now=now, region=self.config.region, expires_in=expires_in)
 
     async def playback_link(
-        self, key: str, asked_seconds: int, *, now: datetime, overrides: dict[str, str]
+        self, key: str, requested_seconds: int, *, now: datetime, overrides: dict[str, str]
     ) -> tuple[str, int]:
-        """Return a link to `key` and for how many seconds it lives; less than asked where the keys end sooner.
+        """Return a link to `key` and its lifetime in seconds.
 
-        Raises CredentialsExpired.
+        The lifetime is shorter than requested if the keys expire sooner. Raises CredentialsExpired.
         """
         if self._distribution is not None:
-            ends_at = now + timedelta(seconds=asked_seconds)
-            return self._distribution.sign(key, ends_at=ends_at, overrides=overrides), asked_seconds
+            expires_at = now + timedelta(seconds=requested_seconds)
+            return self._distribution.sign(key, expires_at=expires_at, overrides=overrides), requested_seconds
         keys = await self.credentials(now)
-        lives = keys.lifetime(asked_seconds, now)
-        if lives < 1:
+        expires_in = keys.lifetime(requested_seconds, now)
+        if expires_in < 1:
             raise CredentialsExpired
-        return self.sign_playback(key, keys, now=now, expires_in=lives, overrides=overrides), lives
+        return self.sign_playback(key, keys, now=now, expires_in=expires_in, overrides=overrides), expires_in
 
     def sign_playback(
         self, key: str, keys: Credentials, *, now: datetime, expires_in: int, overrides: dict[str, str]
     ) -> str:
-        """Return S3's own GET URL for `key`; it ends `expires_in` seconds after `now`."""
+        """Return a presigned GET URL of S3 for `key`; it expires `expires_in` seconds after `now`."""
         return presign_get(
             keys,
             self._address,
@@ -147,11 +147,11 @@ class Bucket:
         return _arrived(answer)
 
     async def promote(self, source: str, target: str, judged: Arrived) -> bool:
-        """Copy `source` to `target` and return whether `target` now is what was judged.
+        """Copy `source` to `target` and return whether `target` is now the judged object.
 
-        False: the source was overwritten or is gone, and `target` holds nothing or something else. The source's ETag
-        is a condition of the copy. The answer to the copy is compared too, since not every store honors the condition.
-        An answer that leaves the outcome open costs a HEAD of `target`.
+        If not, the source was overwritten or is gone, and `target` holds nothing or another object. The source's ETag
+        is a condition of the copy. Not every store honors it, so the answer to the copy, which names what was copied,
+        is compared with what was judged. A HEAD of `target` decides only if the answer leaves that open.
         """
         with suppress(Absent, PreconditionFailed):
             answer = await self._call(
@@ -173,11 +173,14 @@ class Bucket:
         promoted = await self.head(target)
         return promoted is not None and promoted.same_object(judged)
 
-    async def purge(self, *keys: str) -> None:
-        """Remove the objects under `keys`, all their versions included; absent ones are no error."""
+    async def purge(self, *keys: str) -> bool:
+        """Remove the objects under at most 1,000 `keys` with their versions; absent ones are no error.
+
+        One turn is bounded: it removes at most 1,000 versions of each key. Return whether nothing is left.
+        """
         marked = await self._delete([Version(key) for key in keys])
-        for key in marked:
-            await self._purge_versions(key)
+        purged = [await self._purge_versions(key) for key in marked]
+        return all(purged)
 
     async def check(self) -> None:
         """Raise StorageUnavailable or StorageRefused unless the bucket answers."""
@@ -226,25 +229,21 @@ class Bucket:
             if deleted.findtext("DeleteMarker") == "true" and deleted.find("VersionId") is None
         ]
 
-    async def _purge_versions(self, key: str) -> None:
-        while versions := await self._versions(key):
-            await self._delete(versions)
-
-    async def _versions(self, key: str) -> list[Version]:
+    async def _purge_versions(self, key: str) -> bool:
+        """Remove up to 1,000 versions of one key; return whether nothing is left."""
         answer = await self._call(
             "list_object_versions",
             "GET",
-            query={"versions": "", "prefix": key, "max-keys": str(MAX_KEYS)},
+            query={"max-keys": str(MAX_KEYS), "prefix": key, "versions": ""},
             has_result=True,
         )
-        return list(_versions_of(key, answer))
-
-
-def _versions_of(key: str, answer: Answer) -> Iterator[Version]:
-    """Yield the versions and delete markers of `key` itself; the list goes on with longer keys."""
-    for element in answer.xml():
-        if element.tag in {"Version", "DeleteMarker"} and element.findtext("Key") == key:
-            yield Version(key, element.findtext("VersionId"))
+        listing = answer.xml()
+        entries = [entry for entry in listing if entry.tag in {"Version", "DeleteMarker"}]
+        of_key = [Version(key, entry.findtext("VersionId")) for entry in entries if entry.findtext("Key") == key]
+        if of_key:
+            await self._delete(of_key)
+        # Keys that continue this one sort after it, so a listing that has reached one has passed all versions.
+        return len(of_key) < len(entries) or listing.findtext("IsTruncated") != "true"
 
 
 def _is_copy_of(judged: Arrived, answer: Answer) -> bool | None:

@@ -1,1 +1,1 @@
-"""What only development needs: an S3 of our own, and a page to try uploads on."""
+"""Parts for development only: the embedded S3 and the demo console."""

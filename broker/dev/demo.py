@@ -1,14 +1,13 @@
 """The demo console of `broker dev`: static files, their Content-Security-Policy, and a form without JavaScript.
 
-For the developer's own machine alone: who can reach these routes gets a token. They answer on loopback names only, so
-that no page elsewhere can reach them by rebinding its name to this machine.
+For the developer's own machine only, because these routes hand out a token. They answer only on loopback names, so that
+no page can reach them by rebinding its own name to this machine (DNS rebinding).
 """
 
 import html
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from string import Template
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx
@@ -16,9 +15,9 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 
 from broker.api.routes.web import Asset, read_assets
+from broker.domain.origin import LOOPBACK_HOSTS, is_loopback
 from broker.domain.rules import Rules
 
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 ASSETS = ("console.css", "console.js", "dom.js", "icon.svg", "library.js", "player.js", "queue.js")
 PAGE = files("broker.dev") / "page"
 
@@ -28,8 +27,8 @@ def demo_router(
 ) -> APIRouter:
     """Return the routes of the demo console, to be included at `/`.
 
-    `prefix` is where the broker's own routes are, `token` mints what the page calls them with, `s3_origin` is where
-    the browser uploads to and plays from, and `link_seconds` is the life of the links that it plays.
+    `prefix` is the path of the broker's own routes, `token` mints the page's token, `s3_origin` is the origin of S3 for
+    uploads and playback, and `link_seconds` is the lifetime of the page's playback links.
     """
     headers = _headers(s3_origin)
     assets = read_assets(PAGE, ("index.html", *ASSETS))
@@ -49,11 +48,11 @@ def demo_router(
     @router.get("/form")
     async def form(request: Request) -> Response:
         base = str(request.base_url).rstrip("/")
-        asked = {"content_type": "video/mp4", "redirect_url": f"{base}/form/done"}
+        body = {"content_type": "video/mp4", "redirect_url": f"{base}/form/done"}
         async with httpx.AsyncClient(base_url=base, headers={"Authorization": f"Bearer {token()}"}) as broker:
-            issued = await broker.post(f"{prefix}/upload", json=asked)
+            issued = await broker.post(f"{prefix}/upload", json=body)
         if issued.status_code != 201:
-            return _page(headers, "The broker refused", "trouble.html", detail=issued.json()["detail"])
+            return _page(headers, "Upload refused", "trouble.html", detail=issued.json()["detail"])
         upload = issued.json()["upload"]
         fields = "\n      ".join(_hidden(name, value) for name, value in upload["fields"].items())
         return _page(headers, "Upload a video", "form.html", action=upload["url"], fields=_Html(fields))
@@ -75,7 +74,7 @@ def demo_router(
 
 
 def _headers(s3_origin: str) -> dict[str, str]:
-    """Return the headers of every page: nothing inline, nothing from elsewhere but S3."""
+    """Return the headers of every page, with a policy that allows no inline code and no origin but this one and S3."""
     policy = {
         "default-src": "'none'",
         "script-src": "'self'",
@@ -98,12 +97,12 @@ def _headers(s3_origin: str) -> dict[str, str]:
 
 async def _from_this_machine(request: Request) -> None:
     peer = request.client.host if request.client else ""
-    if peer not in LOOPBACK or urlsplit(f"//{request.headers.get('Host', '')}").hostname not in LOOPBACK:
-        raise HTTPException(403, "The demo console answers on this machine alone, by the name 127.0.0.1 or localhost.")
+    if peer not in LOOPBACK_HOSTS or not is_loopback(f"//{request.headers.get('Host', '')}"):
+        raise HTTPException(403, "The demo console only answers requests from this machine to 127.0.0.1 or localhost.")
 
 
 class _Html(str):
-    """Mark text that is HTML already."""
+    """Text that is already HTML and is not escaped."""
 
 
 def _hidden(name: str, value: str) -> str:

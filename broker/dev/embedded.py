@@ -1,4 +1,4 @@
-"""The embedded S3 of a developer's machine: started, and the settings that bind a broker to it."""
+"""The embedded S3 of a developer's machine, and the settings that connect a broker to it."""
 
 import os
 from collections.abc import Iterator
@@ -16,10 +16,10 @@ BUCKET = "videos"
 
 @contextmanager
 def embedded_s3(data_dir: Path, *, cors_origins: tuple[str, ...], port: int = 0) -> Iterator[EmbeddedS3]:
-    """Run an S3 that keeps its objects in `data_dir`, with one bucket that pages of `cors_origins` may use."""
+    """Run an S3 that stores objects in `data_dir`, with one bucket whose CORS allows `cors_origins`."""
     if find_spec("moto") is None:
         raise SettingsInvalid(problems="The embedded S3 is not installed: pip install 's3-media-broker[dev]'")
-    _forget_surroundings()
+    _clear_aws_environment()
     with start_embedded_s3(
         data_dir=data_dir / "s3", port=port, buckets=[BUCKET], cors_origins=list(cors_origins)
     ) as s3:
@@ -27,7 +27,7 @@ def embedded_s3(data_dir: Path, *, cors_origins: tuple[str, ...], port: int = 0)
 
 
 def settings_for(s3: EmbeddedS3) -> dict[str, Any]:
-    """Return the settings, by field name, that bind a broker to `s3`."""
+    """Return the settings, by field name, that connect a broker to `s3`."""
     return {
         "use_cloud_storage": False,
         "cloud_storage_provider": "s3",
@@ -45,8 +45,8 @@ def settings_for(s3: EmbeddedS3) -> dict[str, Any]:
     }
 
 
-def _forget_surroundings() -> None:
-    """Keep the developer's AWS profile, keys and proxies out of what only this machine is meant to see."""
+def _clear_aws_environment() -> None:
+    """Clear the developer's AWS profile and keys, and bypass proxies, so that no request leaves this machine."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull

@@ -1,4 +1,4 @@
-"""Pure: what is told about a media, to whom, and until when.
+"""Announcements of a media's states to webhook targets, and the limit of their retries.
 
 Source: Standard Webhooks specification, "Payload" and "Webhook metadata".
 """
@@ -12,33 +12,34 @@ from uuid import UUID
 from broker.domain.media import Media, State
 
 ANNOUNCED = frozenset({State.READY, State.REJECTED, State.EXPIRED, State.DELETED})
-"""The states whose reaching is told; a media reaches each of them at most once."""
+"""States that trigger a webhook. A media enters each at most once, except that an expired media whose late upload was
+overwritten expires again; receivers recognize the repetition by its id."""
 PATIENCE = timedelta(days=3)
-"""For how long a delivery is tried."""
+"""A delivery is retried for this long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announcement:
-    """Tell one target that a media reached a state, with what was known then."""
+    """Tell one target that a media reached a state, with the media's facts at that time."""
 
     media_id: UUID
     version: int
-    """The media's version after the change; what is told of one media goes out in this order."""
+    """The media's version after the change; announcements of one media go out in this order."""
     target: str
-    """The address to tell."""
+    """The address of the webhook."""
     state: State
     at: datetime
     data: dict[str, Any]
     attempts: int = 0
     next_at: datetime | None
-    """When it is tried next; None: it was given up."""
+    """The time of the next attempt; None once delivery was given up."""
     give_up_at: datetime
     failure: str | None = None
-    """Why the last attempt failed."""
+    """The reason why the last attempt failed."""
 
     @property
     def message_id(self) -> str:
-        """Return what the receiver tells repetitions by: the same in every attempt."""
+        """Return the id by which receivers deduplicate; it is the same for every attempt."""
         return f"msg_{self.media_id.hex}_{self.state}"
 
     @property
@@ -47,13 +48,13 @@ class Announcement:
         return f"media.{self.state}"
 
     def body(self) -> str:
-        """Return the JSON that is sent and signed."""
+        """Return the JSON body that is signed and sent."""
         document = {"type": self.type, "timestamp": self.at.isoformat(), "data": self.data}
         return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
 
 def announcements(media: Media, targets: tuple[str, ...], now: datetime) -> list[Announcement]:
-    """Return what is told of a media that reached its state `now`; nothing for a state that is nobody's business."""
+    """Return one announcement per target for a media that reached its state `now`; none unless it is in ANNOUNCED."""
     if media.state not in ANNOUNCED:
         return []
     return [

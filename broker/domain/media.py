@@ -1,6 +1,6 @@
-"""The life of a media: what one is, which states it knows, and which event leads where.
+"""The media record, its states, and the table of their transitions.
 
-Everything that changes a state is a row of `TRANSITIONS`; there is no other way.
+Every change of state is a row of `TRANSITIONS`; there is no other way.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from broker.errors import IllegalTransition
 
 
 class State(StrEnum):
-    """Where a media stands."""
+    """The states of a media."""
 
     PENDING = "pending"
     PROMOTING = "promoting"
@@ -26,7 +26,7 @@ class State(StrEnum):
 
 
 class Event(StrEnum):
-    """What may happen to a media."""
+    """The events that change the state of a media."""
 
     MATCH = "HEAD matches"
     DIFFER = "HEAD differs"
@@ -39,7 +39,7 @@ class Event(StrEnum):
 
 
 class Transition(NamedTuple):
-    """One row of the table: in `source`, on `event`, to `target`, provided that `guard` holds."""
+    """One row of the table: from `source`, on `event`, to `target`, if `guard` holds."""
 
     source: State
     event: Event
@@ -51,6 +51,7 @@ TRANSITIONS = (
     Transition(State.PENDING, Event.MATCH, State.PROMOTING, "etag, size, type and checksum are recorded"),
     Transition(State.PENDING, Event.DIFFER, State.REJECTED, "the staging object is purged"),
     Transition(State.PENDING, Event.EXPIRE, State.EXPIRED, "a last HEAD found nothing after the grace"),
+    Transition(State.EXPIRED, Event.MATCH, State.PROMOTING, "an upload that began in time arrived late"),
     Transition(State.PROMOTING, Event.PROMOTE, State.READY, "the final object is the one that was judged"),
     Transition(State.PROMOTING, Event.OVERWRITE, State.PENDING, "judged again, a bounded number of times"),
     Transition(State.PROMOTING, Event.GIVE_UP, State.REJECTED, "the bound is reached"),
@@ -63,9 +64,9 @@ TRANSITIONS = (
 )
 INITIAL = State.PENDING
 GONE = frozenset({State.DELETING, State.DELETED})
-"""The states in which a media is no longer shown to anybody."""
-NOTHING_BESIDE: dict[str, str] = {}
-"""The metadata of who gave none; shared, so that nobody changes it."""
+"""The states in which a media is no longer shown to any client."""
+NO_METADATA: dict[str, str] = {}
+"""Shared default for media without metadata. Do not mutate."""
 
 _TARGETS = MappingProxyType({(row.source, row.event): row.target for row in TRANSITIONS})
 
@@ -73,7 +74,7 @@ _TARGETS = MappingProxyType({(row.source, row.event): row.target for row in TRAN
 def next_state(state: State, event: Event) -> State:
     """Return the state to which `event` leads from `state`.
 
-    Raises IllegalTransition where the table has no such row.
+    Raises IllegalTransition if the table has no such row.
     """
     try:
         return _TARGETS[state, event]
@@ -83,10 +84,10 @@ def next_state(state: State, event: Event) -> State:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """Say what S3 answered to a HEAD: the size in bytes, the ETag without quotes, the type, and a checksum.
+    """Describe an object as S3 answers a HEAD: size in bytes, ETag without quotes, type, and checksum.
 
-    `checksum` is `<algorithm>:<base64>`, such as `CRC64NVME:…`. `etag_is_md5` is false under SSE-KMS and SSE-C, where
-    a copy gets another ETag than its source (Amazon S3 API Reference, "Object": ETag).
+    `checksum` is `<algorithm>:<base64>`, such as `CRC64NVME:…`. `etag_is_md5` is false under SSE-KMS and SSE-C: there
+    the ETag of a copy differs from that of its source (Amazon S3 API Reference, "Object": ETag).
     """
 
     size: int
@@ -96,7 +97,7 @@ class Arrived:
     etag_is_md5: bool = True
 
     def same_object(self, other: "Arrived") -> bool:
-        """Tell whether two answers describe the same bytes of the same type, as far as S3 can tell."""
+        """Return whether two descriptions are of the same bytes and type, as far as S3 can tell."""
         if (self.size, self.content_type) != (other.size, other.content_type):
             return False
         algorithm = (self.checksum or "").partition(":")[0]
@@ -110,7 +111,7 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """Say what was seen in a video: how long it is, in seconds, as far as that can be told, and its first picture."""
+    """The facts that the probe found in a video. `seconds` is None if the duration cannot be determined."""
 
     seconds: float | None
     codec: str
@@ -119,9 +120,9 @@ class Video:
 
 
 class Media(NamedTuple):
-    """Hold the record of one upload and its object; give the members by name.
+    """The record of one upload and its object. Create it with keyword arguments.
 
-    Sizes are bytes, instants are aware and in UTC. The first block is what was promised, the second what was judged.
+    Sizes are bytes, instants are aware and in UTC. The first block was promised, the second was judged.
     """
 
     id: UUID
@@ -132,13 +133,13 @@ class Media(NamedTuple):
     policy_expires_at: datetime
     state: State = INITIAL
     version: int = 0
-    """Counts the changes of this record; a change names the version it was decided on."""
+    """The number of changes of this record; each change names the version on which it was decided."""
 
     promised_size: int | None = None
     promised_sha256: str | None = None
     filename: str | None = None
     duration_seconds: float | None = None
-    metadata: dict[str, str] = NOTHING_BESIDE
+    metadata: dict[str, str] = NO_METADATA
     redirect_url: str | None = None
     idempotency_key: str | None = None
     idempotency_digest: str | None = None
@@ -146,35 +147,40 @@ class Media(NamedTuple):
     size: int | None = None
     etag: str | None = None
     checksum: str | None = None
-    """`<algorithm>:<base64>`, such as `CRC64NVME:…`, where S3 keeps one."""
+    """`<algorithm>:<base64>`, such as `CRC64NVME:…`, if S3 keeps one."""
     etag_is_md5: bool = True
     judgements: int = 0
-    """How often a HEAD was judged; an overwritten staging object is judged again."""
+    """The number of judgements so far; an overwritten staging object is judged again."""
     ready_at: datetime | None = None
     differences: str | None = None
 
     due_at: datetime | None = None
-    """When the sweep must look at it; None: never again."""
+    """The time at which the sweep must inspect it; None if never again."""
 
     measured_seconds: float | None = None
-    """How long the video is, where that was looked up; `duration_seconds` is what its client said."""
+    """The duration that the probe measured; `duration_seconds` is what the client declared."""
     codec: str | None = None
     width: int | None = None
     height: int | None = None
 
+    attempt: int = 0
+    """The number of attempts to promote; each has a final key of its own, recorded here before the copy."""
+    still_promised: bool = False
+    """Whether it counts as promised although it was rejected or deleted, because its policy is still open."""
+
     @property
     def judged(self) -> Arrived | None:
-        """Return what was judged, once it was."""
+        """Return the judged object, or None before a judgement."""
         if self.size is None or self.etag is None:
             return None
         return Arrived(self.size, self.etag, self.content_type, self.checksum, self.etag_is_md5)
 
     @property
     def video(self) -> Video | None:
-        """Return what was seen in the video, where it was looked into."""
+        """Return the facts of the probe, or None if the video was not probed."""
         return None if self.codec is None else Video(self.measured_seconds, self.codec, self.width, self.height)
 
     @property
     def promised_bytes(self) -> int:
-        """Return how many bytes the policy lets in at most."""
+        """Return the largest number of bytes that the policy admits."""
         return self.max_size if self.promised_size is None else self.promised_size

@@ -1,4 +1,4 @@
-"""What an owner uses and may use: counted from the states, in one place."""
+"""Usage and quotas of owners, counted from the states of their media."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,9 +9,11 @@ from typing import NamedTuple
 from broker.domain.media import Media, State
 from broker.errors import QuotaExceeded
 
+_PROMISED = frozenset({State.PENDING, State.PROMOTING})
+
 
 class Usage(NamedTuple):
-    """Count what an owner holds: media and bytes."""
+    """Count the media and bytes of one owner."""
 
     pending_count: int = 0
     promised_bytes: int = 0
@@ -26,15 +28,15 @@ class Usage(NamedTuple):
 
     @property
     def kept_bytes(self) -> int:
-        """Return what is stored and promised together."""
+        """Return the sum of stored and promised bytes."""
         return self.stored_bytes + self.promised_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """Limit what one owner may hold at a time; None: no limit. The names are those of `Usage`.
+    """Limit the usage of one owner; None means no limit. The names are those of `Usage`.
 
-    `stored_bytes` bounds what is stored and promised together, since a promise that is kept is stored next.
+    `stored_bytes` bounds the sum of stored and promised bytes, because a kept promise is stored next.
     """
 
     pending_count: int | None = None
@@ -42,11 +44,11 @@ class Quota:
     stored_bytes: int | None = None
     media_count: int | None = None
 
-    def reserve(self, used: Usage, asked: Usage) -> Usage:
-        """Return what is used with `asked`. Raises QuotaExceeded, with the numbers, where that does not fit."""
-        after = used + asked
+    def reserve(self, used: Usage, requested: Usage) -> Usage:
+        """Return the usage with `requested` added. Raises QuotaExceeded, with the numbers, if that exceeds a limit."""
+        after = used + requested
         if not self._holds(after):
-            self._refuse(used, asked)
+            self._refuse(used, requested)
         return after
 
     def _holds(self, after: Usage) -> bool:
@@ -57,37 +59,35 @@ class Quota:
             and (self.media_count is None or after.media_count <= self.media_count)
         )
 
-    def _refuse(self, used: Usage, asked: Usage) -> None:
-        """Raise for the limit that `asked` passes; of one that was passed before it may ask nothing."""
-        for name, limit, in_use, more in (
-            ("pending_count", self.pending_count, used.pending_count, asked.pending_count),
-            ("promised_bytes", self.promised_bytes, used.promised_bytes, asked.promised_bytes),
-            ("stored_bytes", self.stored_bytes, used.kept_bytes, asked.kept_bytes),
-            ("media_count", self.media_count, used.media_count, asked.media_count),
+    def _refuse(self, used: Usage, requested: Usage) -> None:
+        """Raise for the limit that `requested` exceeds; an exceeded limit counts only if more of it is requested."""
+        for name, limit, in_use, extra in (
+            ("pending_count", self.pending_count, used.pending_count, requested.pending_count),
+            ("promised_bytes", self.promised_bytes, used.promised_bytes, requested.promised_bytes),
+            ("stored_bytes", self.stored_bytes, used.kept_bytes, requested.kept_bytes),
+            ("media_count", self.media_count, used.media_count, requested.media_count),
         ):
-            if limit is not None and more and in_use + more > limit:
-                raise QuotaExceeded(quota=name, limit=limit, used=in_use, asked=more)
+            if limit is not None and extra and in_use + extra > limit:
+                raise QuotaExceeded(quota=name, limit=limit, used=in_use, asked=extra)
 
 
 def total(parts: Iterable[Usage]) -> Usage:
-    """Return what all of at least one part are together."""
+    """Return the sum of at least one usage."""
     return Usage._make(map(sum, zip(*parts, strict=True)))
 
 
 def footprint(media: Media) -> Usage:
-    """Return what one media takes from its owner's quota in the state that it is in.
+    """Return what one media takes from its owner's quota in its present state.
 
-    What is rejected, expired or being deleted takes nothing.
+    A rejected or deleted media counts as promised until its policy can no longer bring an object back.
     """
-    return _footprint(media.state, media.promised_bytes, media.size)
+    return _footprint(media.state, media.promised_bytes, media.size, media.still_promised)
 
 
-@lru_cache  # many are promised the same size, and most are new
-def _footprint(state: State, promised_bytes: int, size: int | None) -> Usage:
-    match state:
-        case State.PENDING | State.PROMOTING:
-            return Usage(pending_count=1, promised_bytes=promised_bytes, media_count=1)
-        case State.READY:
-            return Usage(stored_bytes=size or 0, media_count=1)
-        case _:
-            return Usage()
+@lru_cache  # many media are promised the same size, and most of them are new
+def _footprint(state: State, promised_bytes: int, size: int | None, still_promised: bool) -> Usage:
+    if state is State.READY:
+        return Usage(stored_bytes=size or 0, media_count=1)
+    if still_promised or state in _PROMISED:
+        return Usage(pending_count=1, promised_bytes=promised_bytes, media_count=1)
+    return Usage()

@@ -1,4 +1,4 @@
-"""How often something may be asked for, as settings say it: `60/minute`."""
+"""Rates of requests, in the notation of the settings: `60/minute`."""
 
 import re
 from types import MappingProxyType
@@ -21,27 +21,27 @@ _NOTATION = re.compile(
 
 
 class Rate(NamedTuple):
-    """Allow an amount of requests within a window of so many seconds."""
+    """Allow `amount` requests in a window of `seconds`."""
 
     amount: int
     seconds: int
 
 
 def rate_of(setting: str) -> Rate | None:
-    """Return the rate that a setting means; None for `off`: there is no limit. Raises ValueError."""
+    """Return the rate of a setting, or None for `off`, which means no limit. Raises ValueError."""
     return None if setting == "off" else parse_rate(setting)
 
 
 def parse_rate(notation: str) -> Rate:
-    """Return the rate that a text such as `60/minute`, `60 per minute` or `100 per 2 hours` means. Raises ValueError.
+    """Return the rate of a text such as `60/minute`, `60 per minute` or `100 per 2 hours`. Raises ValueError.
 
-    Source: the string notation of the library `limits`, for one limit. The library itself takes about a megabyte of
-    memory, for storages of all kinds, and is loaded where one of them counts.
+    Source: the string notation of the library `limits`, for one limit. The library itself is loaded only where one of
+    its storages counts, because it takes about a megabyte of memory.
     """
-    found = _NOTATION.fullmatch(notation)
-    if found is not None:
-        amount, multiple, unit = found.groups()
+    match = _NOTATION.fullmatch(notation)
+    if match is not None:
+        amount, multiple, unit = match.groups()
         rate = Rate(int(amount), int(multiple or 1) * _SECONDS[unit.lower()])
         if 0 not in rate:
             return rate
-    raise ValueError("should be a number of requests in a time, neither of them none, such as 60/minute, or off")
+    raise ValueError("should be a number of requests in a time, both at least 1, such as 60/minute; or off")

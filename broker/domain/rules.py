@@ -1,7 +1,4 @@
-"""What the broker accepts, and where it puts it: types, sizes, durations, keys.
-
-No key holds user input: both are derived from the media's id.
-"""
+"""The rules for uploads: accepted types, sizes, durations, metadata and redirects."""
 
 import json
 from dataclasses import dataclass
@@ -32,7 +29,7 @@ EXTENSIONS = MappingProxyType(
         "video/mp2t": "ts",
     }
 )
-"""The extension of a final key for each type; a type that is not named here gets `bin`."""
+"""The extension of the final key for each type; any other type gets `bin`."""
 
 DEFAULT_TYPES = tuple(EXTENSIONS)
 OTHER_NAMES = MappingProxyType(
@@ -43,7 +40,7 @@ OTHER_NAMES = MappingProxyType(
         "video/vnd.avi": "video/x-msvideo",
     }
 )
-"""What browsers and systems also call a type; RFC 9559 registers the first."""
+"""Other names of a type that browsers and systems use; RFC 9559 registers the first."""
 ACTIVE_TYPES = frozenset(
     {
         "application/ecmascript",
@@ -60,10 +57,10 @@ ACTIVE_TYPES = frozenset(
         "text/xsl",
     }
 )
-"""The types that a browser may run in the name of the host that they come from; any `…+xml` is one too."""
+"""The types that a browser may execute with the rights of the serving host; any `…+xml` is one too."""
 MAX_METADATA_BYTES = 2048
 MAX_OBJECT_BYTES = 5 * 1024**3
-"""S3 takes at most 5 GB in one POST, and copies at most 5 GB in one CopyObject (Amazon S3 User Guide)."""
+"""S3 accepts at most 5 GB in one POST and in one CopyObject (Amazon S3 User Guide)."""
 
 
 def media_type(content_type: str) -> str:
@@ -75,13 +72,13 @@ def media_type(content_type: str) -> str:
 
 
 def is_active(content_type: str) -> bool:
-    """Tell whether a browser may run what has this type; it is then only ever downloaded."""
+    """Return whether a browser may execute content of this type; such media are always downloaded."""
     return content_type in ACTIVE_TYPES or content_type.endswith("+xml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """Say which uploads are accepted. Sizes are bytes, durations seconds."""
+    """The limits of accepted uploads. Sizes are bytes, durations seconds."""
 
     types: tuple[str, ...] = DEFAULT_TYPES
     max_size: int = 100_000_000
@@ -89,7 +86,7 @@ class Rules:
     redirect_origins: tuple[str, ...] = ()
 
     def check_type(self, content_type: str) -> str:
-        """Return the bare media type that the policy will carry, by its usual name, or raise TypeNotAllowed."""
+        """Return the bare media type for the policy, by its usual name. Raises TypeNotAllowed."""
         bare = media_type(content_type)
         if bare not in self.types:
             bare = OTHER_NAMES.get(bare, bare)
@@ -108,7 +105,7 @@ class Rules:
             raise DurationNotAllowed(duration_seconds=seconds, max_seconds=self.max_duration_seconds)
 
     def check_metadata(self, metadata: dict[str, str]) -> None:
-        """Raise MetadataTooLarge when it takes more than 2 KB as UTF-8 encoded JSON."""
+        """Raise MetadataTooLarge if the metadata takes more than 2 KB as UTF-8 encoded JSON."""
         if not metadata:
             return
         size = len(json.dumps(metadata, ensure_ascii=False).encode())
@@ -116,32 +113,32 @@ class Rules:
             raise MetadataTooLarge(size=size, max_size=MAX_METADATA_BYTES)
 
     def check_redirect(self, url: str | None) -> None:
-        """Raise RedirectNotAllowed unless the URL's origin is one of the configured ones."""
+        """Raise RedirectNotAllowed unless the URL's origin is configured."""
         if url is not None and origin(url) not in self.redirect_origins:
             allowed = ", ".join(self.redirect_origins) or "none (no origin is configured)"
             raise RedirectNotAllowed(allowed=allowed)
 
 
 def differences(media: Media, arrived: Arrived) -> str:
-    """Return in words how what arrived differs from what was promised; empty: it does not."""
-    found = []
+    """Return in words how the arrived object differs from the promise; empty if it does not."""
+    reasons = []
     if media.promised_size is not None and arrived.size != media.promised_size:
-        found.append(f"the size is {arrived.size} bytes, not {media.promised_size}")
+        reasons.append(f"the size is {arrived.size} bytes, not {media.promised_size}")
     elif not 1 <= arrived.size <= media.max_size:
-        found.append(f"the size is {arrived.size} bytes, not 1 to {media.max_size}")
+        reasons.append(f"the size is {arrived.size} bytes, not 1 to {media.max_size}")
     if media_type(arrived.content_type) != media.content_type:
-        found.append(f"the type is {media_type(arrived.content_type)!r}, not {media.content_type!r}")
+        reasons.append(f"the type is {media_type(arrived.content_type)!r}, not {media.content_type!r}")
     if media.promised_sha256 is not None and arrived.checksum != f"SHA256:{media.promised_sha256}":
-        found.append("the SHA-256 checksum is not the promised one")
-    return "; ".join(found)
+        reasons.append("the SHA-256 checksum is not the promised one")
+    return "; ".join(reasons)
 
 
 def video_differences(video: Video | None, max_seconds: int) -> str:
-    """Return in words what is wrong with what was seen in a video; empty: nothing. None: it is no video."""
+    """Return in words why a probed video is rejected; empty if it is accepted. None means that it is not a video."""
     if video is None:
         return "it is not a video"
     if video.seconds is None:
-        return "its duration cannot be told"
+        return "its duration cannot be determined"
     if video.seconds > max_seconds:
         return f"the duration is {video.seconds:.1f} seconds, over {max_seconds}"
     return ""

@@ -1,1 +1,1 @@
-"""The life of a media: the verbs of clients, the settlement of what arrived, the probe, and waiting for news."""
+"""The life of a media: the verbs of clients, the settlement of uploads, the video probe, and long polling."""

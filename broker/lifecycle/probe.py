@@ -1,8 +1,8 @@
-"""Look into a staged video with ffprobe: a child process that fetches from S3, by itself, the ranges it needs.
+"""The video probe: ffprobe as a child process, which fetches the ranges that it needs from S3 by itself.
 
-What a stranger uploaded is read by a program of a hundred formats. So it gets an empty environment, the protocols of
-one address, the formats of video files alone (none that names further addresses, as playlists do), and bounds on its
-time, memory and output. Source: ffprobe documentation, "Protocol Options" and "Format Options".
+ffprobe parses untrusted uploads. So it gets an empty environment, only the protocols of one address, only the formats
+of video files (none that refers to other addresses, as playlists do), and bounds on its time, memory and output.
+Source: ffprobe documentation, "Protocol Options" and "Format Options".
 """
 
 import asyncio
@@ -18,32 +18,33 @@ from broker.errors import ProbeFailed, SettingsInvalid, StorageUnavailable
 
 FORMATS = "mov,mp4,matroska,webm,mpeg,mpegts,ogg,avi,flv,asf"
 NOT_A_VIDEO = frozenset({-1094995529, -541478725, -1296385272, -22})
-"""FFmpeg's errors for invalid data, an early end, no format, and a format that is not allowed (libavutil/error.h)."""
+"""FFmpeg's errors for invalid data, an early end, an unknown format, and a forbidden format (libavutil/error.h)."""
 MAX_OUTPUT_BYTES = 256 * 1024
 MAX_MEMORY_BYTES = 1024**3
-AT_A_TIME = 4
-"""How many run in one process of the broker."""
+CONCURRENCY = 4
+"""The number of probes that run at a time in one process of the broker."""
 _FACTS = "stream=codec_type,codec_name,width,height,duration:stream_disposition=attached_pic:format=duration"
 
 
 class Probe:
-    """Run ffprobe on addresses of the bucket. Raises SettingsInvalid at once where the machine has no such program."""
+    """Run ffprobe on objects of the bucket. The constructor raises SettingsInvalid if the program is missing."""
 
     def __init__(self, program: str, *, timeout_seconds: float) -> None:
-        found = shutil.which(program)
-        if found is None:
+        path = shutil.which(program)
+        if path is None:
             raise SettingsInvalid(
                 problems=f"BROKER_PROBE: needs ffprobe (Debian: ffmpeg), and there is no program {program!r}"
             )
         self.timeout_seconds = timeout_seconds
-        self._program = found
-        self._slots = asyncio.Semaphore(AT_A_TIME)
+        self._program = path
+        self._slots = asyncio.Semaphore(CONCURRENCY)
 
-    async def look(self, link: Callable[[], Awaitable[str]], etag: str) -> Video | None:
-        """Return what the object behind a link holds, while it has that ETag; None where it is no video.
+    async def inspect(self, link: Callable[[], Awaitable[str]], etag: str) -> Video | None:
+        """Return the facts of the video behind a link, or None if it is not a video.
 
-        `link` signs it once there is a free slot, since it lives for no longer than one look may take. Raises
-        StorageUnavailable where S3 does not hand it out, and ProbeFailed where looking takes too long or too much.
+        The object must still have that ETag. `link` is called once a slot is free, because the link expires after the
+        time of one probe. Raises StorageUnavailable if S3 does not serve the object, and ProbeFailed if the probe takes
+        too much time, memory or output.
         """
         async with self._slots:
             try:
@@ -52,7 +53,7 @@ class Probe:
                     facts = await self._facts(url, etag)
                     video = _video(facts)
                     if video is not None and video.seconds is None:
-                        # A browser's recording names no duration: its packets are read to the last one.
+                        # A browser's recording names no duration, so its packets are read up to the last one.
                         seconds = await self._last_instant(url, etag)
                         video = Video(seconds, video.codec, video.width, video.height)
                     return video
@@ -62,10 +63,10 @@ class Probe:
     async def _facts(self, url: str, etag: str) -> dict[str, Any]:
         async with self._running(url, etag, "-show_error", "-show_entries", _FACTS, "-of", "json") as process:
             output = b""
-            while more := await _output(process).read(MAX_OUTPUT_BYTES):
-                output += more
+            while chunk := await _output(process).read(MAX_OUTPUT_BYTES):
+                output += chunk
                 if len(output) > MAX_OUTPUT_BYTES:
-                    raise ProbeFailed(cause="it told too much")
+                    raise ProbeFailed(cause="its output is too long")
             status = await process.wait()
         try:
             facts: dict[str, Any] = json.loads(output)
@@ -78,10 +79,10 @@ class Probe:
         return facts
 
     async def _last_instant(self, url: str, etag: str) -> float | None:
-        """Return when the last packet of the video ends, in seconds; memory stays bounded however many there are."""
+        """Return the end of the last video packet, in seconds. Memory stays bounded for any number of packets."""
         last = None
-        asked = ("-select_streams", "v:0", "-show_entries", "packet=pts_time,duration_time", "-of", "csv=p=0")
-        async with self._running(url, etag, *asked) as process:
+        arguments = ("-select_streams", "v:0", "-show_entries", "packet=pts_time,duration_time", "-of", "csv=p=0")
+        async with self._running(url, etag, *arguments) as process:
             async for line in _output(process):
                 numbers = [number for number in map(_number, line.decode().split(",")) if number is not None]
                 if numbers:
@@ -92,7 +93,7 @@ class Probe:
 
     @asynccontextmanager
     async def _running(self, url: str, etag: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-        """Run ffprobe; whatever ends the body of the `with` ends it too."""
+        """Run ffprobe, and end it with the body of the `with`."""
         encrypted = url.startswith("https:")
         process = await asyncio.create_subprocess_exec(
             *(self._program, "-v", "quiet"),
@@ -107,7 +108,7 @@ class Probe:
             stderr=asyncio.subprocess.DEVNULL,
             env={},
         )
-        with suppress(AttributeError, ProcessLookupError):  # Linux alone has prlimit; a quick one has ended already
+        with suppress(AttributeError, ProcessLookupError):  # only Linux has prlimit; the process may have ended
             resource.prlimit(process.pid, resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
             resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, 0))
         try:
@@ -126,7 +127,7 @@ def _output(process: asyncio.subprocess.Process) -> asyncio.StreamReader:
 
 
 def _video(facts: Mapping[str, Any]) -> Video | None:
-    """Return the first moving picture in ffprobe's words; the picture on an album's cover is none."""
+    """Return the first video stream of ffprobe's answer; the cover picture of an audio file is not one."""
     streams = [
         stream
         for stream in facts.get("streams", ())
@@ -134,10 +135,10 @@ def _video(facts: Mapping[str, Any]) -> Video | None:
     ]
     if not streams or not streams[0].get("codec_name"):
         return None
-    told = [facts.get("format", {}).get("duration"), *(stream.get("duration") for stream in facts["streams"])]
-    lengths = [length for length in map(_number, told) if length]
+    durations = [facts.get("format", {}).get("duration"), *(stream.get("duration") for stream in facts["streams"])]
+    seconds = [number for number in map(_number, durations) if number]
     first = streams[0]
-    return Video(max(lengths, default=None), first["codec_name"], first.get("width"), first.get("height"))
+    return Video(max(seconds, default=None), first["codec_name"], first.get("width"), first.get("height"))
 
 
 def _number(text: str | None) -> float | None:

@@ -1,17 +1,14 @@
-"""Issue, complete, playback, list, delete: the verbs in the life of a media.
+"""Issue, complete, playback, list, delete: the verbs of clients.
 
 Each verb reads like the table in `broker/domain/media.py`. The record is written before each effect on S3, so that
 the next request or the sweep finishes what a crash interrupted. Every change is a compare-and-set; the loser of a race
 re-reads the row and decides again.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -21,8 +18,8 @@ from broker.aws.bucket import Bucket
 from broker.clock import Clock, utc_now
 from broker.domain.disposition import attachment
 from broker.domain.ids import new_id
-from broker.domain.keys import final_key, staging_key
-from broker.domain.media import GONE, NOTHING_BESIDE, Event, Media, State
+from broker.domain.keys import current_key, extension, staging_key
+from broker.domain.media import GONE, NO_METADATA, Event, Media, State
 from broker.domain.policy import MAX_POLICY_SECONDS, Promise
 from broker.domain.quota import Quota
 from broker.domain.rules import Rules, is_active
@@ -42,7 +39,8 @@ from broker.errors import (
     UploadExpired,
     UploadRejected,
 )
-from broker.lifecycle.settlement import LEASE, NEVER_READY, Settlement
+from broker.lifecycle.requests import FormUploaded, Issued, Playback, UploadRequest
+from broker.lifecycle.settlement import Settlement
 from broker.store import Store
 
 log = structlog.get_logger()
@@ -57,62 +55,17 @@ NOT_CONFIRMED = (
     UploadExpired,
     UploadRejected,
 )
-"""How a confirmation may end without a ready media; a browser that comes back is told by the media's state."""
+"""The errors of a confirmation that leave a media to show; a returning browser learns its state."""
 RENEW_WITHIN = timedelta(seconds=MAX_POLICY_SECONDS)
-"""No policy of a media ends later than this after its first issue, however often it is renewed."""
-
-
-class UploadRequest(NamedTuple):
-    """Say what a client asks to upload. Sizes are bytes, durations seconds, the checksum is base64."""
-
-    content_type: str
-    size: int | None = None
-    filename: str | None = None
-    duration_seconds: float | None = None
-    checksum_sha256: str | None = None
-    metadata: dict[str, str] | None = None
-    redirect_url: str | None = None
-
-    def digest(self) -> str:
-        """Return what tells two requests apart; 64 hex digits.
-
-        What was not asked for does not count: a later version, with more to ask for, knows earlier requests again.
-        """
-        asked = {name: value for name, value in self._asdict().items() if value not in (None, {})}
-        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-
-
-class Issued(NamedTuple):
-    """Answer an issue: the media and, while it is pending, the form's address and fields."""
-
-    media: Media
-    url: str
-    fields: dict[str, str]
-    expires_in: int
-    expires_at: datetime
-
-
-class Playback(NamedTuple):
-    """Answer with a link to a ready media; it ends at `expires_at`, `expires_in` seconds from now."""
-
-    media: Media
-    signed_url: str
-    expires_in: int
-    expires_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class FormUploaded:
-    """Say where a browser goes after a plain form's upload, and how that ended."""
-
-    redirect_url: str
-    status: State
+"""No policy of a media ends later than this after its first issue, even if it is renewed repeatedly."""
+NO_RETRY = GONE | {State.REJECTED, State.EXPIRED}
+"""The states from which a media is not expected to become ready."""
 
 
 class Lifecycle:
     """Carry out the verbs with one store and one bucket.
 
-    `owner` limits a verb to one owner's media; None is an administrator, or the broker itself.
+    `owner` limits a verb to one owner's media; None stands for an administrator or the broker itself.
     """
 
     def __init__(
@@ -137,46 +90,46 @@ class Lifecycle:
 
     def issue(
         self,
-        asked: UploadRequest,
+        request: UploadRequest,
         owner: str,
         *,
         idempotency_key: str | None = None,
         uploaded_url: Callable[[UUID], str] | None = None,
     ) -> Coroutine[Any, Any, Issued]:
-        """Record a pending media and return the policy for it; the record is durable first.
+        """Record a pending media and return its policy; the record is durable before the policy leaves.
 
-        `uploaded_url` gives the address to which S3 sends a plain form back. With an idempotency key the same request
-        gets the same media, with a fresh policy while it is pending.
+        `uploaded_url` returns the address to which S3 redirects a plain form. With an idempotency key, the same request
+        gets the same media again, with a fresh policy while it is pending.
         """
         if idempotency_key is None:
-            return self._issue(asked, owner, None, uploaded_url)
-        return self._issue_once(asked, owner, idempotency_key, uploaded_url)
+            return self._issue(request, owner, None, uploaded_url)
+        return self._issue_once(request, owner, idempotency_key, uploaded_url)
 
     async def _issue_once(
-        self, asked: UploadRequest, owner: str, idempotency_key: str, uploaded_url: Callable[[UUID], str] | None
+        self, request: UploadRequest, owner: str, idempotency_key: str, uploaded_url: Callable[[UUID], str] | None
     ) -> Issued:
         claim = (owner, idempotency_key)
         if claim in self._in_flight:
             raise IdempotencyKeyInFlight
         self._in_flight.add(claim)
         try:
-            return await self._issue(asked, owner, idempotency_key, uploaded_url)
+            return await self._issue(request, owner, idempotency_key, uploaded_url)
         finally:
             self._in_flight.discard(claim)
 
     async def _issue(
         self,
-        asked: UploadRequest,
+        request: UploadRequest,
         owner: str,
         idempotency_key: str | None,
         uploaded_url: Callable[[UUID], str] | None,
     ) -> Issued:
-        content_type = self._rules.check_type(asked.content_type)
-        self._rules.check_size(asked.size)
-        self._rules.check_duration(asked.duration_seconds)
-        metadata = asked.metadata or NOTHING_BESIDE
+        content_type = self._rules.check_type(request.content_type)
+        self._rules.check_size(request.size)
+        self._rules.check_duration(request.duration_seconds)
+        metadata = request.metadata or NO_METADATA
         self._rules.check_metadata(metadata)
-        self._rules.check_redirect(asked.redirect_url)
+        self._rules.check_redirect(request.redirect_url)
         at = self._clock()
         now = at.replace(microsecond=0)
         keys = await self._bucket.credentials(now)
@@ -186,16 +139,16 @@ class Lifecycle:
             owner=owner,
             content_type=content_type,
             max_size=self._rules.max_size,
-            promised_size=asked.size,
-            promised_sha256=asked.checksum_sha256,
-            filename=asked.filename,
-            duration_seconds=asked.duration_seconds,
+            promised_size=request.size,
+            promised_sha256=request.checksum_sha256,
+            filename=request.filename,
+            duration_seconds=request.duration_seconds,
             metadata=metadata,
-            redirect_url=asked.redirect_url,
+            redirect_url=request.redirect_url,
             created_at=now,
             policy_expires_at=ends,
             idempotency_key=idempotency_key,
-            idempotency_digest=asked.digest() if idempotency_key else None,
+            idempotency_digest=request.digest() if idempotency_key else None,
             due_at=ends + self._settlement.grace,
         )
         recorded = await self._store.add(media, self._quota)
@@ -206,7 +159,7 @@ class Lifecycle:
         return self._signed(recorded, keys, now, uploaded_url)
 
     async def _renew(self, media: Media, now: datetime) -> Media:
-        """Record a later end for the policy of a pending media, but never later than its bound."""
+        """Extend the recorded end of a pending media's policy, within RENEW_WITHIN."""
         while media.state is State.PENDING:
             ends = min(now + timedelta(seconds=self._policy_seconds), media.created_at + RENEW_WITHIN)
             if ends <= now:
@@ -224,8 +177,8 @@ class Lifecycle:
             if media.state in GONE or media.state is State.EXPIRED:
                 raise UploadExpired
             return Issued(media, self._bucket.form_url, {}, 0, now)
-        left = int((media.policy_expires_at - now).total_seconds())
-        expires_in = _lifetime(keys.lifetime(min(left, self._policy_seconds), now))
+        remaining = int((media.policy_expires_at - now).total_seconds())
+        expires_in = _lifetime(keys.lifetime(min(remaining, self._policy_seconds), now))
         promise = Promise(
             bucket=self._bucket.config.name,
             key=staging_key(media.id),
@@ -268,13 +221,20 @@ class Lifecycle:
                 case State.REJECTED:
                     raise UploadRejected(differences=media.differences, media=media)
                 case State.EXPIRED:
-                    raise UploadExpired
+                    media = await self._late(media)
                 case _:
                     raise MediaNotFound
         return media
 
+    async def _late(self, media: Media) -> Media:
+        """Judge an upload that arrived after its media had expired. Raises UploadExpired if there is none."""
+        try:
+            return await self._settlement.judge(media)
+        except NothingUploaded:
+            raise UploadExpired from None
+
     async def complete_form(self, media_id: UUID) -> FormUploaded:
-        """Complete what a plain form uploaded; say how that ended and where the browser goes now.
+        """Complete the upload of a plain form; return the state of the media and the address for the browser.
 
         Raises MediaNotFound for a media that was not issued with a `redirect_url`.
         """
@@ -288,13 +248,13 @@ class Lifecycle:
         return FormUploaded(media.redirect_url, media.state)
 
     async def playback(self, media_id: UUID, owner: str | None, *, expires_in: int, download: bool) -> Playback:
-        """Return a link that ends in `expires_in` seconds, or sooner where the credentials do.
+        """Return a link that expires in `expires_in` seconds, or earlier with the credentials.
 
         Raises MediaNotFound and NotReady.
         """
         media = await self._visible(media_id, owner)
         if media.state is not State.READY:
-            if media.state in NEVER_READY:
+            if media.state in NO_RETRY:
                 raise NotReady(media_status=media.state, retry_after=None)
             raise NotReady(media_status=media.state)
         return await self._link(media, expires_in, download=download)
@@ -302,24 +262,28 @@ class Lifecycle:
     async def list_media(
         self, owner: str | None, *, state: State | None, limit: int, before: UUID | None
     ) -> list[Media]:
-        """Return at most `limit` media, newest first, older than `before`."""
+        """Return at most `limit` media older than `before`, the newest first."""
         return await self._store.list(owner, state=state, limit=limit, before=before)
 
     async def delete(self, media_id: UUID, owner: str | None) -> None:
-        """Record that a media is being deleted and remove its objects; from then on nobody sees it.
+        """Record that a media is being deleted, so that it is no longer shown, and remove its objects.
 
-        An S3 that is away does not undo this: the sweep removes the objects later. Raises MediaNotFound.
+        If S3 is unavailable, the sweep removes the objects later. As long as the policy is open, the media counts as
+        promised, because an object may still be posted. Raises MediaNotFound.
         """
-        media = await self._visible(media_id, owner)
         deleting = None
         while deleting is None:
-            deleting = await self._store.change(media, Event.DELETE, due_at=self._clock() + LEASE)
-            if deleting is None:
-                media = await self._visible(media_id, owner)
+            media = await self._visible(media_id, owner)
+            deleting = await self._store.change(
+                media,
+                Event.DELETE,
+                due_at=self._settlement.leases.end(),
+                still_promised=self._settlement.policy_is_open(media),
+            )
         with suppress(StorageUnavailable, StorageRefused):
-            await self._bucket.purge(staging_key(media.id), final_key(media.id, media.content_type))
+            await self._settlement.remove(deleting)
 
-    async def _link(self, media: Media, asked_seconds: int, *, download: bool) -> Playback:
+    async def _link(self, media: Media, seconds: int, *, download: bool) -> Playback:
         metrics.PLAYBACK_LINKS.inc()
         now = self._clock().replace(microsecond=0)
         overrides = (
@@ -327,9 +291,7 @@ class Lifecycle:
             if download or is_active(media.content_type)
             else {}
         )
-        url, expires_in = await self._bucket.playback_link(
-            final_key(media.id, media.content_type), asked_seconds, now=now, overrides=overrides
-        )
+        url, expires_in = await self._bucket.playback_link(current_key(media), seconds, now=now, overrides=overrides)
         return Playback(media, url, expires_in, now + timedelta(seconds=expires_in))
 
     async def _visible(self, media_id: UUID, owner: str | None) -> Media:
@@ -340,11 +302,11 @@ class Lifecycle:
 
 
 def _lifetime(seconds: int) -> int:
-    """Return a lifetime that a signature can have. Raises CredentialsExpired for none at all."""
+    """Return `seconds` if a signature can live that long. Raises CredentialsExpired for less than a second."""
     if seconds < 1:
         raise CredentialsExpired
     return seconds
 
 
 def _download_name(media: Media) -> str:
-    return media.filename or final_key(media.id, media.content_type).rpartition("/")[2]
+    return media.filename or f"{media.id}.{extension(media.content_type)}"

@@ -1,7 +1,6 @@
-"""Wait until a media has settled, for as long as one request may: long polling, which any proxy lets through.
+"""Long polling: a request that waits until a media has settled, which every proxy lets through.
 
-Who waits holds no connection to the database: it looks, rests, and looks again, and all that look at the same moment
-are answered by one query.
+A waiting request holds no database connection: it polls, and all requests that poll at the same moment share one query.
 """
 
 import asyncio
@@ -15,19 +14,20 @@ from broker.domain.media import State
 from broker.store import Store
 
 MAX_WAIT_SECONDS = 25
-"""How long one request may wait: proxies and load balancers hang up after 30 to 60 seconds of silence."""
+"""The longest wait of one request; proxies and load balancers time out after 30 to 60 seconds of silence."""
 MAX_WAITERS = 1000
-"""How many requests wait in one process at a time; more are answered at once, and ask again."""
-MAX_WAITERS_OF_ONE = 20
+"""The number of requests that may wait in one process; further ones are answered at once, and poll again."""
+MAX_WAITERS_PER_CALLER = 20
 FIRST_REST_SECONDS = 0.25
 MAX_REST_SECONDS = 2.0
-UNDER_WAY = frozenset({State.PENDING, State.PROMOTING})
+UNSETTLED = frozenset({State.PENDING, State.PROMOTING})
 
 Wanted = Callable[[], Awaitable[bool]]
+"""Returns whether the client is still connected."""
 
 
 class Waiting:
-    """Keep count of who waits for what."""
+    """Let requests wait, and bound their number."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -35,21 +35,21 @@ class Waiting:
         self._ended = asyncio.Event()
 
     def end(self) -> None:
-        """Let nobody wait any more: the process is about to stop, and another one can be asked."""
+        """End every wait, because the process is about to stop and another one can be polled."""
         self._ended.set()
 
     async def until_settled(
         self, media_id: UUID, owner: str | None, *, waiter: str, seconds: float, wanted: Wanted
     ) -> None:
-        """Return once the media is neither pending nor promoting, nobody wants to know or may wait any more, or time is
-        up.
+        """Return when the media is neither pending nor promoting, or after `seconds`.
 
-        `waiter` is who is counted. Raises MediaNotFound, also for another owner's.
+        Return early if the client has left, the process stops, or too many requests of `waiter`, or of all callers,
+        wait already. Raises MediaNotFound, also for another owner's media.
         """
         ends = monotonic() + min(seconds, MAX_WAIT_SECONDS)
         rest = FIRST_REST_SECONDS
         async with self._counted(waiter) as may_wait:
-            while (await self._store.get(media_id, owner)).state in UNDER_WAY:
+            while (await self._store.get(media_id, owner)).state in UNSETTLED:
                 left = ends - monotonic()
                 if left <= 0 or not may_wait or self._ended.is_set() or not await wanted():
                     return
@@ -60,7 +60,7 @@ class Waiting:
 
     @asynccontextmanager
     async def _counted(self, waiter: str) -> AsyncIterator[bool]:
-        may_wait = self._waiters.total() < MAX_WAITERS and self._waiters[waiter] < MAX_WAITERS_OF_ONE
+        may_wait = self._waiters.total() < MAX_WAITERS and self._waiters[waiter] < MAX_WAITERS_PER_CALLER
         self._waiters[waiter] += 1
         try:
             yield may_wait

@@ -1,8 +1,8 @@
-"""Where media are kept: one schema, one `Store`, over SQLite (embedded) and PostgreSQL (production)."""
+"""The store of media: one schema and one `Store`, over SQLite (embedded) and PostgreSQL (production)."""
 
 from broker.store.migration import is_current, migrate, pending_revision
-from broker.store.outbox import Outbox, UntoldBacklog
+from broker.store.outbox import Outbox, OutboxBacklog
 from broker.store.reads import Backlog
 from broker.store.store import Store
 
-__all__ = ["Backlog", "Outbox", "Store", "UntoldBacklog", "is_current", "migrate", "pending_revision"]
+__all__ = ["Backlog", "Outbox", "OutboxBacklog", "Store", "is_current", "migrate", "pending_revision"]

@@ -1,4 +1,4 @@
-"""Connections to either database, and which of their errors mean that it is away."""
+"""Engines for both databases, and the classes of their errors."""
 
 import sqlite3
 import time
@@ -15,26 +15,26 @@ from sqlalchemy import exc
 from broker.errors import SettingsInvalid
 
 UNAVAILABLE = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError)
-"""The database is lost, locked beyond the timeout, full or read-only: nothing that the caller could mend."""
+"""The database is unreachable, locked beyond the timeout, full or read-only: nothing that a client can fix."""
 
 UNUSABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOTADB}
-"""What SQLite answers where its directory is absent, it may not write, or the file is something else."""
+"""SQLite's codes for a missing directory, a missing right to write, and a file that is not a database."""
 
 DEADLOCK = "40P01"
-"""What PostgreSQL answers whoever it ends so that another may go on (PostgreSQL documentation, "Error Codes")."""
+"""SQLSTATE `deadlock_detected` (PostgreSQL documentation, "PostgreSQL Error Codes")."""
 UNMIGRATED = {"42P01", "42703"}
-"""What PostgreSQL answers to whoever names a table, or a column, that is not there (same place)."""
+"""SQLSTATE `undefined_table` and `undefined_column` (same source)."""
 MIGRATION_SECONDS = 600.0
 WAL_REST_SECONDS = 0.01
 CACHE_KIBIBYTES = 256
-"""How much of a file of SQLite each connection holds itself."""
+"""The page cache of each SQLite connection."""
 
 
 def parse_url(url: str) -> sa.URL:
     """Return the URL with its driver named: psycopg 3 for PostgreSQL, the standard library's for SQLite.
 
-    Raises SettingsInvalid, which quotes nothing of the URL, where it cannot be read, for another database, and for
-    SQLite in memory, which neither threads nor processes could share.
+    Raises SettingsInvalid, without quoting the URL, if it is malformed, names another database, or names SQLite in
+    memory, which neither threads nor processes could share.
     """
     try:
         parsed = sa.make_url(url)
@@ -60,7 +60,7 @@ def parse_url(url: str) -> sa.URL:
 
 
 def sqlite_file(url: sa.URL) -> Path:
-    """Return the file that a URL of SQLite names, as a path or as an address of the form `file:path?mode=rw&uri=true`.
+    """Return the file of an SQLite URL, given as a path or in the form `file:path?mode=rw&uri=true`.
 
     Source: SQLite documentation, "Uniform Resource Identifiers".
     """
@@ -69,15 +69,15 @@ def sqlite_file(url: sa.URL) -> Path:
 
 
 def is_unusable(error: exc.DBAPIError) -> bool:
-    """Tell whether SQLite cannot work with its file: waiting mends nothing."""
+    """Return whether SQLite cannot use its file, so that waiting does not help."""
     return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in UNUSABLE
 
 
 def writing_engine(url: sa.URL, *, timeout_seconds: float) -> sa.Engine:
     """Return an engine of one connection whose transactions may write.
 
-    On SQLite each begins as BEGIN IMMEDIATE: two processes that share the file wait for each other at the
-    start, where waiting is harmless, and never in the middle.
+    On SQLite each begins as BEGIN IMMEDIATE, so that processes that share the file wait at the start, where waiting is
+    harmless, and never in the middle of a transaction.
     """
     engine = _engine(url, timeout_seconds=timeout_seconds, pool_size=1)
     if engine.dialect.name == "sqlite":
@@ -86,38 +86,37 @@ def writing_engine(url: sa.URL, *, timeout_seconds: float) -> sa.Engine:
 
 
 def reading_engine(url: sa.URL, *, timeout_seconds: float, pool_size: int) -> sa.Engine:
-    """Return an engine whose statements each see what is committed when they start."""
+    """Return an engine in autocommit mode: each statement sees the data committed when it starts."""
     return _engine(url, timeout_seconds=timeout_seconds, pool_size=pool_size, isolation_level="AUTOCOMMIT")
 
 
 def may_be_repeated(error: Exception) -> bool:
-    """Tell whether a transaction failed by itself, so that the same one may well succeed now.
+    """Return whether a failed transaction may succeed at once if it is repeated.
 
-    A connection that ended while it lay in the pool says nothing about the database; a deadlock has a winner, who is
-    done soon.
+    A connection that was closed while it was pooled says nothing about the database, and the winner of a deadlock
+    commits soon.
     """
     ended: bool = getattr(error, "connection_invalidated", False)
     return ended or is_deadlock(error)
 
 
 def is_deadlock(error: Exception) -> bool:
-    """Tell whether PostgreSQL ended a transaction so that the one which it waited for may go on."""
+    """Return whether PostgreSQL aborted a transaction to resolve a deadlock."""
     return _sqlstate(error) == DEADLOCK
 
 
 def is_unmigrated(error: Exception) -> bool:
-    """Tell whether PostgreSQL lacks a table or a column; of SQLite that is an error of those in UNAVAILABLE."""
+    """Return whether PostgreSQL lacks a table or a column; on SQLite that error is one of UNAVAILABLE."""
     return _sqlstate(error) in UNMIGRATED
 
 
 def _sqlstate(error: Exception) -> str | None:
-    """Return PostgreSQL's code for an error of SQLAlchemy's, if it has one."""
+    """Return the SQLSTATE of an SQLAlchemy error, or None if it has none."""
     return getattr(getattr(error, "orig", None), "sqlstate", None)
 
 
 def migrating_engine(url: sa.URL) -> sa.Engine:
-    """Return an engine for one long transaction: what waits for another migration waits until that is
-    done."""
+    """Return an engine for one long transaction; it waits until a concurrent migration is done."""
     engine = _engine(url, timeout_seconds=MIGRATION_SECONDS, pool_size=1)
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "begin", _begin_immediate)
@@ -128,7 +127,7 @@ def _engine(url: sa.URL, *, timeout_seconds: float, **options: Any) -> sa.Engine
     on_sqlite = url.get_backend_name() == "sqlite"
     arguments = _sqlite_arguments(timeout_seconds) if on_sqlite else _postgresql_arguments(timeout_seconds)
     if not on_sqlite:
-        # Who waited for a lock must see what its holder wrote, whatever the server's default is.
+        # A transaction that waited for a lock must see the holder's changes, whatever the server's default is.
         options.setdefault("isolation_level", "READ COMMITTED")
     engine = sa.create_engine(
         url,
@@ -145,7 +144,7 @@ def _engine(url: sa.URL, *, timeout_seconds: float, **options: Any) -> sa.Engine
 
 
 def _sqlite_arguments(timeout_seconds: float) -> dict[str, Any]:
-    # isolation_level None: the driver begins no transaction by itself.
+    # isolation_level None: the driver does not begin transactions by itself.
     return {"timeout": timeout_seconds, "isolation_level": None, "check_same_thread": False}
 
 
@@ -157,16 +156,15 @@ def _postgresql_arguments(timeout_seconds: float) -> dict[str, Any]:
         "tcp_user_timeout": milliseconds,
         "options": " ".join(f"-c {limit}={milliseconds}" for limit in limits),
         "application_name": "s3-media-broker",
-        # After a failover a name may still lead to the old primary, which keeps its connections and refuses all writes.
+        # After a failover the name may still lead to the old primary, which accepts connections and refuses all writes.
         "target_session_attrs": "read-write",
     }
 
 
 def _prepare_sqlite(timeout_seconds: float, connection: sqlite3.Connection, record: object) -> None:
     _use_wal(connection, time.monotonic() + timeout_seconds)
-    # A statement that writes many pages keeps what they were, to be able to fail alone; by default in a file.
-    # The system keeps the file's pages in memory as well: eight times as many in each connection made nothing faster
-    # over 300,000 rows.
+    # temp_store: by default SQLite writes the statement journal of a large write to a file.
+    # cache_size: the operating system caches the file too; eight times as many pages saved no time over 300,000 rows.
     for pragma in (
         "synchronous = FULL",
         "foreign_keys = ON",
@@ -177,7 +175,7 @@ def _prepare_sqlite(timeout_seconds: float, connection: sqlite3.Connection, reco
 
 
 def _use_wal(connection: sqlite3.Connection, deadline: float) -> None:
-    """Switch to the write-ahead log; where two do so at once, SQLite refuses one without waiting, so this waits."""
+    """Switch to the write-ahead log. SQLite refuses concurrent switches at once, so this retries until `deadline`."""
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")

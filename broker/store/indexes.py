@@ -1,7 +1,7 @@
 """The indexes of the tables, which migrations build.
 
-They stand apart because to declare a partial index of PostgreSQL loads all of SQLAlchemy that knows PostgreSQL, three
-megabytes, and who only reads and writes rows never looks at an index.
+They are a module of their own because declaring a partial index of PostgreSQL loads 3 MB of SQLAlchemy's PostgreSQL
+dialect, which reading and writing rows does not need.
 """
 
 import sqlalchemy as sa
@@ -10,7 +10,7 @@ from broker.store.schema import METADATA, PENDING, media, outbox
 
 __all__ = ["METADATA"]
 
-# A list, the sweep, the gauges and a repeated request: each reads one range of one index (a list one for each state).
+# The list, the sweep, the gauges and a repeated request each read one range of one index (the list: one per state).
 sa.Index("ix_media_state", media.c.owner, media.c.state, media.c.id)
 _IS_DUE = media.c.due_at.is_not(None)
 sa.Index("ix_media_due", media.c.due_at, sqlite_where=_IS_DUE, postgresql_where=_IS_DUE)

@@ -1,9 +1,8 @@
-"""Bringing a database to the schema of this version.
+"""Migrations: they bring a database to the schema of this version.
 
-While replicas are replaced one by one, older code runs, and starts again, on a newer schema. So a revision takes
-nothing from the code before it: it adds tables, and columns that may be left out; what is no longer used goes a release
-later.
-Revisions are numbered. One that older code cannot live with begins a new thousand: 0007 is followed by 1001.
+While replicas are replaced one by one, older code runs and restarts on a newer schema. So a revision removes nothing
+that older code uses: it adds tables, and columns that are nullable or have a default. Unused columns go one release
+later. Revisions are numbered. A revision that older code cannot use begins a new thousand: 0007 is followed by 1001.
 """
 
 import os
@@ -26,23 +25,23 @@ ADVISORY_LOCK = 0x6D65646961
 """The advisory lock that migrations of this schema take on PostgreSQL."""
 _VERSION = sa.table("alembic_version", sa.column("version_num"))
 GENERATION = 1000
-"""Within so many revisions, older code lives with a newer schema."""
+"""Older code can use a newer schema within the same thousand of revisions."""
 
 
 def migrate(url: str) -> None:
     """Apply all revisions that the database at `url` lacks, in one transaction.
 
-    Whoever comes second waits for the first and then finds nothing to do; so does older code on a newer database.
-    Raises DatabaseUnavailable, DatabaseUnusable, and SettingsInvalid for a database that this code cannot live with.
+    A concurrent migration waits for the first and then has nothing to do. Older code leaves a newer database unchanged.
+    Raises DatabaseUnavailable, DatabaseUnusable, and SettingsInvalid for a database that this code cannot use.
     """
     parsed = parse_url(url)
     engine = migrating_engine(parsed)
     try:
-        with _telling_why(parsed), engine.begin() as connection:
+        with _translating_errors(parsed), engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADVISORY_LOCK)))
             if _missing(connection) is not None:
-                from alembic import command  # who serves only asks what is missing
+                from alembic import command  # not loaded by servers, which only check the revision
 
                 command.upgrade(alembic_config(connection), "head")
     finally:
@@ -50,17 +49,17 @@ def migrate(url: str) -> None:
 
 
 def pending_revision(url: str) -> str | None:
-    """Return the newest revision if the database at `url` does not have it yet; a newer database lacks nothing.
+    """Return the newest revision if the database at `url` lacks it, or None; a newer database lacks nothing.
 
-    A file of SQLite that is not there yet lacks all, and is not made.
-    Raises DatabaseUnavailable, DatabaseUnusable, and SettingsInvalid for a database that this code cannot live with.
+    A missing SQLite file lacks every revision, and is not created.
+    Raises DatabaseUnavailable, DatabaseUnusable, and SettingsInvalid for a database that this code cannot use.
     """
     parsed = parse_url(url)
-    if parsed.get_backend_name() == "sqlite" and _is_to_be_made(sqlite_file(parsed)):
+    if parsed.get_backend_name() == "sqlite" and _can_be_created(sqlite_file(parsed)):
         return known_revisions()[-1]
     engine = migrating_engine(parsed)
     try:
-        with _telling_why(parsed), engine.connect() as connection:
+        with _translating_errors(parsed), engine.connect() as connection:
             return _missing(connection)
     finally:
         engine.dispose()
@@ -72,7 +71,7 @@ def is_current(url: str) -> bool:
 
 
 def alembic_config(connection: sa.Connection | None) -> "Config":
-    """Return what Alembic needs to know to apply revisions on `connection`."""
+    """Return Alembic's configuration for applying revisions on `connection`."""
     from alembic.config import Config
 
     config = Config(attributes={"connection": connection})
@@ -81,19 +80,19 @@ def alembic_config(connection: sa.Connection | None) -> "Config":
 
 
 def known_revisions() -> list[str]:
-    """Return the numbers of all revisions of this version, with which the names of their files begin, in order."""
+    """Return the numbers of all revisions of this version, in order. File names begin with them."""
     names = (file.name for file in files("broker.store.migrations.versions").iterdir())
     return sorted(name.partition("_")[0] for name in names if name[:1].isdecimal())
 
 
-def _is_to_be_made(file: Path) -> bool:
-    """Tell whether a file is absent, and may be made where it is to be."""
+def _can_be_created(file: Path) -> bool:
+    """Return whether a file is missing and its directory is writable."""
     return not file.exists() and file.parent.is_dir() and os.access(file.parent, os.W_OK | os.X_OK)
 
 
 @contextmanager
-def _telling_why(url: sa.URL) -> Iterator[None]:
-    """Turn what the driver says into an error of ours."""
+def _translating_errors(url: sa.URL) -> Iterator[None]:
+    """Translate the errors of the driver."""
     try:
         yield
     except exc.DBAPIError as error:
@@ -116,12 +115,12 @@ def _missing(connection: sa.Connection) -> str | None:
 
 
 def _applied(connection: sa.Connection) -> str | None:
-    """Return the revision that the database is at, where Alembic keeps it."""
+    """Return the revision of the database, or None without Alembic's table."""
     if not sa.inspect(connection).has_table(_VERSION.name):
         return None
     return connection.execute(sa.select(_VERSION.c.version_num)).scalar()
 
 
 def _follows(applied: str, newest: str) -> bool:
-    """Tell whether a revision that this code does not know came later, and takes nothing from it."""
+    """Return whether an unknown revision is a later one of the same thousand, so that this code can use it."""
     return applied.isdecimal() and int(newest) < int(applied) < (int(newest) // GENERATION + 1) * GENERATION

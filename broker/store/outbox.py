@@ -1,4 +1,5 @@
-"""What is yet to be told: written with the change of state that it tells of, claimed in batches, kept until told."""
+"""The webhook outbox: rows are written in the transaction of the state change, claimed in batches, and deleted on
+delivery."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -20,18 +21,18 @@ _INSERT = PreparedInsert(outbox, _NAMES)
 
 
 class OutboxOperation(Operation[T]):
-    """One thing asked of the outbox, which does itself in a transaction of the store's."""
+    """One operation on the outbox, which runs in a transaction of the store."""
 
     __slots__ = ()
 
     def run(self, connection: sa.Connection) -> T:
-        """Return the answer."""
+        """Run the operation and return its result."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
-class UntoldBacklog:
-    """Say what waits to be told, since when, and how much was given up."""
+class OutboxBacklog:
+    """The number of waiting announcements, the instant of the oldest one, and the number given up."""
 
     waiting: int
     oldest_waiting_at: datetime | None
@@ -39,60 +40,60 @@ class UntoldBacklog:
 
 
 class Outbox:
-    """Hand out what is to be told, and keep what became of it. Each method raises DatabaseUnavailable."""
+    """Hand out due announcements and record the outcome. Each method raises DatabaseUnavailable."""
 
     def __init__(self, writes: Batcher, reads: Batcher) -> None:
         self._writes = writes
         self._reads = reads
 
     async def claim(self, target: str, now: datetime, *, lease_until: datetime, limit: int) -> list[Announcement]:
-        """Claim at most `limit` announcements that are due for `target`, and return them; none while it is disabled.
+        """Claim at most `limit` due announcements for `target` and return them; none while it is disabled.
 
-        Nobody else claims them before `lease_until`. Of one media only the earliest that waits is claimed.
+        No other caller claims them before `lease_until`. Of one media only the earliest waiting one is claimed.
         """
         return await self._writes.submit(_Claim(target, now, lease_until, limit))
 
-    async def told(self, announcement: Announcement) -> None:
-        """Forget what was delivered."""
+    async def delivered(self, announcement: Announcement) -> None:
+        """Delete a delivered announcement."""
         await self._writes.submit(_Remove(announcement))
 
     async def postpone(self, announcement: Announcement, next_at: datetime | None, failure: str) -> None:
-        """Count a failed attempt and try again at `next_at`; None gives up. After a lost lease nothing is changed."""
+        """Count a failed attempt and retry at `next_at`; None gives up. After a lost lease nothing changes."""
         await self._writes.submit(_Postpone(announcement, next_at, failure))
 
     async def disable(self, target: str, now: datetime) -> None:
-        """Tell `target` nothing more until it is enabled."""
+        """Send nothing to `target` until it is enabled."""
         await self._writes.submit(_Disable(target, now))
 
     async def retry(self, targets: Sequence[str], now: datetime, *, give_up_at: datetime) -> int:
-        """Enable the targets, make all that is kept for them due at once, and return how much that is."""
+        """Enable the targets, make all their announcements due at once, and return the number of these."""
         return await self._writes.submit(_Retry(tuple(targets), now, give_up_at))
 
     async def tidy(self, now: datetime, *, forget_before: datetime) -> None:
-        """Give up what waited for too long, and forget what happened before `forget_before` and was given up."""
+        """Give up announcements that waited too long, and delete those given up that are older than `forget_before`."""
         await self._writes.submit(_Tidy(now, forget_before))
 
     async def kept(self, limit: int) -> list[Announcement]:
-        """Return at most `limit` announcements that wait or were given up, the oldest first."""
+        """Return at most `limit` announcements, waiting or given up, the oldest first."""
         return await self._reads.submit(_Kept(limit))
 
     async def disabled(self) -> dict[str, datetime]:
-        """Return the disabled targets, and since when they are."""
+        """Return the disabled targets, and when each was disabled."""
         return await self._reads.submit(_Disabled())
 
-    async def backlog(self) -> UntoldBacklog:
-        """Return how much waits for targets that are not disabled, and how much was given up."""
-        return await self._reads.submit(_LookAtBacklog())
+    async def backlog(self) -> OutboxBacklog:
+        """Return the backlog of the targets that are not disabled, and the number given up."""
+        return await self._reads.submit(_ReadBacklog())
 
 
 def write(connection: sa.Connection, announcements: Sequence[Announcement]) -> None:
-    """Write what is to be told, in the transaction of the change that it tells of."""
-    _INSERT.run(connection, [_values(one) for one in announcements])
+    """Insert announcements in the transaction of their change of state."""
+    _INSERT.run(connection, [_values(announcement) for announcement in announcements])
 
 
 _ENABLED = ~sa.exists().where(disabled_target.c.target == outbox.c.target)
 _earlier = outbox.alias("earlier")
-# A common table expression, since PostgreSQL may run a subquery that locks more often than once.
+# A common table expression, because PostgreSQL may run a locking subquery more than once.
 _DUE = (
     sa.select(outbox.c.media_id, outbox.c.version, outbox.c.target)
     .where(
@@ -206,12 +207,12 @@ class _Disabled(OutboxOperation[dict[str, datetime]]):
 
 
 @dataclass(slots=True)
-class _LookAtBacklog(OutboxOperation[UntoldBacklog]):
-    def run(self, connection: sa.Connection) -> UntoldBacklog:
+class _ReadBacklog(OutboxOperation[OutboxBacklog]):
+    def run(self, connection: sa.Connection) -> OutboxBacklog:
         waiting = sa.select(sa.func.count(), sa.func.min(outbox.c.at)).where(outbox.c.next_at.is_not(None), _ENABLED)
         given_up = sa.select(sa.func.count()).where(outbox.c.next_at.is_(None))
         count, oldest_at = connection.execute(waiting).one()
-        return UntoldBacklog(count, oldest_at, connection.execute(given_up).scalar_one())
+        return OutboxBacklog(count, oldest_at, connection.execute(given_up).scalar_one())
 
 
 def _is(announcement: Announcement) -> sa.ColumnElement[bool]:

@@ -1,4 +1,4 @@
-"""What only looks, several questions at a time."""
+"""Read operations, answered in batches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,15 +22,15 @@ from broker.store.schema import media as table
 
 @dataclass(frozen=True, slots=True)
 class Get(Operation[Media]):
-    """Look a media up; `owner` None: anyone's."""
+    """Read one media of `owner`, or of any owner if that is None."""
 
     media_id: UUID
     owner: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Operation[list[Media]]):
-    """Look up at most `limit` media that are shown, newest first, older than `before`."""
+class ReadPage(Operation[list[Media]]):
+    """Read at most `limit` visible media older than `before`, the newest first."""
 
     owner: str | None
     state: State | None
@@ -39,15 +39,15 @@ class Page(Operation[list[Media]]):
 
 
 @dataclass(frozen=True, slots=True)
-class UsageOf(Operation[Usage]):
-    """Look up what an owner uses."""
+class ReadUsage(Operation[Usage]):
+    """Read the usage of an owner."""
 
     owner: str
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Say what waits: how many media are pending and since when, and since when the sweep is behind."""
+    """The number of pending media, the oldest of them, and the oldest media that the sweep owes a visit."""
 
     pending_count: int
     oldest_pending_at: datetime | None
@@ -55,60 +55,60 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True)
-class LookAtBacklog(Operation[Backlog]):
-    """Look up the backlog."""
+class ReadBacklog(Operation[Backlog]):
+    """Read the backlog."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ping(Operation[None]):
-    """Ask the database for a sign of life, and whether it was migrated."""
+    """Check that the database answers and was migrated."""
 
 
 _GET = sa.select(*COLUMNS).where(table.c.id.in_(sa.bindparam("ids", expanding=True)))
 _PENDING = sa.select(sa.func.count(), sa.func.min(table.c.created_at)).where(PENDING)
 _OLDEST_DUE = sa.select(sa.func.min(table.c.due_at))
 _PING = sa.select(*COLUMNS).where(sa.false())
-"""Answered without a look at any row, but only where the table has every column."""
+"""Reads no row, but fails unless the table has every column."""
 
 
 def answer(connection: sa.Connection, operations: Sequence[Operation[Any]]) -> list[object]:
-    """Answer all operations; the lookups of a batch are one query."""
-    found: dict[UUID, Media] = {}
+    """Run all operations; the lookups of a batch are one query."""
+    media_by_id: dict[UUID, Media] = {}
     if ids := {operation.media_id for operation in operations if isinstance(operation, Get)}:
         for media in map(Media._make, connection.execute(_GET, {"ids": list(ids)})):
-            found[media.id] = media
+            media_by_id[media.id] = media
     outcomes: list[object] = []
     for operation in operations:
         match operation:
             case Get(media_id, owner):
-                known = found.get(media_id)
-                shown = known is not None and owner in (None, known.owner)
-                outcomes.append(known if shown else MediaNotFound())
-            case Page():
+                record = media_by_id.get(media_id)
+                visible = record is not None and owner in (None, record.owner)
+                outcomes.append(record if visible else MediaNotFound())
+            case ReadPage():
                 outcomes.append(_page(connection, operation))
-            case UsageOf(owner):
+            case ReadUsage(owner):
                 outcomes.append(read_usage(connection, owner))
             case OutboxOperation():
                 outcomes.append(operation.run(connection))
-            case LookAtBacklog():
+            case ReadBacklog():
                 outcomes.append(_backlog(connection))
             case _:
                 outcomes.append(connection.execute(_PING) and None)
     return outcomes
 
 
-def _page(connection: sa.Connection, page: Page) -> list[Media]:
+def _page(connection: sa.Connection, page: ReadPage) -> list[Media]:
     states = [state for state in ([page.state] if page.state else State) if state not in GONE]
     if not states:
         return []
     query = _newest(tuple(states), of_owner=page.owner is not None, before=page.before is not None)
-    given = {"owner": page.owner, "before": page.before, "at_most": page.limit}
-    return [Media._make(row) for row in connection.execute(query, given)]
+    parameters = {"owner": page.owner, "before": page.before, "at_most": page.limit}
+    return [Media._make(row) for row in connection.execute(query, parameters)]
 
 
 @lru_cache
 def _newest(states: tuple[State, ...], *, of_owner: bool, before: bool) -> sa.Select[Any]:
-    """Return the query of a page: in each state one range of the index, however many media there are."""
+    """Return the query of a page; it reads one range of the index for each state."""
     newest_of = sa.select(table.c.id).order_by(table.c.id.desc()).limit(sa.bindparam("at_most"))
     if of_owner:
         newest_of = newest_of.where(table.c.owner == sa.bindparam("owner"))

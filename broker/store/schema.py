@@ -1,7 +1,7 @@
-"""The tables, as SQLAlchemy Core declares them; their indexes stand in `indexes.py`.
+"""The tables in SQLAlchemy Core; their indexes are in `indexes.py`.
 
-What stands there and here and what the migrations build must be equal; a test holds that on both databases. A change
-of either module needs a revision beside it in `migrations/versions/`.
+The migrations must build exactly what both modules declare; a test compares them on both databases. A change of either
+module needs a revision in `migrations/versions/`.
 """
 
 from collections.abc import Callable
@@ -17,9 +17,9 @@ from broker.domain.media import State
 
 
 class Instant(sa.types.TypeDecorator[datetime]):
-    """Hold an aware datetime to the microsecond: `timestamptz` on PostgreSQL, ISO 8601 text in UTC on SQLite.
+    """An aware datetime to the microsecond: `timestamptz` on PostgreSQL, ISO 8601 text in UTC on SQLite.
 
-    The text has a fixed width, 2026-01-02T03:04:05.000006Z, so that it sorts as time does.
+    The text has a fixed width, 2026-01-02T03:04:05.000006Z, so that its order is that of time.
     """
 
     impl = sa.DateTime(timezone=True)
@@ -36,7 +36,7 @@ class Instant(sa.types.TypeDecorator[datetime]):
         return _as_text if dialect.name == "sqlite" else _aware
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None]:
-        """Return what turns what the database keeps into an instant in UTC."""
+        """Return the function that converts a stored value to an instant in UTC."""
         return _of_text if dialect.name == "sqlite" else _in_utc
 
 
@@ -46,7 +46,7 @@ def _aware(value: datetime | None) -> datetime | None:
     return value
 
 
-@lru_cache(maxsize=1024)  # what is written together was mostly promised in the same second
+@lru_cache(maxsize=1024)  # rows of a batch mostly share their instants
 def _as_text(value: datetime | None) -> str | None:
     if value is None:
         return None
@@ -67,13 +67,13 @@ def _in_utc(value: datetime | None) -> datetime | None:
 
 
 class Document(sa.types.TypeDecorator[Any]):
-    """Hold a JSON document: `jsonb` on PostgreSQL, text on SQLite."""
+    """A JSON document: `jsonb` on PostgreSQL, text on SQLite."""
 
     impl = sa.JSON
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Return the database's own type; who has no PostgreSQL does not load its dialect."""
+        """Return the database's own type. The dialect of PostgreSQL is loaded only on PostgreSQL."""
         if dialect.name == "postgresql":
             from sqlalchemy.dialects.postgresql import JSONB
 
@@ -82,7 +82,7 @@ class Document(sa.types.TypeDecorator[Any]):
 
 
 def _state() -> sa.Enum:
-    """Return the type of a state; each table checks it under a name of its own."""
+    """Return the type of a state column; each table names its own check constraint."""
     return sa.Enum(
         State,
         name="state",
@@ -101,7 +101,7 @@ METADATA = sa.MetaData(
 )
 
 PENDING = sa.text("state = 'pending'")
-"""Literally, since a planner matches a partial index by its text and never by a parameter."""
+"""A literal, because planners do not match a partial index against a parameter."""
 
 media = sa.Table(
     "media",
@@ -134,6 +134,8 @@ media = sa.Table(
     sa.Column("codec", sa.Text),
     sa.Column("width", sa.Integer),
     sa.Column("height", sa.Integer),
+    sa.Column("attempt", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("still_promised", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 usage = sa.Table(

@@ -33,14 +33,14 @@ logger = logging.getLogger(__name__)
 
 MAX_BATCH = 256
 DEADLOCK_REST_SECONDS = 0.1
-"""How long the loser of a deadlock rests: at once it would take the same lock again, before the winner has woken up."""
+"""The pause before a deadlock's loser retries; without it, it would take the lock again before the winner wakes up."""
 
 
 class Store:
-    """Record media and what their owners use; everything is durable when it returns.
+    """Record media and the usage of their owners; each write is durable when its method returns.
 
     Each method raises DatabaseUnavailable if the database cannot be reached, does not answer within the timeout, or was
-    not migrated. A write that failed so may or may not have happened. No restart is needed once the database is back.
+    not migrated. A write that fails so may or may not have happened. Once the database is back, no restart is needed.
     """
 
     def __init__(
@@ -55,8 +55,8 @@ class Store:
         """Prepare for the database at `url`; the first operation connects.
 
         One connection of `pool_size` writes, the others read. `timeout_seconds` bounds each wait: for a
-        connection, a lock, a statement, and a place in a batch. Changes are written down for the targets in
-        `announce_to`, at the time that `clock` tells.
+        connection, a lock, a statement, and a place in a batch. Changes are announced to the targets in `announce_to`,
+        with the time of `clock`.
         """
         self._announce_to = announce_to
         self._clock = clock
@@ -69,22 +69,21 @@ class Store:
         self.outbox = Outbox(self._writes, self._reads)
 
     async def add(self, media: Media, quota: Quota) -> Media:
-        """Record `media` and reserve what it takes; QuotaExceeded, with the numbers, when that does not fit.
+        """Record `media` and reserve its usage. Raises QuotaExceeded, with the numbers, if that exceeds a limit.
 
-        Where the owner used its idempotency key before, record nothing and return the earlier media.
+        If the owner has used its idempotency key before, record nothing and return the earlier media.
         """
         return await self._writes.submit(writes.Add(media, quota))
 
     async def get(self, media_id: UUID, owner: str | None) -> Media:
-        """Return the owner's media, or anyone's when `owner` is None, in whatever state it is;
-        MediaNotFound."""
+        """Return the media in any state. Raises MediaNotFound if it is not `owner`'s; None stands for every owner."""
         return await self._reads.submit(reads.Get(media_id, owner))
 
     async def change(self, media: Media, event: Event, **changes: Any) -> Media | None:
-        """Take `media` where `event` leads, with `changes` to its fields; None when someone else was first.
+        """Move `media` along `event`, with `changes` to its fields. Return None if another change came first.
 
-        What is to be told of it is written in the same transaction. Raises IllegalTransition, and nothing happens,
-        where the table of transitions has no such row.
+        The announcements are written in the same transaction. Raises IllegalTransition, and nothing happens, if the
+        table of transitions has no such row.
         """
         changed = await self._replace(media, next_state(media.state, event), changes)
         if changed is not None:
@@ -92,39 +91,39 @@ class Store:
         return changed
 
     async def amend(self, media: Media, **changes: Any) -> Media | None:
-        """Change fields of `media` within its state; None when someone else was first."""
+        """Change fields of `media` within its state; return None if another change came first."""
         return await self._replace(media, media.state, changes)
 
     async def list(
         self, owner: str | None, *, state: State | None, limit: int, before: UUID | None
     ) -> builtins.list[Media]:
-        """Return at most `limit` media of the owner, or anyone's, newest first, older than `before`.
+        """Return at most `limit` media of the owner, or of all owners, older than `before`, the newest first.
 
-        What is deleting or deleted is never listed.
+        Media that are deleting or deleted are never listed.
         """
-        return await self._reads.submit(reads.Page(owner, state, limit, before))
+        return await self._reads.submit(reads.ReadPage(owner, state, limit, before))
 
     async def claim_due(self, now: datetime, *, lease_until: datetime, limit: int) -> builtins.list[Media]:
-        """Claim at most `limit` media that are due, the longest due first, and return them as they now are.
+        """Claim at most `limit` due media, the longest overdue first, and return them as they now are.
 
-        Nobody else claims them before `lease_until`. Who sweeps finishes or amends them until then.
+        No other caller claims them before `lease_until`; the sweep finishes or amends them until then.
         """
         return await self._writes.submit(writes.Claim(now, lease_until, limit))
 
     async def usage(self, owner: str) -> Usage:
-        """Return what `owner` uses."""
-        return await self._reads.submit(reads.UsageOf(owner))
+        """Return the usage of `owner`."""
+        return await self._reads.submit(reads.ReadUsage(owner))
 
     async def backlog(self) -> reads.Backlog:
-        """Return how much is pending and how far behind the sweep is."""
-        return await self._reads.submit(reads.LookAtBacklog())
+        """Return the number of pending media and how far the sweep is behind."""
+        return await self._reads.submit(reads.ReadBacklog())
 
     async def ping(self) -> None:
-        """Return when the database has answered, and has the tables."""
+        """Return once the database has answered and has the tables."""
         await self._reads.submit(reads.Ping())
 
     async def close(self) -> None:
-        """Finish what was asked, then end all connections; nothing can be asked afterwards."""
+        """Finish the submitted operations, then close all connections; no operation is accepted afterwards."""
         for batcher in (self._writes, self._reads):
             await batcher.close()
         for engine in (self._writing, self._reading):
@@ -142,7 +141,7 @@ class Store:
         return _guarded(self._transact, operations)
 
     def _read(self, operations: Sequence[Operation[Any]]) -> Sequence[object]:
-        return _guarded(self._look_up, operations)
+        return _guarded(self._answer_reads, operations)
 
     def _transact(self, operations: Sequence[Operation[Any]]) -> Sequence[object]:
         with self._writing.connect() as connection:
@@ -150,12 +149,12 @@ class Store:
             try:
                 connection.commit()
             except UNAVAILABLE as error:
-                # It may have been done, so that it is not for the store to repeat.
+                # The commit may have happened, so the store must not repeat it.
                 raise DatabaseUnavailable from error
             metrics.COMMIT_BATCH.observe(len(operations))
             return outcomes
 
-    def _look_up(self, operations: Sequence[Operation[Any]]) -> Sequence[object]:
+    def _answer_reads(self, operations: Sequence[Operation[Any]]) -> Sequence[object]:
         with self._reading.connect() as connection:
             return reads.answer(connection, operations)
 
@@ -166,7 +165,7 @@ def _guarded(
     *,
     again: bool = True,
 ) -> Sequence[object]:
-    """Run a batch; when one operation spoils it, run each alone, so that it fails none but itself."""
+    """Run a batch. If one operation fails it, run each alone, so that only that one fails."""
     try:
         return run(operations)
     except (DatabaseUnavailable, *UNAVAILABLE) as error:
@@ -174,7 +173,7 @@ def _guarded(
             if is_deadlock(error):
                 time.sleep(DEADLOCK_REST_SECONDS)
             return _guarded(run, operations, again=False)
-        logger.warning("the database is away: %s", error.__cause__ or error)
+        logger.warning("the database is unavailable: %s", error.__cause__ or error)
         return [DatabaseUnavailable() for _ in operations]
     except Exception as error:
         if len(operations) == 1:

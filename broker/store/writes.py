@@ -1,7 +1,7 @@
-"""What changes the database, many operations in one transaction.
+"""Write operations, many in one transaction.
 
-What is expected to fail (a quota, a repeated key, a lost race) is found under a lock before any media is written, so
-that it costs its neighbours little and needs no savepoint.
+Expected failures (a quota, a repeated key, a lost race) are detected under a lock before any media is written. So they
+cost the other operations of the batch little, and need no savepoint.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from broker.store.schema import media as table
 
 @dataclass(slots=True)
 class Add(Operation[Media]):
-    """Record a media within a quota; answer the media that is recorded under its idempotency key."""
+    """Record a media within a quota; return the media that is recorded under its idempotency key."""
 
     media: Media
     quota: Quota
@@ -36,12 +36,12 @@ class Add(Operation[Media]):
 
 @dataclass(slots=True)
 class Change(Operation[Media | None]):
-    """Replace `before` by `after` if it is still as it was; answer None otherwise."""
+    """Replace `before` by `after` if it is unchanged; return None otherwise."""
 
     before: Media
     after: Media
     announced: Sequence[Announcement] = ()
-    """What is told of the change; written if, and only if, the change is."""
+    """The announcements of the change, written if and only if the change is."""
 
     @property
     def difference(self) -> Usage:
@@ -51,7 +51,7 @@ class Change(Operation[Media | None]):
 
 @dataclass(slots=True)
 class Claim(Operation[list[Media]]):
-    """Lease at most `limit` media that are due, the longest due first."""
+    """Lease at most `limit` due media, the longest overdue first."""
 
     now: datetime
     lease_until: datetime
@@ -75,7 +75,7 @@ _UPDATE = Prepared(
     .where(table.c.id == sa.bindparam("of_id"))
     .values({name: sa.bindparam(name) for name in ("state", "version", *CHANGEABLE)})
 )
-# A common table expression, since PostgreSQL may run a subquery that locks more often than once.
+# A common table expression, because PostgreSQL may run a locking subquery more than once.
 _DUE = (
     sa.select(table.c.id)
     .where(table.c.due_at <= sa.bindparam("now"))
@@ -93,8 +93,7 @@ _CLAIM = (
 
 
 def apply(connection: sa.Connection, operations: Sequence[Operation[Any]]) -> list[object]:
-    """Do all operations in the transaction of `connection`; return an outcome for each, an exception where it
-    failed."""
+    """Run all operations in the transaction of `connection`; return a result or an exception for each."""
     adds = [operation for operation in operations if isinstance(operation, Add)]
     if len(adds) == len(operations) and _added_at_once(connection, adds):
         return [add.media for add in adds]
@@ -118,7 +117,7 @@ def apply(connection: sa.Connection, operations: Sequence[Operation[Any]]) -> li
 
 
 def _added_at_once(connection: sa.Connection, adds: Sequence[Add]) -> bool:
-    """Record all of `adds` by one statement, if the database knows one and they can all be recorded."""
+    """Try to record all of `adds` by one statement of PostgreSQL; return whether they are recorded."""
     if connection.dialect.name != "postgresql" or len({add.quota for add in adds}) != 1:
         return False
     keys = [(add.media.owner, add.media.idempotency_key) for add in adds if add.media.idempotency_key is not None]
@@ -128,7 +127,7 @@ def _added_at_once(connection: sa.Connection, adds: Sequence[Add]) -> bool:
 
 
 def _add(connection: sa.Connection, adds: Sequence[Add], ledger: Ledger) -> dict[int, Media | QuotaExceeded]:
-    """Record what is new and fits; return an outcome for each, by the identity of the operation."""
+    """Record the new media that fit; return an outcome for each operation, by its identity."""
     keys = [(add.media.owner, add.media.idempotency_key) for add in adds if add.media.idempotency_key is not None]
     recorded: dict[tuple[str, str | None], Media] = {}
     if keys:
@@ -146,17 +145,17 @@ def _add(connection: sa.Connection, adds: Sequence[Add], ledger: Ledger) -> dict
                 continue
         new.setdefault((media.owner, add.quota), []).append(media)
         answers.append(media)
-    # By identity: a media holds a dictionary, so that it has no hash.
+    # By identity, because a media holds a dictionary and has no hash.
     refused = {
         id(media): exceeded
-        for (owner, quota), asked in new.items()
-        for media, exceeded in ledger.reserve(owner, asked, quota)
+        for (owner, quota), candidates in new.items()
+        for media, exceeded in ledger.reserve(owner, candidates, quota)
     }
-    _INSERT.run(connection, [media for asked in new.values() for media in asked if id(media) not in refused])
+    _INSERT.run(connection, [media for candidates in new.values() for media in candidates if id(media) not in refused])
     outcomes = {id(add): refused.get(id(answer), answer) for add, answer in zip(adds, answers, strict=True)}
     if not refused:
         return outcomes
-    # Who repeated the key of what was refused is the first to use it.
+    # The first request with this key was refused, so the next one is now the first.
     again = [
         add for add, answer in zip(adds, answers, strict=True) if id(answer) in refused and answer is not add.media
     ]

@@ -1,8 +1,8 @@
-/** A media with a signed link, as the broker's `GET /{media_id}` answers it. */
+/** A media with a signed link, as returned by the broker's `GET /{media_id}`. */
 export interface PlaybackLink {
   media_id: string;
   signed_url: string;
-  /** Seconds; never later than the end of the credentials that signed it. */
+  /** Seconds; never beyond the expiry of the credentials that signed the link. */
   expires_in: number;
   /** ISO 8601. */
   expires_at: string;
@@ -12,11 +12,11 @@ export interface PlaybackLink {
 
 export interface LinkOptions {
   getToken(wish: { renewed: boolean }): string | Promise<string>;
-  /** The broker's prefix. The default is where this module came from. */
+  /** The broker's prefix. By default, the address that served this module. */
   prefix?: string | URL;
   /** Seconds, 1 to 86400; 3600 by default. */
   expiresIn?: number;
-  /** Let the browser save the file instead of showing it. */
+  /** Make the browser save the file instead of playing it. */
   download?: boolean;
   signal?: AbortSignal;
 }
@@ -27,14 +27,14 @@ export interface PlayOptions extends LinkOptions {
 }
 
 export interface Playback {
-  /** Fetch a new link now, and go on at the same position. */
+  /** Fetch a new link now, and continue at the same position. */
   replace(): Promise<PlaybackLink>;
-  /** Fetch no further link; the video keeps the one it has. */
+  /** Fetch no further links; the video keeps the current one. */
   stop(): void;
 }
 
 /** Return the broker's answer for one media, with a fresh `signed_url`. */
 export function link(mediaId: string, options: LinkOptions): Promise<PlaybackLink>;
 
-/** Play a media in a `<video>` for as long as it stays there, whatever the life of one link. */
+/** Play a media in a `<video>` for as long as needed, independent of the life of one link. */
 export function play(video: HTMLVideoElement, mediaId: string, options: PlayOptions): Promise<Playback>;

@@ -1,10 +1,10 @@
-/** Play a media by signed links, and fetch the next link before one ends. */
+/** Playback by signed links, each of which is replaced before it expires. */
 
-/** Seconds before its end at which a link is replaced; a short one is replaced at nine tenths of its life. */
+/** Seconds before expiry at which a link is replaced; a short one is replaced at nine tenths of its life. */
 const REPLACE_BEFORE = 60;
 const HERE = import.meta.url.replace(/[^/]*$/, "");
 const NETWORK = 2; // MediaError.MEDIA_ERR_NETWORK
-const LONGEST_WAIT = 2 ** 31 - 1; // milliseconds: what setTimeout can hold
+const LONGEST_WAIT = 2 ** 31 - 1; // milliseconds; the longest delay of setTimeout
 
 /** Return the broker's answer for one media, with a fresh `signed_url` that lives for `expiresIn` seconds. */
 export async function link(mediaId, options) {
@@ -17,37 +17,38 @@ export async function link(mediaId, options) {
     const response = await fetch(url, { headers, signal, cache: "no-store" });
     const answer = await response.json().catch(() => ({}));
     if (response.ok && answer.signed_url) return answer;
-    if (response.ok) throw new Error(`${base} does not answer as a broker does.`);
+    if (response.ok) throw new Error(`${base} is not the address of a broker.`);
     if (response.status !== 401 || renewed)
       throw new Error(answer.detail ?? `The broker answered ${response.status}.`);
   }
 }
 
 /**
- * Play a media in a `<video>` for as long as it stays there, whatever the life of one link.
+ * Play a media in a `<video>` for as long as needed, independent of the life of one link.
  *
- * A link is replaced shortly before it ends, or when the element fails because it has ended (after a sleep of the
- * device, say) or, once until it plays again, because the connection broke. Position, speed and whether it plays are kept; a film that is loaded to its end needs no new link.
+ * A link is replaced shortly before it expires, and when the element fails because it has expired, for example after
+ * the device slept. It is also replaced when the connection breaks, but only once until playback resumes. The new link
+ * keeps position, speed, and whether the video plays. A video that is fully loaded needs no new link.
  */
 export async function play(video, mediaId, { onLink, onError, ...options }) {
   let current;
   let timer;
   let stopped = false;
-  let patient = true; // whether one more link may mend a connection that breaks
+  let patient = true; // whether to fetch another link if the connection breaks
 
   const replace = async () => {
     clearTimeout(timer);
     const next = await link(mediaId, options);
     if (stopped) return next;
     const { currentTime, playbackRate } = video;
-    const begun = current !== undefined; // else the element may still show another film
-    const playing = begun && !video.paused;
-    // By the wall clock: the other one may stand still while the device sleeps.
+    const started = current !== undefined; // otherwise the element may still show another video
+    const playing = started && !video.paused;
+    // By the wall clock, because performance.now() may stop while the device sleeps.
     current = { ...next, endsAt: Date.now() + next.expires_in * 1000 };
     video.src = next.signed_url;
-    if (begun && currentTime > 0) video.currentTime = currentTime; // kept as the position to start from
+    if (started && currentTime > 0) video.currentTime = currentTime; // applies once the new source is loaded
     video.playbackRate = playbackRate;
-    if (playing) video.play().catch(() => {}); // the browser may ask for a gesture; the controls are there
+    if (playing) video.play().catch(() => {}); // the browser may require a gesture; the user then uses the controls
     plan();
     onLink?.(next);
     return next;
@@ -56,14 +57,14 @@ export async function play(video, mediaId, { onLink, onError, ...options }) {
   const plan = () => {
     const before = Math.min(REPLACE_BEFORE, current.expires_in / 10) * 1000;
     const wait = Math.max(0, current.endsAt - before - Date.now());
-    timer = setTimeout(() => loadedToItsEnd(video) || replace().catch(report), Math.min(wait, LONGEST_WAIT));
+    timer = setTimeout(() => isFullyLoaded(video) || replace().catch(report), Math.min(wait, LONGEST_WAIT));
   };
   const failed = () => {
     const broken = video.error?.code === NETWORK;
     if (Date.now() >= current.endsAt || (broken && patient)) {
       patient &&= !broken;
       replace().catch(report);
-    } else if (broken) report(new Error("The connection to the video broke off. Ask for a new link to go on."));
+    } else if (broken) report(new Error("The connection to the video was lost. Fetch a new link to continue."));
     else report(new Error("This browser cannot play the video; it may not know its codec."));
   };
   const plays = () => (patient = true);
@@ -80,6 +81,6 @@ export async function play(video, mediaId, { onLink, onError, ...options }) {
   return { replace, stop };
 }
 
-function loadedToItsEnd({ buffered, duration }) {
+function isFullyLoaded({ buffered, duration }) {
   return buffered.length === 1 && buffered.start(0) === 0 && buffered.end(0) >= duration;
 }

@@ -1,4 +1,4 @@
-/** Where an upload stands. */
+/** The step that an upload is in. */
 export type UploadState =
   | "waiting"
   | "checking"
@@ -10,24 +10,24 @@ export type UploadState =
 
 export interface Progress {
   state: UploadState;
-  /** Bytes of the file that were sent; begins again at 0 when the file has to be sent again. */
+  /** Bytes of the file sent so far; restarts at 0 if the file has to be sent again. */
   loaded: number;
-  /** Bytes of the file. */
+  /** The file's size in bytes. */
   total: number;
-  /** Over the last few seconds; 0 while unknown. */
+  /** The average over the last few seconds; 0 while unknown. */
   bytesPerSecond: number;
-  /** At that speed; null while unknown. */
+  /** The estimate at that speed; null while unknown. */
   secondsLeft: number | null;
-  /** Known once the broker has issued the upload. */
+  /** Set once the broker has issued the upload. */
   mediaId?: string;
-  /** How many tries have failed so far. */
+  /** The number of failed tries so far. */
   failures: number;
-  /** In the state "retrying": why, and how many seconds until the next try. */
+  /** In the state "retrying": the reason, and the seconds until the next try. */
   error?: UploadError;
   delay?: number;
 }
 
-/** A media that is ready, as the broker's `POST /{media_id}/complete` answers it. */
+/** A ready media, as returned by the broker's `POST /{media_id}/complete`. */
 export interface ReadyMedia {
   media_id: string;
   status: "ready";
@@ -42,42 +42,42 @@ export interface ReadyMedia {
 }
 
 export interface Limit {
-  /** Resolve to the function that leaves again; reject with the signal's reason. */
+  /** Wait for a free place; resolve to the function that frees it, or reject with the signal's reason. */
   enter(signal?: AbortSignal): Promise<() => void>;
 }
 
 export interface UploadOptions {
-  /** Return the caller's bearer token. Asked before every request; `renewed` is true after a 401. */
+  /** Return the caller's bearer token. Called before every request; `renewed` is true after a 401. */
   getToken(wish: { renewed: boolean }): string | Promise<string>;
-  /** The broker's prefix, such as `https://api.example/api/v1/s3-media`. The default is where this module came from. */
+  /** The broker's prefix, such as `https://api.example/api/v1/s3-media`. By default, the address that served this module. */
   prefix?: string | URL;
   onProgress?(progress: Progress): void;
-  /** Abort the upload: its bytes stop, and the broker forgets the media. */
+  /** Abort the upload: the transfer stops, and the broker deletes the media. */
   signal?: AbortSignal;
-  /** The default lets 3 uploads of the page run at a time. */
+  /** By default, at most 3 uploads of the page run at a time. */
   limit?: Limit;
-  /** Tries before an error is final. 8 by default. */
+  /** The number of tries before an error is final; 8 by default. */
   attempts?: number;
-  /** The same key gives the same media again. A fresh one by default. */
+  /** Repeating a key returns the same media. By default a random one. */
   idempotencyKey?: string;
-  /** `true`: compute a SHA-256 first, which S3 then insists on. A string: one that is known, in base64. */
+  /** `true` computes a SHA-256 first, which S3 then verifies. A string is a known SHA-256, in base64. */
   checksum?: boolean | string;
   filename?: string;
   durationSeconds?: number;
-  /** Flat, and at most 2 KB as JSON. */
+  /** A flat object of at most 2 KB as JSON. */
   metadata?: Record<string, string>;
 }
 
 /** Upload one file; resolve to the ready media, or reject with an UploadError or with the signal's reason. */
 export function upload(file: File | Blob, options: UploadOptions): Promise<ReadyMedia>;
 
-/** Return a gate that lets `count` uploads run at a time. */
+/** Return a limit of `count` concurrent uploads. */
 export function limitTo(count: number): Limit;
 
-/** Return the file's video type; where the browser knows none, the one its extension stands for. */
+/** Return the file's video type, by its extension if the browser does not know the type. */
 export function contentTypeOf(file: File | Blob): string;
 
-/** Return a size as people write it, such as `100 MB`. */
+/** Return a size for display, such as `100 MB`. */
 export function inWords(bytes: number): string;
 
 export class UploadError extends Error {
@@ -85,12 +85,12 @@ export class UploadError extends Error {
   /** S3's code, the last part of a problem's `type`, or one of offline, unreachable, not-a-broker, cors, file_gone,
    * checksum. */
   readonly code: string;
-  /** What went wrong, in one sentence. */
+  /** The cause, in one sentence. */
   readonly what: string;
-  /** What mends it, or an empty string. */
+  /** The fix, in one sentence, or an empty string. */
   readonly cure: string;
-  /** The HTTP status, or 0 where there was no answer. */
+  /** The HTTP status, or 0 if there was no answer. */
   readonly status: number;
-  /** The broker's RFC 9457 problem, where it was the broker that refused. */
+  /** The broker's RFC 9457 problem, or null if S3 or the connection failed. */
   readonly problem: Record<string, unknown> | null;
 }

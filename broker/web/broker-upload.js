@@ -1,8 +1,8 @@
 /**
- * Upload videos straight from a browser to S3, through the broker.
+ * Uploads of videos straight from a browser to S3, through the broker.
  *
- * The broker signs a form, this module posts the file to the bucket with it, and the broker confirms what arrived.
- * Whatever is worth trying again is tried again; what is not becomes an `UploadError` that says cause and cure.
+ * The broker signs a form, this module posts the file to the bucket with it, and the broker confirms the upload.
+ * Temporary failures are retried; any other failure becomes an `UploadError` that states its cause and its fix.
  */
 
 const ATTEMPTS = 8;
@@ -10,10 +10,10 @@ const ATTEMPTS = 8;
 // Seconds.
 const FIRST_DELAY = 1;
 const LONGEST_DELAY = 30;
-const STALLED_AFTER = 60; // a transfer that moves no byte for so long is taken for dropped
-const ANSWER_WITHIN = 120; // by the broker, and by S3 once it has the last byte
-const RENEW_BEFORE = 10; // of a policy's end: no byte is sent with one that has less left
-const SPEED_OVER = 5;
+const STALLED_AFTER = 60; // without progress for so long, a transfer counts as dropped
+const ANSWER_WITHIN = 120; // timeout of the broker's answer, and of S3's after the last byte
+const RENEW_BEFORE = 10; // a policy with less time left is renewed before sending
+const SPEED_OVER = 5; // the window over which speed is averaged
 const HERE = import.meta.url.replace(/[^/]*$/, "");
 const TYPES = {
   mp4: "video/mp4", webm: "video/webm", mov: "video/quicktime", qt: "video/quicktime", mkv: "video/x-matroska",
@@ -21,7 +21,7 @@ const TYPES = {
   ogv: "video/ogg", avi: "video/x-msvideo", ts: "video/mp2t", mts: "video/mp2t", m2ts: "video/mp2t",
 };
 
-/** What went wrong (`what`), what mends it (`cure`), and the step from which trying `again` may help. */
+/** A failed upload: its cause (`what`), its fix (`cure`), and the step to retry from (`again`), or null if none helps. */
 export class UploadError extends Error {
   constructor(code, what, cure = "", { again = null, after = 0, status = 0, problem = null, cause } = {}) {
     super(cure ? `${what} ${cure}` : what, { cause });
@@ -29,7 +29,7 @@ export class UploadError extends Error {
   }
 }
 
-/** Return a gate that lets `count` uploads run at a time; `enter` resolves to the function that leaves it. */
+/** Return a limit of `count` concurrent uploads; `enter` resolves to the function that frees its place. */
 export function limitTo(count) {
   const waiting = new Set();
   let running = 0;
@@ -63,7 +63,7 @@ export function limitTo(count) {
 
 const shared = limitTo(3);
 
-/** Return the file's video type; where the browser knows none, the one its extension stands for. */
+/** Return the file's video type, by its extension if the browser does not know the type. */
 export function contentTypeOf(file) {
   const extension = (file.name ?? "").split(".").pop().toLowerCase();
   return file.type.startsWith("video/") ? file.type : TYPES[extension] ?? (file.type || "application/octet-stream");
@@ -73,11 +73,11 @@ export function contentTypeOf(file) {
 export async function upload(file, options) {
   const { signal, limit = shared } = options;
   signal?.throwIfAborted();
-  const one = new Upload(file, options);
-  one.report("waiting");
+  const task = new Upload(file, options);
+  task.report("waiting");
   const leave = await limit.enter(signal);
   try {
-    return await one.run();
+    return await task.run();
   } finally {
     leave();
   }
@@ -89,11 +89,11 @@ class Upload {
     const { getToken, onProgress, signal, checksum, filename, durationSeconds, metadata } = options;
     Object.assign(this, { file, getToken, onProgress, signal, attempts, key: idempotencyKey });
     this.checksum = checksum || undefined;
-    this.said = { filename: filename ?? file.name, duration_seconds: durationSeconds, metadata };
+    this.description = { filename: filename ?? file.name, duration_seconds: durationSeconds, metadata };
     this.prefix = String(new URL(prefix, globalThis.location?.href)).replace(/\/*$/, "/");
     this.next = "issue"; // then "send", then "complete"
     this.issued = null;
-    this.answered = false; // whether S3 itself said that the file arrived
+    this.answered = false; // whether S3 confirmed that it stored the file
     this.loaded = 0;
     this.failures = this.preflightFailures = 0;
     this.samples = [];
@@ -127,10 +127,10 @@ class Upload {
     return this.complete();
   }
 
-  /** Wait and return where another try may help, and raise where it cannot. */
+  /** Wait before the next try, or throw the error if no retry can help. */
   async decide(error) {
     this.signal?.throwIfAborted();
-    if (error.code !== "promotion-running") this.failures += 1; // it runs: only to be waited for
+    if (error.code !== "promotion-running") this.failures += 1; // it only takes longer
     if (!error.again || this.failures >= this.attempts) throw error;
     if (error.again === "anew") this.key = newKey();
     this.next = error.again === "anew" ? "issue" : error.again;
@@ -142,20 +142,20 @@ class Upload {
 
   async issue() {
     this.report("asking");
-    const { file, said, checksum } = this;
-    const wish = { content_type: contentTypeOf(file), size: file.size, ...said, checksum_sha256: checksum };
+    const { file, description, checksum } = this;
+    const wish = { content_type: contentTypeOf(file), size: file.size, ...description, checksum_sha256: checksum };
     const answer = await this.ask("POST", "upload", { "Idempotency-Key": this.key }, JSON.stringify(wish));
     this.issued = { ...answer, renewAt: performance.now() + (answer.expires_in - RENEW_BEFORE) * 1000 };
     this.mediaId = answer.media_id;
-    this.next = answer.upload ? "send" : "complete"; // the same key, asked again after the file had arrived
+    this.next = answer.upload ? "send" : "complete"; // null: this key's file has already arrived
   }
 
-  /** Post the form to the bucket. An XMLHttpRequest, since fetch tells nothing about the bytes sent. */
+  /** Post the form to the bucket, by XMLHttpRequest because fetch reports no upload progress. */
   send() {
     const { method, url, fields, headers } = this.issued.upload;
     const form = new FormData();
     for (const [name, value] of Object.entries(fields)) form.append(name, value);
-    form.append("file", this.file, "file"); // S3 ignores what comes after the file
+    form.append("file", this.file, "file"); // S3 ignores fields after the file
     this.answered = false;
     this.loaded = 0;
     this.samples = [];
@@ -170,7 +170,7 @@ class Upload {
         watch = setTimeout(abort, (this.loaded < this.file.size ? STALLED_AFTER : ANSWER_WITHIN) * 1000);
       };
       xhr.upload.onprogress = ({ loaded, total }) => {
-        this.loaded = Math.max(0, this.file.size - (total - loaded)); // without the form around the file
+        this.loaded = Math.max(0, this.file.size - (total - loaded)); // without the size of the form's other fields
         moved();
         this.report("sending");
       };
@@ -206,17 +206,17 @@ class Upload {
     }
   }
 
-  /** Send one request to the broker and return its answer; a 401 is worth one fresh token. */
+  /** Send one request to the broker and return its answer; after a 401, retry once with a fresh token. */
   async ask(method, path, headers = {}, body = undefined) {
     for (let renewed = false; ; renewed = true) {
       const token = await this.getToken({ renewed });
-      const given = { ...headers, Authorization: `Bearer ${token}` };
-      if (body) given["Content-Type"] = "application/json";
+      const sent = { ...headers, Authorization: `Bearer ${token}` };
+      if (body) sent["Content-Type"] = "application/json";
       const late = AbortSignal.timeout(ANSWER_WITHIN * 1000);
       const signal = this.signal ? AbortSignal.any([this.signal, late]) : late;
       let response, answer;
       try {
-        response = await fetch(this.prefix + path, { method, headers: given, body, signal, cache: "no-store" });
+        response = await fetch(this.prefix + path, { method, headers: sent, body, signal, cache: "no-store" });
         answer = await response.json().catch(() => ({}));
       } catch (cause) {
         this.signal?.throwIfAborted();
@@ -224,12 +224,12 @@ class Upload {
       }
       if (response.ok && answer.media_id) return answer;
       if (response.ok)
-        throw new UploadError("not-a-broker", `${this.prefix} does not answer as a broker does.`, "Check the prefix.");
+        throw new UploadError("not-a-broker", `${this.prefix} is not the address of a broker.`, "Check the prefix.");
       if (response.status !== 401 || renewed) throw brokerRefusal(response, answer, this.next, this.file);
     }
   }
 
-  /** Raise what a transfer without an answer most likely was. */
+  /** Throw the most likely reason for a transfer without an answer. */
   async diagnose(url) {
     try {
       await this.file.slice(0, 1).arrayBuffer();
@@ -237,21 +237,21 @@ class Upload {
       throw new UploadError("file_gone", "The file can no longer be read.", "Choose it again.", { cause });
     }
     if (this.loaded >= this.file.size) throw unreachable("S3", url, { again: "complete" });
-    // A preflight that fails moves no byte, and only tells this page that there was an error. A request that asks
-    // for no permission then shows whether the bucket is there at all.
-    const isThere = () => fetch(url, { mode: "no-cors", cache: "no-store" }).then(() => true, () => false);
-    this.preflightFailures = this.loaded === 0 && (await isThere()) ? this.preflightFailures + 1 : 0;
+    // A failed preflight sends no byte and gives this page no reason. A request in mode no-cors then shows whether the
+    // bucket can be reached at all.
+    const isReachable = () => fetch(url, { mode: "no-cors", cache: "no-store" }).then(() => true, () => false);
+    this.preflightFailures = this.loaded === 0 && (await isReachable()) ? this.preflightFailures + 1 : 0;
     if (this.preflightFailures < 2) throw unreachable("S3", url, { again: "send" });
     const origin = globalThis.location?.origin;
     throw new UploadError("cors", `Your bucket's CORS does not list this origin (${origin}).`,
       `Add it to AllowedOrigins of ${new URL(url).origin}, with AllowedMethods POST and ExposeHeaders ETag, Location.`);
   }
 
-  /** Tell the broker that nothing will come, so that it need not wait for the policy's end. */
+  /** Delete the media, so that the broker does not wait until the policy expires. */
   withdraw() {
     if (!this.mediaId) return;
     this.signal = undefined;
-    this.ask("DELETE", this.mediaId).catch(() => {}); // the sweep does the same, later
+    this.ask("DELETE", this.mediaId).catch(() => {}); // the sweep expires it later
   }
 
   report(state, more = {}) {
@@ -266,7 +266,7 @@ class Upload {
   }
 }
 
-/** Return a size as people write it, such as `100 MB`. */
+/** Return a size for display, such as `100 MB`. */
 export function inWords(bytes) {
   const units = ["bytes", "kB", "MB", "GB"];
   let unit = 0;
@@ -277,16 +277,16 @@ export function inWords(bytes) {
 const tooLarge = (maxSize) => `The file is larger than ${inWords(maxSize)}.`;
 const OPERATOR = "The operator should run `broker doctor`.";
 
-/** Return the error that an answer of S3 stands for. The codes are those of the S3 API Reference, "Error responses". */
+/** Return the error for a response of S3. The codes are those of the S3 API Reference, "Error responses". */
 function s3Refusal(status, xml, maxSize) {
   const [, code = `HTTP ${status}`] = /<Code>([^<]*)<\/Code>/.exec(xml) ?? [];
   const [, message = ""] = /<Message>([^<]*)<\/Message>/.exec(xml) ?? [];
   const error = (what, cure, again) => new UploadError(code, what, cure, { status, again });
   if (code === "AccessDenied" && /expired/i.test(message))
-    return error("The permission to upload has ended.", "Start the upload again.", "issue");
+    return error("The permission to upload has expired.", "Start the upload again.", "issue");
   if (code === "EntityTooLarge") return error(tooLarge(maxSize), "Choose a smaller one.");
   if (code === "EntityTooSmall") return error("The file has become smaller since it was chosen.", "Choose it again.");
-  if (code === "BadDigest") return error("The file was changed or damaged on its way.", "Choose it again.", "send");
+  if (code === "BadDigest") return error("The file was changed or damaged during the upload.", "Choose it again.", "send");
   if (status >= 500 || status === 429 || ["SlowDown", "RequestTimeout"].includes(code))
     return error(`S3 is busy (${code}).`, "Try again in a few minutes.", "send");
   return error(`S3 refused the upload (${code}${message && `: ${message}`}).`, OPERATOR);
@@ -304,13 +304,13 @@ function brokerRefusal(response, problem, step, file) {
   return new UploadError(code, problem.detail ?? problem.title ?? `The broker answered ${status}.`, "", facts);
 }
 
-function unreachable(who, url, facts) {
+function unreachable(service, url, facts) {
   if (globalThis.navigator?.onLine === false)
     return new UploadError("offline", "This device is offline.", "Connect it and try again.", facts);
   const { origin } = new URL(url);
-  return new UploadError("unreachable", `${who} could not be reached at ${origin}.`,
-    `Check the connection; if it holds, that ${origin} allows this page's origin (CORS), and this page's `
-    + "Content-Security-Policy allows it (connect-src).", facts);
+  return new UploadError("unreachable", `${service} could not be reached at ${origin}.`,
+    `Check the connection. If it works, check that ${origin} allows this page's origin (CORS), and that this page's `
+    + `Content-Security-Policy allows ${origin} (connect-src).`, facts);
 }
 
 function newKey() {
@@ -324,10 +324,10 @@ function pause(seconds, signal) {
   });
 }
 
-/** Return the file's SHA-256 in base64, computed in a worker, piece by piece. */
+/** Return the file's SHA-256 in base64, computed in chunks by a worker. */
 async function sha256(file, signal) {
   const url = new URL("./sha256-worker.js", import.meta.url);
-  // A worker must be of the page's origin; a module of ours from elsewhere is imported by a worker that is.
+  // A worker's script must have the page's origin. If this module has another, a blob of the page's origin imports it.
   const foreign = url.origin !== globalThis.location.origin;
   const start = foreign && URL.createObjectURL(new Blob([`import "${url}";`], { type: "text/javascript" }));
   const worker = foreign
@@ -338,7 +338,7 @@ async function sha256(file, signal) {
       signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
       worker.onmessage = ({ data }) =>
         data.digest ? resolve(data.digest) : reject(new UploadError("file_gone", data.error, "Choose it again."));
-      worker.onerror = () => reject(new UploadError("checksum", "The checksum's worker could not be started."));
+      worker.onerror = () => reject(new UploadError("checksum", "The worker that computes the checksum could not be started."));
       worker.postMessage(file);
     });
   } finally {

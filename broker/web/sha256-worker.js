@@ -1,14 +1,14 @@
 /**
- * Answer a posted Blob with its SHA-256 in base64, reading it piece by piece.
+ * A worker that answers a posted Blob with its SHA-256 in base64, reading it in chunks.
  *
- * WebCrypto takes a message only as a whole, and a film need not fit into memory. Source: FIPS 180-4, section 6.2.
+ * WebCrypto needs the whole message in memory, and a video may be too large for that. Source: FIPS 180-4, section 6.2.
  */
 
-const PIECE = 4 * 1024 * 1024;
+const CHUNK = 4 * 1024 * 1024;
 const PRIMES = firstPrimes(64);
 const ROUND = Int32Array.from(PRIMES, (prime) => fraction(Math.cbrt(prime)));
 
-/** Hash a message that comes in pieces. */
+/** A SHA-256 of a message that arrives in chunks. */
 export class Sha256 {
   constructor() {
     this.state = Int32Array.from(PRIMES.slice(0, 8), (prime) => fraction(Math.sqrt(prime)));
@@ -85,8 +85,8 @@ export class Sha256 {
 /** Return the SHA-256 of a Blob in base64. */
 export async function digestOf(blob) {
   const hash = new Sha256();
-  for (let at = 0; at < blob.size; at += PIECE)
-    hash.update(new Uint8Array(await blob.slice(at, at + PIECE).arrayBuffer()));
+  for (let at = 0; at < blob.size; at += CHUNK)
+    hash.update(new Uint8Array(await blob.slice(at, at + CHUNK).arrayBuffer()));
   return btoa(String.fromCharCode(...hash.digest()));
 }
 

@@ -1,4 +1,5 @@
-# The least rights for each program, from what broker/aws/bucket.py and broker/aws/queue.py call. Attach a policy to the role that the program has.
+# The least rights for each program, from the calls in broker/aws/bucket.py and broker/aws/queue.py. Attach each policy to
+# its program's role.
 
 resource "aws_iam_policy" "signer" {
   name        = "${var.bucket_name}-signer"
@@ -16,7 +17,7 @@ resource "aws_iam_policy" "worker" {
 
 resource "aws_iam_policy" "doctor" {
   name        = "${var.bucket_name}-doctor"
-  description = "broker doctor: reads how bucket and queues are set up, beside the rights of the signer"
+  description = "broker doctor: reads the settings of bucket and queues; needed beside the signer's policy"
   policy      = data.aws_iam_policy_document.doctor.json
   tags        = var.tags
 }
@@ -24,7 +25,7 @@ resource "aws_iam_policy" "doctor" {
 data "aws_iam_policy_document" "signer" {
   source_policy_documents = [data.aws_iam_policy_document.settle.json]
 
-  # A form carries the rights of whoever signed it.
+  # A form carries the rights of the keys that signed it.
   statement {
     sid       = "SignForms"
     actions   = ["s3:PutObject"]
@@ -54,10 +55,10 @@ data "aws_iam_policy_document" "worker" {
   }
 }
 
-# What a media's state asks for, whoever asks: HEAD, copy, purge. aws:ResourceAccount: a bucket of this name that
-# belongs to somebody else one day gets nothing.
+# The operations of a media's life, shared by both programs: HEAD, copy, purge. The condition on aws:ResourceAccount holds
+# even if a bucket of this name one day belongs to another account.
 data "aws_iam_policy_document" "settle" {
-  # HEAD on both sides of the copy, the copy's source, and the playback links, which carry the signer's rights too.
+  # HEAD on both sides of the copy, the copy's source, and the playback links, which also carry the signer's rights.
   statement {
     sid       = "ReadObjects"
     actions   = ["s3:GetObject"]
@@ -94,8 +95,8 @@ data "aws_iam_policy_document" "settle" {
     }
   }
 
-  # Without it a HEAD of a missing object answers 403, and the broker could not tell "not there" from "refused". No
-  # condition on the prefix: a HEAD names none.
+  # Without it, HEAD answers 403 for an absent object, and the broker could not tell "absent" from "refused". There is
+  # no condition on the prefix, because a HEAD names none.
   statement {
     sid       = "TellAbsence"
     actions   = ["s3:ListBucket"]

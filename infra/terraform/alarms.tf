@@ -1,8 +1,8 @@
-# Two signs that completion without the client has stopped: nobody reads the queue, or what is read does not succeed.
+# Two signs that completion by events has stopped: no worker reads the queue, or its messages fail.
 
 resource "aws_cloudwatch_metric_alarm" "oldest_message" {
   alarm_name          = "${local.queue_name}-oldest-message"
-  alarm_description   = "The oldest upload event waits too long: is `broker worker` running, and can it reach S3 and the database?"
+  alarm_description   = "The oldest upload event has waited too long. Check that `broker worker` is running and can reach S3 and the database."
   namespace           = "AWS/SQS"
   metric_name         = "ApproximateAgeOfOldestMessage"
   dimensions          = { QueueName = aws_sqs_queue.uploads.name }
@@ -11,7 +11,7 @@ resource "aws_cloudwatch_metric_alarm" "oldest_message" {
   threshold           = var.oldest_message_seconds
   period              = 60
   evaluation_periods  = 3
-  # SQS reports nothing for a queue that was idle for hours.
+  # SQS reports no metrics for a queue that was idle for hours.
   treat_missing_data = "notBreaching"
   alarm_actions      = var.alarm_topic_arns
   ok_actions         = var.alarm_topic_arns

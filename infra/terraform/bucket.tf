@@ -1,4 +1,4 @@
-# The bucket: private, encrypted, swept by its own lifecycle, open to forms from the named origins.
+# The bucket: private, encrypted, with lifecycle rules and CORS for forms from the named origins.
 
 resource "aws_s3_bucket" "media" {
   bucket        = var.bucket_name
@@ -52,7 +52,7 @@ resource "aws_s3_bucket_cors_configuration" "media" {
     id              = "forms-and-playback"
     allowed_origins = var.allowed_origins
     allowed_methods = ["POST", "GET", "HEAD"]
-    # Tracing libraries add request headers of their own; what a header is allowed for, the origin decides.
+    # Tracing libraries add request headers of their own. Access is decided by the origin, not by headers.
     allowed_headers = ["*"]
     # Upload libraries wait for ETag, and read the object's address from Location.
     expose_headers  = ["ETag", "Location"]
@@ -84,7 +84,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "media" {
     }
   }
 
-  # The broker makes no multipart uploads: these are leftovers of other tools.
+  # The broker makes no multipart uploads; any left here come from other tools.
   rule {
     id     = "incomplete-uploads"
     status = "Enabled"
@@ -132,7 +132,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "media" {
   depends_on = [aws_s3_bucket_versioning.media]
 }
 
-# S3 sends a test event at once, and refuses a queue whose policy does not take it.
+# S3 sends a test event at once, and refuses a queue whose policy does not allow it.
 resource "aws_s3_bucket_notification" "media" {
   bucket = aws_s3_bucket.media.id
 

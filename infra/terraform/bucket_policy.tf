@@ -1,5 +1,5 @@
-# What nobody may do with the bucket, whatever their own policy says: all of it Deny, but for CloudFront's one Allow.
-# Those on staging and media hold the broker to its own rules: should it ever sign too much, S3 still refuses.
+# Requests that are denied to every caller, whatever its own policy allows. The one Allow is CloudFront's. The statements
+# on staging and media enforce the broker's own rules: even if it signs too much, S3 refuses.
 
 resource "aws_s3_bucket_policy" "media" {
   bucket = aws_s3_bucket.media.id
@@ -117,7 +117,7 @@ data "aws_iam_policy_document" "bucket" {
     }
   }
 
-  # Objects under a stranger's key are lost to everybody else.
+  # An object encrypted with a client's key cannot be read with any other.
   statement {
     sid       = "DenyCustomerKeys"
     effect    = "Deny"

@@ -1,11 +1,11 @@
-# Optional: playback through CloudFront. Only links signed by a key of the key group open anything, and the bucket
-# answers this one distribution alone.
+# Optional: playback through CloudFront. Only links signed by a key of the key group are served, and the bucket answers
+# only this distribution.
 
 resource "aws_cloudfront_origin_access_control" "media" {
   count = local.with_cloudfront ? 1 : 0
 
   name                              = var.bucket_name
-  description                       = "Signs what CloudFront asks of ${var.bucket_name}"
+  description                       = "Signs CloudFront's requests to ${var.bucket_name}"
   origin_access_control_origin_type = "s3"
   signing_behavior                  = "always"
   signing_protocol                  = "sigv4"
@@ -49,7 +49,7 @@ resource "aws_cloudfront_cache_policy" "media" {
       header_behavior = "none"
     }
 
-    # How S3 is told the name of a download.
+    # Names the file of a download for S3.
     query_strings_config {
       query_string_behavior = "whitelist"
 
@@ -64,7 +64,7 @@ resource "aws_cloudfront_response_headers_policy" "media" {
   count = local.with_cloudfront ? 1 : 0
 
   name    = var.bucket_name
-  comment = "CORS for the origins that may play, whatever is in the cache"
+  comment = "CORS for the origins that may play, independent of the cache"
 
   cors_config {
     access_control_allow_credentials = false

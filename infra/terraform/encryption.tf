@@ -20,7 +20,7 @@ resource "aws_kms_alias" "media" {
 data "aws_iam_policy_document" "key" {
   count = local.with_kms ? 1 : 0
 
-  # Without this statement nobody could administer the key: it hands the decision to the account's IAM policies.
+  # Without this statement the key could not be administered. It delegates access to the account's IAM policies.
   statement {
     sid       = "AllowAccount"
     actions   = ["kms:*"]
@@ -45,7 +45,8 @@ data "aws_iam_policy_document" "key" {
         identifiers = ["cloudfront.amazonaws.com"]
       }
 
-      # Not the one distribution: it needs the bucket, which needs this key. The bucket's policy names it.
+      # Naming the distribution here would be a circle: it needs the bucket, which needs this key. The bucket's policy
+      # names it.
       condition {
         test     = "StringEquals"
         variable = "aws:SourceAccount"

@@ -1,4 +1,4 @@
-# What the broker needs of AWS, and nothing more. The prefixes are those of broker/domain/rules.py.
+# The AWS resources that the broker needs. The prefixes are those of broker/domain/keys.py.
 
 data "aws_caller_identity" "current" {}
 data "aws_partition" "current" {}
@@ -14,7 +14,7 @@ locals {
   queue_name     = "${var.bucket_name}-uploads"
   dead_name      = "${var.bucket_name}-uploads-dead"
 
-  # Built from names, so that a plan shows every policy in full before anything exists.
+  # Built from names, so that a plan shows every policy in full before any resource exists.
   bucket_arn  = "arn:${local.partition}:s3:::${var.bucket_name}"
   staging_arn = "${local.bucket_arn}/${local.staging_prefix}*"
   media_arn   = "${local.bucket_arn}/${local.media_prefix}*"

@@ -1,5 +1,5 @@
 output "environment" {
-  description = "The broker's environment. Secrets are not here: SECRET_KEY and BROKER_DATABASE_URL come from your secret store."
+  description = "The broker's environment, without secrets: SECRET_KEY and BROKER_DATABASE_URL come from your secret store."
   value = {
     USE_CLOUD_STORAGE      = "true"
     CLOUD_STORAGE_PROVIDER = "aws"
@@ -20,7 +20,7 @@ output "worker_policy_arn" {
 }
 
 output "doctor_policy_arn" {
-  description = "Attach, beside the signer's, to whoever runs `broker doctor`."
+  description = "Attach to the role that runs `broker doctor`, together with the signer's policy."
   value       = aws_iam_policy.doctor.arn
 }
 
@@ -30,16 +30,16 @@ output "bucket_arn" {
 }
 
 output "dead_letter_queue_url" {
-  description = "Where events go that failed repeatedly."
+  description = "The queue of events that failed repeatedly."
   value       = aws_sqs_queue.dead.url
 }
 
 output "cloudfront_domain" {
-  description = "The host of playback links, with CloudFront."
+  description = "The host of playback links, if CloudFront is used."
   value       = one(aws_cloudfront_distribution.media[*].domain_name)
 }
 
 output "cloudfront_key_ids" {
-  description = "The id of each public key, by its name: it stands in a link as Key-Pair-Id."
+  description = "The id of each public key, by its name; a link names it as Key-Pair-Id."
   value       = { for name, key in aws_cloudfront_public_key.playback : name => key.id }
 }

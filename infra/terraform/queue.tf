@@ -1,4 +1,5 @@
-# S3 tells the worker what arrived. A hint only: the worker looks for itself, and the sweep finds what no event named.
+# S3 notifies the worker of uploads. Events are hints: the worker inspects each object itself, and the sweep finds uploads
+# without an event.
 
 resource "aws_sqs_queue" "uploads" {
   name                       = local.queue_name
@@ -47,7 +48,7 @@ data "aws_iam_policy_document" "queue" {
       values   = [local.bucket_arn]
     }
 
-    # A bucket's name can change hands; its account does not.
+    # A bucket name can pass to another account; the account id stays.
     condition {
       test     = "StringEquals"
       variable = "aws:SourceAccount"

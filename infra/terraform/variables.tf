@@ -1,11 +1,11 @@
 variable "bucket_name" {
-  description = "Name of the bucket that takes the uploads and keeps the media. Queue, policies and alarms are named after it."
+  description = "Name of the bucket for uploads and media. Queue, policies and alarms are named after it."
   type        = string
 
   validation {
     # A dot would break TLS: the certificate of *.s3.REGION.amazonaws.com covers one label.
     condition     = can(regex("^[a-z0-9][a-z0-9-]{1,52}[a-z0-9]$", var.bucket_name))
-    error_message = "The bucket name should be 3 to 54 lower-case letters, digits and hyphens, without dots."
+    error_message = "bucket_name must be 3 to 54 lower-case letters, digits and hyphens, without dots."
   }
 }
 
@@ -15,7 +15,7 @@ variable "allowed_origins" {
 
   validation {
     condition     = length(var.allowed_origins) > 0
-    error_message = "At least one origin should be named: without CORS no browser can upload."
+    error_message = "allowed_origins must name at least one origin: without CORS no browser can upload."
   }
 
   validation {
@@ -23,46 +23,46 @@ variable "allowed_origins" {
       for origin in var.allowed_origins :
       can(regex("^(https://[a-z0-9][a-z0-9.-]*|http://(localhost|127\\.0\\.0\\.1))(:[0-9]{1,5})?$", origin))
     ])
-    error_message = "An origin should be https://host or https://host:port (http only for localhost), without a path or *."
+    error_message = "Each of allowed_origins must be https://host or https://host:port (http only for localhost), without a path or *."
   }
 }
 
 variable "encryption" {
-  description = "How objects are encrypted at rest: `sse-s3`, S3's own keys at no cost, or `sse-kms`, a key of yours that this module makes (with bucket keys)."
+  description = "Encryption at rest: `sse-s3`, S3's own keys at no cost, or `sse-kms`, a KMS key that this module creates (with bucket keys)."
   type        = string
   default     = "sse-s3"
 
   validation {
     condition     = contains(["sse-s3", "sse-kms"], var.encryption)
-    error_message = "The encryption should be sse-s3 or sse-kms."
+    error_message = "encryption must be sse-s3 or sse-kms."
   }
 }
 
 variable "versioning" {
-  description = "Whether the bucket keeps what others overwrite or delete. The broker never overwrites media, and its own deletions remove all versions."
+  description = "Whether the bucket keeps versions that other programs overwrite or delete. The broker never overwrites media, and its own deletions remove all versions."
   type        = bool
   default     = false
 }
 
 variable "noncurrent_days" {
-  description = "With versioning: after how many days a noncurrent version of a media ends."
+  description = "With versioning: the days after which a noncurrent version of a media is removed."
   type        = number
   default     = 30
 
   validation {
     condition     = var.noncurrent_days >= 1 && floor(var.noncurrent_days) == var.noncurrent_days
-    error_message = "The days should be a whole number of at least 1."
+    error_message = "noncurrent_days must be a whole number of at least 1."
   }
 }
 
 variable "staging_days" {
-  description = "After how many days whatever is left under `staging/` ends. The broker removes it itself long before; this is the net below. It must exceed the longest time that both worker and clients may be away."
+  description = "The days after which objects under `staging/` are removed. This is a safety net: the broker removes them long before. It must exceed the longest time during which neither worker nor clients may be running."
   type        = number
   default     = 1
 
   validation {
     condition     = var.staging_days >= 1 && floor(var.staging_days) == var.staging_days
-    error_message = "The days should be a whole number of at least 1: S3 counts no less."
+    error_message = "staging_days must be a whole number of at least 1: S3 counts whole days."
   }
 }
 
@@ -73,54 +73,54 @@ variable "force_destroy" {
 }
 
 variable "visibility_seconds" {
-  description = "For how long a message belongs to the worker that received it. At least the lease of a promotion, 120 seconds."
+  description = "The queue's visibility timeout, in seconds: how long a message is reserved for the worker that received it. At least the lease of a promotion, 120."
   type        = number
   default     = 180
 
   validation {
     condition     = var.visibility_seconds >= 120 && var.visibility_seconds <= 43200
-    error_message = "The visibility should be 120 to 43200 seconds."
+    error_message = "visibility_seconds must be 120 to 43200."
   }
 }
 
 variable "max_receives" {
-  description = "After how many receipts without success SQS moves a message to the dead-letter queue."
+  description = "The number of failed receives after which SQS moves a message to the dead-letter queue."
   type        = number
   default     = 5
 
   validation {
     condition     = var.max_receives >= 2 && var.max_receives <= 1000
-    error_message = "The receipts should be 2 to 1000."
+    error_message = "max_receives must be 2 to 1000."
   }
 }
 
 variable "oldest_message_seconds" {
-  description = "The age of the queue's oldest message above which the alarm goes off."
+  description = "The age of the queue's oldest message, in seconds, above which the alarm fires."
   type        = number
   default     = 300
 
   validation {
     condition     = var.oldest_message_seconds >= 60
-    error_message = "The age should be at least 60 seconds: S3 itself may take that long to send an event."
+    error_message = "oldest_message_seconds must be at least 60: S3 itself may take that long to send an event."
   }
 }
 
 variable "alarm_topic_arns" {
-  description = "SNS topics that are told when an alarm goes off and when it ends. Empty: the alarms only show in CloudWatch."
+  description = "SNS topics to notify when an alarm fires and when it clears. If empty, the alarms only show in CloudWatch."
   type        = list(string)
   default     = []
 
   validation {
     condition     = alltrue([for arn in var.alarm_topic_arns : can(regex("^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[^*]+$", arn))])
-    error_message = "Each topic should be the ARN of an SNS topic."
+    error_message = "Each of alarm_topic_arns must be the ARN of an SNS topic."
   }
 }
 
 variable "cloudfront" {
   description = <<-EOT
     Serve playback through CloudFront: the public half (PEM) of the key pair that signs its links, the price class, and
-    a host of your own with its certificate in us-east-1. null: links lead to S3 itself. Several keys may be trusted at
-    once, each under a name of yours; so they are rotated.
+    your own host with its certificate in us-east-1. If null, links lead to S3 itself. To rotate keys, several may be
+    trusted at once, each under a name of your choice.
   EOT
   type = object({
     public_keys_pem = map(string)
@@ -135,22 +135,22 @@ variable "cloudfront" {
       length(var.cloudfront.public_keys_pem) > 0 &&
       alltrue([for pem in values(var.cloudfront.public_keys_pem) : startswith(trimspace(pem), "-----BEGIN PUBLIC KEY-----")])
     )
-    error_message = "CloudFront should get at least one public key, in PEM."
+    error_message = "cloudfront.public_keys_pem must hold at least one public key, in PEM."
   }
 
   validation {
     condition     = var.cloudfront == null ? true : contains(["PriceClass_100", "PriceClass_200", "PriceClass_All"], var.cloudfront.price_class)
-    error_message = "The price class should be PriceClass_100, PriceClass_200 or PriceClass_All."
+    error_message = "cloudfront.price_class must be PriceClass_100, PriceClass_200 or PriceClass_All."
   }
 
   validation {
     condition     = var.cloudfront == null ? true : (length(var.cloudfront.aliases) > 0) == (var.cloudfront.certificate_arn != null)
-    error_message = "Aliases and the certificate that covers them should be given together."
+    error_message = "cloudfront.aliases and cloudfront.certificate_arn, which covers them, must be set together."
   }
 }
 
 variable "tags" {
-  description = "Tags for everything that can carry them."
+  description = "Tags for every resource that supports them."
   type        = map(string)
   default     = {}
 }

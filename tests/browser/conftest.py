@@ -1,4 +1,4 @@
-"""Chromium, and the stack that its pages talk to."""
+"""Chromium, and the servers for its pages."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ FLAGS = [
 def browser() -> Iterator[Browser]:
     """Run the machine's Chromium, headless.
 
-    It ends with its module: Playwright's event loop runs in this thread until then, and no other test could run one.
+    It stops with its module. Until then, Playwright's event loop runs in this thread, so no other test could run one.
     """
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=program("chromium", "chromium-browser"), args=FLAGS)
@@ -43,7 +43,7 @@ def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture
 def stack(shared_stack: Stack) -> Iterator[Stack]:
-    """Return the stack, set back afterwards: no faults, and the time that it is."""
+    """Return the stack, and reset its faults and clocks afterwards."""
     yield shared_stack
     shared_stack.s3.clear_faults()
     shared_stack.s3.set_clock(0)
@@ -61,24 +61,24 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def page(context: BrowserContext) -> Iterator[Page]:
-    """Open a page; a script error or a breach of its Content-Security-Policy fails the test."""
-    wrong: list[str] = []
+    """Open a page; a script error or a violation of its Content-Security-Policy fails the test."""
+    problems: list[str] = []
     opened = context.new_page()
-    opened.on("pageerror", lambda error: wrong.append(str(error)))
-    opened.on("console", lambda said: wrong.append(said.text) if "Content Security Policy" in said.text else None)
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.on("console", lambda line: problems.append(line.text) if "Content Security Policy" in line.text else None)
     yield opened
-    assert wrong == []
+    assert problems == []
 
 
 @pytest.fixture(scope="session")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make an mp4 of 20 seconds that a browser plays, some hundred kilobytes long."""
+    """Make a playable mp4 of 20 seconds and some hundred kilobytes."""
     return _film(tmp_path_factory.mktemp("films") / "harbour.mp4", "640x360", 20)
 
 
 @pytest.fixture(scope="session")
 def long_film(film: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make an mp4 of three minutes, too long for a browser to load it whole while it begins to play."""
+    """Make an mp4 of three minutes, which a browser does not load completely before it plays."""
     path = tmp_path_factory.mktemp("films") / "concert.mp4"
     again = ["-stream_loop", "8", "-i", film, "-c", "copy", "-movflags", "+faststart"]
     subprocess.run([program("ffmpeg"), "-loglevel", "error", "-y", *again, path], check=True)
@@ -96,7 +96,7 @@ def films(film: Path, tmp_path: Path) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def big_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    """Return a function that makes a file of so many bytes, called an mp4."""
+    """Return a function that makes a file of a given size, named as an mp4."""
     folder = tmp_path_factory.mktemp("files")
 
     def make(size: int) -> Path:

@@ -1,4 +1,4 @@
-"""Packages of the npm registry for the tests, installed once into a cache and never into the project."""
+"""npm packages for the tests, installed once into a cache and never into the project."""
 
 import hashlib
 import os
@@ -12,7 +12,10 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "s3-med
 
 
 def program(*names: str) -> str:
-    """Return the path of the first of these programs that the machine has; without any, skip by name (CI: fail)."""
+    """Return the path of the first of these programs that is installed.
+
+    If none is, skip the test by name, or fail it in CI.
+    """
     for name in names:
         if path := shutil.which(name):
             return path
@@ -20,7 +23,7 @@ def program(*names: str) -> str:
 
 
 def missing(what: str) -> str:
-    """End the test for want of `what`: skipped on a developer's machine, failed in CI."""
+    """Skip the test because `what` is missing, or fail it in CI."""
     reason = f"this machine has no {what}"
     if os.environ.get("CI"):
         pytest.fail(reason)
@@ -28,7 +31,7 @@ def missing(what: str) -> str:
 
 
 def packages(*specs: str) -> Path:
-    """Return a folder whose `node_modules` holds these packages, such as `axe-core@4.11.0`, and what they need."""
+    """Return a folder whose `node_modules` holds these packages, such as `axe-core@4.11.0`, and their dependencies."""
     npm = program("npm")
     folder = CACHE / hashlib.sha256(" ".join(specs).encode()).hexdigest()[:16]
     if (folder / "complete").exists():
@@ -36,8 +39,8 @@ def packages(*specs: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "package.json").write_text('{"private": true}')
     command = [npm, "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", *specs]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        missing(f"npm registry that gives {' '.join(specs)} ({done.stderr.strip()[-300:]})")
+    install = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if install.returncode != 0:
+        missing(f"npm registry that gives {' '.join(specs)} ({install.stderr.strip()[-300:]})")
     (folder / "complete").touch()
     return folder

@@ -1,4 +1,4 @@
-"""The recipes of `infra/clients.md`, word for word."""
+"""The recipes of `infra/clients.md`, extracted unchanged."""
 
 import re
 from pathlib import Path

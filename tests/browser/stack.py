@@ -1,4 +1,4 @@
-"""The real thing on three origins: an embedded S3, a broker with its console, and an application's own page."""
+"""The servers of the browser tests, on three origins: an embedded S3, a broker with its console, and an application."""
 
 import socket
 import threading
@@ -29,7 +29,7 @@ BUCKET = "videos"
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Say where everything is. An origin has no slash at its end."""
+    """The addresses of all servers. An origin has no trailing slash."""
 
     s3: EmbeddedS3
     broker: str
@@ -38,7 +38,7 @@ class Stack:
 
     @property
     def prefix(self) -> str:
-        """Return the broker's prefix, absolute."""
+        """Return the absolute URL of the broker's prefix."""
         return self.broker + PREFIX
 
     def s3_client(self) -> Any:
@@ -59,7 +59,7 @@ class Stack:
 
 
 class Clock:
-    """Tell the broker's time: the machine's, and `ahead` of it."""
+    """The broker's clock: the machine's time plus `ahead`."""
 
     def __init__(self) -> None:
         self.ahead = timedelta()
@@ -69,14 +69,14 @@ class Clock:
 
 
 def token(owner: str = "browser", seconds: int = 7200) -> str:
-    """Mint a token that may do what a user may."""
+    """Mint a token with a user's permissions."""
     claims = {"sub": owner, "exp": int(time.time()) + seconds, "scope": "media:upload media:read media:delete"}
     return jwt.encode(claims, SECRET, "HS256")
 
 
 @contextmanager
 def running_stack(folder: Path, *, bucket: str = BUCKET, link_seconds: int = 3600) -> Iterator[Stack]:
-    """Start all three, and stop them again."""
+    """Start all three servers, and stop them afterwards."""
     broker_socket, app_socket = _listen(), _listen()
     broker, app = _origin(broker_socket), _origin(app_socket)
     clock = Clock()
@@ -113,7 +113,7 @@ def running_stack(folder: Path, *, bucket: str = BUCKET, link_seconds: int = 360
 
 
 def _application() -> FastAPI:
-    """Return an application whose page is blank: each test runs its own script in it."""
+    """Return an application with a blank page, in which each test runs its own script."""
     app = FastAPI()
 
     @app.get("/")

@@ -1,4 +1,4 @@
-"""The exact bytes that `infra/clients.md` has a phone write, built from the document and posted."""
+"""The exact bytes of a phone's upload, built from `infra/clients.md` and posted."""
 
 import uuid
 from pathlib import Path
@@ -11,8 +11,8 @@ from .stack import Stack, token
 
 def test_a_body_written_as_documented_is_accepted_and_completed(stack: Stack, film: Path, tmp_path: Path) -> None:
     headers = {"Authorization": f"Bearer {token('phone')}", "Idempotency-Key": uuid.uuid4().hex}
-    asked = {"content_type": "video/mp4", "size": film.stat().st_size}
-    issued = httpx.post(f"{stack.prefix}/upload", json=asked, headers=headers).json()
+    request = {"content_type": "video/mp4", "size": film.stat().st_size}
+    issued = httpx.post(f"{stack.prefix}/upload", json=request, headers=headers).json()
     upload = issued["upload"]
 
     field, file, tail = (block.replace("\n", "\r\n") for block in recipe("The exact bytes", "multipart"))
@@ -36,5 +36,5 @@ def test_a_body_written_as_documented_is_accepted_and_completed(stack: Stack, fi
     assert media["size"] == film.stat().st_size
     assert httpx.get(media["signed_url"]).content == film.read_bytes()
 
-    again = httpx.post(f"{stack.prefix}/upload", json=asked, headers=headers)
+    again = httpx.post(f"{stack.prefix}/upload", json=request, headers=headers)
     assert (again.status_code, again.json()["upload"]) == (200, None)

@@ -1,4 +1,4 @@
-"""The demo console, as a person uses it: choose, watch, play, seek, delete."""
+"""The demo console, as a user operates it: choose, watch, play, seek, delete."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ AXE = "async () => (await axe.run(document, { resultTypes: ['violations'] })).vi
 
 @pytest.fixture(scope="session")
 def console_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Run a stack whose console plays by links that live for 3 seconds."""
+    """Run a stack whose console plays through links that expire after 3 seconds."""
     with running_stack(tmp_path_factory.mktemp("console"), link_seconds=3) as stack:
         yield stack
 
@@ -50,7 +50,7 @@ def test_a_chosen_film_is_uploaded_played_and_deleted(console: Page, film: Path)
     expect(console.get_by_role("status").last).to_have_text(f"{film.name} was deleted")
 
 
-def test_a_playing_film_seeks_by_ranges_and_goes_on_by_the_next_link(
+def test_a_playing_film_seeks_by_ranges_and_continues_with_the_next_link(
     page: Page, console_stack: Stack, film: Path
 ) -> None:
     answers: list[Response] = []
@@ -64,7 +64,7 @@ def test_a_playing_film_seeks_by_ranges_and_goes_on_by_the_next_link(
     until(page, f"!{VIDEO}.seeking && {VIDEO}.readyState >= 2")
     assert 206 in {answer.status for answer in answers}
 
-    page.wait_for_timeout(1100)  # two links of the same second are the same
+    page.wait_for_timeout(1100)  # links signed within the same second are equal
     page.get_by_role("button", name="New link").click()
     until(page, f"{VIDEO}.src !== {first!r} && {VIDEO}.readyState >= 2")
     now = page.evaluate(f"{VIDEO}.currentTime")
@@ -73,7 +73,7 @@ def test_a_playing_film_seeks_by_ranges_and_goes_on_by_the_next_link(
     assert page.evaluate(f"{VIDEO}.error") is None
 
 
-def test_a_film_goes_on_after_its_link_has_ended(page: Page, console_stack: Stack, long_film: Path) -> None:
+def test_a_film_continues_after_its_link_has_expired(page: Page, console_stack: Stack, long_film: Path) -> None:
     page.goto(console_stack.broker)
     upload(page, long_film)
     page.locator("#queue").get_by_role("button", name=f"Play {long_film.name}").click()
@@ -103,7 +103,7 @@ def test_a_link_can_be_copied_and_a_film_downloaded_under_its_name(
     assert download.value.path().read_bytes() == film.read_bytes()
 
 
-def test_several_files_at_once_each_with_its_state(console: Page, stack: Stack, films: list[Path]) -> None:
+def test_several_files_upload_at_once_each_with_its_state(console: Page, stack: Stack, films: list[Path]) -> None:
     stack.s3.order_fault(Fault("PostObject", code="AccessDenied", status=403))
     console.set_input_files("#files", films)
     expect(console.locator("#queue .row")).to_have_count(3)
@@ -124,12 +124,12 @@ def test_a_blank_name_is_shown_as_the_end_of_the_id(console: Page, stack: Stack,
     expect(row.get_by_role("button")).to_have_accessible_name(f"Delete {media_id[-8:]} (video/mp4)")
 
 
-def test_a_file_of_a_blank_name_is_called_unnamed(console: Page) -> None:
+def test_a_file_with_a_blank_name_is_shown_as_unnamed(console: Page) -> None:
     console.set_input_files("#files", {"name": "   ", "mimeType": "video/mp4", "buffer": b"a film"})
     expect(console.locator("#queue .name")).to_have_text("Unnamed")
 
 
-def test_a_name_written_from_right_to_left_moves_no_word_around_it(console: Page, stack: Stack) -> None:
+def test_a_right_to_left_name_does_not_reorder_the_words_around_it(console: Page, stack: Stack) -> None:
     media_id = promised(console, stack, "\u202efilm.mp4")
     console.reload()
     console.locator(f"#media-{media_id}").get_by_role("button", name="Delete").click()
@@ -145,7 +145,7 @@ def test_a_name_written_from_right_to_left_moves_no_word_around_it(console: Page
     assert mark_is_last
 
 
-def test_what_is_refused_for_good_says_why_and_offers_no_retry(console: Page, tmp_path: Path) -> None:
+def test_a_permanent_refusal_states_its_reason_and_offers_no_retry(console: Page, tmp_path: Path) -> None:
     refused = {"notes.txt": "Files of this type are not accepted.", "large.mp4": "The file is larger than 100 MB."}
     for name in refused:
         (tmp_path / name).touch()
@@ -159,15 +159,15 @@ def test_what_is_refused_for_good_says_why_and_offers_no_retry(console: Page, tm
         expect(rows.nth(position).locator(".facts")).to_contain_text(sentence)
         expect(rows.nth(position).get_by_role("button")).to_have_text(["Dismiss"])
     rows.first.locator("summary").click()
-    expect(rows.first.locator(".trace")).to_contain_text("'text/plain' is not accepted; accepted are video/mp4")
+    expect(rows.first.locator(".trace")).to_contain_text("'text/plain' is not allowed; allowed are video/mp4")
 
 
-def test_a_film_by_the_name_that_the_browser_gives_its_type_is_taken(console: Page, tmp_path: Path) -> None:
+def test_a_film_with_the_browsers_name_for_its_type_is_accepted(console: Page, tmp_path: Path) -> None:
     (tmp_path / "film.mkv").write_bytes(b"a Matroska file")
     upload(console, tmp_path / "film.mkv")
 
 
-def test_the_player_stays_above_the_list_however_far_the_page_is_scrolled(
+def test_the_player_stays_above_the_list_when_the_page_is_scrolled(
     browser: Browser, stack: Stack, films: list[Path]
 ) -> None:
     context = browser.new_context(viewport={"width": 1280, "height": 700})
@@ -207,7 +207,7 @@ def test_dropped_files_are_uploaded(console: Page, film: Path) -> None:
     expect(console.locator("#queue .row .state")).to_have_text("Ready")
 
 
-def test_files_given_before_the_page_has_its_configuration_are_uploaded(page: Page, stack: Stack, film: Path) -> None:
+def test_files_chosen_before_the_configuration_has_loaded_are_uploaded(page: Page, stack: Stack, film: Path) -> None:
     def give_then_answer(route: Route) -> None:
         page.set_input_files("#files", film)
         drop(page, film)
@@ -219,7 +219,7 @@ def test_files_given_before_the_page_has_its_configuration_are_uploaded(page: Pa
     expect(page.locator("#queue .row .state")).to_have_text(["Ready", "Ready"])
 
 
-def test_the_library_shows_page_after_page_and_one_status(
+def test_the_library_shows_further_pages_and_filters_by_status(
     page: Page, console_stack: Stack, films: list[Path], stack: Stack
 ) -> None:
     page.goto(console_stack.broker)
@@ -237,7 +237,7 @@ def test_the_library_shows_page_after_page_and_one_status(
     expect(page.locator("#empty")).to_be_visible()
 
 
-def test_the_keyboard_alone_plays_and_deletes(console: Page, film: Path) -> None:
+def test_the_keyboard_alone_can_play_and_delete(console: Page, film: Path) -> None:
     upload(console, film)
     console.keyboard.press("Tab")
     assert console.evaluate("document.activeElement.textContent") == "Skip to the videos"
@@ -280,9 +280,9 @@ def test_axe_finds_no_violation_and_nothing_overflows(
 
 
 def promised(page: Page, stack: Stack, name: str) -> str:
-    """Ask for an upload of a file of this name, which never comes, and return the media's id."""
-    asked = {"content_type": "video/mp4", "filename": name}
-    issued = page.request.post(f"{stack.prefix}/upload", data=asked, headers={"Authorization": f"Bearer {token()}"})
+    """Issue an upload with this file name, without sending it, and return the media's id."""
+    request = {"content_type": "video/mp4", "filename": name}
+    issued = page.request.post(f"{stack.prefix}/upload", data=request, headers={"Authorization": f"Bearer {token()}"})
     assert issued.ok, issued.text()
     return str(issued.json()["media_id"])
 
@@ -309,5 +309,5 @@ def drop(page: Page, path: Path) -> None:
 
 def _violations(page: Page, axe: Path) -> list[str]:
     page.add_script_tag(path=axe)
-    found = page.evaluate(AXE)
-    return [f"{one['impact']} {one['id']}: {one['nodes'][0]['failureSummary']}" for one in found]
+    violations = page.evaluate(AXE)
+    return [f"{rule['impact']} {rule['id']}: {rule['nodes'][0]['failureSummary']}" for rule in violations]

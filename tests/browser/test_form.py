@@ -14,30 +14,30 @@ from .stack import BUCKET, Stack, token
 
 @pytest.fixture
 def plain_page(browser: Browser) -> Iterator[Page]:
-    """Open a page whose scripts do not run."""
+    """Open a page with JavaScript disabled."""
     context = browser.new_context(java_script_enabled=False)
     context.set_default_timeout(20_000)
     yield context.new_page()
     context.close()
 
 
-def test_a_form_uploads_and_lands_on_the_apps_page_and_reloading_is_harmless(
+def test_a_form_uploads_and_returns_to_the_apps_page_and_reloading_is_harmless(
     plain_page: Page, stack: Stack, film: Path
 ) -> None:
-    passed: list[str] = []
-    plain_page.on("request", lambda request: passed.append(request.url))
+    urls: list[str] = []
+    plain_page.on("request", lambda request: urls.append(request.url))
     plain_page.goto(f"{stack.broker}/form")
     plain_page.set_input_files("input[type=file]", film)
     plain_page.get_by_role("button", name="Upload").click()
     plain_page.wait_for_url(re.compile(r"/form/done\?media_id=[0-9a-f-]+&status=ready$"))
     expect(plain_page.locator("video")).to_have_attribute("src", re.compile("^" + stack.s3.endpoint_url))
     landed = plain_page.url
-    (returned,) = [url for url in passed if "/uploaded/" in url]
+    (returned,) = [url for url in urls if "/uploaded/" in url]
     plain_page.goto(returned)
     assert plain_page.url == landed
 
 
-def test_another_type_lands_on_s3s_refusal(plain_page: Page, stack: Stack, film: Path) -> None:
+def test_another_type_ends_at_s3s_refusal(plain_page: Page, stack: Stack, film: Path) -> None:
     plain_page.route("**/form", lambda route: _with_other_type(route.fetch().text(), route))
     plain_page.goto(f"{stack.broker}/form")
     plain_page.set_input_files("input[type=file]", film)
@@ -47,7 +47,7 @@ def test_another_type_lands_on_s3s_refusal(plain_page: Page, stack: Stack, film:
     assert "<Code>AccessDenied</Code>" in answered.value.text()
 
 
-def test_a_file_that_is_too_large_lands_on_s3s_refusal(
+def test_a_file_that_is_too_large_ends_at_s3s_refusal(
     plain_page: Page, stack: Stack, big_file: Callable[[int], Path]
 ) -> None:
     plain_page.goto(f"{stack.broker}/form")
@@ -59,16 +59,16 @@ def test_a_file_that_is_too_large_lands_on_s3s_refusal(
 
 
 def test_a_foreign_redirect_is_refused(stack: Stack) -> None:
-    asked = {"content_type": "video/mp4", "redirect_url": "https://elsewhere.example/"}
-    answer = httpx.post(f"{stack.prefix}/upload", json=asked, headers=_bearer())
+    request = {"content_type": "video/mp4", "redirect_url": "https://elsewhere.example/"}
+    answer = httpx.post(f"{stack.prefix}/upload", json=request, headers=_bearer())
     assert answer.status_code == 422
     assert answer.json()["type"].endswith(":redirect-not-allowed")
 
 
 @pytest.mark.parametrize("damage", [str.swapcase, lambda state: state[:-1], lambda state: "forged"])
 def test_an_altered_state_changes_nothing(stack: Stack, film: Path, damage: Callable[[str], str]) -> None:
-    asked = {"content_type": "video/mp4", "redirect_url": f"{stack.app}/"}
-    issued = httpx.post(f"{stack.prefix}/upload", json=asked, headers=_bearer()).json()
+    request = {"content_type": "video/mp4", "redirect_url": f"{stack.app}/"}
+    issued = httpx.post(f"{stack.prefix}/upload", json=request, headers=_bearer()).json()
     upload, media_id = issued["upload"], issued["media_id"]
     posted = httpx.post(upload["url"], data=upload["fields"], files={"file": film.read_bytes()})
     assert posted.status_code == 303

@@ -1,4 +1,4 @@
-"""The upload libraries, as npm has them, through the recipes exactly as documented."""
+"""The upload libraries from npm, used through the recipes exactly as documented."""
 
 import subprocess
 from collections.abc import Callable
@@ -8,14 +8,14 @@ import httpx
 import pytest
 from playwright.sync_api import Page
 
-from broker.domain import rules
+import broker
 
 from .npm import packages
 from .recipes import recipe
 from .stack import Stack, token
 from .waiting import until
 
-WEB = Path(rules.__file__).parent / "web"
+WEB = Path(broker.__file__).parent / "web"
 ESBUILD = "esbuild@0.28.2"
 
 Load = Callable[..., str]
@@ -71,11 +71,11 @@ def test_dropzone_uploads_three_files(load: Load, page: Page, stack: Stack, film
 
 
 def _wait_for_three(stack: Stack, owner: str, page: Page) -> None:
-    """Wait until the owner has three ready media, each with the name it was uploaded under."""
+    """Wait until the owner has three ready media, each with its file's name."""
     headers = {"Authorization": f"Bearer {token(owner)}"}
     for _ in range(100):
         media = httpx.get(f"{stack.prefix}/?status=ready", headers=headers).json()["media"]
         if len(media) == 3:
             break
         page.wait_for_timeout(100)
-    assert sorted(one["filename"] for one in media) == ["part 1.mp4", "part 2.mp4", "part 3.mp4"]
+    assert sorted(item["filename"] for item in media) == ["part 1.mp4", "part 2.mp4", "part 3.mp4"]

@@ -1,4 +1,4 @@
-"""The browser modules by themselves: their unit tests in node, and their types as tsc reads them."""
+"""The browser modules alone: their unit tests in node, and their types in tsc."""
 
 import json
 import subprocess
@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+import broker
 from broker.domain import rules
 
 from .npm import packages, program
 
 HERE = Path(__file__).parent
-WEB = Path(rules.__file__).parent / "web"
+WEB = Path(broker.__file__).parent / "web"
 
 
 @pytest.mark.parametrize("suite", sorted(HERE.glob("unit/*.test.mjs")), ids=lambda path: path.name)
@@ -21,7 +22,7 @@ def test_the_modules_unit_tests_pass(suite: Path) -> None:
     assert "# pass 0" not in done.stdout
 
 
-def test_tsc_accepts_what_an_application_writes_and_refuses_what_it_should_not(tmp_path: Path) -> None:
+def test_tsc_accepts_valid_code_of_an_application_and_refuses_misuse(tmp_path: Path) -> None:
     (tmp_path / "node_modules").mkdir()
     (tmp_path / "node_modules" / "s3-media-broker-web").symlink_to(WEB)
     (tmp_path / "consumer.ts").write_text((HERE / "unit" / "consumer.ts").read_text())
@@ -40,7 +41,7 @@ def test_tsc_accepts_what_an_application_writes_and_refuses_what_it_should_not(t
     assert done.returncode == 0, done.stdout
 
 
-def test_the_helper_infers_the_types_for_which_the_broker_has_an_extension() -> None:
+def test_the_helper_infers_every_type_for_which_the_broker_has_an_extension() -> None:
     script = f"""
         import {{ contentTypeOf }} from {json.dumps((WEB / "broker-upload.js").as_uri())};
         const names = {json.dumps(sorted(rules.EXTENSIONS.values()))};

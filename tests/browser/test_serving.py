@@ -1,4 +1,4 @@
-"""What the broker and its demo console serve to a browser, and to whom."""
+"""The files that the broker and its demo console serve, and the access rules of the console."""
 
 import re
 from collections.abc import Iterator
@@ -38,7 +38,9 @@ def test_a_module_is_cached_and_readable_from_any_origin(client: TestClient, nam
     ("condition", "status"),
     [("{etag}", 304), ("W/{etag}", 304), ('"other", {etag}', 304), ("*", 304), ('"other"', 200)],
 )
-def test_a_module_that_the_browser_has_is_not_sent_again(client: TestClient, condition: str, status: int) -> None:
+def test_a_module_that_the_browser_has_cached_is_not_sent_again(
+    client: TestClient, condition: str, status: int
+) -> None:
     etag = client.get("/broker/broker-upload.js").headers["etag"]
     answer = client.get("/broker/broker-upload.js", headers={"If-None-Match": condition.format(etag=etag)})
     assert answer.status_code == status
@@ -52,9 +54,9 @@ def test_every_module_that_a_module_names_is_served(client: TestClient) -> None:
             assert client.get(f"/broker/{named}").status_code == 200
 
 
-def test_the_console_forbids_everything_inline_and_everything_from_elsewhere_but_s3(client: TestClient) -> None:
+def test_the_console_forbids_inline_code_and_every_other_origin_except_s3(client: TestClient) -> None:
     answer = client.get("/")
-    policy = dict(one.split(" ", 1) for one in answer.headers["content-security-policy"].split("; "))
+    policy = dict(directive.split(" ", 1) for directive in answer.headers["content-security-policy"].split("; "))
     assert policy["default-src"] == policy["base-uri"] == policy["frame-ancestors"] == "'none'"
     assert policy["script-src"] == policy["style-src"] == "'self'"
     assert policy["connect-src"] == policy["media-src"] == f"'self' {S3}"
@@ -71,11 +73,11 @@ def test_every_file_that_the_console_names_is_served(client: TestClient) -> None
 
 @pytest.mark.parametrize("path", ["/", "/demo/config.json", "/form"])
 @pytest.mark.parametrize("host", ["rebound.example", "10.0.0.7", "localhost.example", ""])
-def test_the_console_answers_no_name_but_this_machines(client: TestClient, path: str, host: str) -> None:
+def test_the_console_refuses_every_host_name_except_loopback(client: TestClient, path: str, host: str) -> None:
     assert client.get(path, headers={"Host": host}).status_code == 403
 
 
-def test_the_console_answers_no_other_machine(client: TestClient) -> None:
+def test_the_console_refuses_other_machines(client: TestClient) -> None:
     far = TestClient(client.app, base_url="http://127.0.0.1", client=("192.0.2.1", 1))
     assert far.get("/demo/config.json").status_code == 403
 

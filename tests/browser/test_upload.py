@@ -45,7 +45,7 @@ UPLOAD_ALL = """async ({ module, token, more, stopAfter }) => {
 
 @dataclass
 class Outcome:
-    """Say how uploads ended, and every step that their progress told."""
+    """The results of uploads, and every step that their progress reported."""
 
     ends: list[dict[str, Any]]
     steps: list[dict[str, Any]]
@@ -58,9 +58,9 @@ class Outcome:
         return error
 
     def states(self, index: int = 0) -> list[str]:
-        """Return the states of one upload in their order, each once."""
-        told = [step["state"] for step in self.steps if step["index"] == index]
-        return [state for before, state in zip([None, *told], told, strict=False) if state != before]
+        """Return the states of one upload in order, without immediate repetitions."""
+        reported = [step["state"] for step in self.steps if step["index"] == index]
+        return [state for before, state in zip([None, *reported], reported, strict=False) if state != before]
 
 
 Uploads = Callable[..., Outcome]
@@ -73,16 +73,16 @@ def uploads(page: Page, stack: Stack) -> Uploads:
 
     def run(*paths: Path, stop_after: int | None = None, **more: object) -> Outcome:
         page.set_input_files("input", paths)
-        given = {"module": stack.module, "token": token(), "more": more, "stopAfter": stop_after or 10**12}
-        return Outcome(**page.evaluate(UPLOAD_ALL, given))
+        options = {"module": stack.module, "token": token(), "more": more, "stopAfter": stop_after or 10**12}
+        return Outcome(**page.evaluate(UPLOAD_ALL, options))
 
     return run
 
 
-def test_five_files_arrive_at_once_three_at_a_time_with_progress_that_rises(
+def test_five_files_upload_three_at_a_time_with_rising_progress(
     uploads: Uploads, big_file: Callable[[int], Path], context: BrowserContext, page: Page
 ) -> None:
-    # Else a file may be there before the browser tells its progress for the first time.
+    # Otherwise an upload may finish before the browser first reports progress.
     _throttle(context, page, bytes_per_second=60 * MB)
     outcome = uploads(*[big_file(20 * MB)] * 5)
     assert [end["media"]["status"] for end in outcome.ends] == ["ready"] * 5
@@ -94,27 +94,27 @@ def test_five_files_arrive_at_once_three_at_a_time_with_progress_that_rises(
         assert loaded[-1] == 20 * MB
         assert len(set(loaded)) >= 3
     running: set[int] = set()
-    most = 0
+    highest = 0
     for step in outcome.steps:
         if step["state"] == "ready":
             running.discard(step["index"])
         elif step["state"] != "waiting":
             running.add(step["index"])
-        most = max(most, len(running))
-    assert most == 3
+        highest = max(highest, len(running))
+    assert highest == 3
 
 
 @pytest.mark.parametrize(
     "fault",
     [
-        # Chromium itself sends once more, unseen, when a connection that it had used before is reset.
+        # Chromium itself retries once, invisibly, if a reused connection is reset.
         Fault("PostObject", reset=True, count=2),
         Fault("PostObject", code="SlowDown", status=503),
         Fault("PostObject", code="InternalError", status=500, count=2),
     ],
     ids=["a dropped connection", "SlowDown", "two failures of S3"],
 )
-def test_what_passes_is_tried_again(uploads: Uploads, stack: Stack, film: Path, fault: Fault) -> None:
+def test_a_temporary_failure_is_retried(uploads: Uploads, stack: Stack, film: Path, fault: Fault) -> None:
     stack.s3.order_fault(fault)
     outcome = uploads(film)
     assert outcome.ends[0]["media"]["status"] == "ready"
@@ -132,7 +132,7 @@ def test_a_file_that_arrived_while_its_answer_was_lost_is_not_sent_again(
     assert outcome.states() == ["waiting", "asking", "sending", "retrying", "confirming", "ready"]
 
 
-def test_a_broker_that_answers_503_is_asked_again_when_it_says(
+def test_a_503_of_the_broker_is_retried_after_its_retry_after(
     uploads: Uploads, stack: Stack, page: Page, film: Path
 ) -> None:
     page.expose_function("onRetry", stack.s3.clear_faults)
@@ -144,7 +144,7 @@ def test_a_broker_that_answers_503_is_asked_again_when_it_says(
     assert delay >= 5
 
 
-def test_an_abort_stops_the_bytes_and_withdraws_the_media(
+def test_an_abort_stops_the_transfer_and_deletes_the_media(
     uploads: Uploads, stack: Stack, page: Page, context: BrowserContext, big_file: Callable[[int], Path]
 ) -> None:
     _throttle(context, page, bytes_per_second=8 * MB)
@@ -177,12 +177,12 @@ def test_an_expired_policy_is_renewed(
     assert outcome.states().count("sending") == 2
 
 
-def test_a_file_that_is_too_large_gets_the_sentence(uploads: Uploads, big_file: Callable[[int], Path]) -> None:
+def test_the_error_for_a_large_file_names_the_limit(uploads: Uploads, big_file: Callable[[int], Path]) -> None:
     outcome = uploads(big_file(100 * MB + 1))
     assert outcome.error["message"] == "The file is larger than 100 MB. Choose a smaller one."
 
 
-def test_a_type_that_is_not_a_video_gets_the_brokers_sentence(uploads: Uploads, tmp_path: Path) -> None:
+def test_the_error_for_another_type_is_the_brokers_message(uploads: Uploads, tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("not a film")
     error = uploads(path).error
@@ -190,13 +190,15 @@ def test_a_type_that_is_not_a_video_gets_the_brokers_sentence(uploads: Uploads, 
     assert "video/mp4" in error["message"]
 
 
-def test_a_bucket_without_cors_gets_the_sentence(uploads: Uploads, stack: Stack, film: Path, no_cors: None) -> None:
+def test_the_error_for_a_bucket_without_cors_names_the_origin(
+    uploads: Uploads, stack: Stack, film: Path, no_cors: None
+) -> None:
     error = uploads(film).error
     assert error["code"] == "cors"
     assert f"Your bucket's CORS does not list this origin ({stack.app})." in error["message"]
 
 
-def test_a_page_that_is_offline_gets_the_sentence(
+def test_the_error_of_an_offline_page_is_offline(
     uploads: Uploads, context: BrowserContext, page: Page, stack: Stack, film: Path
 ) -> None:
     page.evaluate("(module) => import(module).then(() => true)", stack.module)
@@ -204,7 +206,7 @@ def test_a_page_that_is_offline_gets_the_sentence(
     assert uploads(film, attempts=2).error["code"] == "offline"
 
 
-def test_a_checksum_is_computed_in_a_worker_and_insisted_on_by_s3(
+def test_a_checksum_is_computed_in_a_worker_and_sent_to_s3(
     uploads: Uploads, stack: Stack, page: Page, film: Path
 ) -> None:
     with page.expect_request(lambda request: request.url.endswith("/upload") and request.method == "POST") as asked:
@@ -222,7 +224,7 @@ def test_a_checksum_of_other_bytes_is_refused(uploads: Uploads, film: Path) -> N
 
 @pytest.fixture
 def no_cors(stack: Stack) -> Iterator[None]:
-    """Take the bucket's CORS rules away for one test."""
+    """Remove the bucket's CORS rules for one test."""
     client = stack.s3_client()
     rules = client.get_bucket_cors(Bucket=BUCKET)["CORSRules"]
     client.delete_bucket_cors(Bucket=BUCKET)
@@ -238,5 +240,5 @@ def _throttle(context: BrowserContext, page: Page, *, bytes_per_second: int) -> 
 
 
 def _keys(stack: Stack, prefix: str) -> list[str]:
-    found = stack.s3_client().list_objects_v2(Bucket=BUCKET, Prefix=prefix)
-    return [one["Key"] for one in found.get("Contents", [])]
+    listing = stack.s3_client().list_objects_v2(Bucket=BUCKET, Prefix=prefix)
+    return [item["Key"] for item in listing.get("Contents", [])]

@@ -47,7 +47,7 @@ async def test_a_change_is_told_to_each_target_once(telling: Store) -> None:
         assert (told.state, told.attempts, told.data["differences"]) == (State.REJECTED, 0, "it differs")
         assert told.data["metadata"] == {"title": "ü"}
         assert told.give_up_at - told.at == PATIENCE
-        await telling.outbox.told(told)
+        await telling.outbox.delivered(told)
     assert await telling.outbox.kept(10) == []
 
 
@@ -115,7 +115,7 @@ async def test_the_later_of_one_media_waits_for_the_earlier(telling: Store, end:
     assert earlier.state is State.REJECTED
     assert await claim(telling) == []
     if end == "told":
-        await telling.outbox.told(earlier)
+        await telling.outbox.delivered(earlier)
     else:
         await telling.outbox.postpone(earlier, None, "it answered 500")
     (later,) = await claim(telling)

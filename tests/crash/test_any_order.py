@@ -42,8 +42,9 @@ from broker.errors import (
     UploadRejected,
 )
 from broker.lifecycle import settlement
+from broker.lifecycle.requests import Issued, UploadRequest
 from broker.lifecycle.settlement import Settlement
-from broker.lifecycle.verbs import Issued, Lifecycle, UploadRequest
+from broker.lifecycle.verbs import Lifecycle
 from broker.store import migrate
 from broker.store.engine import parse_url
 from broker.worker.sweep import Sweep

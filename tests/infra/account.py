@@ -1,4 +1,4 @@
-"""The account in which the stand-in makes everything; moto's own."""
+"""The account and region of the stand-in for AWS; moto's own account."""
 
 ACCOUNT = "123456789012"
 REGION = "eu-central-1"

@@ -1,6 +1,6 @@
-"""CloudFront's control plane, as a library of documents: what Terraform stores is what it reads back.
+"""A stand-in for CloudFront's control plane, which returns each configuration as Terraform stored it.
 
-moto's own forgets an origin's access control and cannot delete a key group.
+moto's own loses an origin's access control and cannot delete a key group.
 """
 
 import re
@@ -17,18 +17,18 @@ BASE = "{0}/2020-05-31"
 
 @dataclass(slots=True)
 class Documents:
-    """Keep one kind of resource, its configuration word for word."""
+    """The resources of one kind, with their configurations unchanged."""
 
     kind: str
     configurations: dict[str, str] = field(default_factory=dict)
 
     def all(self, request: Any, _url: str, _headers: Any) -> Answer:
-        """Create one from a POST to the collection."""
+        """Create a resource from a POST to the collection."""
         name = f"E{uuid.uuid4().hex[:13].upper()}"
         return self._keep(201, name, request)
 
     def one(self, request: Any, url: str, _headers: Any) -> Answer:
-        """Show, replace or delete one; its address may end in `/config`."""
+        """Return, replace or delete a resource; its address may end in `/config`."""
         name = url.partition("?")[0].removesuffix("/config").rpartition("/")[2]
         if name not in self.configurations:
             return 404, {}, f"<ErrorResponse><Error><Code>NoSuch{self.kind}</Code></Error></ErrorResponse>"
@@ -43,10 +43,10 @@ class Documents:
 
     def _keep(self, status: int, name: str, request: Any) -> Answer:
         body = request.get_data(as_text=True)
-        found = re.search(rf"<{self.kind}Config[ >].*</{self.kind}Config>", body, re.DOTALL)
-        if found is None:
+        configuration = re.search(rf"<{self.kind}Config[ >].*</{self.kind}Config>", body, re.DOTALL)
+        if configuration is None:
             return 400, {}, "<ErrorResponse><Error><Code>MalformedXML</Code></Error></ErrorResponse>"
-        self.configurations[name] = _completed(found[0]) if self.kind == "Distribution" else found[0]
+        self.configurations[name] = _completed(configuration[0]) if self.kind == "Distribution" else configuration[0]
         return self._shown(status, name)
 
     def _shown(self, status: int, name: str) -> Answer:
@@ -56,7 +56,7 @@ class Documents:
 
 
 def _completed(configuration: str) -> str:
-    """Return a distribution's configuration with the lists that AWS always answers, empty where none was sent."""
+    """Return a distribution's configuration with every list that AWS always includes, empty if it was not sent."""
     lists = ("Aliases", "CacheBehaviors", "CustomErrorResponses", "OriginGroups")
     absent = [name for name in lists if f"<{name}>" not in configuration]
     empty = "".join(f"<{name}><Quantity>0</Quantity></{name}>" for name in absent)
@@ -74,7 +74,7 @@ def _about_distribution(name: str) -> str:
 
 
 def no_tags(_request: Any, _url: str, _headers: Any) -> Answer:
-    """Answer that a resource has no tags."""
+    """Return an empty list of tags."""
     return 200, {"Content-Type": "text/xml"}, "<Tags><Items></Items></Tags>"
 
 

@@ -1,4 +1,4 @@
-"""The whole life of the module, once for all tests: two variants side by side, planned, applied, planned, destroyed."""
+"""The life of the module, run once for all tests: two variants are planned, applied, planned again and destroyed."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +22,7 @@ FULL = Variant(bucket="full-media", kms=True, versioning=True, cloudfront=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Life:
-    """What was seen of one variant, from the first plan to the end."""
+    """The plans, outputs and leftovers of one variant."""
 
     variant: Variant
     first_plan: dict[str, Any]
@@ -75,7 +75,7 @@ def _variables(variant: Variant) -> dict[str, Any]:
 
 
 def _left(variant: Variant, endpoint: str) -> list[str]:
-    """Return what of the variant is still there."""
+    """Return the names of the variant's resources that still exist."""
 
     def client(service: str) -> Any:
         keys = {"aws_access_key_id": "stand-in", "aws_secret_access_key": "stand-in"}

@@ -1,7 +1,7 @@
-"""Carry out the steps of infra/Dockerfile without an engine: each stage is a folder, and RUN a chroot into it.
+"""A builder for infra/Dockerfile without a container engine: each stage is a folder, and RUN a chroot into it.
 
-Understood is what that Dockerfile uses: ARG, FROM, ENV, WORKDIR, USER, COPY and RUN. An instruction that is not known
-here is an error, so that no step is left out in silence.
+It supports the instructions of that Dockerfile: ARG, FROM, ENV, WORKDIR, USER, COPY and RUN. Any other instruction is
+an error, so that no step is skipped silently.
 """
 
 import re
@@ -14,7 +14,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""What the base image sets."""
+"""The PATH of the base image."""
 METADATA = {"EXPOSE", "HEALTHCHECK", "ENTRYPOINT", "CMD"}
 
 Build = Callable[[Path], None]
@@ -22,7 +22,7 @@ Build = Callable[[Path], None]
 
 @dataclass(slots=True)
 class Stage:
-    """One stage: its root, and what its instructions set for those that follow."""
+    """One stage: its root, and the state that its instructions set for later ones."""
 
     root: Path
     environment: dict[str, str] = field(default_factory=dict)
@@ -31,13 +31,13 @@ class Stage:
     metadata: dict[str, str] = field(default_factory=dict)
 
     def inherited(self, root: Path) -> "Stage":
-        """Return a stage that begins as this one ended, in a copy of its root."""
+        """Return a new stage that starts from a copy of this one's root and state."""
         subprocess.run(["cp", "-a", "--reflink=auto", self.root, root], check=True)
         return Stage(root, dict(self.environment), self.folder, self.user, dict(self.metadata))
 
 
 def instructions(text: str) -> list[tuple[str, str]]:
-    """Return keyword and rest of each instruction, continued lines joined."""
+    """Return the keyword and the rest of each instruction, with continued lines joined."""
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
     return [
@@ -46,7 +46,7 @@ def instructions(text: str) -> list[tuple[str, str]]:
 
 
 class Builder:
-    """Build stages under one folder; `make_base` fills a root with what the base image holds."""
+    """Build stages under one folder; `make_base` fills a root with the contents of the base image."""
 
     def __init__(self, home: Path, make_base: Build, *, build_environment: dict[str, str]) -> None:
         self._home = home
@@ -56,14 +56,14 @@ class Builder:
         self._arguments: dict[str, str] = {}
 
     def build(self, dockerfile: Path, *, leave_out: frozenset[str] = frozenset()) -> None:
-        """Build every stage but those left out, in order."""
+        """Build every stage except those in `leave_out`, in order."""
         stage, skipping = None, False
         for word, rest in instructions(dockerfile.read_text()):
             if word == "ARG":
                 name, _, value = rest.partition("=")
                 self._arguments[name] = value
             elif word == "FROM":
-                source, _, name = re.sub(r"\$\{(\w+)\}", lambda found: self._arguments[found[1]], rest).partition(
+                source, _, name = re.sub(r"\$\{(\w+)\}", lambda match: self._arguments[match[1]], rest).partition(
                     " AS "
                 )
                 skipping = name in leave_out
@@ -73,7 +73,7 @@ class Builder:
                 self._carry_out(stage, word, rest)
 
     def _replaced(self, text: str) -> str:
-        return re.sub(r"\$\{(\w+)\}", lambda found: self._arguments[found[1]], text)
+        return re.sub(r"\$\{(\w+)\}", lambda match: self._arguments[match[1]], text)
 
     def _begin(self, source: str, name: str) -> Stage:
         root = self._home / name
@@ -102,7 +102,7 @@ class Builder:
             case _ if word in METADATA:
                 stage.metadata[word] = rest
             case _:
-                raise ValueError(f"{word} is not understood")
+                raise ValueError(f"the instruction {word} is not supported")
 
     def _copy(self, stage: Stage, words: list[str]) -> None:
         options = dict(word[2:].split("=") for word in words if word.startswith("--"))
@@ -110,21 +110,21 @@ class Builder:
         origin = self.stages[options["from"]].root if "from" in options else REPOSITORY
         into = stage.root / (target if target.startswith("/") else f"{stage.folder}/{target}").lstrip("/")
         for source in sources:
-            one = origin / source.lstrip("/")
-            if one.is_dir():
+            path = origin / source.lstrip("/")
+            if path.is_dir():
                 shutil.copytree(
-                    one, into, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
+                    path, into, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
                 )
             else:
-                place = into / one.name if target.endswith("/") else into
+                place = into / path.name if target.endswith("/") else into
                 place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(one, place)
+                shutil.copy(path, place)
         if "chown" in options:
             subprocess.run(["chown", "-R", options["chown"], into], check=True)
 
 
 def run(stage: Stage, command: list[str], **environment: str) -> None:
-    """Run a command in a stage to its end."""
+    """Run a command in a stage until it ends; fail with its output if its status is not 0."""
     done = subprocess.run(chrooted(stage, command, environment), capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
 
@@ -132,9 +132,9 @@ def run(stage: Stage, command: list[str], **environment: str) -> None:
 def chrooted(
     stage: Stage, command: list[str], environment: dict[str, str] | None = None, *, read_only: bool = False
 ) -> list[str]:
-    """Return the command line that runs a command in a stage, as its user and in no environment but the image's.
+    """Return the command line that runs a command in a stage, as its user and with the image's environment.
 
-    `environment` is added to that. Read-only: all but an empty /tmp.
+    `environment` is added to it. If `read_only`, everything except an empty /tmp is read-only.
     """
     settings = {"PATH": PATH, "HOME": "/tmp", **stage.environment, **(environment or {})}  # noqa: S108
     root = shlex.quote(str(stage.root))

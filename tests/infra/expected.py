@@ -1,6 +1,6 @@
-"""What the module must make: each statement of each policy, and the settings that keep the bucket and queue closed.
+"""The expected result of the module: each statement of each policy, and the settings that keep bucket and queue closed.
 
-Written out a second time, by hand, so that a change on one side alone is seen.
+It repeats the module by hand, so that a change on only one side fails a test.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from tests.infra.plan import Statement, resources
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """Which of the module's choices a plan was made with."""
+    """The options of the module that a plan was made with."""
 
     bucket: str
     kms: bool = False
@@ -44,7 +44,7 @@ def _statement(
 
 
 def expected_statements(plan: dict[str, Any], variant: Variant) -> dict[str, set[Statement]]:
-    """Return the statements by address; ARNs that AWS assigns are read from the plan."""
+    """Return the expected statements by address; ARNs that AWS assigns are read from the plan."""
     settle = _settle(plan, variant)
     staging, own = f"{variant.arn}/staging/*", ("StringEquals", "aws:ResourceAccount", ACCOUNT)
     forms = _statement("SignForms", "s3:PutObject", [staging], own)
@@ -146,7 +146,7 @@ def _key(variant: Variant) -> set[Statement]:
 
 
 def expected_settings(variant: Variant) -> dict[str, dict[str, Any]]:
-    """Return, by address, the values that must stand at each path; a number in a path is a place in a list."""
+    """Return, by address, the required value at each path; a number in a path is a list index."""
     lifecycle = "aws_s3_bucket_lifecycle_configuration.media"
     blocks = ("block_public_acls", "block_public_policy", "ignore_public_acls", "restrict_public_buckets")
     settings: dict[str, dict[str, Any]] = {

@@ -1,4 +1,4 @@
-"""Read Terraform's plan, in JSON, as what it will make: resources by address, and the statements of their policies."""
+"""A reader of Terraform's JSON plans: resources by address, and the statements of their policies."""
 
 import json
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ Condition = frozenset[tuple[str, str, tuple[str, ...]]]
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement of a policy, in one shape however it was written."""
+    """One statement of a policy, in a normalized form."""
 
     sid: str
     effect: str
@@ -22,10 +22,10 @@ class Statement:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "Statement":
-        """Read a statement. Raises KeyError for one with NotAction, NotResource or NotPrincipal."""
+        """Parse a statement. Raises KeyError if it uses NotAction, NotResource or NotPrincipal."""
         principal = document.get("Principal", "")
         if isinstance(principal, dict):
-            principal = ",".join(f"{kind}:{one}" for kind, some in principal.items() for one in _several(some))
+            principal = ",".join(f"{kind}:{name}" for kind, names in principal.items() for name in _several(names))
         return cls(
             sid=document.get("Sid", ""),
             effect=document["Effect"],
@@ -42,25 +42,27 @@ class Statement:
 
 def resources(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the planned values of each managed resource, by its address."""
-    return {one["address"]: one["values"] for one in _modules(plan["planned_values"]["root_module"])}
+    return {resource["address"]: resource["values"] for resource in _modules(plan["planned_values"]["root_module"])}
 
 
 def statements(plan: dict[str, Any]) -> dict[str, list[Statement]]:
     """Return the statements of every policy in the plan, by the address of the resource that carries it."""
     return {
-        address: [Statement.from_json(one) for one in json.loads(values["policy"])["Statement"]]
+        address: [Statement.from_json(statement) for statement in json.loads(values["policy"])["Statement"]]
         for address, values in resources(plan).items()
-        if values.get("policy") and not address.startswith("aws_s3_bucket.")  # which echoes what is attached to it
+        if values.get("policy") and not address.startswith("aws_s3_bucket.")  # a bucket repeats its attached policy
     }
 
 
 def changed(plan: dict[str, Any]) -> list[str]:
-    """Return the addresses that the plan would touch."""
-    return [one["address"] for one in plan["resource_changes"] if one["change"]["actions"] not in (["no-op"], ["read"])]
+    """Return the addresses of the resources that the plan would change."""
+    unchanged = (["no-op"], ["read"])
+    changes = plan["resource_changes"]
+    return [change["address"] for change in changes if change["change"]["actions"] not in unchanged]
 
 
 def _modules(module: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield from (one for one in module.get("resources", ()) if one["mode"] == "managed")
+    yield from (resource for resource in module.get("resources", ()) if resource["mode"] == "managed")
     for child in module.get("child_modules", ()):
         yield from _modules(child)
 

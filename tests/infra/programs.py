@@ -1,4 +1,4 @@
-"""Tests that need a program are skipped by its name where it is missing, and fail in CI."""
+"""Required programs: a test that lacks one is skipped by its name, and fails in CI."""
 
 import os
 import shutil
@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-"""Where programs are: beside this Python first."""
+"""The search path for programs, with this Python's folder first."""
 
 
 def require(*programs: str, root: bool = False) -> None:
-    """Skip the test, or fail it in CI, unless each program is here (and this is root, where asked for)."""
+    """Skip the test, or fail it in CI, unless each program is installed and, with `root`, this user is root."""
     missing = [program for program in programs if shutil.which(program, path=PATH) is None]
     if root and os.geteuid() != 0:
         missing.append("root's rights")
@@ -21,7 +21,7 @@ def require(*programs: str, root: bool = False) -> None:
 
 
 def do_without(*missing: str) -> None:
-    """Skip the test, or fail it in CI, for what is missing."""
+    """Skip the test, or fail it in CI, and name the missing programs."""
     absent = f"needs {', '.join(missing)}"
     if "CI" in os.environ:
         pytest.fail(absent)

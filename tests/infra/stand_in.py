@@ -1,7 +1,7 @@
-"""AWS's control plane as far as Terraform needs it: moto, and what of this module moto cannot keep.
+"""A stand-in for AWS's control plane: moto, extended for the resources of this module that moto cannot store.
 
-It enforces no policy and checks little of what it is given. What it is good for is the resources' life: created, read
-back, unchanged, destroyed. What they say is judged on the plan.
+It enforces no policy and validates little. It tests the life of the resources: created, read back, unchanged,
+destroyed. Their contents are checked on the plan instead.
 """
 
 import json
@@ -22,7 +22,7 @@ SERVICES = ("cloudfront", "cloudwatch", "iam", "kms", "s3", "sqs", "sts")
 
 
 class RememberingQueue(Queue):
-    """Keep both redrive policies as they were given."""
+    """A queue that stores both redrive policies unchanged."""
 
     BASE_ATTRIBUTES: ClassVar[list[str]] = [*Queue.BASE_ATTRIBUTES, "RedriveAllowPolicy"]
     redrive_allow_policy: str | None = None
@@ -34,7 +34,7 @@ class RememberingQueue(Queue):
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """Return what GetQueueAttributes answers."""
+        """Return the attributes for GetQueueAttributes."""
         return {**super().attributes, "RedrivePolicy": self.redrive_policy_text}
 
 
@@ -54,7 +54,7 @@ def aws_stand_in() -> Iterator[str]:
 
 
 def write_provider(folder: Path, endpoint: str) -> None:
-    """Write the provider's configuration: it talks to the stand-in, and to nothing else."""
+    """Write the provider's configuration, with every endpoint set to the stand-in."""
     provider = {
         "region": REGION,
         "access_key": "stand-in",

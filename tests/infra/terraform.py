@@ -13,26 +13,26 @@ from tests.infra.programs import do_without, require
 MODULE = Path(__file__).parents[2] / "infra" / "terraform"
 PLUGIN = "terraform-provider-aws_v*"
 SECONDS = 420
-"""The longest that one command may take; the provider itself waits up to a minute for SQS and for a lifecycle."""
+"""The timeout of one command; the provider itself waits up to a minute for SQS and for a lifecycle."""
 
 
 @cache
 def plugin_dir() -> Path | None:
-    """Return the folder that `terraform init -plugin-dir` wants, or None.
+    """Return the folder for `terraform init -plugin-dir`, or None if there is none.
 
-    TF_PLUGIN_DIR names it; otherwise the usual places are searched. Within it lie host, namespace, type, version and
-    platform.
+    TF_PLUGIN_DIR names it; otherwise the usual places are searched. Its subfolders are host, namespace, type, version
+    and platform.
     """
     if named := os.environ.get("TF_PLUGIN_DIR"):
         return Path(named)
     places = [place for place in ("/opt", "/usr/share", "/usr/local/share", str(Path.home())) if Path(place).is_dir()]
     command = ["find", *places, "-xdev", "-maxdepth", "9", "-type", "f", "-name", PLUGIN]
-    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
-    return Path(found[0]).parents[5] if found else None
+    plugins = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    return Path(plugins[0]).parents[5] if plugins else None
 
 
 def require_terraform() -> None:
-    """Skip the test, or fail it in CI, without Terraform or its provider."""
+    """Skip the test, or fail it in CI, if Terraform or its provider is missing."""
     require("terraform")
     if plugin_dir() is None:
         do_without("terraform-provider-aws")
@@ -48,11 +48,11 @@ class Workspace:
             (self.home / "terraform.tfvars.json").write_text(json.dumps(variables))
 
     def init(self) -> None:
-        """Prepare the workspace with the plugin of this machine."""
+        """Initialize the workspace with the plugin of this machine."""
         self.run("init", "-input=false", f"-plugin-dir={plugin_dir()}", "-backend=false")
 
     def run(self, *command: str, statuses: tuple[int, ...] = (0,)) -> subprocess.CompletedProcess[str]:
-        """Run Terraform to its end; fail, with what it said, on a status that was not expected."""
+        """Run Terraform until it ends; fail with its output on an unexpected status."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("TF_", "AWS_"))}
         done = subprocess.run(
             ["terraform", *command],
@@ -68,19 +68,19 @@ class Workspace:
         return done
 
     def plan(self) -> tuple[int, dict[str, Any]]:
-        """Plan; return 0 (nothing to do) or 2 (changes), and the plan."""
+        """Plan; return the status, 0 (no changes) or 2 (changes), and the plan."""
         status = self.run("plan", "-input=false", "-detailed-exitcode", "-out=plan", statuses=(0, 2)).returncode
         plan: dict[str, Any] = json.loads(self.run("show", "-json", "plan").stdout)
         return status, plan
 
     def apply_plan(self) -> None:
-        """Make what was planned."""
+        """Apply the last plan."""
         self.run("apply", "-input=false", "plan")
 
     def destroy(self) -> None:
-        """Remove all that was made."""
+        """Destroy every resource."""
         self.run("destroy", "-input=false", "-auto-approve")
 
     def outputs(self) -> dict[str, Any]:
         """Return the outputs' values."""
-        return {name: one["value"] for name, one in json.loads(self.run("output", "-json").stdout).items()}
+        return {name: output["value"] for name, output in json.loads(self.run("output", "-json").stdout).items()}

@@ -1,4 +1,4 @@
-"""The composition and the units: closed, checked, and without a secret that works everywhere."""
+"""infra/compose.yaml and the systemd units: hardened, valid, and without default secrets."""
 
 import re
 import subprocess
@@ -22,7 +22,7 @@ SECRETS = ("SECRET_KEY", "PGPASSWORD", "POSTGRES_PASSWORD", "AWS_ACCESS_KEY_ID",
 OURS = ["broker", "worker", "migrate", "s3"]
 UNITS = pytest.mark.parametrize("unit", ["broker.service", "broker-worker.service"])
 EXPOSURE = 20
-"""The highest exposure, in tenths, that systemd's own judge may find; 100 is a unit without any hardening."""
+"""The highest accepted score of `systemd-analyze security`, in tenths; 100 is a unit without any hardening."""
 
 
 def _services() -> dict[str, dict[str, Any]]:
@@ -31,13 +31,13 @@ def _services() -> dict[str, dict[str, Any]]:
 
 
 def test_yamllint_finds_nothing() -> None:
-    found = subprocess.run(
+    lint = subprocess.run(
         [sys.executable, "-m", "yamllint", "--strict", "-d", RULES, COMPOSE],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (found.stdout, found.returncode) == ("", 0)
+    assert (lint.stdout, lint.returncode) == ("", 0)
 
 
 def test_no_secret_has_a_default() -> None:
@@ -57,7 +57,7 @@ def test_every_setting_is_one_of_the_brokers() -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_our_services_write_nowhere_and_may_nothing(name: str) -> None:
+def test_our_services_have_a_read_only_root_and_no_capabilities(name: str) -> None:
     service = _services()[name]
     assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
     assert service["security_opt"] == ["no-new-privileges:true"]
@@ -69,13 +69,13 @@ def test_nothing_listens_beyond_this_machine() -> None:
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def test_whoever_is_waited_for_has_a_check() -> None:
+def test_each_service_that_others_wait_for_has_a_health_check() -> None:
     services = _services()
     waited = {
         needed
         for service in services.values()
-        for needed, how in service.get("depends_on", {}).items()
-        if how["condition"] == "service_healthy"
+        for needed, dependency in service.get("depends_on", {}).items()
+        if dependency["condition"] == "service_healthy"
     }
     assert waited == {"postgres", "redis", "s3"}
     assert all("test" in services[name]["healthcheck"] for name in waited)
@@ -89,24 +89,24 @@ def test_it_builds_stages_that_the_dockerfile_has() -> None:
 
 
 @UNITS
-def test_systemd_finds_little_exposed(unit: str) -> None:
+def test_systemd_rates_the_units_as_little_exposed(unit: str) -> None:
     require("systemd-analyze")
-    judged = subprocess.run(
+    analysis = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", f"--threshold={EXPOSURE}", "--no-pager", INFRA / unit],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert judged.returncode == 0, judged.stdout[-300:] + judged.stderr
+    assert analysis.returncode == 0, analysis.stdout[-300:] + analysis.stderr
 
 
 @UNITS
 def test_systemd_understands_every_line(unit: str, tmp_path: Path) -> None:
     require("systemd-analyze")
-    # Only that its program is installed is not to be expected here.
+    # The program of the unit is not installed here, so this Python stands in for it.
     text = (INFRA / unit).read_text().replace("/opt/broker/bin/broker", sys.executable)
     (tmp_path / unit).write_text(text)
-    said = subprocess.run(
+    verification = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", tmp_path / unit], capture_output=True, text=True, check=False
     )
-    assert unit not in said.stderr
+    assert unit not in verification.stderr

@@ -1,4 +1,4 @@
-"""The image: its file is clean, and its steps make something that serves, in a root that holds nothing else."""
+"""The image: a clean Dockerfile whose steps, run in a minimal root, build a working service."""
 
 import json
 import os
@@ -35,18 +35,18 @@ SECRET = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 def test_hadolint_finds_nothing() -> None:
     require("hadolint")
-    found = subprocess.run(["hadolint", DOCKERFILE], env={"PATH": PATH}, capture_output=True, text=True, check=False)
-    assert (found.stdout, found.returncode) == ("", 0)
+    lint = subprocess.run(["hadolint", DOCKERFILE], env={"PATH": PATH}, capture_output=True, text=True, check=False)
+    assert (lint.stdout, lint.returncode) == ("", 0)
 
 
 def _make_base(root: Path) -> None:
-    """Fill `root` with what stands in for the base image: Debian's smallest, with its Python."""
-    made = ["debootstrap", "--variant=minbase", f"--include={BASE_PACKAGES}", "bookworm", str(root)]
-    done = subprocess.run(made, capture_output=True, text=True, check=False)
+    """Fill `root` with a stand-in for the base image: minimal Debian with its Python."""
+    command = ["debootstrap", "--variant=minbase", f"--include={BASE_PACKAGES}", "bookworm", str(root)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     (root / "usr/local/bin/python").symlink_to("/usr/bin/python3")
     shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
-    # Whom this machine trusts, the root must trust: pip may go through a proxy.
+    # The root needs this machine's certificate authorities, because pip may use a proxy.
     authorities = os.environ.get("PIP_CERT") or ssl.get_default_verify_paths().cafile
     if authorities:
         shutil.copy(authorities, root / "etc/ssl/certs/ca-certificates.crt")
@@ -66,11 +66,11 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 @pytest.mark.timeout(900)
-def test_the_image_runs_as_nobody_and_can_write_nothing(image: Stage) -> None:
+def test_the_image_runs_as_an_unprivileged_user_on_a_read_only_root(image: Stage) -> None:
     assert image.user == "10001:10001"
     run(image, ["broker", "--help"])
-    tried = chrooted(image, ["touch", "/opt/broker/written"], read_only=True)
-    assert b"Read-only file system" in subprocess.run(tried, capture_output=True, check=False).stderr
+    touch = chrooted(image, ["touch", "/opt/broker/written"], read_only=True)
+    assert b"Read-only file system" in subprocess.run(touch, capture_output=True, check=False).stderr
     assert not (image.root / "opt/broker/bin/pip").exists()
 
 
@@ -109,7 +109,7 @@ def test_serve_and_worker_answer_in_the_image(
 
 
 def _status_after_upload_alone(client: httpx.Client) -> str:
-    """Upload without saying so, and return the status at which the worker leaves it."""
+    """Upload without completing, and return the status that the worker brings it to."""
     issued = client.post("/upload", json={"content_type": "video/mp4"}).raise_for_status().json()
     form = issued["upload"]
     httpx.post(form["url"], data=form["fields"], files={"file": b"a video"}).raise_for_status()
@@ -122,7 +122,7 @@ def _status_after_upload_alone(client: httpx.Client) -> str:
 
 
 def _words(image: Stage, instruction: str, *replaced: str) -> list[str]:
-    """Return an instruction's exec form, with other addresses than the image's."""
+    """Return the words of an instruction's exec form, with replacements of the image's addresses."""
     text = image.metadata[instruction]
     words: list[str] = json.loads(text[text.index("[") :])
     changes = dict(zip(replaced[::2], replaced[1::2], strict=True))
@@ -133,7 +133,7 @@ def _words(image: Stage, instruction: str, *replaced: str) -> list[str]:
 
 @contextmanager
 def _running(image: Stage, command: list[str], environment: dict[str, str]) -> Iterator[None]:
-    """Run the image's program; it must end by itself when it is asked to."""
+    """Run the image's program; it must exit on SIGTERM."""
     started = subprocess.Popen(
         chrooted(image, ["broker", *command], environment, read_only=True),
         stdin=subprocess.DEVNULL,
@@ -147,11 +147,11 @@ def _running(image: Stage, command: list[str], environment: dict[str, str]) -> I
     finally:
         started.terminate()
         try:
-            said = started.communicate(timeout=30)[0]
+            output = started.communicate(timeout=30)[0]
         except subprocess.TimeoutExpired:
             started.kill()
             raise
-        sys.stdout.write(said)
+        sys.stdout.write(output)
 
 
 def _asked(url: str) -> httpx.Response:

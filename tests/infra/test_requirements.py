@@ -1,4 +1,4 @@
-"""What the image installs: pinned, hashed, without addresses, and in step with pyproject.toml."""
+"""The image's requirements: pinned, hashed, without addresses, and consistent with pyproject.toml."""
 
 import re
 import tomllib
@@ -24,8 +24,8 @@ def _text(name: str) -> str:
 
 @FILES
 def test_every_line_is_part_of_a_pin_with_its_hashes(name: str) -> None:
-    left = PIN.sub("", _text(name))
-    assert [line for line in left.splitlines() if line and not line.startswith("#")] == []
+    rest = PIN.sub("", _text(name))
+    assert [line for line in rest.splitlines() if line and not line.startswith("#")] == []
 
 
 @FILES
@@ -37,9 +37,10 @@ def test_no_line_holds_an_address(name: str) -> None:
     ("name", "extras"),
     [("requirements.txt", ["postgres", "redis"]), ("requirements-dev.txt", ["postgres", "redis", "dev"])],
 )
-def test_the_pins_fulfil_what_the_project_asks_for(name: str, extras: list[str]) -> None:
-    pins = {found["name"]: found["version"] for found in PIN.finditer(_text(name))}
+def test_the_pins_satisfy_the_requirements_of_the_project(name: str, extras: list[str]) -> None:
+    pins = {pin["name"]: pin["version"] for pin in PIN.finditer(_text(name))}
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    asked = [*project["dependencies"], *(one for extra in extras for one in project["optional-dependencies"][extra])]
-    wrong = [one for one in map(Requirement, asked) if pins.get(canonicalize_name(one.name), "0") not in one.specifier]
+    optional = project["optional-dependencies"]
+    required = map(Requirement, [*project["dependencies"], *(line for extra in extras for line in optional[extra])])
+    wrong = [item for item in required if pins.get(canonicalize_name(item.name), "0") not in item.specifier]
     assert wrong == [], "run `make requirements`"

@@ -1,4 +1,4 @@
-"""The sums of infra/scale.py, checked by hand, and the table that infra/README.md shows of them."""
+"""The sums of infra/scale.py, checked by hand, and the table in infra/README.md."""
 
 import importlib.util
 import subprocess
@@ -13,7 +13,7 @@ INFRA = Path(__file__).parents[2] / "infra"
 
 @pytest.fixture(scope="module")
 def scale() -> ModuleType:
-    """Load the program; `infra` is no package."""
+    """Load the program by its path, because `infra` is not a package."""
     spec = importlib.util.spec_from_file_location("scale", INFRA / "scale.py")
     assert spec is not None
     assert spec.loader is not None
@@ -27,24 +27,24 @@ def test_each_sum_by_hand(scale: ModuleType) -> None:
     figures = scale.Figures(
         issue_ms=1, complete_ms=9, playback_ms=2, playbacks=5, busy=0.5, database_ms=2, wal_bytes=2_000, row_bytes=500
     )
-    found = scale.need(1_000, figures)
-    assert found.cores == pytest.approx(40)  # 20 ms of 1,000 a second, at half load
-    assert found.replicas == 40
-    assert found.connections == 240
-    assert found.database_cores == pytest.approx(4)
-    assert found.wal_megabytes == pytest.approx(2)
-    assert found.primaries == 1
-    assert found.rows_gigabytes == pytest.approx(1_314.9)  # 2,629.8 million of 500 bytes
-    assert (found.staging_partitions, found.media_partitions) == (1, 1)
-    assert found.sqs_requests == pytest.approx(1_200)
-    assert found.ingress_gigabits == pytest.approx(400)
+    need = scale.need(1_000, figures)
+    assert need.cores == pytest.approx(40)  # 20 ms of 1,000 a second, at half load
+    assert need.replicas == 40
+    assert need.connections == 240
+    assert need.database_cores == pytest.approx(4)
+    assert need.wal_megabytes == pytest.approx(2)
+    assert need.primaries == 1
+    assert need.rows_gigabytes == pytest.approx(1_314.9)  # 2,629.8 million of 500 bytes
+    assert (need.staging_partitions, need.media_partitions) == (1, 1)
+    assert need.sqs_requests == pytest.approx(1_200)
+    assert need.ingress_gigabits == pytest.approx(400)
 
 
 def test_the_bill_of_a_million_uploads_by_hand(scale: ModuleType) -> None:
-    found = scale.dollars_per_million(scale.need(1_000, scale.Figures(megabytes=50)))
-    assert found["S3 requests"] == pytest.approx(10.80)  # a form and a copy at 5 $, two HEADs at 0.40 $
-    assert found["SQS requests"] == pytest.approx(0.48)
-    assert found["a month's videos, kept a month"] == pytest.approx(1_150)  # 50 TB at 0.023 $ a GB
+    bill = scale.dollars_per_million(scale.need(1_000, scale.Figures(megabytes=50)))
+    assert bill["S3 requests"] == pytest.approx(10.80)  # a form and a copy at 5 $, two HEADs at 0.40 $
+    assert bill["SQS requests"] == pytest.approx(0.48)
+    assert bill["storing a month's videos for a month"] == pytest.approx(1_150)  # 50 TB at 0.023 $ a GB
 
 
 def test_s3_needs_more_prefixes_with_every_3500_writes(scale: ModuleType) -> None:
@@ -64,7 +64,7 @@ def test_s3_needs_more_prefixes_with_every_3500_writes(scale: ModuleType) -> Non
         ({"primary_wal_megabytes": 1_000, "primary_cores": 1_000, "primary_connections": 1_000}, 1),
     ],
 )
-def test_whichever_a_primary_lacks_first_divides_the_load(
+def test_the_scarcest_resource_of_a_primary_sets_the_number_of_primaries(
     changes: dict[str, float], primaries: int, scale: ModuleType
 ) -> None:
     assert scale.need(1_000, scale.Figures(**changes)).primaries == primaries
@@ -75,16 +75,16 @@ def test_a_small_load_still_has_two_replicas(scale: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("uploads", [0, -1])
-def test_no_load_is_no_question(uploads: float, scale: ModuleType) -> None:
+def test_a_load_of_zero_or_less_is_refused(uploads: float, scale: ModuleType) -> None:
     with pytest.raises(ValueError, match="more than 0"):
         scale.need(uploads, scale.Figures())
 
 
-def test_an_option_reaches_the_sum() -> None:
+def test_an_option_changes_the_sum() -> None:
     command = [sys.executable, INFRA / "scale.py", "3500", "--staging-writes", "2"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert "| S3: `staging/` prefixes, of 256 | 2 |" in said
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "| S3: `staging/` prefixes, of 256 | 2 |" in output
 
 
-def test_the_guide_shows_what_the_program_prints(scale: ModuleType) -> None:
+def test_the_guide_shows_the_table_that_the_program_prints(scale: ModuleType) -> None:
     assert scale.main([]) in (INFRA / "README.md").read_text()

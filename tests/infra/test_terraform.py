@@ -1,4 +1,4 @@
-"""The Terraform module: what it makes is closed, complete, stable, and gone when it is told to go."""
+"""The Terraform module: its resources are closed, complete, stable, and removed by `destroy`."""
 
 import copy
 import json
@@ -30,8 +30,8 @@ def test_it_is_valid(folder: str, tmp_path: Path) -> None:
     require_terraform()
     workspace = Workspace(tmp_path / "module", folder=folder)
     workspace.init()
-    found = json.loads(workspace.run("validate", "-json").stdout)
-    assert (found["valid"], found["diagnostics"]) == (True, [])
+    result = json.loads(workspace.run("validate", "-json").stdout)
+    assert (result["valid"], result["diagnostics"]) == (True, [])
 
 
 def test_values_that_would_open_the_bucket_are_refused(tmp_path: Path) -> None:
@@ -50,16 +50,16 @@ def test_values_that_would_open_the_bucket_are_refused(tmp_path: Path) -> None:
     }
     workspace = Workspace(tmp_path / "module", variables=wrong)
     workspace.init()
-    said = workspace.run("plan", "-input=false", statuses=(1,)).stderr
-    assert [name for name in wrong if f"var.{name}" not in said] == []
+    message = workspace.run("plan", "-input=false", statuses=(1,)).stderr
+    assert [name for name in wrong if f"var.{name}" not in message] == []
 
 
 @VARIANTS
-def test_what_is_planned_is_closed_and_complete(variant: Variant, lives: dict[str, Life]) -> None:
+def test_the_planned_resources_are_closed_and_complete(variant: Variant, lives: dict[str, Life]) -> None:
     assert violations(lives[variant.bucket].second_plan, variant) == []
 
 
-def test_the_first_plan_shows_every_policy_before_anything_exists(lives: dict[str, Life]) -> None:
+def test_the_first_plan_shows_every_policy_before_any_resource_exists(lives: dict[str, Life]) -> None:
     assert violations(lives[PLAIN.bucket].first_plan, PLAIN) == []
 
 
@@ -87,7 +87,7 @@ Doctor = Callable[[dict[str, Any]], None]
 
 
 def _in_policy(address: str, sid: str, **changes: Any) -> Doctor:
-    """Return a change to one statement; None removes a part."""
+    """Return a function that changes one statement of a plan; None removes a part of it."""
 
     def doctor(plan: dict[str, Any]) -> None:
         values = resources(plan)[address]
@@ -202,7 +202,7 @@ DOCTORED: list[tuple[str, Doctor]] = [
 ]
 
 
-def test_each_doctored_plan_is_found(lives: dict[str, Life]) -> None:
+def test_each_doctored_plan_is_detected(lives: dict[str, Life]) -> None:
     unseen = []
     for place, (address, doctor) in enumerate(DOCTORED):
         plan = copy.deepcopy(lives[FULL.bucket].second_plan)
@@ -213,16 +213,16 @@ def test_each_doctored_plan_is_found(lives: dict[str, Life]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wide", "found"),
+    ("wide", "problem"),
     [
         ({"Action": "s3:Get*"}, "allows a wildcard of actions"),
         ({"Resource": "arn:aws:s3:::*/media/*"}, "allows a wildcard of resources"),
         ({"Condition": {}}, "allows without a condition"),
-        ({"Principal": {"AWS": "*"}}, "allows everybody"),
+        ({"Principal": {"AWS": "*"}}, "allows every principal"),
     ],
 )
-def test_a_right_that_nobody_expected_is_named_for_what_is_wide_in_it(
-    wide: dict[str, Any], found: str, lives: dict[str, Life]
+def test_the_violation_of_an_unexpected_right_says_how_it_is_too_wide(
+    wide: dict[str, Any], problem: str, lives: dict[str, Life]
 ) -> None:
     plan = copy.deepcopy(lives[FULL.bucket].second_plan)
     narrow = {
@@ -231,10 +231,10 @@ def test_a_right_that_nobody_expected_is_named_for_what_is_wide_in_it(
         "Condition": {"StringEquals": {"aws:ResourceAccount": "123456789012"}},
     }
     _with(SIGNER, **{**narrow, **wide})(plan)
-    assert f"{SIGNER}: Added {found}" in violations(plan, FULL)
+    assert f"{SIGNER}: Added {problem}" in violations(plan, FULL)
 
 
 @VARIANTS
-def test_no_statement_turns_its_meaning_round(variant: Variant, lives: dict[str, Life]) -> None:
-    # NotAction, NotResource and NotPrincipal would fail to be read.
+def test_no_statement_uses_a_negated_element(variant: Variant, lives: dict[str, Life]) -> None:
+    # The reader of statements raises KeyError for NotAction, NotResource and NotPrincipal.
     assert sum(len(found) for found in statements(lives[variant.bucket].second_plan).values()) >= 20

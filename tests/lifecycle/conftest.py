@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from broker.aws.bucket import Bucket, BucketConfig
+from broker.clock import Stopwatch, monotonic
 from broker.dev.s3 import EmbeddedS3
 from broker.domain.keys import final_key, staging_key
 from broker.domain.media import Media
@@ -19,8 +20,9 @@ from broker.domain.rules import Rules
 from broker.domain.sigv4 import Credentials
 from broker.errors import BrokerError
 from broker.lifecycle.probe import Probe
+from broker.lifecycle.requests import Issued, UploadRequest
 from broker.lifecycle.settlement import Settlement
-from broker.lifecycle.verbs import Issued, Lifecycle, UploadRequest
+from broker.lifecycle.verbs import Lifecycle
 from broker.store import Store, migrate
 from broker.worker.sweep import Sweep
 
@@ -70,22 +72,30 @@ class World:
     async def state(self, media_id: UUID) -> str:
         return (await self.store.get(media_id, None)).state
 
+    async def purged(self) -> None:
+        """Return once the purges in the background are done."""
+        await self.settlement.purges.finish()
+
     def final_bytes(self, media: Media) -> bytes | None:
-        return self._bytes(final_key(media.id, media.content_type))
+        """Return the bytes of the only object that any attempt left under a final key; None if there is none."""
+        return self._bytes(final_key(media.id, media.content_type, 0).rpartition(".")[0])
 
     def staged_bytes(self, media: Media) -> bytes | None:
         return self._bytes(staging_key(media.id))
 
-    def _bytes(self, key: str) -> bytes | None:
-        found = self.s3.list_objects_v2(Bucket=self.bucket.config.name, Prefix=key).get("KeyCount", 0)
-        if not found:
+    def _bytes(self, prefix: str) -> bytes | None:
+        listing = self.s3.list_objects_v2(Bucket=self.bucket.config.name, Prefix=prefix)
+        keys = [entry["Key"] for entry in listing.get("Contents", ())]
+        if not keys:
             return None
-        body: bytes = self.s3.get_object(Bucket=self.bucket.config.name, Key=key)["Body"].read()
+        assert len(keys) == 1, keys
+        body: bytes = self.s3.get_object(Bucket=self.bucket.config.name, Key=keys[0])["Body"].read()
         return body
 
     async def sweep_all(self) -> None:
         while await self.sweep.once():
             pass
+        await self.purged()
 
     async def sweep_after(self, **by: float) -> None:
         """Move the clock and sweep until nothing is due."""
@@ -97,10 +107,16 @@ MakeWorld = Callable[..., World]
 
 
 @pytest.fixture
-async def make_world(tmp_path: Path, embedded_s3: EmbeddedS3, s3_client: Any, bucket: str) -> AsyncIterator[MakeWorld]:
-    """Return a function that opens a broker on the test's own database and bucket; `bucket_class` may interfere."""
-    url = f"sqlite:///{tmp_path}/broker.db"
+def world_url(tmp_path: Path) -> str:
+    """Return the URL of a migrated database; modules that run on both databases override it."""
+    url = f"sqlite:///{tmp_path}/world.db"
     migrate(url)
+    return url
+
+
+@pytest.fixture
+async def make_world(world_url: str, embedded_s3: EmbeddedS3, s3_client: Any, bucket: str) -> AsyncIterator[MakeWorld]:
+    """Return a function that opens a broker on the test's own database and bucket; `bucket_class` may interfere."""
     opened: list[World] = []
     clock = Clock()
 
@@ -112,16 +128,20 @@ async def make_world(tmp_path: Path, embedded_s3: EmbeddedS3, s3_client: Any, bu
         max_video_seconds: int = 300,
         max_size: int = 1_000_000,
         endpoint_url: str = embedded_s3.endpoint_url,
+        public_endpoint_url: str | None = None,
+        timeout_seconds: float = 5,
+        stopwatch: Stopwatch = monotonic,
         **limits: Any,
     ) -> World:
-        store = Store(url, announce_to=announce_to, clock=clock)
+        store = Store(world_url, announce_to=announce_to, clock=clock)
         config = BucketConfig(
             name=bucket,
             region=embedded_s3.region,
             endpoint_url=endpoint_url,
+            public_endpoint_url=public_endpoint_url,
             path_style=True,
             credentials=Credentials(embedded_s3.access_key, embedded_s3.secret_key),
-            timeout_seconds=5,
+            timeout_seconds=timeout_seconds,
         )
         gate = bucket_class(config)
         settlement = Settlement(
@@ -131,6 +151,7 @@ async def make_world(tmp_path: Path, embedded_s3: EmbeddedS3, s3_client: Any, bu
             probe=probe,
             max_video_seconds=max_video_seconds,
             clock=clock,
+            stopwatch=stopwatch,
         )
         verbs = Lifecycle(
             store,
@@ -149,6 +170,7 @@ async def make_world(tmp_path: Path, embedded_s3: EmbeddedS3, s3_client: Any, bu
 
     yield make
     for world in opened:
+        await world.settlement.close()
         await world.store.close()
         await world.bucket.close()
 

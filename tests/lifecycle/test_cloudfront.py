@@ -39,7 +39,7 @@ async def test_a_link_is_the_distribution_s_and_signed_by_the_pair(tmp_path: Pat
         playback = await verbs.playback(media_id, "anna", expires_in=7200, download=download)
     asked, _, signed = playback.signed_url.partition("Expires=")
     query = parse_qs(f"Expires={signed}")
-    assert playback.signed_url.startswith(f"https://media.example/{final_key(media_id, 'video/mp4')}?")
+    assert playback.signed_url.startswith(f"https://media.example/{final_key(media_id, 'video/mp4', 0)}?")
     assert ("response-content-disposition=attachment" in asked) is download
     assert playback.expires_in == 7200
     assert int(query["Expires"][0]) == int(playback.expires_at.timestamp()) >= began + 7200

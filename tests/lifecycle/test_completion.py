@@ -31,6 +31,7 @@ async def test_an_upload_is_checked_promoted_and_played(world: World) -> None:
     part = httpx.get(playback.signed_url, headers={"Range": "bytes=10-19"})
     assert (part.status_code, part.content) == (206, VIDEO[10:20])
     assert part.headers["content-type"] == "video/mp4"
+    await world.purged()
     assert world.staged_bytes(issued.media) is None
 
 
@@ -75,6 +76,7 @@ async def test_what_a_lax_store_let_in_is_rejected_and_purged(
         with pytest.raises(UploadRejected, match="not what was promised") as rejected:
             await world.verbs.complete(issued.media.id, "anna")
         assert rejected.value.facts["differences"] == difference
+    await world.purged()
     assert world.staged_bytes(issued.media) is None
     assert world.final_bytes(issued.media) is None
 
@@ -129,6 +131,7 @@ async def test_overwriting_without_end_is_rejected(make_world: MakeWorld, bucket
     issued = await world.uploaded()
     with pytest.raises(UploadRejected):
         await world.verbs.complete(issued.media.id, "anna")
+    await world.purged()
     assert world.final_bytes(issued.media) is None
 
 
@@ -147,6 +150,7 @@ async def test_a_replay_after_deletion_is_purged_before_the_tombstone(world: Wor
     issued = await world.uploaded()
     await world.verbs.complete(issued.media.id, "anna")
     await world.verbs.delete(issued.media.id, "anna")
+    await world.purged()
     assert world.final_bytes(issued.media) is None
     assert world.post(issued, OTHER).status_code == 201
     with pytest.raises(MediaNotFound):
@@ -192,6 +196,7 @@ async def test_a_deletion_while_the_promotion_runs_leaves_no_object(make_world: 
     await world.verbs.delete(issued.media.id, "anna")
     deleted.set()
     assert await completing == "MediaNotFound"
+    await world.purged()
     assert world.final_bytes(issued.media) is None
     assert world.staged_bytes(issued.media) is None
 
@@ -272,7 +277,7 @@ async def test_a_final_object_carries_the_type_and_nothing_that_a_client_set(wor
         Metadata={"owner": "mallory"},
     )
     await world.verbs.complete(issued.media.id, "anna")
-    key = final_key(issued.media.id, "video/mp4")
+    key = final_key(issued.media.id, "video/mp4", 1)
     final = world.s3.head_object(Bucket=world.bucket.config.name, Key=key)
     assert final["ContentType"] == "video/mp4"
     assert final["Metadata"] == {}

@@ -12,7 +12,8 @@ from freezegun import freeze_time
 
 from broker.domain.media import Event
 from broker.errors import CredentialsExpired
-from broker.lifecycle.verbs import Lifecycle, UploadRequest
+from broker.lifecycle.requests import UploadRequest
+from broker.lifecycle.verbs import Lifecycle
 from broker.settings import Settings, load_settings
 from broker.store import Store, migrate
 from broker.wiring import running

@@ -8,7 +8,7 @@ from broker.aws.bucket import Bucket
 from broker.domain.keys import final_key, staging_key
 from broker.domain.media import Arrived, State
 from broker.errors import UploadRejected
-from broker.lifecycle.settlement import LEASE
+from broker.lifecycle.leases import LEASE
 from tests.lifecycle.conftest import OTHER, VIDEO, MakeWorld, World, outcome_of
 from tests.lifecycle.test_completion import OVER, OverwrittenBetween
 
@@ -62,20 +62,26 @@ async def test_a_copy_that_was_made_after_the_rejection_is_removed(slow: World, 
     slow.post(issued, VIDEO)
     slow.bucket.let_go.set()  # type: ignore[attr-defined]
     assert await overtaken == "UploadRejected"
+    await slow.purged()
+    await world.purged()
     assert world.final_bytes(issued.media) is None
     assert world.staged_bytes(issued.media) is None
 
 
-async def test_a_copy_that_a_dead_process_made_after_the_rejection_is_removed_by_the_sweep(world: World) -> None:
-    issued = await world.issue()
-    key = staging_key(issued.media.id)
-    world.s3.put_object(Bucket=world.bucket.config.name, Key=key, Body=VIDEO, ContentType="text/html")
+async def test_a_copy_that_a_dead_process_made_after_the_rejection_is_removed_by_the_sweep(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(OverwrittenBetween)
+    world.bucket.times = 11  # type: ignore[attr-defined]
+    issued = await world.uploaded()
     with pytest.raises(UploadRejected):
         await world.verbs.complete(issued.media.id, "anna")
+    await world.purged()
     world.post(issued)
+    key = staging_key(issued.media.id)
     judged = await world.bucket.head(key)
     assert judged is not None
-    await world.bucket.promote(key, final_key(issued.media.id, issued.media.content_type), judged)
+    await Bucket.promote(world.bucket, key, final_key(issued.media.id, issued.media.content_type, 2), judged)
     assert world.final_bytes(issued.media) == VIDEO
     await world.sweep_after(**OVER)
     assert world.final_bytes(issued.media) is None

@@ -1,6 +1,6 @@
-"""Write the parts of README.md that are drawn from the code: `python -m tests.readme.drawing [README.md]`.
+"""The parts of README.md that are drawn from the code: `python -m tests.readme.drawing [README.md]` writes them.
 
-Each part stands between `<!-- NAME: … -->` and `<!-- /NAME -->`; what is written there by hand is lost.
+Each part is between `<!-- NAME: … -->` and `<!-- /NAME -->`; text written there by hand is overwritten.
 """
 
 import re
@@ -17,13 +17,13 @@ from broker.api.problems import PROBLEMS
 from broker.settings import Settings, environment_name
 
 REQUIRED = frozenset({"bucket_name", "secret_key"})
-"""The settings without which nothing starts; their defaults only stand in until that is found out."""
+"""The required settings; their defaults are placeholders that a start refuses."""
 PLACEHOLDER = re.compile(r"\{(\w+)[^}]*\}")
-"""Where a fact goes in an error's docstring."""
+"""A placeholder for a fact in an error's docstring."""
 
 
 def settings_table() -> str:
-    """Return a row for each setting: its name in the environment, its default, what it does."""
+    """Return a table with a row for each setting: its environment variable, default and description."""
     rows = (
         (f"`{environment_name(name)}`", _default(name, field), _cell(field.description or ""))
         for name, field in Settings.model_fields.items()
@@ -32,7 +32,7 @@ def settings_table() -> str:
 
 
 def errors_table() -> str:
-    """Return a row for each problem: its status, its type, what it says (facts in italics), when to ask again."""
+    """Return a table with a row for each problem: status, type, message (facts in italics), Retry-After."""
     rows = (
         (
             str(problem.status),
@@ -49,13 +49,13 @@ PARTS = {"settings": settings_table, "errors": errors_table}
 
 
 def rewritten(text: str) -> str:
-    """Return README's text with each part as the code has it. Raises ValueError for a part without its place."""
+    """Return README's text with each part redrawn. Raises ValueError if a part does not have exactly one place."""
     for name, draw in PARTS.items():
         place = re.compile(rf"(<!-- {name}: [^>]*-->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        found = place.findall(text)
-        if len(found) != 1:
-            raise ValueError(f"README has {len(found)} places for {name}, not one")
-        ((begin, end),) = found
+        places = place.findall(text)
+        if len(places) != 1:
+            raise ValueError(f"README has {len(places)} places for {name}, not one")
+        ((begin, end),) = places
         text = place.sub(lambda _: f"{begin}\n{draw()}\n\n{end}", text)  # noqa: B023 - called at once
     return text
 
@@ -77,7 +77,9 @@ def _default(name: str, field: FieldInfo) -> str:
 
 def _bounds(field: FieldInfo) -> str:
     """Return the bounds of a number, such as `, 1 to 3600`."""
-    bounds = {name: getattr(one, name) for one in field.metadata for name in ("ge", "gt", "le") if hasattr(one, name)}
+    bounds = {
+        name: getattr(rule, name) for rule in field.metadata for name in ("ge", "gt", "le") if hasattr(rule, name)
+    }
     if "le" in bounds:
         return f", {bounds['ge']} to {bounds['le']}"
     return f", over {bounds['gt']}" if "gt" in bounds else ""

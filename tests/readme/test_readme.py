@@ -1,4 +1,4 @@
-"""README says what the code does: its tables are the code's, its commands and its examples run."""
+"""README is true: its tables are drawn from the code, and its commands and examples run."""
 
 import os
 import re
@@ -32,37 +32,37 @@ def _blocks(language: str, text: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-def test_the_drawn_parts_are_as_the_code_has_them() -> None:
+def test_the_drawn_parts_are_up_to_date() -> None:
     assert rewritten(README) == README, "run `make readme`"
 
 
-def test_every_setting_and_every_drawn_part_is_there() -> None:
+def test_every_setting_and_every_drawn_part_is_present() -> None:
     missing = [name for name in Settings.model_fields if f"| `{environment_name(name)}` |" not in README]
     assert missing == []
     assert [name for name in PARTS if f"<!-- /{name} -->" not in README] == []
 
 
-def test_a_part_without_its_place_is_an_error() -> None:
+def test_a_part_without_a_place_is_an_error() -> None:
     with pytest.raises(ValueError, match="README has 0 places for settings, not one"):
         rewritten(README.replace("<!-- /settings -->", ""))
 
 
-def test_it_says_what_is_answered_beside_the_routes(tmp_path: Path) -> None:
-    said = " ".join(README.partition("### Errors")[2].partition("<!--")[0].split())
+def test_it_describes_the_answers_outside_the_routes(tmp_path: Path) -> None:
+    section = " ".join(README.partition("### Errors")[2].partition("<!--")[0].split())
     with live(create_app(settings_of(tmp_path)), http=BoundedConnection) as url, httpx.Client(base_url=url) as client:
         for status, answer in ((404, client.get("/nowhere")), (405, client.put("/healthz"))):
-            assert f"{status} for" in said
-            assert "`about:blank`" in said
+            assert f"{status} for" in section
+            assert "`about:blank`" in section
             assert (answer.status_code, answer.json()["type"]) == (status, "about:blank")
         with socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=5) as connection:
             connection.sendall(b"no HTTP\r\n\r\n")
-            answered = connection.recv(65536)
-    assert "400 in plain text to what is no HTTP" in said
-    assert answered.startswith(b"HTTP/1.1 400 ")
-    assert b"content-type: text/plain" in answered
+            response = connection.recv(65536)
+    assert "400 in plain text to a request that is not valid HTTP" in section
+    assert response.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: text/plain" in response
 
 
-def test_it_says_what_the_page_of_the_interface_loads(tmp_path: Path) -> None:
+def test_it_names_the_host_that_the_docs_page_loads_from(tmp_path: Path) -> None:
     with live(create_app(settings_of(tmp_path))) as url:
         page, document = httpx.get(f"{url}/docs").text, httpx.get(f"{url}/openapi.json").text
     hosts = set(re.findall(r"https://(cdn[\w.]+)/", page))
@@ -78,7 +78,7 @@ def test_the_walk_through_is_the_script_word_for_word() -> None:
 
 @pytest.fixture(params=["clip", "film"])
 def video(request: pytest.FixtureRequest, tmp_path: Path) -> bytes:
-    """Put a video where the walk-through looks for one: the clip of the repository, or a film of some megabytes."""
+    """Place a video at the walk-through's path: the repository's clip, or a film of some megabytes."""
     target = tmp_path / "tests" / "data" / "clip.mp4"
     target.parent.mkdir(parents=True)
     if request.param == "clip":
@@ -117,7 +117,7 @@ def test_the_walk_through_runs_beside_broker_dev(tmp_path: Path, video: bytes) -
 def surroundings(
     embedded_s3: EmbeddedS3, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, str]:
-    """Set the environment as an operator would, on the embedded S3 and a migrated database."""
+    """Set an operator's environment, with the embedded S3 and a migrated database."""
     variables = {
         "SECRET_KEY": "a secret of at least thirty-two bytes",
         "CLOUD_STORAGE_PROVIDER": "s3",

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,10 +61,12 @@ def environment(home: Path, **variables: str) -> dict[str, str]:
 
 
 @contextmanager
-def running(*arguments: str, cwd: Path, **variables: str) -> Iterator[Running]:
-    """Start `broker` with these arguments; it is killed at the end, if it still runs."""
+def running(
+    *arguments: str, cwd: Path, program: Sequence[str] = (sys.executable, "-m", "broker"), **variables: str
+) -> Iterator[Running]:
+    """Start `broker` (or another `program`) with these arguments; kill it on exit if it still runs."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "broker", *arguments],
+        [*program, *arguments],
         cwd=cwd,
         env=environment(cwd, **variables),
         text=True,

@@ -17,6 +17,7 @@ LEGAL = {
     ("pending", "HEAD differs"): "rejected",
     ("pending", "policy expired, nothing there"): "expired",
     ("pending", "delete"): "deleting",
+    ("expired", "HEAD matches"): "promoting",
     ("promoting", "copied and compared"): "ready",
     ("promoting", "staging was overwritten"): "pending",
     ("promoting", "overwritten too often"): "rejected",

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.domain.ids import new_id
-from broker.domain.keys import final_key, staging_key
+from broker.domain.keys import current_key, every_final_key, final_key, lost_keys, staging_key
 from broker.domain.media import Arrived, Media
 from broker.domain.origin import origin
 from broker.domain.rules import DEFAULT_TYPES, EXTENSIONS, Rules, differences, media_type
@@ -54,7 +54,7 @@ def test_a_type_by_another_name_is_accepted_as_the_usual_one(name: str, usual: s
 
 def test_a_name_counts_as_it_is_where_it_is_accepted_itself_and_not_where_neither_is() -> None:
     assert Rules(types=("video/matroska",)).check_type("video/matroska") == "video/matroska"
-    with pytest.raises(TypeNotAllowed, match="'video/matroska' is not accepted; accepted are video/mp4"):
+    with pytest.raises(TypeNotAllowed, match="'video/matroska' is not allowed; allowed are video/mp4"):
         Rules(types=("video/mp4",)).check_type("video/matroska")
 
 
@@ -68,7 +68,7 @@ def test_each_default_type_has_an_extension_of_its_own(content_type: str) -> Non
     "content_type", ["", ";", "video", "video/", "image/png", "text/html", "video/mp4x", "video/*", "x;video/mp4"]
 )
 def test_any_other_type_is_refused_with_what_is_accepted(content_type: str) -> None:
-    with pytest.raises(TypeNotAllowed, match="accepted are video/mp4, video/webm"):
+    with pytest.raises(TypeNotAllowed, match="allowed are video/mp4, video/webm"):
         RULES.check_type(content_type)
 
 
@@ -79,7 +79,7 @@ def test_a_size_within_the_bounds_is_accepted(size: int | None) -> None:
 
 @pytest.mark.parametrize("size", [-1, 0, 1001, 2**63])
 def test_a_size_beyond_the_bounds_is_refused(size: int) -> None:
-    with pytest.raises(SizeNotAllowed, match=f"The size of {size} bytes is not accepted; accepted are 1 to 1000 bytes"):
+    with pytest.raises(SizeNotAllowed, match=f"The size of {size} bytes is not allowed; allowed are 1 to 1000 bytes"):
         RULES.check_size(size)
 
 
@@ -163,7 +163,7 @@ def test_a_redirect_to_a_configured_origin_is_accepted(url: str | None) -> None:
     ],
 )
 def test_a_redirect_anywhere_else_is_refused(url: str) -> None:
-    with pytest.raises(RedirectNotAllowed, match="accepted are https://app"):
+    with pytest.raises(RedirectNotAllowed, match="allowed are https://app"):
         RULES.check_redirect(url)
 
 
@@ -176,15 +176,23 @@ def test_without_configured_origins_nothing_redirects_not_even_to_nowhere() -> N
 ID = UUID("019b7d2f-1c00-7abc-8def-0123456789fe")
 
 KEYS = [
-    ("video/mp4", "media/fe/2026/01/02/019b7d2f-1c00-7abc-8def-0123456789fe.mp4"),
-    ("video/quicktime", "media/fe/2026/01/02/019b7d2f-1c00-7abc-8def-0123456789fe.mov"),
-    ("video/x-unheard-of", "media/fe/2026/01/02/019b7d2f-1c00-7abc-8def-0123456789fe.bin"),
+    ("video/mp4", 1, "media/fe/2026/01/02/019b7d2f-1c00-7abc-8def-0123456789fe-1.mp4"),
+    ("video/quicktime", 12, "media/fe/2026/01/02/019b7d2f-1c00-7abc-8def-0123456789fe-12.mov"),
+    ("video/x-unheard-of", 2, "media/fe/2026/01/02/019b7d2f-1c00-7abc-8def-0123456789fe-2.bin"),
+    ("video/mp4", 0, "media/fe/2026/01/02/019b7d2f-1c00-7abc-8def-0123456789fe.mp4"),
 ]
 
 
-@pytest.mark.parametrize(("content_type", "key"), KEYS)
-def test_a_final_key_follows_from_the_id_and_the_type(content_type: str, key: str) -> None:
-    assert final_key(ID, content_type) == key
+@pytest.mark.parametrize(("content_type", "attempt", "key"), KEYS)
+def test_a_final_key_follows_from_the_id_the_type_and_the_attempt(content_type: str, attempt: int, key: str) -> None:
+    assert final_key(ID, content_type, attempt) == key
+
+
+def test_only_the_latest_attempt_has_a_key_that_may_be_ready() -> None:
+    media = MEDIA._replace(attempt=3)
+    assert {current_key(media)} | set(lost_keys(media)) < set(every_final_key(media))
+    assert current_key(media) not in lost_keys(media)
+    assert len(every_final_key(media)) == 4
 
 
 def test_a_staging_key_follows_from_the_id() -> None:
@@ -193,8 +201,8 @@ def test_a_staging_key_follows_from_the_id() -> None:
 
 @given(st.text())
 def test_no_key_holds_what_a_user_wrote(content_type: str) -> None:
-    assert final_key(ID, content_type).startswith("media/fe/2026/01/02/019b7d2f-1c00-7abc-8def-0123456789fe.")
-    assert final_key(ID, content_type).rpartition(".")[2] in {*EXTENSIONS.values(), "bin"}
+    assert final_key(ID, content_type, 1).startswith("media/fe/2026/01/02/019b7d2f-1c00-7abc-8def-0123456789fe-1.")
+    assert final_key(ID, content_type, 1).rpartition(".")[2] in {*EXTENSIONS.values(), "bin"}
 
 
 def test_keys_of_one_instant_spread_over_256_prefixes() -> None:

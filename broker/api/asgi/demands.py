@@ -63,7 +63,7 @@ class TokenDemand(Demand, SecurityBase):
         return await found.limits.count(self.kind, caller.owner) or of_address
 
     async def __call__(self, request: Request) -> Caller:
-        """Return the caller that was let in; fail where no ProblemRoute met the demand."""
+        """Return the caller that the ProblemRoute let in."""
         caller: Caller = request.scope[CALLER]
         return caller
 

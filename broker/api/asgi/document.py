@@ -32,6 +32,6 @@ class Document(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, at once where that is offered."""
-        at_once: AtOnce | None = scope.get("extensions", {}).get(AT_ONCE)
+        at_once: AtOnce | None = scope.get("extensions", {}).get(AT_ONCE) if self.background is None else None
         if at_once is None or not at_once(scope, send, self.status_code, self.raw_headers, bytes(self.body)):
             await super().__call__(scope, receive, send)

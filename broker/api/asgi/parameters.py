@@ -12,6 +12,7 @@ from fastapi.dependencies.models import Dependant
 from pydantic import ConfigDict, TypeAdapter, ValidationError, create_model
 
 from broker.api.asgi.body import read_body
+from broker.api.asgi.demands import TokenDemand
 from broker.api.asgi.fields import field_of
 from broker.errors import RequestInvalid
 
@@ -21,7 +22,9 @@ class Parameters:
 
     def __init__(self, dependant: Dependant) -> None:
         self._request_name = dependant.request_param_name
-        self._caller_names = [dependency.name for dependency in dependant.dependencies if dependency.name]
+        self._caller_names = [
+            each.name for each in dependant.dependencies if each.name and isinstance(each.call, TokenDemand)
+        ]
         self._path = {field.alias: field.name for field in dependant.path_params}
         self._query = {field.alias: field.name for field in dependant.query_params}
         self._headers = {field.alias.encode(): field.name for field in dependant.header_params}
@@ -47,7 +50,7 @@ class Parameters:
         if self._request_name is not None:
             arguments[self._request_name] = request
         for name, validate in self._bodies:
-            arguments[name] = _read_body(request, validate, await read_body(request.scope, request.receive))
+            arguments[name] = _read_body(request, validate, await read_body(request))
         return arguments
 
     def _read_named(self, request: Request) -> dict[str, Any]:

@@ -1,18 +1,20 @@
-"""The route class of this interface: demands are met first, and every failure leaves as a problem.
+"""The route class of this interface: dependencies and demands come before the body, and failures become problems.
 
 Both hold wherever the router is mounted, without the application's middleware and exception handlers.
 """
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 import structlog
 from fastapi import Request, Response
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, _effective_route_context_var, iter_route_contexts
+from starlette.routing import BaseRoute
 
 from broker.api.asgi.body import check_announced
 from broker.api.asgi.demands import CALLER, Demand
 from broker.api.asgi.fields import index_fields
+from broker.api.asgi.gate import behind, host_dependencies
 from broker.api.asgi.parameters import Parameters
 from broker.api.limits.windows import Standing
 from broker.api.problems import internal_problem, problem_response
@@ -23,23 +25,31 @@ log = structlog.get_logger()
 
 
 class ProblemRoute(APIRoute):
-    """Meet the route's demand before the body is read; answer domain errors and invalid requests with problems."""
+    """Let in a request before its body is read; answer domain errors and invalid requests with problems.
+
+    The dependencies of a host application come first, then the route's own demands.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the short way through this route, in the place of FastAPI's own."""
-        calls: list[object] = [found.call for found in self.dependant.dependencies]
-        demands = [call for call in calls if isinstance(call, Demand)]
-        parameters = Parameters(self.dependant)
+        """Return the short way through this route, in the place of FastAPI's own.
+
+        Raises TypeError for a dependency that cannot be run before the body is read.
+        """
+        route = self._included()
+        dependant = route.dependant
+        demands = [dependency.call for dependency in dependant.dependencies if isinstance(dependency.call, Demand)]
+        parameters = Parameters(dependant)
         endpoint: Callable[..., Awaitable[Response]] = self.endpoint
 
-        async def answer(request: Request) -> Response:
+        async def answer(request: Request, **solved: Any) -> Response:
             standing: Standing | None = None
             index_fields(request.scope)
             try:
                 for demand in demands:
                     standing = await demand.admit(request) or standing
                 check_announced(request.scope)
-                response = await endpoint(**await parameters.read(request, request.scope.get(CALLER)))
+                arguments = await parameters.read(request, request.scope.get(CALLER))
+                response = await endpoint(**arguments, **solved)
             except BrokerError as error:
                 response = problem_response(error)
                 if isinstance(error, RateLimited):
@@ -51,4 +61,23 @@ class ProblemRoute(APIRoute):
                 response.raw_headers += standing.headers()
             return response
 
+        if dependencies := host_dependencies(dependant):
+            return behind(dependencies, answer, dependant.path, route.dependency_overrides_provider)
         return answer
+
+    def _included(self) -> Any:
+        """Return this route as it is being included, with the dependencies that were added there, or by itself.
+
+        FastAPI builds a handler for each inclusion of a route, and names the inclusion by this variable alone.
+        """
+        inclusion = _effective_route_context_var.get()
+        return inclusion if inclusion is not None and inclusion.original_route is self else self
+
+
+def build_handlers(routes: Iterable[BaseRoute]) -> None:
+    """Build the handlers of an application's routes now, where FastAPI would at the first request.
+
+    Raises TypeError for a dependency that a route of the broker cannot run.
+    """
+    for _ in iter_route_contexts(list(routes)):
+        pass

@@ -1,12 +1,12 @@
-/** Wire the page: the broker's own browser modules do the work, this console only shows it. */
+/** The demo console: it shows the work of the broker's own browser modules. */
 
 import { library } from "./library.js";
 import { player } from "./player.js";
 import { uploads } from "./queue.js";
 
-// Before the first await: what is chosen or dropped while the configuration is on its way is neither lost nor opened.
+// Installed before the first await, so that files chosen or dropped while the configuration loads are not lost.
 const early = [];
-let take = (given) => early.push(...given);
+let take = (chosen) => early.push(...chosen);
 const files = document.querySelector("#files");
 const drop = document.querySelector("#drop");
 if (matchMedia("(pointer: coarse)").matches) document.querySelector("#lead").textContent = "Upload videos";
@@ -66,15 +66,15 @@ take(early);
 
 files.accept = ["video/*", ...config.types].join(",");
 document.querySelector("#hint").textContent =
-  `They go straight from this browser to S3. Up to ${helper.inWords(config.max_size)} each.`;
+  `Files go straight from this browser to S3. At most ${helper.inWords(config.max_size)} each.`;
 
 const health = document.querySelector("#health");
-const look = async () => {
+const checkHealth = async () => {
   const answer = await fetch(`${prefix}/health/s3`).then((response) => response.json()).catch(() => ({}));
-  health.dataset.health = answer.success ? "healthy" : "away";
+  health.dataset.health = answer.success ? "healthy" : "unavailable";
   document.querySelector("#health-text").textContent = answer.success
     ? `${answer.bucket} · ${answer.region}`
     : answer.detail ?? "S3 does not answer";
 };
-setInterval(() => document.hidden || look(), 15_000);
-await Promise.all([look(), videos.refresh()]);
+setInterval(() => document.hidden || checkHealth(), 15_000);
+await Promise.all([checkHealth(), videos.refresh()]);

@@ -1,6 +1,6 @@
-/** Make elements, and say sizes and times as people do. */
+/** Helpers for elements, and durations and instants for display. */
 
-/** Return an element with these properties, data attributes and children; text is never read as HTML. */
+/** Return an element with these properties, data attributes and children; text is never parsed as HTML. */
 export function el(tag, { data = {}, ...properties } = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
   Object.assign(element.dataset, data);
@@ -8,26 +8,27 @@ export function el(tag, { data = {}, ...properties } = {}, ...children) {
   return element;
 }
 
-/** Return a name whose direction of writing, or marks of one, change nothing around it. */
+/** Return a name in an element that isolates its writing direction from the text around it. */
 export function isolated(name) {
   return el("bdi", {}, name);
 }
 
-export function button(label, whose, onclick, className = "") {
-  const one = el("button", { type: "button", className, onclick }, label);
-  one.ariaLabel = `${label} ${whose}`;
-  return one;
+/** Return a button; `subject` completes its label for screen readers, such as `Play film.mp4`. */
+export function button(label, subject, onclick, className = "") {
+  const element = el("button", { type: "button", className, onclick }, label);
+  element.ariaLabel = `${label} ${subject}`;
+  return element;
 }
 
-/** Return a tile that names the kind of a file, such as MP4. */
+/** Return a tile with the type of a file, such as MP4. */
 export function tile(name, contentType = "") {
   const extension = /\.(\w{1,4})$/.exec(name)?.[1] ?? contentType.split("/").pop().slice(0, 4);
-  const one = el("span", { className: "tile" }, extension.toUpperCase());
-  one.ariaHidden = "true";
-  return one;
+  const element = el("span", { className: "tile" }, extension.toUpperCase());
+  element.ariaHidden = "true";
+  return element;
 }
 
-/** Return facts in one line that breaks between them alone. */
+/** Return facts joined into one line that breaks only between them. */
 export function together(...facts) {
   return facts.map((fact) => fact.replaceAll(" ", "\u00a0")).join(" · ");
 }
@@ -43,7 +44,7 @@ export function duration(seconds) {
 
 const AGO = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 
-/** Return how long ago an ISO 8601 instant was. */
+/** Return the age of an ISO 8601 instant, such as `5 minutes ago`. */
 export function ago(instant) {
   const seconds = (Date.parse(instant) - Date.now()) / 1000;
   for (const [unit, length] of [["day", 86_400], ["hour", 3600], ["minute", 60]])
@@ -51,7 +52,7 @@ export function ago(instant) {
   return "just now";
 }
 
-/** Say something to those who do not see the page. */
+/** Announce a message to screen readers. */
 export function say(text) {
-  document.querySelector("#said").textContent = text;
+  document.querySelector("#announcement").textContent = text;
 }

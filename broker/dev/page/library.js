@@ -1,3 +1,5 @@
+/** The list of the caller's media, with its filter and its deletions. */
+
 import { ago, button, el, isolated, say, tile, together } from "./dom.js";
 
 const list = document.querySelector("#library");
@@ -9,9 +11,9 @@ const dialog = document.querySelector("#confirm");
 const PAGE = 20;
 const LIVE_EVERY = 4000; // milliseconds
 
-/** Show the caller's media, newest first, page by page, and keep the shown ones live. */
+/** Show the caller's media, newest first and page by page, and refresh the shown pages. */
 export function library({ helper, ask, onPlay, onDelete }) {
-  let shown = []; // the pages, each as the broker answered it
+  let shown = []; // the broker's answers, one per page
   const page = (cursor, limit = PAGE) => {
     const query = new URLSearchParams({ limit });
     if (filter.value) query.set("status", filter.value);
@@ -23,9 +25,9 @@ export function library({ helper, ask, onPlay, onDelete }) {
     const rows = new Map([...list.children].map((row) => [row.id, row]));
     const wanted = shown.flatMap(({ media }) => media).map((media) => {
       const old = rows.get(`media-${media.media_id}`);
-      const print = JSON.stringify(media) + ago(media.created_at);
-      if (old?.print === print) return old;
-      const fresh = Object.assign(rowOf(media), { print });
+      const content = JSON.stringify(media) + ago(media.created_at);
+      if (old?.content === content) return old;
+      const fresh = Object.assign(rowOf(media), { content });
       if (old?.contains(document.activeElement)) queueMicrotask(() => fresh.querySelector("button")?.focus());
       return fresh;
     });
@@ -37,9 +39,9 @@ export function library({ helper, ask, onPlay, onDelete }) {
     more.hidden = !shown.at(-1)?.next_cursor;
   };
 
-  const guarded = (action) => async (...given) => {
+  const guarded = (action) => async (...args) => {
     try {
-      await action(...given);
+      await action(...args);
       trouble.hidden = true;
     } catch (error) {
       trouble.textContent = error.message;
@@ -59,7 +61,7 @@ export function library({ helper, ask, onPlay, onDelete }) {
 
   let reading = null;
   let again = false;
-  /** Read the shown pages anew; whoever asks while that goes on gets one more round. */
+  /** Reload the shown pages; a call during a reload starts one more after it. */
   const refresh = () => {
     again = reading !== null;
     reading ??= reread().finally(() => {
@@ -71,7 +73,7 @@ export function library({ helper, ask, onPlay, onDelete }) {
 
   const rowOf = (media) => {
     const name = media.filename?.trim() || `${media.media_id.slice(-8)} (${media.content_type})`;
-    const about = [media.size && helper.inWords(media.size), ago(media.created_at)].filter(Boolean);
+    const facts = [media.size && helper.inWords(media.size), ago(media.created_at)].filter(Boolean);
     const state = el("span", { className: "state" }, capital(media.status));
     const actions = [button("Delete", name, () => remove(media, name), "quiet danger")];
     if (media.status === "ready") actions.unshift(button("Play", name, () => onPlay(media.media_id, name)));
@@ -79,7 +81,7 @@ export function library({ helper, ask, onPlay, onDelete }) {
       tile(name, media.content_type),
       el("div", {},
         el("p", { className: "name", title: name }, isolated(name)),
-        el("p", { className: "facts" }, state, ` · ${together(...about)}`)),
+        el("p", { className: "facts" }, state, ` · ${together(...facts)}`)),
       el("div", { className: "actions" }, ...actions));
   };
 

@@ -1,3 +1,5 @@
+/** The player, and the actions on the media that it plays. */
+
 import { duration, el, isolated, say } from "./dom.js";
 
 const video = document.querySelector("#video");
@@ -15,19 +17,19 @@ export function player({ helper, playback, getToken, prefix, expiresIn }) {
 
   const onLink = (media) => {
     endsAt = performance.now() + media.expires_in * 1000;
-    tell();
+    showExpiry();
     describe(media);
   };
   const onError = (error) => {
     facts.textContent = error.message;
     say(error.message);
   };
-  const tell = () => {
+  const showExpiry = () => {
     if (!current) return;
     const left = duration(Math.max(0, (endsAt - performance.now()) / 1000));
-    facts.textContent = `The signed link ends in ${left}; a new one follows by itself.`;
+    facts.textContent = `This signed link expires in ${left} and is then replaced automatically.`;
   };
-  setInterval(tell, 1000);
+  setInterval(showExpiry, 1000);
   const describe = ({ media_id: id, content_type: type, size, etag, ready_at: at }) => {
     const ready = new Date(at).toLocaleString();
     const rows = [["Size", helper.inWords(size)], ["Type", type], ["Ready", ready]];
@@ -46,7 +48,7 @@ export function player({ helper, playback, getToken, prefix, expiresIn }) {
     video.hidden = actions.hidden = about.hidden = true;
     nothing.hidden = false;
     title.textContent = "Player";
-    facts.textContent = "A video plays from S3 by a signed link that ends by itself.";
+    facts.textContent = "Videos play from S3 through signed links that expire.";
   };
 
   const open = async (mediaId, name) => {
@@ -62,7 +64,7 @@ export function player({ helper, playback, getToken, prefix, expiresIn }) {
       return onError(error);
     }
     if (current !== opened) return opened.controls.stop();
-    video.play().catch(() => {}); // a browser may want a gesture first; the controls are there
+    video.play().catch(() => {}); // a browser may require a gesture; the user then uses the controls
     title.focus({ preventScroll: true });
     const smooth = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
     video.scrollIntoView({ block: "nearest", behavior: smooth });
@@ -70,7 +72,7 @@ export function player({ helper, playback, getToken, prefix, expiresIn }) {
 
   const link = (download) => playback.link(current.mediaId, { ...options, download });
   document.querySelector("#new-link").onclick = () =>
-    current.controls ? current.controls.replace().then(() => say("A new link"), onError) : open(current.mediaId, current.name);
+    current.controls ? current.controls.replace().then(() => say("The link was replaced"), onError) : open(current.mediaId, current.name);
   document.querySelector("#copy-link").onclick = () =>
     link(false)
       .then((fresh) => navigator.clipboard.writeText(fresh.signed_url))

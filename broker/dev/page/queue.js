@@ -1,12 +1,14 @@
+/** The uploads of this session, each with its progress, steps and actions. */
+
 import { button, duration, el, isolated, say, tile, together } from "./dom.js";
 
 const queue = document.querySelector("#queue");
 const WORDS = {
   waiting: "Waiting",
   checking: "Hashing",
-  asking: "Asking the broker",
+  asking: "Requesting",
   sending: "Sending",
-  retrying: "Trying again",
+  retrying: "Retrying",
   confirming: "Confirming",
   ready: "Ready",
   failed: "Failed",
@@ -15,47 +17,47 @@ const WORDS = {
 const TRACE = {
   checking: "computing the SHA-256 in a worker",
   asking: "POST …/upload: the broker signs a form",
-  sending: "POST to the bucket: the bytes go to S3",
-  confirming: "POST …/complete: the broker looks at what arrived",
+  sending: "POST to the bucket: the file goes to S3",
+  confirming: "POST …/complete: the broker checks the upload",
   ready: "ready",
 };
 
 const FINAL = new Set(["EntityTooLarge", "EntityTooSmall", "file_gone"]);
 
-/** Tell whether the same file may be let in when it is sent once more. */
-const mayHelp = ({ code, status }) => status !== 422 && !FINAL.has(code);
+/** Return whether sending the same file again may succeed. */
+const isRetriable = ({ code, status }) => status !== 422 && !FINAL.has(code);
 
-/** Return an error in as many words as fit into a row. */
-const inShort = ({ code, message }) =>
+/** Return an error's message, shortened for a row. */
+const shortMessage = ({ code, message }) =>
   code === "type-not-allowed" ? "Files of this type are not accepted." : message;
 
-/** Take files into the list and upload them; `onReady` is told of each media that arrived. */
+/** Return a function that lists and uploads files; `onReady` is called with each ready media. */
 export function uploads({ helper, getToken, prefix, checksum, onReady, onPlay, onChange }) {
   const rows = [];
   const count = document.querySelector("#queue-count");
-  const counted = () => {
+  const showCount = () => {
     document.querySelector("#queue-head").hidden = rows.length === 0;
     const done = rows.filter((row) => row.state === "ready").length;
     count.textContent = `${done} of ${rows.length} uploaded`;
   };
   const onDismiss = (row) => {
     rows.splice(rows.indexOf(row), 1);
-    counted();
+    showCount();
   };
   const changed = (row) => {
-    counted();
+    showCount();
     onChange(row);
   };
   window.addEventListener("beforeunload", (event) => {
     if (rows.some((row) => row.running)) event.preventDefault();
   });
   return (files) => {
-    const told = { onReady, onPlay, onDismiss, onChange: changed };
-    const fresh = Array.from(files, (file) => new Row(file, { helper, getToken, prefix, checksum: checksum(), ...told }));
+    const callbacks = { onReady, onPlay, onDismiss, onChange: changed };
+    const fresh = Array.from(files, (file) => new Row(file, { helper, getToken, prefix, checksum: checksum(), ...callbacks }));
     rows.push(...fresh);
-    queue.prepend(...fresh.map((row) => row.element)); // in the order in which they are sent
+    queue.prepend(...fresh.map((row) => row.element)); // in the order of sending
     for (const row of fresh) row.start();
-    counted();
+    showCount();
   };
 }
 
@@ -79,7 +81,7 @@ class Row {
       el("details", {}, el("summary", {}, "Steps"), this.trace));
   }
 
-  /** Return how long the upload has been running. */
+  /** The seconds since the upload started. */
   get seconds() {
     return (performance.now() - this.began) / 1000;
   }
@@ -101,16 +103,16 @@ class Row {
     } catch (error) {
       const cancelled = abort.signal.aborted;
       if (!cancelled) this.note(error.message);
-      this.finish(cancelled ? "cancelled" : "failed", cancelled ? "" : ` · ${inShort(error)}`);
-      const retry = cancelled || mayHelp(error) ? [["Retry", () => this.start()]] : [];
+      this.finish(cancelled ? "cancelled" : "failed", cancelled ? "" : ` · ${shortMessage(error)}`);
+      const retry = cancelled || isRetriable(error) ? [["Retry", () => this.start()]] : [];
       this.offer(...retry, ["Dismiss", () => this.dismiss()]);
     }
   }
 
   show(state, { loaded, total, bytesPerSecond, secondsLeft, error, delay } = {}) {
-    const turned = state !== this.state;
-    if (error) this.note(`${error.what} Again in ${delay.toFixed(1)} s.`);
-    else if (turned) this.note(TRACE[state]);
+    const changed = state !== this.state;
+    if (error) this.note(`${error.what} Retry in ${delay.toFixed(1)} s.`);
+    else if (changed) this.note(TRACE[state]);
     this.state = state;
     this.element.dataset.state = state;
     this.word.textContent = WORDS[state];
@@ -123,7 +125,7 @@ class Row {
         ...(bytesPerSecond ? [`${inWords(bytesPerSecond)}/s`, `${duration(secondsLeft)} left`] : []),
       )}`;
     else this.more.textContent = ` · ${error ? error.what : together(inWords(this.file.size))}`;
-    if (turned) this.onChange(this);
+    if (changed) this.onChange(this);
   }
 
   finish(state, more) {
@@ -144,7 +146,7 @@ class Row {
     document.querySelector("#queue-title").focus();
   }
 
-  /** Show these actions; the keyboard stays where it was. */
+  /** Show these actions, and keep the keyboard focus among them. */
   offer(...actions) {
     const focused = this.actions.contains(document.activeElement);
     this.actions.replaceChildren(...actions.map(([label, run]) => button(label, this.name, run)));

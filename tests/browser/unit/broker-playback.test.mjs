@@ -5,18 +5,18 @@ import { link, play } from "../../../broker/web/broker-playback.js";
 
 const HOUR = 3600;
 
-/** Let the broker answer so, in order; each link it hands out is told from the others by its number. */
+/** Script the broker's answers, in order; each link ends in the number of its request. */
 function broker(...answers) {
   const tokens = [];
   globalThis.fetch = async (url, { headers }) => {
     tokens.push(headers.Authorization);
-    const { status = 200, ...body } = answers.shift() ?? assert.fail("nobody expected another request");
+    const { status = 200, ...body } = answers.shift() ?? assert.fail("there was an unexpected request");
     return Response.json({ signed_url: `https://bucket/${tokens.length}`, expires_in: HOUR, ...body }, { status });
   };
   return tokens;
 }
 
-/** A `<video>`, as far as the module sees one. */
+/** A stand-in for `<video>`, with the members that the module uses. */
 class Video extends EventTarget {
   src = "";
   currentTime = 0;
@@ -35,7 +35,7 @@ class Video extends EventTarget {
 
 const options = { prefix: "https://api.example/v", getToken: ({ renewed }) => (renewed ? "new" : "old") };
 const playing = [];
-afterEach(() => playing.splice(0).forEach((playback) => playback.stop())); // its timer would keep the process
+afterEach(() => playing.splice(0).forEach((playback) => playback.stop())); // otherwise its timer keeps the process alive
 const start = async (video, more = {}) => {
   const playback = await play(video, "m1", { ...options, ...more });
   playing.push(playback);
@@ -43,7 +43,7 @@ const start = async (video, more = {}) => {
 };
 const settled = () => new Promise(setImmediate);
 
-test("a token that has ended is asked for anew, once", async () => {
+test("an expired token is renewed once", async () => {
   const tokens = broker({ status: 401, detail: "no" }, {});
   assert.equal((await link("m1", options)).signed_url, "https://bucket/2");
   assert.deepEqual(tokens, ["Bearer old", "Bearer new"]);
@@ -51,34 +51,34 @@ test("a token that has ended is asked for anew, once", async () => {
   await assert.rejects(link("m1", options), { message: "second" });
 });
 
-test("an address that is no broker's gives no link", async () => {
+test("an address that is not a broker's gives an error", async () => {
   broker({ signed_url: undefined });
-  await assert.rejects(link("m1", options), { message: "https://api.example/v/ does not answer as a broker does." });
+  await assert.rejects(link("m1", options), { message: "https://api.example/v/ is not the address of a broker." });
 });
 
-test("a film begins at its own beginning, and a new link goes on where it was", async () => {
+test("a film starts at its beginning, and a new link continues at the same position", async () => {
   broker({}, {});
   const video = new Video();
   const set = [];
   Object.defineProperty(video, "currentTime", { get: () => 7, set: (at) => set.push(at) });
-  const playback = await start(video); // 7 seconds into the film that was shown before
+  const playback = await start(video); // 7 seconds into the previous film
   assert.deepEqual(set, []);
   await playback.replace();
   assert.deepEqual(set, [7]);
 });
 
-test("a link that ended while the device slept is replaced", async (t) => {
+test("a link that expired while the device slept is replaced", async (t) => {
   t.mock.timers.enable({ apis: ["Date"] });
   broker({}, {});
   const video = new Video();
   await start(video);
-  t.mock.timers.tick((HOUR + 1) * 1000); // the wall clock alone: performance.now() may stand still in a sleep
+  t.mock.timers.tick((HOUR + 1) * 1000); // only the wall clock advances: performance.now() may stop while the device sleeps
   video.fail(2);
   await settled();
   assert.equal(video.src, "https://bucket/2");
 });
 
-test("a connection that breaks is tried once more, and then told", async () => {
+test("a lost connection is retried once, and then reported", async () => {
   broker({}, {});
   const video = new Video();
   const told = [];
@@ -88,7 +88,7 @@ test("a connection that breaks is tried once more, and then told", async () => {
   assert.equal(video.src, "https://bucket/2");
   video.fail(2);
   await settled();
-  assert.match(told.join(), /^The connection to the video broke off/);
+  assert.match(told.join(), /^The connection to the video was lost/);
   video.dispatchEvent(new Event("playing"));
   broker({});
   video.fail(2);
@@ -96,7 +96,7 @@ test("a connection that breaks is tried once more, and then told", async () => {
   assert.equal(told.length, 1);
 });
 
-test("a video that the browser cannot decode is told as that", async () => {
+test("a video that the browser cannot decode is reported as such", async () => {
   broker({});
   const video = new Video();
   const told = [];

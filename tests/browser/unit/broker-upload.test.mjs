@@ -20,7 +20,7 @@ import {
 const { UploadError, contentTypeOf, inWords, limitTo, upload } = helper;
 const film = (name = "film.mp4", type = "video/mp4") => new File([new Uint8Array(4000)], name, { type });
 
-/** What the helper does when the outside answers like this: the requests it makes, and how it ends. */
+/** Each row: a name, the servers' answers, and the requests that the helper makes. */
 const STORIES = [
   [
     "an upload is issued, sent and completed",
@@ -33,22 +33,22 @@ const STORIES = [
     "upload s3 s3 complete",
   ],
   [
-    "an answer that was lost is not sent again where the file is there",
+    "a file that arrived is not sent again after a lost answer",
     { upload: [issued()], s3: [answerLost], complete: [ready()] },
     "upload s3 complete",
   ],
   [
-    "an answer that was lost is sent again where it is not",
+    "a file that did not arrive is sent again after a lost answer",
     { upload: [issued()], s3: [answerLost, stored], complete: [problem(409, "nothing-uploaded"), ready()] },
     "upload s3 complete s3 complete",
   ],
   [
-    "a busy S3 is asked again",
+    "a busy S3 is retried",
     { upload: [issued()], s3: [refused(503, "SlowDown"), refused(500, "InternalError"), stored], complete: [ready()] },
     "upload s3 s3 s3 complete",
   ],
   [
-    "a broker that is away is asked again",
+    "an unavailable broker is retried",
     {
       upload: ["drop", problem(503, "storage-away"), issued()],
       s3: [stored],
@@ -66,27 +66,27 @@ const STORIES = [
     "upload s3 upload s3 complete",
   ],
   [
-    "a policy that is about to end is not used for another try",
+    "a policy that is about to expire is not used for a retry",
     { upload: [issued({ expires_in: 5 }), issued()], s3: [dropped, stored], complete: [ready()] },
     "upload s3 upload s3 complete",
   ],
   [
-    "an expired media is begun anew",
+    "an expired media is replaced by a new one",
     { upload: [issued(), issued()], s3: [stored, stored], complete: [problem(410, "upload-expired"), ready()] },
     "upload s3 complete upload s3 complete",
   ],
   [
-    "a file that is being confirmed is waited for, not sent again, however often",
+    "the helper waits for a running confirmation without limit, and sends nothing again",
     { upload: [issued()], s3: [answerLost], complete: [...Array(20).fill(problem(409, "promotion-running")), ready()] },
     `upload s3${" complete".repeat(21)}`,
   ],
   [
-    "a file that had arrived before this try is only completed",
+    "a file that arrived in an earlier try is only completed",
     { upload: [issued({ upload: null })], complete: [ready()] },
     "upload complete",
   ],
   [
-    "a completed file that is not seen yet is asked for again, not sent again",
+    "a stored file that S3 does not list yet is completed again, not sent again",
     { upload: [issued()], s3: [stored], complete: [problem(409, "nothing-uploaded"), ready()] },
     "upload s3 complete complete",
   ],
@@ -101,7 +101,7 @@ for (const [name, answers, requests] of STORIES)
     assert.equal(asked.join(" "), requests);
   });
 
-/** How it ends where no retry can help: the error's code, what its sentence holds, and the requests made. */
+/** Failures that no retry can fix: a name, the answers, the error's code and message, and the requests. */
 const ENDINGS = [
   [
     "a file that S3 finds too large",
@@ -146,10 +146,10 @@ const ENDINGS = [
     "upload s3 probe s3 probe",
   ],
   [
-    "an address that is no broker's, but answers whatever it is asked",
+    "an address that is not a broker's, but answers every request",
     { upload: [{ status: 200, body: {} }] },
     "not-a-broker",
-    /^https:\/\/api\.example\/api\/v1\/s3-media\/ does not answer as a broker does\. Check the prefix/,
+    /^https:\/\/api\.example\/api\/v1\/s3-media\/ is not the address of a broker\. Check the prefix/,
     "upload",
   ],
   [
@@ -162,7 +162,7 @@ const ENDINGS = [
 ];
 
 for (const [name, answers, code, sentence, requests] of ENDINGS)
-  test(`${name} is an error with cause and cure`, async () => {
+  test(`${name} is an error with its cause and its fix`, async () => {
     const { asked, options, end } = world(answers);
     await assert.rejects(upload(film(), options), (error) => {
       assert.ok(error instanceof UploadError);
@@ -181,13 +181,13 @@ test("without a connection the error says so, after all tries", async () => {
   assert.equal(asked.length, 3);
 });
 
-test("a bucket that is not there is unreachable, not a matter of CORS", async () => {
+test("an absent bucket is reported as unreachable, not as a CORS error", async () => {
   const { options, end } = world({ upload: [issued()], s3: [silent, silent, silent] }, { bucketIsThere: false });
   await assert.rejects(upload(film(), { ...options, attempts: 3 }), { code: "unreachable" });
   end();
 });
 
-test("the key survives retries and renewals, and changes when the media is begun anew", async () => {
+test("the key survives retries and renewals, and changes with a new media", async () => {
   const { seen, options, end } = world({
     upload: ["drop", issued(), issued(), issued()],
     s3: [refused(403, "AccessDenied", "Policy expired."), stored, stored],
@@ -215,7 +215,7 @@ test("the form carries the policy's fields, the file last, and no header of its 
   assert.deepEqual([url, headers], [BUCKET, {}]);
 });
 
-test("the wish names type, size and name, and nothing that was not given", async () => {
+test("the request names type, size and name, and omits unset options", async () => {
   const { seen, options, end } = world({ upload: [issued()], s3: [stored], complete: [ready()] });
   await upload(film("trip.MOV", ""), { ...options, durationSeconds: 3, metadata: { album: "a" } });
   end();
@@ -228,7 +228,7 @@ test("the wish names type, size and name, and nothing that was not given", async
   });
 });
 
-test("a wait that the broker asks for is kept", async () => {
+test("the Retry-After of the broker is respected", async () => {
   const { options, end } = world({
     upload: [problem(429, "too-many-requests", {}, { "Retry-After": "0.02" }), issued()],
     s3: [stored],
@@ -240,7 +240,7 @@ test("a wait that the broker asks for is kept", async () => {
   assert.deepEqual(waits, [0.02]);
 });
 
-test("progress counts the file's bytes alone, and begins again when the file is sent again", async () => {
+test("progress counts only the file's bytes, and restarts when the file is sent again", async () => {
   const { options, end } = world({ upload: [issued()], s3: [dropped, stored], complete: [ready()] });
   const seen = [];
   await upload(film(), { ...options, onProgress: ({ state, loaded }) => seen.push(`${state} ${loaded}`) });
@@ -258,7 +258,7 @@ test("progress counts the file's bytes alone, and begins again when the file is 
   ]);
 });
 
-test("S3 may take longer for its answer than a transfer may stand still", async (t) => {
+test("the timeout of S3's answer is longer than that of a stalled transfer", async (t) => {
   const turns = async () => {
     for (let turn = 0; turn < 20; turn += 1) await new Promise(setImmediate);
   };
@@ -281,7 +281,7 @@ test("S3 may take longer for its answer than a transfer may stand still", async 
   }
 });
 
-test("an abort stops the transfer, rejects with the signal's reason and withdraws the media", async () => {
+test("an abort stops the transfer, rejects with the signal's reason and deletes the media", async () => {
   const { asked, options, end } = world({ upload: [issued()], s3: [hangs], DELETE: [{ status: 200, body: {} }] });
   const controller = new AbortController();
   const onProgress = ({ loaded }) => loaded > 0 && controller.abort();
@@ -301,7 +301,7 @@ test("an abort just before the transfer sends nothing", async () => {
   assert.deepEqual(asked, ["upload", "DELETE"]);
 });
 
-test("an abort during the wait for another try ends it", async () => {
+test("an abort during the wait for a retry ends the wait", async () => {
   const { asked, options, end } = world({ upload: [problem(503, "storage-away", {}, { "Retry-After": "60" })] });
   const controller = new AbortController();
   const onProgress = ({ state }) => state === "retrying" && setTimeout(() => controller.abort(), 5);
@@ -310,7 +310,7 @@ test("an abort during the wait for another try ends it", async () => {
   assert.deepEqual(asked, ["upload"]);
 });
 
-test("a fresh token is asked for once the old one is refused", async () => {
+test("a fresh token is requested once the old one is refused", async () => {
   const { seen, options, end } = world({
     upload: [problem(401, "not-authenticated"), issued()],
     s3: [stored],
@@ -324,7 +324,7 @@ test("a fresh token is asked for once the old one is refused", async () => {
   );
 });
 
-test("a limit lets so many in at a time, in their order, and an aborted one leaves the queue", async () => {
+test("a limit admits uploads in order, and an aborted one leaves the queue", async () => {
   const limit = limitTo(2);
   const entered = [];
   const enter = async (name, signal) => {
@@ -340,7 +340,7 @@ test("a limit lets so many in at a time, in their order, and an aborted one leav
   await assert.rejects(c, { name: "AbortError" });
   const leave = await a;
   leave();
-  leave(); // leaving twice makes no second place
+  leave(); // leaving twice frees only one place
   await d;
   assert.deepEqual(entered, ["a", "b", "d"]);
   const waiting = enter("e");

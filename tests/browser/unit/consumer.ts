@@ -1,4 +1,4 @@
-// What a TypeScript application writes; tsc accepts all of it but the lines that are marked as errors.
+// Code of a TypeScript application. tsc accepts all of it, except the lines marked as errors.
 import {
   UploadError,
   contentTypeOf,

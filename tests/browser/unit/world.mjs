@@ -1,20 +1,20 @@
-/** A scripted outside for the helper: what the broker and S3 answer, in order, and what they were asked. */
+/** Scripted servers for the helper: the answers of the broker and S3, in order, and a record of the requests. */
 
 const PREFIX = "https://api.example/api/v1/s3-media";
 export const BUCKET = "https://bucket.s3.eu-west-1.amazonaws.com/";
 
-/** Install the globals a page has; `answers` maps "upload", "complete", "DELETE" and "s3" to the answers to come. */
+/** Install a page's globals; `answers` maps "upload", "complete", "DELETE" and "s3" to their coming answers. */
 export function world(answers, { bucketIsThere = true, onLine = true } = {}) {
   const asked = [];
   const seen = [];
   const next = (step) => {
     asked.push(step);
     const answer = answers[step]?.shift();
-    if (answer === undefined) throw new Error(`nobody expected another ${step}`);
+    if (answer === undefined) throw new Error(`there was an unexpected ${step}`);
     return answer;
   };
   let jitter = Math.random;
-  Math.random = () => 0; // a delay is then what Retry-After says, and nothing more
+  Math.random = () => 0; // a delay is then exactly Retry-After
   Object.defineProperty(globalThis, "navigator", { value: { onLine }, configurable: true });
   globalThis.location = { origin: "https://app.example", href: "https://app.example/" };
   globalThis.fetch = async (url, { method = "GET", headers, body, signal, mode } = {}) => {

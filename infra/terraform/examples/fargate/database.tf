@@ -3,7 +3,7 @@ resource "aws_db_subnet_group" "broker" {
   subnet_ids = var.private_subnet_ids
 }
 
-# TLS is not left to the client's choice.
+# The server requires TLS, whatever the client asks for.
 resource "aws_db_parameter_group" "broker" {
   name_prefix = "${var.name}-"
   family      = "postgres17"
@@ -26,7 +26,7 @@ resource "aws_db_instance" "broker" {
 
   db_name  = "broker"
   username = "broker"
-  # Write-only: the password is in its secret and in the database, and nowhere else.
+  # Write-only: the password is stored only in its secret and in the database.
   password_wo         = ephemeral.aws_secretsmanager_secret_version.database_password.secret_string
   password_wo_version = local.database_password_version
 

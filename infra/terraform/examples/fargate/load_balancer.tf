@@ -20,7 +20,7 @@ resource "aws_lb_listener" "https" {
   }
 }
 
-# Metrics are for your own collector, which asks the tasks themselves (collector_security_group_ids).
+# Metrics are for your own collector, which scrapes the tasks directly (collector_security_group_ids).
 resource "aws_lb_listener_rule" "hide_metrics" {
   listener_arn = aws_lb_listener.https.arn
   priority     = 1

@@ -1,5 +1,5 @@
 # The broker on ECS Fargate: replicas of `broker serve` behind a load balancer, `broker worker` beside them, PostgreSQL
-# in two zones. Network and certificate are yours.
+# in two zones. You bring network and certificate.
 
 module "broker" {
   source = "../.."
@@ -9,7 +9,7 @@ module "broker" {
   alarm_topic_arns = var.alarm_topic_arns
 }
 
-# The load balancer's addresses: what it says of a caller's address is believed, and limits count by that.
+# The load balancer's addresses. Its X-Forwarded-For is trusted, so that rate limits count by the caller's address.
 data "aws_subnet" "public" {
   for_each = toset(var.public_subnet_ids)
   id       = each.value
@@ -19,8 +19,8 @@ locals {
   port                = 8000
   worker_metrics_port = 9100
 
-  # Each replica counts rate limits for itself. BROKER_RATE_LIMIT_STORAGE = "rediss://…" lets a Redis of yours count for all;
-  # the tasks' security group then needs a way to it.
+  # Each replica counts rate limits for itself. To count across all, set BROKER_RATE_LIMIT_STORAGE = "rediss://…" and allow
+  # the tasks' security group to reach that Redis.
   environment = merge(module.broker.environment, {
     BROKER_PUBLIC_URL       = "https://${var.hostname}"
     BROKER_CORS_ORIGINS     = join(",", var.allowed_origins)

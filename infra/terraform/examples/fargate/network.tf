@@ -1,4 +1,4 @@
-# Clients reach the load balancer; only it reaches the tasks; only they reach the database.
+# Clients reach the load balancer; only the load balancer reaches the tasks; only the tasks reach the database.
 
 resource "aws_security_group" "load_balancer" {
   name_prefix = "${var.name}-alb-"

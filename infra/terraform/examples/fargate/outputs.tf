@@ -1,9 +1,9 @@
 output "load_balancer" {
-  description = "Point the host's DNS here."
+  description = "The load balancer's DNS name. Point your host's DNS at it."
   value       = aws_lb.broker.dns_name
 }
 
 output "secret_key_arn" {
-  description = "The secret that holds SECRET_KEY: your backend needs it to sign its callers' tokens."
+  description = "The secret that holds SECRET_KEY. Your backend needs it to sign tokens."
   value       = aws_secretsmanager_secret.secret_key.arn
 }

@@ -1,4 +1,4 @@
-# What ECS itself may do (pull, log, read the secrets), and what each program may do.
+# The rights of ECS itself (pull, log, read the secrets), and of each program.
 
 data "aws_iam_policy_document" "assume" {
   statement {

@@ -1,4 +1,4 @@
-# Signing is bound by the processor: so is the number of replicas.
+# Signing is limited by the processor, so the number of replicas follows its use.
 
 resource "aws_appautoscaling_target" "serve" {
   service_namespace  = "ecs"

@@ -1,4 +1,4 @@
-# Both secrets are made here and never enter Terraform's state. To make a new one, raise its version, apply, and start
+# Both secrets are created here and never enter Terraform's state. To replace one, raise its version, apply, and start
 # new tasks.
 
 ephemeral "aws_secretsmanager_random_password" "secret_key" {
@@ -37,7 +37,7 @@ resource "aws_secretsmanager_secret_version" "database_password" {
   secret_string_wo_version = local.database_password_version
 }
 
-# Read back, so that the database gets what the secret holds, also when an apply was cut short between the two.
+# Read back, so that the database gets the secret's value even if an earlier apply stopped between the two.
 ephemeral "aws_secretsmanager_secret_version" "database_password" {
   secret_id  = aws_secretsmanager_secret_version.database_password.secret_id
   version_id = aws_secretsmanager_secret_version.database_password.version_id

@@ -1,5 +1,5 @@
 locals {
-  # What every container of the broker has in common.
+  # Shared by every container of the broker.
   container = {
     image                  = var.image
     essential              = true
@@ -49,15 +49,15 @@ resource "aws_ecs_task_definition" "serve" {
   task_role_arn            = aws_iam_role.serve.arn
 
   container_definitions = jsonencode([
-    # Migrations take a lock: replicas that start at once wait for each other.
+    # Migrations take a lock, so replicas that start together wait for each other.
     merge(local.container, { name = "migrate", essential = false, command = ["migrate"] }),
     merge(local.container, {
       name = "serve"
-      # A task of one core: one process. More of them are more replicas.
+      # A task has one core and so one process. Add replicas for more.
       command      = ["serve", "--host", "0.0.0.0", "--port", tostring(local.port), "--workers", "1"]
       portMappings = [{ containerPort = local.port, protocol = "tcp" }]
       dependsOn    = [{ containerName = "migrate", condition = "SUCCESS" }]
-      # Longer than the load balancer's deregistration delay: requests in flight finish first.
+      # Longer than the load balancer's deregistration delay, so that requests in flight finish first.
       stopTimeout = 60
     }),
   ])
@@ -120,7 +120,7 @@ resource "aws_ecs_service" "serve" {
   depends_on = [aws_lb_listener.https]
 }
 
-# Two, in two zones: media are claimed, so that workers share what is due.
+# Two, in two zones. Workers claim media, so they share the work.
 resource "aws_ecs_service" "worker" {
   name            = "worker"
   cluster         = aws_ecs_cluster.broker.id

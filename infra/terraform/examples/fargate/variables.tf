@@ -1,10 +1,10 @@
 variable "region" {
-  description = "Where everything lies."
+  description = "The AWS region of all resources."
   type        = string
 }
 
 variable "name" {
-  description = "Names the service and what belongs to it."
+  description = "The name of the service, and the prefix of its resources' names."
   type        = string
   default     = "media-broker"
 }
@@ -15,7 +15,7 @@ variable "image" {
 
   validation {
     condition     = can(regex("@sha256:[0-9a-f]{64}$", var.image))
-    error_message = "The image should be named by its digest: a tag can change under a running service."
+    error_message = "image must be named by its digest: a tag can change under a running service."
   }
 }
 
@@ -30,7 +30,7 @@ variable "allowed_origins" {
 }
 
 variable "hostname" {
-  description = "The host under which clients reach the broker, such as media.app.example. Point its DNS at the output `load_balancer`."
+  description = "The host name by which clients reach the broker, such as media.app.example. Point its DNS at the output `load_balancer`."
   type        = string
 }
 
@@ -40,7 +40,7 @@ variable "certificate_arn" {
 }
 
 variable "vpc_id" {
-  description = "The network."
+  description = "The VPC."
   type        = string
 }
 
@@ -50,7 +50,7 @@ variable "public_subnet_ids" {
 
   validation {
     condition     = length(var.public_subnet_ids) >= 2
-    error_message = "A load balancer needs subnets in two zones."
+    error_message = "public_subnet_ids must name subnets in two zones: a load balancer needs them."
   }
 }
 
@@ -60,41 +60,41 @@ variable "private_subnet_ids" {
 
   validation {
     condition     = length(var.private_subnet_ids) >= 2
-    error_message = "A database needs subnets in two zones."
+    error_message = "private_subnet_ids must name subnets in two zones: the database needs them."
   }
 }
 
 variable "replicas" {
-  description = "How many replicas of `broker serve` run at least and at most."
+  description = "The least and the greatest number of replicas of `broker serve`."
   type        = object({ min = number, max = number })
   default     = { min = 2, max = 10 }
 
   validation {
     condition     = var.replicas.min >= 2 && var.replicas.max >= var.replicas.min
-    error_message = "At least two replicas, so that one may fail; at most no fewer than at least."
+    error_message = "replicas.min must be at least 2, so that one may fail, and replicas.max at least replicas.min."
   }
 }
 
 variable "database_class" {
-  description = "The instance class of PostgreSQL; infra/scale.py says what a load needs."
+  description = "The instance class of PostgreSQL; infra/scale.py computes the cores for a load."
   type        = string
   default     = "db.m7g.large"
 }
 
 variable "database_gigabytes" {
-  description = "The first size of the database's disk; it grows by itself up to ten times that."
+  description = "The initial size of the database's disk, in GB; it grows by itself up to ten times that."
   type        = number
   default     = 50
 }
 
 variable "alarm_topic_arns" {
-  description = "SNS topics that are told of alarms."
+  description = "SNS topics to notify of alarms."
   type        = list(string)
   default     = []
 }
 
 variable "collector_security_group_ids" {
-  description = "Security groups of what reads /metrics of the tasks, such as your Prometheus: port 8000 of `serve`, 9100 of `worker`."
+  description = "Security groups of the collectors that scrape /metrics of the tasks, such as your Prometheus: port 8000 of `serve`, 9100 of `worker`."
   type        = list(string)
   default     = []
 }

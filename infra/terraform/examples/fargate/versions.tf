@@ -1,5 +1,5 @@
 terraform {
-  # Write-only arguments, which keep the secrets out of the state.
+  # For write-only arguments, which keep the secrets out of the state.
   required_version = ">= 1.11"
 
   required_providers {

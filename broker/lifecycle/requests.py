@@ -1,0 +1,57 @@
+"""The requests and answers of the verbs."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from broker.domain.media import Media, State
+
+
+class UploadRequest(NamedTuple):
+    """A client's request to upload. Sizes are bytes, durations seconds, the checksum is base64."""
+
+    content_type: str
+    size: int | None = None
+    filename: str | None = None
+    duration_seconds: float | None = None
+    checksum_sha256: str | None = None
+    metadata: dict[str, str] | None = None
+    redirect_url: str | None = None
+
+    def digest(self) -> str:
+        """Return a digest that differs for different requests, as 64 hex digits.
+
+        Unset fields are left out, so that adding a field in a later version does not change the digest of earlier
+        requests.
+        """
+        fields = {name: value for name, value in self._asdict().items() if value not in (None, {})}
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+class Issued(NamedTuple):
+    """The answer to an issue: the media and, while it is pending, the form's address and fields."""
+
+    media: Media
+    url: str
+    fields: dict[str, str]
+    expires_in: int
+    expires_at: datetime
+
+
+class Playback(NamedTuple):
+    """A link to a ready media; it expires at `expires_at`, `expires_in` seconds from now."""
+
+    media: Media
+    signed_url: str
+    expires_in: int
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FormUploaded:
+    """The address for a browser after the upload of a plain form, and the state of the media."""
+
+    redirect_url: str
+    status: State
