@@ -8,7 +8,8 @@ from botocore.session import get_session
 
 from broker.errors import SettingsInvalid
 
-_HOST_LABEL = re.compile(r"[a-z0-9][a-z0-9-]{0,61}[a-z0-9]")
+_HOST_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+_LENGTHS = range(3, 64)
 
 
 def bucket_url(
@@ -40,7 +41,7 @@ def _regional_endpoint(region: str, *, dual_stack: bool, fips: bool) -> str:
 
 def _is_host(bucket: str, scheme: str) -> bool:
     labels = bucket.split(".")
-    if len(labels) > 1 and scheme == "https":
+    if len(bucket) not in _LENGTHS or (len(labels) > 1 and scheme == "https"):
         return False
     return all(_HOST_LABEL.fullmatch(label) for label in labels) and not _is_ip_address(bucket)
 

@@ -325,7 +325,7 @@ class AnyOrder(RuleBasedStateMachine):
         """Remove what an example that failed has left."""
         bucket = self.around.config.name
         for found in self.around.s3_client.list_objects_v2(Bucket=bucket).get("Contents", ()):
-            self.around.s3_client.delete_object(Bucket=bucket, Key=found["Key"])
+            self.around.s3_client.delete_objects(Bucket=bucket, Key=found["Key"])
 
 
 @pytest.fixture
