@@ -30,8 +30,8 @@ from broker.errors import CredentialsExpired, StorageRefused, StorageUnavailable
 
 CHECKSUMS = ("SHA256", "CRC64NVME", "CRC32C", "CRC32", "SHA1")
 """The checksum algorithms of S3, in the order of our preference."""
-MAX_KEYS = 1000
-"""How many keys one DeleteObjects takes, and one list answers with."""
+MAX_VERSIONS = 1000
+"""The number of versions of one key that a purge removes; one listing and one DeleteObjects take as many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +176,7 @@ class Bucket:
     async def purge(self, *keys: str) -> bool:
         """Remove the objects under at most 1,000 `keys` with their versions; absent ones are no error.
 
-        One turn is bounded: it removes at most 1,000 versions of each key. Return whether nothing is left.
+        One turn is bounded: it removes at most MAX_VERSIONS versions of each key. Return whether nothing is left.
         """
         marked = await self._delete([Version(key) for key in keys])
         purged = [await self._purge_versions(key) for key in marked]
@@ -198,7 +198,7 @@ class Bucket:
         return await self._client.call(operation, method, key, **options)
 
     async def _delete(self, versions: list[Version]) -> list[str]:
-        """Delete up to MAX_KEYS versions by one request; return the keys that got a delete marker instead.
+        """Delete up to 1,000 versions by one request; return the keys that got a delete marker instead.
 
         Only a versioned bucket answers with delete markers.
         """
@@ -230,11 +230,11 @@ class Bucket:
         ]
 
     async def _purge_versions(self, key: str) -> bool:
-        """Remove up to 1,000 versions of one key; return whether nothing is left."""
+        """Remove up to MAX_VERSIONS versions of one key; return whether nothing is left."""
         answer = await self._call(
             "list_object_versions",
             "GET",
-            query={"max-keys": str(MAX_KEYS), "prefix": key, "versions": ""},
+            query={"max-keys": str(MAX_VERSIONS), "prefix": key, "versions": ""},
             has_result=True,
         )
         listing = answer.xml()

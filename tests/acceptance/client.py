@@ -93,4 +93,4 @@ def eventually(holds: Callable[[], bool], within_seconds: float = 15) -> bool:
 
 
 def _keys(media_id: UUID) -> dict[str, str]:
-    return {"staging": staging_key(media_id), "final": final_key(media_id, TYPE)}
+    return {"staging": staging_key(media_id), "final": final_key(media_id, TYPE, 1)}

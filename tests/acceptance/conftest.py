@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from broker import app
+from broker import wiring
 from broker.aws.bucket import Bucket
 from broker.domain.media import Arrived
 from broker.domain.sigv4 import Credentials
@@ -132,5 +132,5 @@ def before_promotion(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], objec
                 await asyncio.to_thread(happenings.pop(0))
             return await super().promote(source, target, judged)
 
-    monkeypatch.setattr(app, "Bucket", EventfulBucket)
+    monkeypatch.setattr(wiring, "Bucket", EventfulBucket)
     return happenings

@@ -68,7 +68,7 @@ def jobs() -> Iterator[Job]:
             *({name: value} for name, value in fields.items()),
             ["content-length-range", 1, 100_000_000],
         ]
-        yield Job(now, promise, final_key(media_id, TYPE), fields, conditions)
+        yield Job(now, promise, final_key(media_id, TYPE, 1), fields, conditions)
 
 
 def our_post(job: Job) -> object:

@@ -154,6 +154,7 @@ class Steered:
             if scope["path"] == "/sweep":
                 while await KeptSweep.made.once():
                     pass
+                await KeptSweep.made._settlement.close()
                 await answer({"type": "http.response.start", "status": 204, "headers": []})
                 await send({"type": "http.response.body"})
             else:

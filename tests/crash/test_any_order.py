@@ -267,7 +267,13 @@ class AnyOrder(RuleBasedStateMachine):
     # How it is done.
 
     def _run(self, verb: Coroutine[Any, Any, Any]) -> Any:
-        return self.runner.run(verb)
+        return self.runner.run(self._with_purges(verb))
+
+    async def _with_purges(self, verb: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            return await verb
+        finally:
+            await self.settlement.purges.finish()
 
     async def _do(self, verb: str, issued: Issued) -> None:
         match verb:

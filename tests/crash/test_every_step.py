@@ -145,35 +145,32 @@ def steps_of(answer: httpx.Response, *statuses: int) -> str:
 COURSES = {
     "issue": Course(nothing, issue, "add answer"),
     "issue again, later": Course(issued_with_key, issue_again, "add amend answer"),
-    "complete": Course(uploaded, complete, "get head_object MATCH copy_object PROMOTE delete_objects answer", True),
+    "complete": Course(uploaded, complete, "get head_object MATCH copy_object PROMOTE answer", True),
     "complete what is overwritten meanwhile": Course(
         uploaded,
         complete_overwritten,
-        "get head_object MATCH copy_object head_object OVERWRITE "
-        "head_object MATCH copy_object PROMOTE delete_objects answer",
+        "get head_object MATCH copy_object head_object OVERWRITE head_object MATCH copy_object PROMOTE answer",
         True,
     ),
-    "complete what is not as promised": Course(
-        not_as_promised, complete, "get head_object DIFFER delete_objects answer", True
-    ),
+    "complete what is not as promised": Course(not_as_promised, complete, "get head_object DIFFER answer", True),
     "delete before the upload is completed": Course(uploaded, delete, "get DELETE delete_objects answer", True),
     "delete what is ready": Course(ready, delete, "get DELETE delete_objects answer", True),
     "sweep what nobody uploaded": Course(issued, sweep, "claim head_object head_bucket EXPIRE answer"),
     "sweep what nobody completed": Course(
         uploaded,
         sweep,
-        "claim head_object MATCH copy_object PROMOTE delete_objects answer",
+        "claim head_object MATCH copy_object PROMOTE answer",
     ),
-    "sweep what is not as promised": Course(not_as_promised, sweep, "claim head_object DIFFER delete_objects answer"),
-    "sweep what a death left promoting": Course(
-        promoting, sweep_early, "claim copy_object PROMOTE delete_objects answer"
-    ),
-    "sweep what was rejected": Course(rejected, sweep, "claim delete_objects amend answer"),
+    "sweep what is not as promised": Course(not_as_promised, sweep, "claim head_object DIFFER answer"),
+    "sweep what a death left promoting": Course(promoting, sweep_early, "claim amend copy_object PROMOTE answer"),
+    "sweep what was rejected": Course(rejected, sweep, "claim delete_objects delete_objects amend answer"),
     "sweep what was replayed": Course(replayed, sweep, "claim delete_objects amend answer"),
     "sweep what is being deleted while its policy lives": Course(
-        deleted_and_replayed, sweep_early, "claim delete_objects amend answer"
+        deleted_and_replayed, sweep_early, "claim delete_objects delete_objects amend answer"
     ),
-    "sweep what is being deleted": Course(deleted_and_replayed, sweep, "claim delete_objects PURGE answer"),
+    "sweep what is being deleted": Course(
+        deleted_and_replayed, sweep, "claim delete_objects delete_objects PURGE answer"
+    ),
 }
 
 

@@ -18,7 +18,7 @@ import pytest
 import sqlalchemy as sa
 
 from broker.dev.s3 import EmbeddedS3
-from broker.domain.keys import final_key
+from broker.domain.keys import current_key
 from broker.domain.media import State
 from broker.store.engine import parse_url
 from broker.store.schema import media as table
@@ -203,7 +203,7 @@ async def test_nothing_is_promoted_twice_lost_or_counted_wrong(
         assert media.state in (State.READY, State.DELETED, State.EXPIRED)
         assert media.etag == clients.told.get(str(media.id), media.etag)
     copied = copies()
-    finals = {final_key(media.id, media.content_type) for media in settled.media if media.state is State.READY}
+    finals = {current_key(media) for media in settled.media if media.state is State.READY}
     assert finals <= set(copied)
     assert set(copied.values()) == {1}
     engine.dispose()
