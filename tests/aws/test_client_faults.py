@@ -16,7 +16,7 @@ from broker.aws import client
 from broker.aws.bucket import Bucket, BucketConfig
 from broker.domain.media import Arrived
 from broker.domain.sigv4 import Credentials
-from broker.errors import StorageRefused, StorageUnavailable
+from broker.errors import BrokerError, StorageRefused, StorageUnavailable
 from tests.aws.scripted import Reply, ScriptedS3, scripted
 
 MD5 = "d41d8cd98f00b204e9800998ecf8427e"
@@ -151,7 +151,7 @@ async def test_a_fault_that_passes_changes_nothing(
     assert server.requests == requests
 
 
-FAILED: list[tuple[str, Call, Reply, type[Exception], str, int]] = [
+FAILED: list[tuple[str, Call, Reply, type[BrokerError], str, int]] = [
     ("500 for ever", head, Reply(500), StorageUnavailable, "500", 3),
     ("SlowDown for ever", promote, error(503, "SlowDown"), StorageUnavailable, "SlowDown", 3),
     ("200 with an error for ever", promote, error(200, "InternalError"), StorageUnavailable, "InternalError", 3),
@@ -175,10 +175,11 @@ FAILED: list[tuple[str, Call, Reply, type[Exception], str, int]] = [
     ("call", "reply", "kind", "cause", "attempts"), [row[1:] for row in FAILED], ids=[row[0] for row in FAILED]
 )
 async def test_a_fault_that_stays_is_never_read_as_absent(
-    call: Call, reply: Reply, kind: type[Exception], cause: str, attempts: int
+    call: Call, reply: Reply, kind: type[BrokerError], cause: str, attempts: int
 ) -> None:
     async with scripted(reply) as server:
         failure = await outcome(server, call)
+    assert isinstance(failure, BrokerError)
     assert type(failure) is kind
     assert cause in {failure.facts.get("cause", failure.facts.get("code")), ""}
     assert len(server.requests) == attempts

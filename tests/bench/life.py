@@ -79,9 +79,10 @@ def measure(server: Running, what: str, request: Request, *, callers: int) -> No
     answers = load(server.base, request, connections=callers, count=len(request.paths))
     seconds = time.monotonic() - began
     cpu = (server.cpu_seconds() - before) / max(answers.count, 1) * 1e6
+    p50, p99 = answers.percentile(50), answers.percentile(99)
     print(
         f"  {what:<9} {answers.count:>6} of {len(request.paths)} | {cpu:7.0f} µs of processor time | "
-        f"{answers.count / seconds:6.0f}/s | p50 {answers.percentile(50):7.1f} ms | p99 {answers.percentile(99):7.1f} ms"
+        f"{answers.count / seconds:7.0f}/s | p50 {p50:7.1f} ms | p99 {p99:7.1f} ms"
     )
 
 

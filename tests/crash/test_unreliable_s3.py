@@ -1,4 +1,4 @@
-"""Two servers and two workers behind a proxy that delays, loses, repeats and reorders what passes between them and S3.
+"""Two servers and two workers behind a proxy that delays, loses, repeats and reorders their requests to S3.
 
 Clients post, replay their policies, complete and delete meanwhile. In the end every ready media plays the judged bytes,
 and nothing is left over. `BROKER_TEST_MEDIA=5000` makes it long, `BROKER_TEST_SEED` repeats a run.
@@ -40,8 +40,8 @@ from broker.lifecycle.verbs import Lifecycle
 from broker.store import Store
 from broker.store.engine import parse_url
 from broker.worker.sweep import Sweep
-from tests.crash.dying import Clock
 from tests.crash.invariants import find_all, unsettled
+from tests.support.dying import Clock
 from tests.support.s3_proxy import PASS, Fate, Request, S3Proxy, chaos
 
 MEDIA = int(os.environ.get("BROKER_TEST_MEDIA", "40"))
@@ -89,7 +89,7 @@ async def replica(database_url: str, config: BucketConfig) -> AsyncIterator[Repl
     yield Replica(store, bucket, settlement, verbs, Sweep(store, settlement, rest_seconds=0.2, clock=clock), clock)
     await settlement.close()
     await store.close()
-    await asyncio.to_thread(bucket.close)
+    await bucket.close()
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Do once, in the process that all brokers are forked from, what each of them would do at its start.
+"""The start of a broker, done once in the process from which all brokers are forked.
 
 This is imported there and nowhere else. It begins no thread, so that forking is safe.
 """
@@ -12,7 +12,7 @@ import uvicorn.lifespan.on
 import uvicorn.loops.auto
 import uvicorn.protocols.http.auto
 
-from tests.crash import dying
+from tests.support import dying
 
 WARM = (psycopg, sqlalchemy, uvicorn, dying)
 # A session reads the description of AWS, which takes longer than the rest of a start; the forks share one.
