@@ -4,7 +4,8 @@ import asyncio
 
 import boto3
 
-from broker.aws.bucket import Bucket, BucketConfig, s3_client
+from broker.aws.bucket import Bucket, BucketConfig
+from broker.doctor.deployment import s3_client
 from broker.domain.media import Arrived
 from tests.support.world import OTHER, VIDEO
 

@@ -174,7 +174,7 @@ async def make_world(world_url: str, embedded_s3: EmbeddedS3, s3_client: Any, bu
     for world in opened:
         await world.settlement.close()
         await world.store.close()
-        world.bucket.close()
+        await world.bucket.close()
 
 
 @pytest.fixture

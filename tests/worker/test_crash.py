@@ -26,9 +26,7 @@ EXPECTED = (
     "head_object",
     "change MATCH",
     "copy_object",
-    "head_object",
     "change PROMOTE",
-    "delete_object",
     "delete message",
 )
 TOLD = ("change PROMOTE", "claimed webhook", "send webhook", "note delivery")
