@@ -110,6 +110,7 @@ def test_a_revision_takes_nothing_from_the_code_before_it_and_asks_nothing_of_it
         command.upgrade(alembic_config(connection), newer)
         now = shape(connection)
     engine.dispose()
+    assert before
     for table, known in before.items():
         columns, known_columns = now[table]["columns"], known["columns"]
         assert now[table]["rules"] == known["rules"]
