@@ -10,6 +10,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -20,6 +21,8 @@ T = TypeVar("T")
 
 GATHER_SECONDS = 0.005
 """How long turns of an event loop may bring more to what is handed over together."""
+LATE_CHECK_SECONDS = 0.1
+"""How often an event loop looks for operations that have taken too long; only while there are any."""
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +47,8 @@ class Batcher:
     """Run operations in batches of about `limit` (below twice as many) on `threads` threads, which start with the
     first operation.
 
-    What has waited longer than `patience_seconds` is not begun any more: DatabaseUnavailable.
+    An operation that was not answered within `patience_seconds` fails with DatabaseUnavailable. If it was not begun by
+    then, it never is.
     """
 
     def __init__(self, name: str, run: Run, *, limit: int, threads: int, patience_seconds: float) -> None:
@@ -53,6 +57,7 @@ class Batcher:
         self._limit = limit
         self._patience_seconds = patience_seconds
         self._gathered: dict[asyncio.AbstractEventLoop, list[_Asked]] = {}
+        self._unanswered: dict[asyncio.AbstractEventLoop, deque[_Asked]] = {}
         self._queue: SimpleQueue[list[_Asked] | None] = SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True) for number in range(threads)
@@ -74,8 +79,27 @@ class Batcher:
         if gathered is None:
             gathered = self._gathered[loop] = []
             loop.call_soon(self._hand_over, loop, 0, loop.time() + GATHER_SECONDS)
-        gathered.append(_Asked(operation, future, time.monotonic()))
+        asked = _Asked(operation, future, time.monotonic())
+        gathered.append(asked)
+        unanswered = self._unanswered.get(loop)
+        if unanswered is None:
+            unanswered = self._unanswered[loop] = deque()
+            loop.call_later(LATE_CHECK_SECONDS, self._fail_late, loop)
+        unanswered.append(asked)
         return future
+
+    def _fail_late(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Fail what waits for too long, even if a thread never comes back from the database."""
+        unanswered = self._unanswered[loop]
+        patient_since = time.monotonic() - self._patience_seconds
+        while unanswered and (unanswered[0].future.done() or unanswered[0].at < patient_since):
+            late = unanswered.popleft()
+            if not late.future.done():
+                late.future.set_exception(DatabaseUnavailable())
+        if unanswered:
+            loop.call_later(LATE_CHECK_SECONDS, self._fail_late, loop)
+        else:
+            del self._unanswered[loop]
 
     async def close(self) -> None:
         """Finish what was submitted, then end the threads."""
@@ -136,7 +160,7 @@ class Batcher:
             late = [asked for asked in batch if asked.at < patient_since]
             _answer(late, [DatabaseUnavailable() for _ in late])
         # Nobody awaits what was cancelled, and nothing of it has been done yet.
-        awaited = [asked for asked in batch if asked.at >= patient_since and not asked.future.cancelled()]
+        awaited = [asked for asked in batch if asked.at >= patient_since and not asked.future.done()]
         if awaited:
             _answer(awaited, self._outcomes([asked.operation for asked in awaited]))
 

@@ -32,6 +32,13 @@ def test_the_printed_link_plays_the_file(dev: Dev) -> None:
     assert part.headers["Content-Type"] == "video/mp4"
 
 
+def test_a_camera_file_is_sent_with_the_usual_type_of_its_extension(dev: Dev, tmp_path: Path) -> None:
+    (tmp_path / "00001.MTS").write_bytes(CLIP.read_bytes())
+    uploaded = done("upload", "00001.MTS", cwd=tmp_path, **dev.variables)
+    assert uploaded.returncode == 0, uploaded.stderr
+    assert httpx.get(uploaded.stdout.strip()).headers["Content-Type"] == "video/mp2t"
+
+
 @pytest.mark.parametrize(
     ("name", "size", "variables", "status", "words"),
     [

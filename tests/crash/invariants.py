@@ -1,4 +1,4 @@
-"""What holds for rows and objects, whatever happened; one list for every test of this directory."""
+"""The invariants of rows and objects, shared by all tests of this directory."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Found:
 
 
 def find_all(database: sa.Engine, s3: Any, bucket: str) -> Found:
-    """Look everything up, past the broker."""
+    """Read all rows and objects, independently of the broker."""
     with database.connect() as connection:
         media = [Media._make(row) for row in connection.execute(sa.select(*COLUMNS))]
         counters = sa.select(usage_table.c.owner, *(usage_table.c[name] for name in Usage._fields))

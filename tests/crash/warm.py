@@ -1,4 +1,4 @@
-"""Do once, in the process that all brokers are forked from, what each of them would do at its start.
+"""The start of a broker, done once in the process from which all brokers are forked.
 
 This is imported there and nowhere else. It begins no thread, so that forking is safe.
 """

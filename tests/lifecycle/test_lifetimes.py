@@ -1,4 +1,4 @@
-"""What is said of a lifetime is true, also where the broker's own credentials end first."""
+"""Lifetimes of policies and links: the answer is true even if the broker's credentials expire first."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -48,7 +48,7 @@ async def test_a_policy_lives_no_longer_than_the_credentials(
     assert issued.expires_at == issued.media.policy_expires_at == NOW + timedelta(seconds=told)
 
 
-async def test_the_chain_s_credentials_end_when_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_expiry_of_the_credential_chain_is_honored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "ASIAEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "token")
@@ -65,7 +65,7 @@ async def test_the_chain_s_credentials_end_when_they_say(tmp_path: Path, monkeyp
     assert issued.fields["x-amz-security-token"] == "token"
 
 
-async def test_ended_credentials_sign_nothing_and_record_nothing(tmp_path: Path) -> None:
+async def test_expired_credentials_sign_nothing_and_record_nothing(tmp_path: Path) -> None:
     settings = settings_for(tmp_path, **ending(0))
     with freeze_time(NOW, real_asyncio=True):
         async with verbs_of(settings) as verbs:
