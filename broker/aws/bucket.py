@@ -32,6 +32,8 @@ log = structlog.get_logger()
 
 MAX_ATTEMPTS = 3
 """How often a call is tried, where S3 is silent or says that it is busy."""
+MAX_VERSIONS = 1000
+"""The number of versions of one key that a purge removes; one listing and one DeleteObjects take as many."""
 ABSENT_CODES = frozenset({"NoSuchKey", "NoSuchVersion"})
 BUSY_CODES = frozenset({"InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable", "SlowDown"})
 """Errors of single keys that a later attempt may not meet (Amazon S3 API Reference, "Error responses")."""
@@ -136,7 +138,7 @@ class Bucket:
     async def purge(self, *keys: str) -> bool:
         """Remove the objects under at most 1,000 `keys` with their versions; absent ones are no error.
 
-        One turn is bounded: it removes at most 1,000 versions of each key. Return whether nothing is left.
+        One turn is bounded: it removes at most MAX_VERSIONS versions of each key. Return whether nothing is left.
         """
         return await self._run(self._purge, keys)
 
@@ -233,8 +235,8 @@ class Bucket:
         return deleted
 
     def _purge_versions(self, key: str) -> bool:
-        """Remove up to 1,000 versions of one key; return whether nothing is left."""
-        page = self._call("list_object_versions", Prefix=key)
+        """Remove up to MAX_VERSIONS versions of one key; return whether nothing is left."""
+        page = self._call("list_object_versions", Prefix=key, MaxKeys=MAX_VERSIONS)
         versions = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
         of_key = [version for version in versions if version["Key"] == key]
         self._delete_many([{"Key": key, "VersionId": version["VersionId"]} for version in of_key])

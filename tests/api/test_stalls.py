@@ -48,7 +48,7 @@ def connection(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
     """Yield a connection on which a large response was requested."""
     app: ASGIApp = request.param
     Stalling.lost = threading.Event()
-    with live(app, http=Stalling, timeout_keep_alive=60) as address:  # type: ignore[arg-type]
+    with live(app, http=Stalling, timeout_keep_alive=60) as address:
         url = httpx.URL(address)
         with socket.create_connection((url.host, url.port or 80), timeout=10) as connection:
             connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 2)

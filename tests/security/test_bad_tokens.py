@@ -41,7 +41,7 @@ class Deployment:
 async def deployments(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict[str, Deployment]]:
     """Serve one broker for each algorithm."""
     with running_key_server() as provider:
-        configured = {
+        configured: dict[str, dict[str, Any]] = {
             "HS256": {},
             "RS256": {"jwks_url": provider.url, "jwks_loopback_http": True},
             "ES256": {"jwt_algorithm": "ES256", "jwt_public_key": keys.pem(keys.ELLIPTIC)},
@@ -84,7 +84,7 @@ def test_the_corpus_is_large() -> None:
 async def test_a_bad_token_gets_401_on_every_route(bad: BadToken, deployments: dict[str, Deployment]) -> None:
     deployment = deployments[bad.deployment]
     before = await deployment.media()
-    header = ("Authorization", b"Bearer " + bad.make().encode("latin-1"))
+    header = (b"Authorization", b"Bearer " + bad.make().encode("latin-1"))
     for method, path, body in routes(deployment.media_id):
         answer = await deployment.client.request(method, path, headers=[header], **body)
         assert answer.status_code == 401, f"{method} {path}: {answer.text}"

@@ -11,9 +11,8 @@ from httpcore import SOCKET_OPTION, AsyncNetworkStream
 from broker.domain.address import is_public
 from broker.worker.public_network import PublicNetwork
 from broker.worker.sender import Sender
-
-from .receiver import Receiver, receiving
-from .test_sender import SECRET, announced
+from tests.worker.receiver import Receiver, receiving
+from tests.worker.sending import SECRET, announced
 
 PUBLIC = "93.184.215.14"
 

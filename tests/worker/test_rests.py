@@ -14,15 +14,15 @@ from broker.domain.media import State
 from broker.store import Store
 from broker.worker import events, sweep, webhooks
 from broker.worker.events import Events
+from broker.worker.jobs import Job
 from broker.worker.sweep import Sweep
 from broker.worker.webhooks import KEEP_GIVEN_UP, Webhooks
-
-from ..lifecycle.conftest import MakeWorld, World
-from ..support.samples import locked
-from .conftest import VISIBILITY_SECONDS, Sqs, until
-from .receiver import receiving
-from .test_events import Slow, hearing
-from .test_webhooks import sending, telling
+from tests.support.samples import locked
+from tests.support.world import MakeWorld, World
+from tests.worker.conftest import VISIBILITY_SECONDS, Sqs, until
+from tests.worker.hearing import Slow, hearing
+from tests.worker.receiver import receiving
+from tests.worker.sending import sending, telling
 
 
 class Hiding(Queue):
@@ -122,7 +122,7 @@ async def test_an_idle_sweep_and_idle_webhooks_do_not_spin(
     async with receiving(200) as receiver:
         world = make_world(announce_to=(receiver.url,))
         async with sending(world, receiver) as sender:
-            jobs = [
+            jobs: list[Job] = [
                 CountedSweep(world.store, world.settlement, rest_seconds=0.2, clock=world.clock),
                 CountedWebhooks(world.store.outbox, sender._sender, (receiver.url,), clock=world.clock),
             ]

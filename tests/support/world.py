@@ -1,4 +1,4 @@
-"""The verbs over a real SQLite file and the embedded S3, with a clock that tests move."""
+"""The verbs over a real database and the embedded S3, with a clock that tests move."""
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -30,10 +30,12 @@ VIDEO = bytes(range(256)) * 16
 OTHER = VIDEO[::-1]
 POLICY_SECONDS = 900
 GRACE_SECONDS = 60
+OVER = {"seconds": POLICY_SECONDS + GRACE_SECONDS + 1}
+LATER = {"hours": 1}
 
 
 class Clock:
-    """Tell the real time, moved by as much as a test asks for; S3's own clock stays where it is."""
+    """Return the real time plus an offset that a test sets; S3's own clock does not move."""
 
     def __init__(self) -> None:
         self.moved = timedelta()
@@ -181,7 +183,7 @@ def world(make_world: MakeWorld) -> World:
 
 
 async def outcome_of(call: Any) -> str:
-    """Return how a verb ended: the state of the media it answered with, or the name of its error."""
+    """Return the outcome of a verb: the state of the returned media, or the name of the error."""
     try:
         answer = await call
     except BrokerError as error:
