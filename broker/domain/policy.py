@@ -19,7 +19,7 @@ _SECOND = timedelta(seconds=1)
 
 
 class Promise(NamedTuple):
-    """What one policy allows: one object, under one key, of one type, within these sizes in bytes."""
+    """The upload that one policy allows: one object, under one key, of one type, within these sizes in bytes."""
 
     bucket: str
     key: str
