@@ -5,7 +5,7 @@ refuses the broker. Nothing here blocks the event loop: botocore runs on a pool 
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -74,9 +74,9 @@ class Bucket:
         self._distribution = Distribution(*config.cloudfront) if config.cloudfront else None
         self._credentials = CredentialSource(session, config.credentials, self._threads)
 
-    def credentials(self, now: datetime) -> Coroutine[Any, Any, Credentials]:
+    async def credentials(self, now: datetime) -> Credentials:
         """Return keys that are valid at `now`. Raises CredentialsExpired."""
-        return self._credentials.current(now)
+        return await self._credentials.current(now)
 
     def sign_upload(self, promise: Promise, keys: Credentials, *, now: datetime, expires_in: int) -> dict[str, str]:
         """Return the form's fields; their policy expires `expires_in` seconds after `now`."""

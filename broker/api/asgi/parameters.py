@@ -33,8 +33,8 @@ class Parameters:
         self._places = {field.name: (source, field.alias) for source, field in named}
         types: dict[str, Any] = {field.name: (field.field_info.annotation, field.field_info) for _, field in named}
         by_name = ConfigDict(validate_by_name=True, validate_by_alias=False, loc_by_alias=False)
-        # What pydantic has compiled is called itself: the methods of a model take as long as the work.
-        self._validate_named = create_model("Named", __config__=by_name, **types).__pydantic_validator__.validate_python
+        named_arguments: Any = create_model("Named", __config__=by_name, **types)
+        self._validate_named: Any = TypeAdapter(named_arguments).validator.validate_python
         required = any(field.field_info.is_required() for _, field in named)
         self._unsent: dict[str, Any] | None = None if required else self._validate_named({}).__dict__
         """The arguments of who sends none of them, where none is required."""
