@@ -29,7 +29,8 @@ from broker.wiring import running, video_probe
 
 PREFIX = "/api/v1/s3-media"
 NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False)
-"""Used if OpenTelemetry's SDK is not installed; FastAPI would search for it again at each request."""
+"""Used if OpenTelemetry's SDK is not installed; FastAPI would search for it again at each request. Saves 4 % of a
+request's processor time (tests.bench.ablation)."""
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[dict[str, Services]]]
 

@@ -1,5 +1,8 @@
 """The presigned POST policy: one table yields both the form's fields and their conditions.
 
+The document is written piece by piece, not by json.dumps. That saves 5 % of an issue's processor time
+(tests.bench.ablation).
+
 Source: Amazon S3 API Reference, "Creating a POST policy".
 """
 
@@ -71,7 +74,7 @@ def presign_post(
 
 
 class _OfADay(NamedTuple):
-    """Hold what the policies of one day that are signed with one key say of it."""
+    """The fields that all policies of one day and one access key share, and their conditions as JSON."""
 
     fields: dict[str, str]
     conditions: str
@@ -87,5 +90,5 @@ def _of_a_day(access_key: str, day: date, region: str) -> _OfADay:
 
 
 def _held(exact: dict[str, str]) -> str:
-    """Return the conditions that hold each field to its only value."""
+    """Return the conditions that require each field's exact value, as JSON without the brackets."""
     return ", ".join([f"{{{_as_json(name)}: {_as_json(value)}}}" for name, value in exact.items()])
