@@ -16,6 +16,8 @@ pytest_plugins = (
     "tests.support.databases",
     "tests.support.seaweedfs",
     "tests.support.skips",
+    "tests.support.world",
+    "tests.support.scheduling",
 )
 
 PAGE_ORIGIN = "https://app.example"

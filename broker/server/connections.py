@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from broker.api.asgi.body import ARRIVED_BODY
 from broker.api.asgi.document import AT_ONCE, Headers
 from broker.api.state import STATE_NAME
+from broker.server.stalls import MAX_STALL_SECONDS, StallWatch
 
 MAX_HEAD_BYTES = 32 * 1024
 """The request line and all headers together. A token takes at most a quarter of it."""
@@ -24,6 +25,8 @@ MAX_HEAD_SECONDS = 10.0
 MAX_WAITING = 100
 """How many pipelined requests of one connection may wait behind the current one. Each holds a few kilobytes. Browsers
 do not pipeline."""
+MAX_UNREAD_BYTES = 256 * 1024
+"""How much of a body is still received after its response was sent, so that a client can finish and read it."""
 REASONS = {408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
 
 
@@ -36,6 +39,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     max_head_bytes = MAX_HEAD_BYTES
     max_head_seconds = MAX_HEAD_SECONDS
+    max_stall_seconds = MAX_STALL_SECONDS
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -49,12 +53,14 @@ class BoundedConnection(HttpToolsProtocol):
         """Bytes received since the last request ended, not counting the piece that contained its end."""
         self._piece_bytes = 0
         self._in_body = False
+        self._unread_bytes = 0
         self._takes_no_more = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
         super().connection_made(transport)
         self.flow = _Flow(transport, self.pipeline)
+        self._stalls = StallWatch(transport, self.loop, self.max_stall_seconds)
         self._wait(self.max_head_seconds, 408)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -62,6 +68,7 @@ class BoundedConnection(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._stalls.stop()
         super().connection_lost(exc)
         for cycle in (self.cycle, *(waiting for waiting, _ in self.pipeline)):
             if cycle is not None:
@@ -96,9 +103,18 @@ class BoundedConnection(HttpToolsProtocol):
             self.cycle.keep_alive = False  # the response to the last waiting request says that the connection closes
             raise ValueError
         self._in_body = True
+        self._unread_bytes = 0
         super().on_headers_complete()
         extensions: dict[str, Any] = {AT_ONCE: self._answer, ARRIVED_BODY: self._body}
         self.scope["extensions"] = extensions
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece of the body for the request, or close the connection if too much comes after its response."""
+        super().on_body(body)
+        if self.cycle.response_complete:
+            self._unread_bytes += len(body)
+            if self._unread_bytes > MAX_UNREAD_BYTES:
+                self.transport.close()
 
     def on_message_complete(self) -> None:
         """Expect headers next."""
@@ -108,12 +124,18 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Serve the next request, or wait for it."""
+        self._stalls.start()
         if self.pipeline or self.transport.is_closing():
             super().on_response_complete()
             return
         self.server_state.total_requests += 1
         self.flow.resume_reading()
         self._wait(self.timeout_keep_alive, None)
+
+    def pause_writing(self) -> None:
+        """Wait until the client has read, but not for one that never reads."""
+        super().pause_writing()
+        self._stalls.start()
 
     def shutdown(self) -> None:
         """Finish the current request and take no other; answer clients that wait for a media to settle."""

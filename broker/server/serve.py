@@ -18,6 +18,7 @@ from broker.logs import configure_logging
 from broker.metrics import SHARED_DIRECTORY, counting_together
 from broker.server.connections import SERVING
 from broker.server.cores import usable_cores
+from broker.server.parent import end_with_parent
 from broker.settings import Settings, load_settings
 from broker.store import pending_revision
 from broker.wiring import running, video_probe
@@ -70,6 +71,7 @@ def serve(
 
 def worker_application() -> FastAPI:
     """Return the application of one of several processes, which inherit the environment that was checked."""
+    end_with_parent()
     settings = load_settings()
     _log_from(settings)
     return _quiet(create_app(settings))

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -19,6 +20,8 @@ T = TypeVar("T")
 
 GATHER_SECONDS = 0.005
 """How long further iterations of an event loop may add operations to a batch."""
+LATE_CHECK_SECONDS = 0.1
+"""How often an event loop looks for operations that have taken too long; only while there are any."""
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +45,8 @@ Run = Callable[[Sequence[Operation[Any]]], Sequence[object]]
 class Batcher:
     """Run operations in batches of about `limit`, less than twice as many, on `threads` threads.
 
-    The threads start with the first operation. An operation that has waited longer than `patience_seconds` fails with
-    DatabaseUnavailable instead of being run.
+    The threads start with the first operation. An operation that was not answered within `patience_seconds` fails with
+    DatabaseUnavailable. If it was not begun by then, it never is.
     """
 
     def __init__(self, name: str, run: Run, *, limit: int, threads: int, patience_seconds: float) -> None:
@@ -52,6 +55,7 @@ class Batcher:
         self._limit = limit
         self._patience_seconds = patience_seconds
         self._gathered: dict[asyncio.AbstractEventLoop, list[_Submitted]] = {}
+        self._unanswered: dict[asyncio.AbstractEventLoop, deque[_Submitted]] = {}
         self._queue: SimpleQueue[list[_Submitted] | None] = SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True) for number in range(threads)
@@ -73,8 +77,27 @@ class Batcher:
         if gathered is None:
             gathered = self._gathered[loop] = []
             loop.call_soon(self._hand_over, loop, 0, loop.time() + GATHER_SECONDS)
-        gathered.append(_Submitted(operation, future, time.monotonic()))
+        submitted = _Submitted(operation, future, time.monotonic())
+        gathered.append(submitted)
+        unanswered = self._unanswered.get(loop)
+        if unanswered is None:
+            unanswered = self._unanswered[loop] = deque()
+            loop.call_later(LATE_CHECK_SECONDS, self._fail_late, loop)
+        unanswered.append(submitted)
         return future
+
+    def _fail_late(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Fail what waits for too long, even if a thread never comes back from the database."""
+        unanswered = self._unanswered[loop]
+        patient_since = time.monotonic() - self._patience_seconds
+        while unanswered and (unanswered[0].future.done() or unanswered[0].at < patient_since):
+            late = unanswered.popleft()
+            if not late.future.done():
+                late.future.set_exception(DatabaseUnavailable())
+        if unanswered:
+            loop.call_later(LATE_CHECK_SECONDS, self._fail_late, loop)
+        else:
+            del self._unanswered[loop]
 
     async def close(self) -> None:
         """Finish the submitted operations, then end the threads."""
@@ -134,10 +157,8 @@ class Batcher:
         if batch[0].at < patient_since:
             late = [submitted for submitted in batch if submitted.at < patient_since]
             _answer(late, [DatabaseUnavailable() for _ in late])
-        # A cancelled operation has no waiter, and nothing of it has been done.
-        awaited = [
-            submitted for submitted in batch if submitted.at >= patient_since and not submitted.future.cancelled()
-        ]
+        # An operation that was cancelled or has failed has no waiter, and nothing of it has been done.
+        awaited = [submitted for submitted in batch if submitted.at >= patient_since and not submitted.future.done()]
         if awaited:
             _answer(awaited, self._outcomes([submitted.operation for submitted in awaited]))
 

@@ -40,12 +40,11 @@ from broker.logs import access_log
 from broker.server.connections import BoundedConnection
 from broker.server.serve import GC_THRESHOLDS
 from broker.store.batching import Batcher
-
-from .contenders import ours
-from .generator import Request
-from .plain import PLAIN_FORMS, as_it_is
-from .rounds import CONNECTIONS, Spread
-from .workplace import ROOT, Workplace, workplace
+from tests.bench.contenders import ours
+from tests.bench.generator import Request
+from tests.bench.plain import PLAIN_FORMS, as_it_is
+from tests.bench.rounds import CONNECTIONS, Spread
+from tests.bench.workplace import ROOT, Workplace, workplace
 
 UPLOADS = 10_000
 

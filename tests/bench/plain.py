@@ -130,7 +130,7 @@ def prepared() -> Iterator[None]:
             return
         statement: Any = self._statement
         if isinstance(statement, sa.Update):
-            names = {getattr(column, "name", column) for column in statement._values or ()}
+            names = {str(getattr(column, "name", column)) for column in statement._values or ()}
             keys = names | (rows[0].keys() - set(statement.table.c.keys()))
             plain = sa.update(statement.table).where(*statement._where_criteria)
             connection.execute(plain, [{key: row[key] for key in keys} for row in rows])

@@ -9,9 +9,8 @@ import pytest
 from playwright.sync_api import Page, Route
 
 import broker
-
-from .npm import packages
-from .stack import Stack, token
+from tests.support.npm import packages
+from tests.support.stack import Stack, token
 
 WEB = Path(broker.__file__).parent / "web"
 ENTRY = """
@@ -39,7 +38,7 @@ def bundled(request: pytest.FixtureRequest, page: Page, stack: Stack, tmp_path: 
     (tmp_path / "node_modules" / "s3-media-broker-web").symlink_to(WEB)
     (tmp_path / "entry.js").write_text(ENTRY)
     esbuild = folder / "node_modules" / ".bin" / "esbuild"
-    command = [esbuild, "entry.js", "--bundle", "--outfile=bundle.js", f"--format={request.param}"]
+    command = [str(esbuild), "entry.js", "--bundle", "--outfile=bundle.js", f"--format={request.param}"]
     subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
     for path in (tmp_path / "bundle.js", WEB / "sha256-worker.js"):
         page.route(f"{stack.app}/{path.name}", _file(path))

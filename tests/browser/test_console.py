@@ -3,15 +3,15 @@
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Response, Route, expect
 
 from broker.dev.s3 import Fault
-
-from .npm import packages
-from .stack import Stack, running_stack, token
-from .waiting import until
+from tests.browser.waiting import until
+from tests.support.npm import packages
+from tests.support.stack import Stack, running_stack, token
 
 VIDEO = "document.querySelector('video')"
 AXE = "async () => (await axe.run(document, { resultTypes: ['violations'] })).violations"
@@ -307,7 +307,7 @@ def test_the_keyboard_alone_can_play_and_delete(console: Page, film: Path) -> No
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_axe_finds_no_violation_and_nothing_overflows(
-    browser: Browser, stack: Stack, films: list[Path], scheme: str, width: int
+    browser: Browser, stack: Stack, films: list[Path], scheme: Literal["light", "dark"], width: int
 ) -> None:
     axe = packages("axe-core@4.14.1") / "node_modules" / "axe-core" / "axe.min.js"
     context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 844}, bypass_csp=True)

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from .stack import BUCKET, Stack, token
+from tests.support.stack import BUCKET, Stack, token
 
 
 @pytest.fixture

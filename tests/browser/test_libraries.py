@@ -11,11 +11,10 @@ from playwright.sync_api import Page, Route
 
 import broker
 from broker.domain.keys import staging_key
-
-from .npm import packages
-from .recipes import recipe
-from .stack import BUCKET, Stack, token
-from .waiting import until
+from tests.browser.recipes import recipe
+from tests.browser.waiting import until
+from tests.support.npm import packages
+from tests.support.stack import BUCKET, Stack, token
 
 WEB = Path(broker.__file__).parent / "web"
 ESBUILD = "esbuild@0.28.2"
@@ -38,7 +37,7 @@ def load(page: Page, stack: Stack, tmp_path: Path) -> Load:
         (tmp_path / "recipe.js").write_text(code)
         (tmp_path / "entry.js").write_text('import * as recipe from "./recipe.js"; Object.assign(window, recipe);')
         esbuild = folder / "node_modules" / ".bin" / "esbuild"
-        command = [esbuild, "entry.js", "--bundle", "--outfile=bundle.js"]
+        command = [str(esbuild), "entry.js", "--bundle", "--outfile=bundle.js"]
         done = subprocess.run([*command, "--format=esm"], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         page.goto(stack.app)

@@ -8,8 +8,7 @@ import pytest
 
 import broker
 from broker.domain.video_types import VIDEO_TYPES
-
-from .npm import packages, program
+from tests.support.npm import packages, program
 
 HERE = Path(__file__).parent
 WEB = Path(broker.__file__).parent / "web"

@@ -13,8 +13,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Request
 
 from broker.dev.s3 import Fault
-
-from .stack import BUCKET, Stack, token
+from tests.support.stack import BUCKET, Stack, token
 
 MB = 1_000_000
 UPLOAD_ALL = """async ({ module, token, more, stopAfter }) => {

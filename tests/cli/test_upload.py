@@ -15,10 +15,9 @@ import pytest
 
 from broker.cli.upload import TRIES, UploadClient, UploadFailed
 from broker.dev.s3 import Fault
+from tests.cli.conftest import Dev
 from tests.support.processes import CLIP, done, environment
-
-from ..browser.stack import Stack, running_stack, token
-from .conftest import Dev
+from tests.support.stack import Stack, running_stack, token
 
 MB = 1_000_000
 LARGE = 1_000 * MB if os.environ.get("CI") else 100 * MB

@@ -13,8 +13,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.metrics.promtool import promtool
-from tests.metrics.queries import series
 from tests.support.processes import ROOT, done, running
+from tests.support.queries import series
 
 SERVES = r"running on (http://127\.0\.0\.1:\d+)"
 PREFIX = "/api/v1/s3-media"

@@ -20,10 +20,9 @@ from broker.settings import Settings, environment_name
 from broker.store import migrate
 from tests.readme.drawing import HELPER, PARTS, helper_with_types, rewritten
 from tests.support.live import live
+from tests.support.npm import program
 from tests.support.processes import CLIP, ROOT, environment, running
 from tests.support.serving import settings_of
-
-from ..browser.npm import program
 
 README = (ROOT / "README.md").read_text("utf-8")
 WALKTHROUGH = ROOT / "tests" / "walkthrough.sh"
@@ -98,7 +97,7 @@ def video(request: pytest.FixtureRequest, tmp_path: Path) -> bytes:
 def test_the_walk_through_runs_beside_broker_dev(tmp_path: Path, video: bytes) -> None:
     with running("dev", "--port", "0", cwd=tmp_path) as dev:
         dev.wait_for("Try in another terminal")
-        command = [program("bash"), WALKTHROUGH]
+        command = [program("bash"), str(WALKTHROUGH)]
         script = subprocess.run(
             command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=60, check=False
         )

@@ -157,7 +157,7 @@ def test_pydantic_hands_out_what_it_compiled() -> None:
     assert adapter.serializer.to_json(model(number=1)) == b'{"number":1}'
 
 
-@pytest.mark.parametrize("dialect", [sqlite.dialect(), postgresql.dialect()], ids=lambda each: each.name)
+@pytest.mark.parametrize("dialect", [sqlite.dialect(), postgresql.dialect()], ids=lambda each: each.name)  # type: ignore[no-untyped-call]
 def test_a_compiled_statement_of_sqlalchemy_holds_what_is_prepared(dialect: Any) -> None:
     table = sa.Table("numbers", sa.MetaData(), sa.Column("number", sa.Integer), sa.Column("at", sa.DateTime))
     compiled: Any = table.insert().values(number=sa.bindparam("number"), at=sa.bindparam("at")).compile(dialect=dialect)
