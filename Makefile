@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell for one in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$one -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$one && break; done)
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 DEPLOYED := build/bench/python
 
 .PHONY: run test check bench readme requirements audit dist clean
@@ -14,7 +14,7 @@ run: $(VENV)/.run  ## Serve everything on this machine, with a demo page
 	$(BIN)/broker dev $(ARGS)
 
 test: $(VENV)/.test  ## Run every test that needs no cloud
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.check  ## Lint, check types, imports and wording, run the browser modules' unit tests
 	$(BIN)/ruff check .
@@ -52,7 +52,7 @@ clean:
 
 $(VENV)/.run: EXTRAS = dev
 $(VENV)/.test: EXTRAS = test
-$(VENV)/.check: EXTRAS = dev,lint,postgres,redis
+$(VENV)/.check: EXTRAS = test,lint
 $(VENV)/.dist: EXTRAS = dist
 $(VENV)/.run $(VENV)/.test $(VENV)/.check $(VENV)/.dist: pyproject.toml | $(VENV)/.made
 	@echo "Installing what 'make $(@:$(VENV)/.%=%)' needs into $(VENV) …"

@@ -1,4 +1,4 @@
-"""The presigned POST policy: one table makes both the form's fields and the conditions that hold them.
+"""The presigned POST policy: one table yields both the form's fields and their conditions.
 
 Source: Amazon S3 API Reference, "Creating a POST policy".
 """
@@ -19,7 +19,7 @@ _SECOND = timedelta(seconds=1)
 
 
 class Promise(NamedTuple):
-    """Say what exactly one policy lets in: one object, under one key, of one type, within these sizes (bytes)."""
+    """What one policy allows: one object, under one key, of one type, within these sizes in bytes."""
 
     bucket: str
     key: str
@@ -30,7 +30,7 @@ class Promise(NamedTuple):
     redirect_to: str | None = None
 
     def exact_fields(self) -> dict[str, str]:
-        """Return the table: each field that the form must send, with the only value that it may have."""
+        """Return the table: each field that the form must send, with its only allowed value."""
         fields = {"Content-Type": self.content_type}
         if self.redirect_to is None:
             fields["success_action_status"] = "201"
@@ -44,9 +44,9 @@ class Promise(NamedTuple):
 def presign_post(
     promise: Promise, credentials: Credentials, *, now: datetime, region: str, expires_in: int
 ) -> dict[str, str]:
-    """Return the form's fields, signed, in the order in which a form should send them; `file` comes after them.
+    """Return the signed fields of a form in the order in which to send them, before `file`.
 
-    The policy ends `expires_in` seconds after `now`. The bytes equal those of botocore's `generate_presigned_post`
+    The policy expires `expires_in` seconds after `now`. The result equals that of botocore's `generate_presigned_post`
     for the same fields and conditions.
     """
     exact = promise.exact_fields()

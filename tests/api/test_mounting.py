@@ -134,9 +134,9 @@ def routes(host: FastAPI) -> list[tuple[str, str]]:
 
 
 async def requested(client: httpx.AsyncClient, method: str, path: str, media_id: str) -> httpx.Response:
-    body = {"json": UPLOAD} if method == "POST" and "{" not in path else {}
+    body = UPLOAD if method == "POST" and "{" not in path else None
     filled = path.replace("{media_id}", media_id).replace("{state}", "state")
-    return await client.request(method, filled, headers=HEADERS, **body)
+    return await client.request(method, filled, headers=HEADERS, json=body)
 
 
 async def statuses(app: FastAPI, media_id: str) -> dict[tuple[str, str], int]:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from math import nan
 from statistics import median, quantiles
 
-from .generator import Answers, load
-from .servers import Running
+from tests.bench.generator import Answers, load
+from tests.bench.servers import Running
 
 CONNECTIONS = 64
 NODE_WARM_UP = 10_000

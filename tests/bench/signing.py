@@ -64,7 +64,7 @@ def jobs() -> Iterator[Job]:
         media_id = new_id(now)
         promise = Promise(bucket=BUCKET, key=staging_key(media_id), content_type=TYPE, min_size=1, max_size=100_000_000)
         fields = promise.exact_fields()
-        conditions = [
+        conditions: list[object] = [
             *({name: value} for name, value in fields.items()),
             ["content-length-range", 1, 100_000_000],
         ]

@@ -20,10 +20,9 @@ from broker.domain.ids import new_id
 from broker.domain.media import Media, State
 from broker.domain.quota import Quota
 from broker.store import Store, migrate
+from tests.bench.generator import Request
+from tests.bench.rows import ANN
 from tests.support.postgres import PostgreSQL, find_binaries
-
-from .generator import Request
-from .rows import ANN
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "bench"

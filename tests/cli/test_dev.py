@@ -10,9 +10,8 @@ import psutil
 import pytest
 from botocore.config import Config
 
+from tests.cli.conftest import Dev
 from tests.support.processes import CLIP, done, read_variables, running
-
-from .conftest import Dev
 
 
 def test_it_answers_within_seconds(dev: Dev) -> None:

@@ -80,7 +80,7 @@ async def test_a_used_key_returns_the_earlier_media(store: Store) -> None:
     with statements(store) as written:
         fresh = pending()
         ends = await asyncio.gather(store.add(fresh, UNLIMITED), store.add(pending(idempotency_key="one"), UNLIMITED))
-    assert ends == [fresh, earlier]
+    assert ends == (fresh, earlier)
     assert written[0] == "WITH"
     assert await store.usage("ann") == Usage(pending_count=2, promised_bytes=2000, media_count=2)
 
@@ -165,7 +165,9 @@ async def test_replicas_never_deadlock(open_store: OpenStore, database_url: str)
         # Two replicas add media by one statement each; the third also changes some, through the ledger.
         added = [[pending(owner) for owner in chance.sample(owners, len(owners))] for _ in stores]
         changed = chance.sample(recorded, 2)
-        asked = [[store.add(one, UNLIMITED) for one in media] for store, media in zip(stores, added, strict=True)]
+        asked: list[list[Coroutine[Any, Any, Media | None]]] = [
+            [store.add(one, UNLIMITED) for one in media] for store, media in zip(stores, added, strict=True)
+        ]
         asked[2] += [stores[2].change(one, Event.DELETE) for one in changed]
         await asyncio.gather(*(soon(chance.uniform(0, 0.004), one) for one in asked))
         recorded = [one for one in recorded if one not in changed] + added[0][:4]

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -9,9 +10,8 @@ from broker.domain.announcement import PATIENCE, Announcement
 from broker.domain.media import Event, Media, State
 from broker.errors import DatabaseUnavailable
 from broker.store import Store
+from tests.contract.conftest import OpenStore
 from tests.support.samples import UNLIMITED, locked, pending
-
-from .conftest import OpenStore
 
 HERE, THERE = "https://here.example/hook", "https://there.example/hook"
 LEASE = timedelta(minutes=1)
@@ -24,10 +24,10 @@ def now() -> datetime:
 @pytest.fixture
 def telling(open_store: OpenStore) -> Store:
     """Return a store that announces changes to two targets."""
-    return open_store(announce_to=(HERE, THERE))  # type: ignore[arg-type]
+    return open_store(announce_to=(HERE, THERE))
 
 
-async def rejected(store: Store, **fields: object) -> Media:
+async def rejected(store: Store, **fields: Any) -> Media:
     media = await store.add(pending(**fields), UNLIMITED)
     after = await store.change(media, Event.DIFFER, differences="it differs")
     assert after is not None
@@ -62,7 +62,7 @@ async def test_the_loser_of_a_race_announces_nothing(telling: Store, open_store:
 async def test_a_change_that_is_not_written_is_not_announced(
     telling: Store, database_url: str, open_store: OpenStore
 ) -> None:
-    hasty = open_store(timeout_seconds=0.3, announce_to=(HERE,))  # type: ignore[arg-type]
+    hasty = open_store(timeout_seconds=0.3, announce_to=(HERE,))
     media = await telling.add(pending(), UNLIMITED)
     with locked(database_url), pytest.raises(DatabaseUnavailable):
         await hasty.change(media, Event.DIFFER, differences="it differs")

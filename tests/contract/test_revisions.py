@@ -91,8 +91,8 @@ def shape(connection: sa.Connection) -> dict[str, dict[str, Any]]:
             "columns": {column["name"]: column for column in inspector.get_columns(table)},
             "rules": (
                 inspector.get_pk_constraint(table),
-                sorted((check["name"], check["sqltext"]) for check in inspector.get_check_constraints(table)),
-                sorted(index["name"] for index in inspector.get_indexes(table) if index["unique"]),
+                sorted((check["name"] or "", check["sqltext"]) for check in inspector.get_check_constraints(table)),
+                sorted(index["name"] or "" for index in inspector.get_indexes(table) if index["unique"]),
             ),
         }
         for table in set(inspector.get_table_names()) - {"alembic_version"}

@@ -9,8 +9,8 @@ import httpx
 
 from broker.dev.tokens import mint_token
 from broker.domain.media import Media, State
-from tests.crash.dying import VIDEO
 from tests.crash.invariants import Found
+from tests.support.dying import VIDEO
 
 SECRET = "a-secret-of-the-crash-tests-and-no-other"
 SCOPE = "media:upload media:read media:delete"

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from tests.crash import dying
+from tests.support import dying
 
 START_SECONDS = 30.0
 

@@ -48,8 +48,8 @@ from broker.lifecycle.verbs import Lifecycle
 from broker.store import migrate
 from broker.store.engine import parse_url
 from broker.worker.sweep import Sweep
-from tests.crash.dying import COURSE, OTHER, VIDEO, Clock, CountedBucket, CountedStore, Course
 from tests.crash.invariants import broken, find_all, unsettled
+from tests.support.dying import COURSE, OTHER, VIDEO, Clock, CountedBucket, CountedStore, Course
 
 EXAMPLES = 60 if os.environ.get("CI") else 12
 STEPS = 25
@@ -361,7 +361,7 @@ def around(
 @pytest.mark.timeout(900)
 def test_the_invariants_hold_in_any_order(around: Surroundings) -> None:
     run_state_machine_as_test(
-        lambda: AnyOrder(around),
+        lambda: AnyOrder(around),  # type: ignore[arg-type]  # it is called, and that is all
         settings=settings(
             max_examples=EXAMPLES,
             stateful_step_count=STEPS,

@@ -16,7 +16,7 @@ import pytest
 from broker.domain.keys import staging_key
 from broker.domain.media import State
 from tests.crash.conftest import GRACE_SECONDS, POLICY_SECONDS, World
-from tests.crash.dying import OTHER
+from tests.support.dying import OTHER
 
 Prepare = Callable[[World], str]
 Act = Callable[..., str]

@@ -40,8 +40,8 @@ from broker.lifecycle.verbs import Lifecycle
 from broker.store import Store
 from broker.store.engine import parse_url
 from broker.worker.sweep import Sweep
-from tests.crash.dying import Clock
 from tests.crash.invariants import find_all, unsettled
+from tests.support.dying import Clock
 from tests.support.s3_proxy import PASS, Fate, Request, S3Proxy, chaos
 
 MEDIA = int(os.environ.get("BROKER_TEST_MEDIA", "40"))

@@ -14,7 +14,7 @@ import uvicorn.protocols.http.auto
 
 from broker.aws.bucket import Bucket, BucketConfig
 from broker.domain.sigv4 import Credentials
-from tests.crash import dying
+from tests.support import dying
 
 WARM = (psycopg, sqlalchemy, uvicorn, dying)
 # A session holds the model of S3. Reading it takes longer than the rest of a start, so the forks share one.

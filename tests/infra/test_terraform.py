@@ -123,7 +123,7 @@ def _with(address: str, **statement: Any) -> Doctor:
 
 def _in_values(address: str, *path: str | int, to: Any) -> Doctor:
     def doctor(plan: dict[str, Any]) -> None:
-        values = resources(plan)[address]
+        values: Any = resources(plan)[address]
         for step in path[:-1]:
             values = values[step]
         values[path[-1]] = to

@@ -8,8 +8,8 @@ from broker.domain.keys import staging_key
 from broker.domain.media import Event, Media, State
 from broker.lifecycle import settlement
 from broker.lifecycle.leases import LEASE, Leases
-from tests.lifecycle.conftest import VIDEO, Clock, MakeWorld, World, outcome_of
 from tests.support.samples import pending
+from tests.support.world import VIDEO, Clock, MakeWorld, World, outcome_of
 
 
 class Stopwatch:

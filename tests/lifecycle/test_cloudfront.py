@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from broker.domain.keys import final_key
 from broker.errors import SettingsInvalid
-from tests.lifecycle.test_lifetimes import NOW, ready_media, settings_for, verbs_of
+from tests.lifecycle.offline import NOW, ready_media, settings_for, verbs_of
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 PEM = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()

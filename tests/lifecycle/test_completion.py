@@ -14,11 +14,9 @@ from broker.dev.s3 import EmbeddedS3, Fault
 from broker.domain.keys import final_key, staging_key
 from broker.domain.media import Arrived, State
 from broker.errors import MediaNotFound, NothingUploaded, NotReady, StorageUnavailable, UploadExpired, UploadRejected
-from tests.lifecycle.conftest import GRACE_SECONDS, OTHER, POLICY_SECONDS, VIDEO, MakeWorld, World, outcome_of
 from tests.support import overwriter
-
-OVER = {"seconds": POLICY_SECONDS + GRACE_SECONDS + 1}
-LATER = {"hours": 1}
+from tests.support.overwriter import OverwrittenBetween
+from tests.support.world import LATER, OTHER, OVER, VIDEO, MakeWorld, World, outcome_of
 
 
 async def test_an_upload_is_checked_promoted_and_played(world: World) -> None:
@@ -86,19 +84,6 @@ async def test_a_promised_checksum_that_the_store_did_not_keep_is_rejected(world
     world.s3.put_object(Bucket=world.bucket.config.name, Key=key, Body=VIDEO, ContentType="video/mp4")
     with pytest.raises(UploadRejected):
         await world.verbs.complete(issued.media.id, "anna")
-
-
-class OverwrittenBetween(Bucket):
-    """A bucket in which another client overwrites the staging object between the HEAD and the copy."""
-
-    times = 1
-
-    async def promote(self, source: str, target: str, judged: Arrived) -> bool:
-        if self.times:
-            self.times -= 1
-            body = OTHER if self.times % 2 == 0 else VIDEO
-            await asyncio.to_thread(overwriter.puts, self.config, source, body)
-        return await super().promote(source, target, judged)
 
 
 class IgnoresConditions(OverwrittenBetween):

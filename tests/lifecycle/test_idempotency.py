@@ -8,8 +8,7 @@ import pytest
 from broker.domain.media import State
 from broker.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, UploadExpired
 from broker.lifecycle.requests import Issued, UploadRequest
-from tests.lifecycle.conftest import VIDEO, World
-from tests.lifecycle.test_completion import OVER
+from tests.support.world import OVER, VIDEO, World
 
 ASKED = UploadRequest(content_type="video/mp4", size=len(VIDEO))
 

@@ -1,38 +1,14 @@
 """Lifetimes of policies and links: the answer is true even if the broker's credentials expire first."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
-from uuid import UUID
 
 import pytest
 from freezegun import freeze_time
 
-from broker.domain.media import Event
 from broker.errors import CredentialsExpired
-from broker.lifecycle.requests import UploadRequest
-from broker.lifecycle.verbs import Lifecycle
-from broker.settings import Settings, load_settings
-from broker.store import Store, migrate
-from broker.wiring import running
-
-NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
-MP4 = UploadRequest(content_type="video/mp4", size=1000)
-
-
-def settings_for(directory: Path, **overrides: object) -> Settings:
-    url = f"sqlite:///{directory}/broker.db"
-    migrate(url)
-    return load_settings(
-        None,
-        bucket_name="videos",
-        region="eu-central-1",
-        secret_key="a-secret-of-the-tests-and-no-other",
-        database_url=url,
-        **overrides,
-    )
+from tests.lifecycle.offline import MP4, NOW, ready_media, settings_for, verbs_of
 
 
 def ending(seconds: int) -> dict[str, object]:
@@ -42,23 +18,6 @@ def ending(seconds: int) -> dict[str, object]:
         "session_token": "token",
         "credential_expiration": NOW + timedelta(seconds=seconds),
     }
-
-
-@asynccontextmanager
-async def verbs_of(settings: Settings) -> AsyncIterator[Lifecycle]:
-    async with running(settings) as (services, _):
-        yield services.lifecycle
-
-
-async def ready_media(settings: Settings, verbs: Lifecycle) -> UUID:
-    """Record a ready media without S3; the test only signs links to it."""
-    issued = await verbs.issue(MP4, "anna")
-    store = Store(settings.database_url)
-    promoting = await store.change(issued.media, Event.MATCH, size=1000, etag="e", judgements=1)
-    assert promoting is not None
-    assert await store.change(promoting, Event.PROMOTE, ready_at=NOW)
-    await store.close()
-    return issued.media.id
 
 
 @pytest.mark.parametrize(

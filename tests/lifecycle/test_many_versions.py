@@ -8,8 +8,7 @@ import pytest
 from broker.aws.bucket import Bucket
 from broker.domain.keys import staging_key
 from broker.domain.media import Media, State
-from tests.lifecycle.conftest import VIDEO, MakeWorld, World
-from tests.lifecycle.test_completion import OVER
+from tests.support.world import OVER, VIDEO, MakeWorld, World
 
 AT_A_TIME = 100
 REPLAYS = 210

@@ -9,8 +9,7 @@ from broker.domain.media import State
 from broker.domain.quota import Usage
 from broker.errors import QuotaExceeded, UploadExpired, UploadRejected
 from broker.lifecycle.settlement import SLOWEST_UPLOAD
-from tests.lifecycle.conftest import OTHER, VIDEO, MakeWorld, World
-from tests.lifecycle.test_completion import OVER
+from tests.support.world import OTHER, OVER, VIDEO, MakeWorld, World
 
 PROMISED = Usage(pending_count=1, promised_bytes=len(VIDEO), media_count=1)
 STORED = Usage(stored_bytes=len(VIDEO), media_count=1)

@@ -9,8 +9,8 @@ from broker.domain.keys import final_key, staging_key
 from broker.domain.media import Arrived, State
 from broker.errors import UploadRejected
 from broker.lifecycle.leases import LEASE
-from tests.lifecycle.conftest import OTHER, VIDEO, MakeWorld, World, outcome_of
-from tests.lifecycle.test_completion import OVER, OverwrittenBetween
+from tests.support.overwriter import OverwrittenBetween
+from tests.support.world import OTHER, OVER, VIDEO, MakeWorld, World, outcome_of
 
 AFTER_LEASE = {"seconds": LEASE.total_seconds() + 1}
 

@@ -11,8 +11,7 @@ from broker.domain.media import Arrived, State
 from broker.errors import StorageRefused, StorageUnavailable, UploadRejected
 from broker.lifecycle.settlement import SLOWEST_UPLOAD
 from broker.worker.sweep import Sweep
-from tests.lifecycle.conftest import MakeWorld, World
-from tests.lifecycle.test_completion import LATER, OVER
+from tests.support.world import LATER, OVER, MakeWorld, World
 
 REFUSED = Fault(operation="HeadObject", status=403, code="AccessDenied", count=1)
 AWAY = Fault(operation="HeadObject", status=503, code="SlowDown", count=3)

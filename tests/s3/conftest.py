@@ -1,4 +1,4 @@
-"""What the tests of the embedded S3 share."""
+"""Fixtures of the tests of the embedded S3."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,18 +7,19 @@ import pytest
 
 from broker.dev.s3 import EmbeddedS3
 from tests.s3.forms import Form
+from tests.s3.multipart import Multipart
 from tests.s3.requests import Requests
 
 
 @pytest.fixture
 def form(embedded_s3: EmbeddedS3, bucket: str) -> Form:
-    """Return a form that is right as it is."""
+    """Return a valid form for the bucket."""
     return Form(embedded_s3, bucket)
 
 
 @pytest.fixture
 def requests(embedded_s3: EmbeddedS3, bucket: str) -> Requests:
-    """Return a sender of requests signed by botocore."""
+    """Return a sender of requests to the bucket that botocore signs."""
     return Requests(embedded_s3, bucket)
 
 
@@ -31,3 +32,9 @@ def stored(s3_client: Any, bucket: str) -> Callable[[], list[str]]:
         return [entry["Key"] for kind in ("Versions", "DeleteMarkers") for entry in answer.get(kind, [])]
 
     return keys
+
+
+@pytest.fixture
+def multipart_upload(requests: Requests) -> Multipart:
+    """Return a multipart upload that is yet to be created."""
+    return Multipart(requests)

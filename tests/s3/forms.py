@@ -1,8 +1,8 @@
-"""Forms as a browser posts them: signed right at first, then changed by a test."""
+"""Signed forms as a browser posts them, valid unless a test changes them."""
 
 import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,12 +18,12 @@ TEN_BYTES = b"0123456789"
 
 
 def multipart(parts: Iterable[tuple[str, str | bytes, str | None]]) -> bytes:
-    """Encode parts (name, value, filename) as a browser does."""
+    """Return the body that a browser sends for these parts: name, value and filename, or None for no filename."""
     body = bytearray()
     for name, value, filename in parts:
-        disposition = f'form-data; name="{name}"' + (f'; filename="{filename}"' if filename else "")
+        disposition = f'form-data; name="{name}"' + ("" if filename is None else f'; filename="{filename}"')
         body += f"--{BOUNDARY}\r\nContent-Disposition: {disposition}\r\n".encode()
-        if filename:
+        if filename is not None:
             body += b"Content-Type: text/html\r\n"
         body += b"\r\n" + (value if isinstance(value, bytes) else value.encode()) + b"\r\n"
     return bytes(body + f"--{BOUNDARY}--\r\n".encode())
@@ -31,10 +31,10 @@ def multipart(parts: Iterable[tuple[str, str | bytes, str | None]]) -> bytes:
 
 @dataclass
 class Form:
-    """A form for `bucket` whose policy names every field; `send` signs and posts it.
+    """A form for `bucket` whose policy covers every field. `send` signs and posts it.
 
-    `document` replaces the policy, `extra` and `without` change the fields after the policy was made, and
-    `conditions` are added to it.
+    `conditions` are added to the policy, and `document` replaces it. `encode` changes the base64 of the policy before
+    it is signed. `extra`, `without` and `after_file` change the parts of the signed form.
     """
 
     s3: EmbeddedS3
@@ -43,12 +43,13 @@ class Form:
     conditions: list[Any] = field(default_factory=list)
     expires_in: float = 600
     file: bytes = TEN_BYTES
-    filename: str = "clip.mp4"
+    filename: str | None = "clip.mp4"
     access_key: str = ""
     secret_key: str = ""
     token: str | None = None
     region: str = ""
     document: str | dict[str, Any] | None = None
+    encode: Callable[[str], str] = str
     extra: list[tuple[str, str]] = field(default_factory=list)
     without: set[str] = field(default_factory=set)
     after_file: list[tuple[str, str, str | None]] = field(default_factory=list)
@@ -67,16 +68,16 @@ class Form:
             fields["x-amz-security-token"] = self.token
         document = self.document
         if document is None:
-            # A field for which a test asks a prefix is not also held to its exact value.
-            prefixed = [c for c in self.conditions if isinstance(c, list) and c[0] == "starts-with"]
-            own = {c[1].lstrip("$").lower() for c in prefixed}
-            exact = [{name: value} for name, value in fields.items() if name.lower() not in own]
+            # A field with a starts-with condition gets no exact condition.
+            prefixed = [c for c in self.conditions if isinstance(c, list) and c[:1] == ["starts-with"]]
+            prefixed_names = {c[1].lstrip("$").lower() for c in prefixed}
+            exact = [{name: value} for name, value in fields.items() if name.lower() not in prefixed_names]
             document = {
                 "expiration": f"{now + timedelta(seconds=self.expires_in):%Y-%m-%dT%H:%M:%S.%fZ}",
                 "conditions": [{"bucket": self.bucket}, *exact, *self.conditions],
             }
         text = document if isinstance(document, str) else json.dumps(document)
-        fields["policy"] = base64.b64encode(text.encode()).decode()
+        fields["policy"] = self.encode(base64.b64encode(text.encode()).decode())
         fields["x-amz-signature"] = sigv4.sign(self.secret_key or self.s3.secret_key, now, region, fields["policy"])
         return fields
 
@@ -100,7 +101,7 @@ class Form:
 
 
 def error_code(response: httpx.Response) -> str:
-    """Return the code of S3's XML error, after a look at the elements that each has."""
+    """Return the code of S3's XML error, and check the elements that every error has."""
     root = fromstring(response.content)
     assert root.tag == "Error"
     assert root.findtext("RequestId") == response.headers["x-amz-request-id"]
@@ -110,5 +111,5 @@ def error_code(response: httpx.Response) -> str:
 
 
 def element(response: httpx.Response, name: str) -> str | None:
-    """Return the text of an element of S3's XML answer."""
+    """Return the text of an element of S3's XML answer, or None if it has no such element."""
     return fromstring(response.content).findtext(name)

@@ -43,7 +43,7 @@ def test_a_page_of_the_bucket_may_post(requests):
         ({"method": "PUT"}, 403, "AccessForbidden"),
         ({"method": None}, 400, "BadRequest"),
         ({"origin": None}, 400, "BadRequest"),
-        ({"bucket": "no-such-bucket-1"}, 404, "NoSuchBucket"),
+        ({"bucket": "no-such-bucket-1"}, 403, "AccessForbidden"),
     ],
 )
 def test_a_preflight_is_refused_without_any_access_header(asked, status, code, requests):

@@ -133,7 +133,7 @@ def test_what_the_fields_say_comes_back_with_the_object(form, s3_client, bucket)
     head = s3_client.head_object(Bucket=bucket, Key="staging/a")
     assert (head["ContentType"], head["CacheControl"]) == ("video/mp4", "no-store")
     assert (head["ContentDisposition"], head["StorageClass"]) == ("inline", "STANDARD_IA")
-    assert head["Metadata"] == {"owner": "user-1", "title": "=?utf-8?b?R3LDtsOfZQ==?="}
+    assert head["Metadata"] == {"owner": "user-1", "title": "=?UTF-8?Q?Gr=C3=B6=C3=9Fe?="}
     tags = s3_client.get_object_tagging(Bucket=bucket, Key="staging/a")["TagSet"]
     assert tags == [{"Key": "k", "Value": "v"}]
 
@@ -218,3 +218,70 @@ def test_a_key_may_go_up_by_as_many_steps_as_it_went_down(key, form, stored):
     form.fields["key"] = key
     assert form.send().status_code == 204
     assert stored() == [key]
+
+
+def test_a_file_without_a_name_leaves_the_placeholder_in_the_key(form, stored):
+    form.fields["key"] = "in/${filename}"
+    form.filename = None
+    assert form.send().status_code == 204
+    assert stored() == ["in/${filename}"]
+
+
+def test_a_file_with_an_empty_name_empties_the_placeholder(form, stored):
+    form.fields["key"] = "in/${filename}-a"
+    form.conditions.append(["starts-with", "$key", "in/"])
+    form.filename = ""
+    assert form.send().status_code == 204
+    assert stored() == ["in/-a"]
+
+
+def test_a_dollar_may_be_escaped_in_the_policy(form, stored):
+    form.fields["key"] = "price $5"
+    form.encode = lambda text: base64.b64encode(base64.b64decode(text).replace(b"price $5", rb"price \$5")).decode()
+    assert form.send().status_code == 204
+    assert stored() == ["price $5"]
+
+
+def test_a_vertical_tab_may_be_escaped_in_the_policy(form, stored):
+    form.fields["x-ignore-a"] = "a\vb"
+    form.encode = lambda text: base64.b64encode(base64.b64decode(text).replace(rb"\u000b", rb"\v")).decode()
+    assert form.send().status_code == 204
+    assert stored() == ["staging/a"]
+
+
+@pytest.mark.parametrize("key", ["\\$foo.txt", "a\\\\b", 'quo"te', "ü/\u2028"])
+def test_escapes_of_json_mean_what_they_mean_in_json(key, form, stored):
+    form.fields["key"] = key
+    form.conditions.append(["starts-with", "$key", key[:2]])
+    assert form.send().status_code == 204
+    assert stored() == [key]
+
+
+def test_xml_of_another_kind_as_tagging_means_no_tags(form, s3_client, bucket):
+    form.fields["tagging"] = "<InvalidXmlTagging></InvalidXmlTagging>"
+    assert form.send().status_code == 204
+    assert s3_client.get_object_tagging(Bucket=bucket, Key="staging/a")["TagSet"] == []
+
+
+@pytest.mark.parametrize(
+    ("value", "header"),
+    [
+        ("plain \t!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", "plain \t!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"),
+        ("ÄMÄZÕÑ S3", "=?UTF-8?Q?=C3=84M=C3=84Z=C3=95=C3=91_S3?="),
+        ("test_—_é_2👑?.pdf", "=?UTF-8?Q?test=5F=E2=80=94=5F=C3=A9=5F2=F0=9F=91=91=3F.pdf?="),
+        ("\x00\x01\x02\x03\x04", "=?UTF-8?B?AAECAwQ=?="),
+        ("\x7f", "=?UTF-8?B?fw==?="),
+        ("=?UTF-8?Q?actually-ascii?=", "=?UTF-8?Q?actually-ascii?="),
+    ],
+)
+def test_metadata_comes_back_as_a_header_can_carry_it(value, header, form, requests):
+    form.fields["x-amz-meta-a"] = value
+    assert form.send().status_code == 204
+    assert httpx.head(requests.presign("staging/a", method="HEAD")).headers["x-amz-meta-a"] == header.strip()
+
+
+def test_another_header_keeps_what_is_in_iso_8859_1(form, requests):
+    form.fields["Cache-Control"] = "non-ascii-%E2_—_é_"
+    assert form.send().status_code == 204
+    headers = httpx.head(requests.presign("staging/a", method="HEAD")).headers.raw
+    assert dict(headers)[b"cache-control"] == "non-ascii-%E2_ _é_".encode("latin-1")

@@ -66,6 +66,11 @@ def document(**changes: Any) -> Callable[[Form], None]:
     return change
 
 
+def document_text(text: str) -> Callable[[Form], None]:
+    """Sign a policy that is written as given."""
+    return setting(document=text)
+
+
 def altered_policy(form: Form) -> None:
     """Widen the policy without signing it again."""
     policy = json.loads(base64.b64decode(form.signed_fields()["policy"]))
@@ -194,6 +199,7 @@ REFUSALS = [
     Refusal("an empty signature", replaced("x-amz-signature", ""), 403, "SignatureDoesNotMatch"),
     Refusal("an unknown access key", setting(access_key="AKIA0000000000000000"), 403, "InvalidAccessKeyId"),
     Refusal("nobody", stripped, 403, "AccessDenied", "Access Denied"),
+    Refusal("a policy without any signature", setting(without=set(SIGNATURE_FIELDS) - {"policy"}), 403, "AccessDenied"),
     Refusal("a scope of another region", setting(region="us-west-2"), 400, "InvalidArgument", "us-west-2"),
     Refusal("a credential of two parts", replaced("x-amz-credential", "AKIA/20260101"), 400, "InvalidArgument"),
     Refusal("a date on another day", replaced("x-amz-date", "20200101T000000Z"), 400, "InvalidArgument"),
@@ -208,6 +214,13 @@ REFUSALS = [
     *(
         Refusal(f"no {name}", setting(without={name}), 400, "InvalidArgument", "must contain a field named")
         for name in SIGNATURE_FIELDS
+    ),
+    Refusal(
+        "a policy and a date",
+        setting(without={"x-amz-signature", "x-amz-algorithm", "x-amz-credential"}),
+        400,
+        "InvalidArgument",
+        "'X-Amz-Algorithm'",
     ),
     # The form.
     Refusal("no key", setting(fields={}), 400, "InvalidArgument", "field named 'key'"),
@@ -291,13 +304,27 @@ REFUSALS = [
         "exactly one property",
     ),
     Refusal("an unknown operator", document(conditions=[["ends-with", "$key", ""]]), 400, "InvalidPolicyDocument"),
-    Refusal("a name without its dollar", document(conditions=[["eq", "key", "a"]]), 400, "InvalidPolicyDocument"),
+    *(
+        Refusal(
+            f"a name without its dollar in {operator}",
+            both(conditions([operator, "key", "staging/a"])),
+            403,
+            "AccessDenied",
+            f'Policy Condition failed: ["{operator}", "key", "staging/a"]',
+        )
+        for operator in ("eq", "starts-with")
+    ),
+    Refusal("a dollar without a name", conditions(["starts-with", "$", ""]), 403, "AccessDenied", '["starts-with", "$'),
     Refusal("a condition of two strings", document(conditions=[["eq", "$key"]]), 400, "InvalidPolicyDocument"),
-    Refusal(
-        "a range without bounds",
-        document(conditions=[["content-length-range", "a", "b"]]),
-        400,
-        "InvalidPolicyDocument",
+    *(
+        Refusal(
+            f"a range whose bounds are the texts {low!r} and {high!r}",
+            conditions(["content-length-range", low, high]),
+            403,
+            "AccessDenied",
+            f'Policy Condition failed: ["content-length-range", {json.dumps(low)}, {json.dumps(high)}]',
+        )
+        for low, high in (("a", "b"), ("test", "10"), ("0", "ten"), ("", "20"), ("0x1", 20), (0, "1.5"))
     ),
     *(
         Refusal(
@@ -306,7 +333,61 @@ REFUSALS = [
             400,
             "InvalidPolicyDocument",
         )
-        for low, high in ((0.5, 20), (True, 20), (-1, 20), (None, 20))
+        for low, high in ((0.5, 20), (True, 20), (-1, 20), (None, 20), ("-1", "20"), ("a", None))
+    ),
+    *(
+        Refusal(
+            f"a condition that is {condition!r}",
+            document(conditions=[condition]),
+            400,
+            "InvalidPolicyDocument",
+            message,
+        )
+        for condition, message in (
+            ([], "missing operation identifier"),
+            ({}, "exactly one property"),
+            (True, "must be a List or Object"),
+            (None, "must be a List or Object"),
+            ("key", "must be a List or Object"),
+            ([1, "$key", ""], "Invalid JSON"),
+            (["eq", 1, ""], "Invalid JSON"),
+            (["eq", "$key", True], "Invalid JSON"),
+            (["eq", "$key", "a", "b"], "Invalid eq: wrong number of arguments"),
+            (["content-length-range", 0], "Invalid content-length-range: wrong number of arguments"),
+            ({"key": 1}, "value must be a string"),
+        )
+    ),
+    Refusal("conditions that are no list", document(conditions={}), 400, "InvalidPolicyDocument", "must be a List"),
+    *(
+        Refusal(f"a policy in base64 {what}", setting(encode=encode), 400, "InvalidPolicyDocument", "Base64")
+        for what, encode in (
+            ("with a character between", lambda text: text[:8] + "*" + text[8:]),
+            ("with a line break", lambda text: text[:8] + "\n" + text[8:]),
+            ("without its padding", lambda text: (text.rstrip("=") + "A")[: len(text) // 4 * 4 - 1]),
+            ("of the URL's alphabet", lambda text: text[:8] + "-_-_" + text[8:]),
+        )
+    ),
+    Refusal("an empty policy", setting(encode=lambda text: ""), 400, "InvalidPolicyDocument", "End-of-Input"),
+    Refusal(
+        "a bucket that the policy does not name",
+        document(
+            conditions=[
+                ["starts-with", f"${name}", ""] for name in ("key", "x-amz-algorithm", "x-amz-credential", "x-amz-date")
+            ]
+        ),
+        403,
+        "AccessDenied",
+        "Extra input fields: bucket",
+    ),
+    *(
+        Refusal(
+            f"an escape \\{letter} in the policy",
+            document_text(f'{{"a": "\\{letter}"}}'),
+            400,
+            "InvalidPolicyDocument",
+            "JSON",
+        )
+        for letter in "qx "
     ),
     *(
         Refusal(f"the key {key}", fields({"key": key}), 400, "InvalidURI")
@@ -316,6 +397,24 @@ REFUSALS = [
     *(
         Refusal(f"a line break in {name}", fields({name: "a\r\nSet-Cookie: b"}), 400, "InvalidArgument", "Header value")
         for name in ("Content-Type", "Cache-Control", "x-amz-meta-note")
+    ),
+    *(
+        Refusal(f"the tagging {document}", fields({"tagging": document}), 400, code, "")
+        for document, code in (
+            ("not-xml", "MalformedXML"),
+            ("", "MalformedXML"),
+            ("<Tagging><TagSet><Tag><Key>k</Key></Tag></TagSet></Tagging>", "MalformedXML"),
+            ("<Tagging><TagSet><Tag><Key>aws:k</Key><Value/></Tag></TagSet></Tagging>", "InvalidTag"),
+            ("<Tagging><TagSet>" + 2 * "<Tag><Key>k</Key><Value/></Tag>" + "</TagSet></Tagging>", "InvalidTag"),
+        )
+    ),
+    *(
+        Refusal(f"the field {name}", fields({name: value}), status, code)
+        for name, value, status, code in (
+            ("x-amz-server-side-encryption-customer-algorithm", "AES256", 501, "NotImplemented"),
+            ("x-amz-server-side-encryption", "rot13", 400, "InvalidArgument"),
+            ("x-amz-object-lock-mode", "GOVERNANCE", 400, "InvalidRequest"),
+        )
     ),
     Refusal("an unknown storage class", fields({"x-amz-storage-class": "FAST"}), 400, "InvalidStorageClass"),
     # The checksums.

@@ -1,6 +1,8 @@
 """The life of the process: data that lasts, data that does not, faults by order, and an end with its parent."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -49,6 +51,176 @@ def test_objects_and_configuration_outlive_a_restart(tmp_path):
         assert after.get_object(Bucket="kept", Key="a/ü")["Body"].read() == b"second"
         rule = after.get_bucket_cors(Bucket="kept")["CORSRules"][0]
         assert rule["AllowedOrigins"] == ["https://app.example"]
+
+
+MIB = 1024 * 1024
+COUNT_FLUSHES = """
+import os, stat
+
+def counted(descriptor, fsync=os.fsync):
+    fsync(descriptor)
+    with open({log!r}, "a") as log:
+        log.write("directory " if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file ")
+
+os.fsync = counted
+"""
+
+
+def create_upload(s3, key="a", **facts):
+    """Create a multipart upload with two parts; return its names, and the parts."""
+    upload = {"Bucket": "kept", "Key": key}
+    upload["UploadId"] = s3.create_multipart_upload(**upload, **facts)["UploadId"]
+    algorithm = facts.get("ChecksumAlgorithm")
+    parts = []
+    for number, body in ((1, b"1" * 5 * MIB), (2, b"2")):
+        part = s3.upload_part(
+            **upload, PartNumber=number, Body=body, **({"ChecksumAlgorithm": algorithm} if algorithm else {})
+        )
+        names = ("ETag", f"Checksum{algorithm}") if algorithm else ("ETag",)
+        parts.append({"PartNumber": number} | {name: part[name] for name in names})
+    return upload, parts
+
+
+def kill(s3):
+    """End a server as a crash does."""
+    process = psutil.Process(s3.pid)
+    process.kill()
+    psutil.wait_procs([process])
+
+
+@pytest.mark.parametrize("end", ["stopped", "killed"])
+@pytest.mark.parametrize("durable", [False, True])
+def test_multipart_uploads_outlive_a_restart(end, durable, tmp_path):
+    started = {"data_dir": tmp_path, "durable": durable, "credentials": [KEY], "buckets": ["kept"]}
+    with start_embedded_s3(**started) as s3:
+        facts = {"Metadata": {"m": "1"}, "ContentType": "video/mp4", "StorageClass": "STANDARD_IA"}
+        upload, parts = create_upload(client(s3), ChecksumAlgorithm="SHA256", Tagging="k=v", **facts)
+        aborted, _ = create_upload(client(s3), "aborted")
+        client(s3).abort_multipart_upload(**aborted)
+        client(s3).upload_part(**upload, PartNumber=2, Body=b"22", ChecksumAlgorithm="SHA256")
+        listed = client(s3).list_parts(**upload)
+        if end == "killed":
+            kill(s3)
+    with start_embedded_s3(**started) as s3:
+        after = client(s3)
+        assert [entry["UploadId"] for entry in after.list_multipart_uploads(Bucket="kept")["Uploads"]] == [
+            upload["UploadId"]
+        ]
+        assert after.list_parts(**upload)["Parts"] == listed["Parts"]
+        parts[1] = {name: listed["Parts"][1][name] for name in ("PartNumber", "ETag", "ChecksumSHA256")}
+        done = after.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+        stored = after.get_object(Bucket="kept", Key="a")
+        assert (stored["Body"].read(), stored["Metadata"]) == (b"1" * 5 * MIB + b"22", {"m": "1"})
+        assert (stored["ContentType"], stored["StorageClass"], stored["TagCount"]) == ("video/mp4", "STANDARD_IA", 1)
+        assert done["ChecksumSHA256"].endswith("-2")
+        assert list((tmp_path / "uploads").iterdir()) == []
+
+
+def test_a_complete_repeated_after_a_restart_gets_the_first_answer(tmp_path):
+    started = {"data_dir": tmp_path, "credentials": [KEY], "buckets": ["kept"]}
+    with start_embedded_s3(**started) as s3:
+        upload, parts = create_upload(client(s3))
+        first = client(s3).complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+        kill(s3)
+    with start_embedded_s3(**started) as s3:
+        second = client(s3).complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+        names = ("ETag", "ChecksumCRC64NVME", "ChecksumType", "Key")
+        assert [first[name] for name in names] == [second[name] for name in names]
+        assert client(s3).head_object(Bucket="kept", Key="a", PartNumber=2)["PartsCount"] == 2
+
+
+def test_a_page_holds_a_thousand_parts(tmp_path):
+    started = {"data_dir": tmp_path, "credentials": [KEY], "buckets": ["kept"]}
+    with start_embedded_s3(**started) as s3:
+        upload = {"Bucket": "kept", "Key": "a"}
+        upload["UploadId"] = client(s3).create_multipart_upload(**upload)["UploadId"]
+        client(s3).upload_part(**upload, PartNumber=1, Body=b"1")
+    facts = tmp_path / "uploads" / upload["UploadId"] / "1.json"
+    for number in range(2, 1003):
+        part = json.loads(facts.read_text()) | {"number": number}
+        facts.with_name(f"{number}.json").write_text(json.dumps(part))
+    with start_embedded_s3(**started) as s3:
+        first = client(s3).list_parts(**upload, MaxParts=2000)
+        assert (len(first["Parts"]), first["MaxParts"], first["IsTruncated"]) == (1000, 1000, True)
+        second = client(s3).list_parts(**upload, PartNumberMarker=first["NextPartNumberMarker"])
+        assert [part["PartNumber"] for part in second["Parts"]] == [1001, 1002]
+
+
+def test_an_upload_completed_just_before_a_crash_is_in_progress_no_more(tmp_path):
+    started = {"data_dir": tmp_path, "credentials": [KEY], "buckets": ["kept"]}
+    with start_embedded_s3(**started) as s3:
+        upload, parts = create_upload(client(s3))
+        directory = tmp_path / "uploads" / upload["UploadId"]
+        shutil.copytree(directory, tmp_path / "copy")
+        client(s3).complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+    # As if the process had ended between the object and the removal of its parts.
+    (tmp_path / "copy").rename(directory)
+    with start_embedded_s3(**started) as s3:
+        assert "Uploads" not in client(s3).list_multipart_uploads(Bucket="kept")
+        again = client(s3).complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+        assert again["ETag"].endswith('-2"')
+        assert not directory.exists()
+
+
+def test_a_condition_of_complete_holds_across_a_restart(tmp_path):
+    started = {"data_dir": tmp_path, "credentials": [KEY], "buckets": ["kept"]}
+    with start_embedded_s3(**started) as s3:
+        client(s3).put_object(Bucket="kept", Key="a", Body=b"before")
+        upload, parts = create_upload(client(s3))
+    with start_embedded_s3(**started) as s3:
+        client(s3).delete_object(Bucket="kept", Key="a")
+        with pytest.raises(ClientError) as refused:
+            client(s3).complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*")
+        assert refused.value.response["Error"]["Code"] == "ConditionalRequestConflict"
+
+
+@pytest.mark.parametrize("name", ["upload.json", "1.json"])
+def test_an_upload_whose_facts_were_cut_short_loses_what_they_described(name, tmp_path):
+    started = {"data_dir": tmp_path, "credentials": [KEY], "buckets": ["kept"]}
+    with start_embedded_s3(**started) as s3:
+        upload, _ = create_upload(client(s3))
+        other, _ = create_upload(client(s3), "b")
+    facts = tmp_path / "uploads" / upload["UploadId"] / name
+    facts.write_bytes(facts.read_bytes()[:20])
+    with start_embedded_s3(**started) as s3:
+        uploads = client(s3).list_multipart_uploads(Bucket="kept")["Uploads"]
+        kept = {entry["UploadId"]: client(s3).list_parts(Bucket="kept", **_names(entry)) for entry in uploads}
+        assert len(kept[other["UploadId"]]["Parts"]) == 2
+        if name == "1.json":
+            assert [part["PartNumber"] for part in kept[upload["UploadId"]]["Parts"]] == [2]
+            # The bytes that nothing describes are gone, too.
+            assert len(list(facts.parent.iterdir())) == 3
+        else:
+            assert upload["UploadId"] not in kept
+
+
+def _names(entry):
+    return {"Key": entry["Key"], "UploadId": entry["UploadId"]}
+
+
+def test_no_credential_of_the_request_is_written_down(tmp_path):
+    with start_embedded_s3(data_dir=tmp_path, credentials=[KEY], buckets=["kept"]) as s3:
+        create_upload(client(s3))
+    written = "".join(path.read_text() for path in tmp_path.rglob("*.json")).lower()
+    assert "storage_class" in written
+    assert not any(word in written for word in ("authorization", "signature", KEY[0].lower()))
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_only_a_durable_server_flushes_what_it_stores(durable, tmp_path, monkeypatch):
+    hook = tmp_path / "hook"
+    hook.mkdir()
+    (hook / "sitecustomize.py").write_text(COUNT_FLUSHES.format(log=str(tmp_path / "log")))
+    monkeypatch.setenv("PYTHONPATH", str(hook))
+    with start_embedded_s3(data_dir=tmp_path / "data", durable=durable, credentials=[KEY], buckets=["kept"]) as s3:
+        (tmp_path / "log").write_text("")
+        client(s3).put_object(Bucket="kept", Key="a", Body=b"x")
+        upload, parts = create_upload(client(s3), "b")
+        client(s3).complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+    flushed = (tmp_path / "log").read_text().split()
+    # Of the object, of the upload, of its parts, and of the composed object: facts and their directory, and bytes.
+    assert flushed.count("file") >= 7 if durable else flushed == []
+    assert flushed.count("directory") >= 7 if durable else flushed == []
 
 
 def test_an_object_whose_facts_were_cut_short_is_gone_and_the_others_are_there(tmp_path):
@@ -206,3 +378,11 @@ def test_an_answer_may_be_late(embedded_s3, requests, s3_client, bucket):
     started = time.monotonic()
     assert httpx.head(requests.presign(method="HEAD")).status_code == 200
     assert time.monotonic() - started > 0.3
+
+
+def test_the_command_line_says_what_durable_is_for():
+    done = subprocess.run(
+        [sys.executable, "-m", "broker.dev.s3", "--help"], capture_output=True, text=True, check=True, timeout=60
+    )
+    text = " ".join(done.stdout.split())
+    assert "without this option a power cut may lose the last objects" in text

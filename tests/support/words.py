@@ -41,8 +41,8 @@ def violations(name: str, text: str) -> Iterator[tuple[int, str]]:
     else:
         return
     for line, docstring in openings:
-        if match := _OPENING.match(docstring):
-            yield line, f"the docstring begins with {match[0]!r}: name its subject"
+        if opening := _OPENING.match(docstring):
+            yield line, f"the docstring begins with {opening[0]!r}: name its subject"
 
 
 def _docstrings(text: str) -> Iterator[tuple[int, str]]:

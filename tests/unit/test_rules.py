@@ -13,7 +13,8 @@ from broker.domain.ids import new_id
 from broker.domain.keys import current_key, every_final_key, final_key, lost_keys, staging_key
 from broker.domain.media import Arrived, Media
 from broker.domain.origin import origin
-from broker.domain.rules import DEFAULT_TYPES, EXTENSIONS, Rules, differences, media_type
+from broker.domain.rules import Rules, differences, media_type
+from broker.domain.video_types import DEFAULT_TYPES, EXTENSIONS, VIDEO_TYPES, type_of_file
 from broker.errors import (
     DurationNotAllowed,
     MetadataTooLarge,
@@ -46,6 +47,10 @@ def test_a_type_is_accepted_without_its_parameters_and_case(content_type: str, b
         ("video/vnd.avi", "video/x-msvideo"),
         ("video/avi", "video/x-msvideo"),
         ("video/msvideo", "video/x-msvideo"),
+        ("application/mp4", "video/mp4"),
+        ("video/vnd.dlna.mpeg-tts", "video/mp2t"),
+        ("video/mp2ts", "video/mp2t"),
+        *((other, row.name) for row in VIDEO_TYPES for other in row.other_names),
     ],
 )
 def test_another_name_of_a_type_is_accepted_as_the_usual_one(name: str, usual: str) -> None:
@@ -56,6 +61,22 @@ def test_another_name_of_a_type_is_kept_if_it_is_accepted_itself() -> None:
     assert Rules(types=("video/matroska",)).check_type("video/matroska") == "video/matroska"
     with pytest.raises(TypeNotAllowed, match="'video/matroska' is not allowed; allowed are video/mp4"):
         Rules(types=("video/mp4",)).check_type("video/matroska")
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type"),
+    [("x.mts", "video/mp2t"), ("IMG_1.MOV", "video/quicktime"), ("a.b.mkv", "video/x-matroska"), ("mp4", "video/mp4")],
+)
+def test_the_extension_of_a_file_gives_its_type(name: str, content_type: str) -> None:
+    assert type_of_file(name) == content_type
+    assert type_of_file("notes.txt") is None
+
+
+def test_no_name_or_extension_stands_for_two_types() -> None:
+    names = [name for row in VIDEO_TYPES for name in (row.name, *row.other_names)]
+    extensions = [extension for row in VIDEO_TYPES for extension in row.extensions]
+    assert len(names) == len(set(names))
+    assert len(extensions) == len(set(extensions))
 
 
 @pytest.mark.parametrize("content_type", DEFAULT_TYPES)

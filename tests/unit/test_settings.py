@@ -48,8 +48,21 @@ def test_two_settings_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
         ("MAX_FILE_SIZE", "0", "Input should be greater than or equal to 1"),
         ("MAX_FILE_SIZE", str(5 * 1024**3 + 1), "Input should be less than or equal to 5368709120"),
         ("MAX_VIDEO_DURATION_SECONDS", "-1", "Input should be greater than or equal to 1"),
-        ("BROKER_ALLOWED_TYPES", "mp4", "should be media types in lower case, such as video/mp4,video/webm"),
-        ("BROKER_ALLOWED_TYPES", ",", "should be media types in lower case, such as video/mp4,video/webm"),
+        (
+            "BROKER_ALLOWED_TYPES",
+            "mp4",
+            "should be full types in lower case, such as video/mp4,video/webm",
+        ),
+        (
+            "BROKER_ALLOWED_TYPES",
+            "video/*",
+            "should be full types in lower case, such as video/mp4,video/webm",
+        ),
+        (
+            "BROKER_ALLOWED_TYPES",
+            ",",
+            "should be full types in lower case, such as video/mp4,video/webm",
+        ),
         ("BROKER_POLICY_SECONDS", "3601", "Input should be less than or equal to 3600"),
         ("BROKER_GRACE_SECONDS", "-1", "Input should be greater than or equal to 0"),
         ("BROKER_WEBHOOK_URLS", "https://a.example/,https://a.example/", "should name each address once"),

@@ -12,12 +12,11 @@ import pytest
 
 from broker.dev.s3 import EmbeddedS3
 from broker.domain.media import Media, State
-
-from ..lifecycle.conftest import World
-from .conftest import Sqs, until
-from .dying_worker import Worker, start_worker
-from .receiver import Receiver, receiving
-from .test_sender import SECRET
+from tests.support.world import World
+from tests.worker.conftest import Sqs, until
+from tests.worker.dying_worker import Worker, start_worker
+from tests.worker.receiver import Receiver, receiving
+from tests.worker.sending import SECRET
 
 LONG = timedelta(minutes=10)
 """Longer than any lease, and shorter than a policy."""

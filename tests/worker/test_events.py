@@ -14,11 +14,10 @@ from broker.dev.s3 import EmbeddedS3, Fault
 from broker.domain.keys import staging_key
 from broker.domain.media import Arrived, State
 from broker.worker.events import Events
-
-from ..lifecycle.conftest import VIDEO, MakeWorld, World
-from .conftest import MAX_RECEIVES, VISIBILITY_SECONDS, Sqs, told, until
-from .receiver import receiving
-from .test_webhooks import telling
+from tests.support.world import VIDEO, MakeWorld, World
+from tests.worker.conftest import MAX_RECEIVES, VISIBILITY_SECONDS, Sqs, told, until
+from tests.worker.receiver import receiving
+from tests.worker.sending import telling
 
 
 @asynccontextmanager

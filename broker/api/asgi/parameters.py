@@ -16,6 +16,11 @@ from broker.api.asgi.demands import TokenDemand
 from broker.api.asgi.fields import field_of
 from broker.errors import RequestInvalid
 
+MAX_ERRORS = 20
+"""How many errors a problem names; a body can hold thousands."""
+MAX_NAME_LENGTH = 100
+"""How much of a name that the client chose is repeated."""
+
 
 class Parameters:
     """Read the arguments of one endpoint; of a body, JSON alone is taken."""
@@ -93,8 +98,15 @@ def _read_body(request: Request, validate: Callable[[bytes], object], body: byte
 
 
 def _invalid(error: ValidationError, place: Callable[[tuple[int | str, ...]], tuple[object, ...]]) -> RequestInvalid:
-    found = [
-        {"at": ".".join(str(part) for part in place(one["loc"])), "problem": one["msg"].removeprefix("Value error, ")}
-        for one in error.errors(include_url=False, include_context=False, include_input=False)
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    errors = [
+        {
+            "at": ".".join(str(part)[:MAX_NAME_LENGTH] for part in place(detail["loc"])),
+            "problem": detail["msg"].removeprefix("Value error, "),
+        }
+        for detail in details[:MAX_ERRORS]
     ]
-    return RequestInvalid(reason="; ".join(f"{one['at']}: {one['problem']}" for one in found), errors=found)
+    reasons = [f"{error['at']}: {error['problem']}" for error in errors]
+    if len(details) > MAX_ERRORS:
+        reasons.append(f"and {len(details) - MAX_ERRORS} more")
+    return RequestInvalid(reason="; ".join(reasons), errors=errors)

@@ -16,6 +16,12 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=9000)
     parser.add_argument("--region", default="us-east-1")
     parser.add_argument("--data-dir", type=Path, help="keep objects there; without it they end with the server")
+    parser.add_argument(
+        "--durable",
+        action="store_true",
+        help="flush each object to the disk (fsync) before the answer; "
+        "without this option a power cut may lose the last objects in the data directory",
+    )
     parser.add_argument("--bucket", action="append", default=[], help="create a bucket; may be repeated")
     parser.add_argument("--cors-origin", action="append", default=[], help="let pages of this origin use the buckets")
     options = parser.parse_args()
@@ -24,6 +30,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with start_embedded_s3(
         data_dir=options.data_dir,
+        durable=options.durable,
         host=options.host,
         port=options.port,
         credentials=[key],

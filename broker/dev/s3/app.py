@@ -9,19 +9,21 @@ from dataclasses import dataclass, field
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from broker.dev.s3 import cors
 from broker.dev.s3.answers import refusal, request_ids
+from broker.dev.s3.auth import is_anonymous
 from broker.dev.s3.clock import http_date
 from broker.dev.s3.errors import S3Error
 from broker.dev.s3.faults import Fault, Faults
 from broker.dev.s3.operations import CONFIGURE, OPERATIONS, POST_OBJECT, PREFLIGHT, operation_name
-from broker.dev.s3.other_services import other_service, passed_on, serve
+from broker.dev.s3.other_services import other_service, serve
 from broker.dev.s3.payload import Payload
 from broker.dev.s3.plane import Plane
 from broker.dev.s3.post_object import post_object
 from broker.dev.s3.request import Request, read_request
+from broker.dev.s3.unserved import refuse_unserved
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +46,10 @@ class S3App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise NotImplementedError(scope["type"])
-        http = HttpRequest(scope, receive)
+        body = _Body(receive)
+        http = HttpRequest(scope, body.receive)
         try:
-            response = await self._respond(http)
+            response = await self._respond(http, body)
         except ClientDisconnect:
             return
         except _ConnectionResetError:
@@ -57,7 +60,7 @@ class S3App:
         response.headers["date"] = http_date(self.plane.clock.now())
         await response(scope, receive, send)
 
-    async def _respond(self, http: HttpRequest) -> Response:
+    async def _respond(self, http: HttpRequest, body: "_Body") -> Response:
         if (service := other_service(http)) is not None:
             return await serve(http, service, self.plane.services, self.plane.authenticator.keyring)
         ids, request = request_ids(), None
@@ -65,14 +68,12 @@ class S3App:
             request = read_request(http)
             response = await self._serve(request)
         except S3Error as error:
-            await _drain(http)
-            response = refusal(error, ids, head=http.method == "HEAD")
+            response = await _refuse(http, body, error, ids)
         except (ClientDisconnect, _ConnectionResetError):
             raise
         except Exception:
             log.exception("%s %s", http.method, http.url.path)
-            await _drain(http)
-            response = refusal(S3Error("InternalError"), ids, head=http.method == "HEAD")
+            response = await _refuse(http, body, S3Error("InternalError"), ids)
         headers = ids | {"server": "AmazonS3"}
         if request is not None and request.method != "OPTIONS":
             headers |= cors.answer_headers(self.plane.services, request)
@@ -95,28 +96,16 @@ class S3App:
             return cors.preflight(self.plane.services, request)
         if operation == POST_OBJECT:
             return await post_object(self.plane, request)
+        self._check_bucket_of_anonymous(operation, request)
         payload = Payload(request, self.plane.authenticator.authenticate(request))
-        if operation == CONFIGURE:
-            return await self._configure(request, payload)
+        refuse_unserved(request.said)
         return await OPERATIONS[operation](self.plane, request, payload)
 
-    async def _configure(self, request: Request, payload: Payload) -> Response:
-        services = self.plane.services
-        asked = {name for name in request.params if not name.startswith("X-Amz-") and name != "x-id"}
-        if request.bucket and not asked:
-            if request.method == "PUT":
-                services.check_name(request.bucket)
-            if request.method == "PUT" and services.exists(request.bucket):
-                if services.region == "us-east-1":
-                    # There, and only there, AWS lets the owner create a bucket again.
-                    return Response(b"", 200, {"location": f"/{request.bucket}"})
-                raise S3Error("BucketAlreadyOwnedByYou", BucketName=request.bucket)
-            if request.method == "DELETE" and not self.plane.store.is_empty(request.bucket):
-                raise S3Error("BucketNotEmpty", BucketName=request.bucket)
-        body = await payload.read()
-        headers = dict(request.headers)
-        answer = await services.configure(request.method, request.bucket, request.query, headers, body)
-        return passed_on(answer)
+    def _check_bucket_of_anonymous(self, operation: str, request: Request) -> None:
+        """Refuse a request without a signature with `NoSuchBucket` if it names an absent bucket."""
+        creates = operation == CONFIGURE and request.method == "PUT" and not request.params
+        if request.bucket and is_anonymous(request) and not creates:
+            self.plane.services.bucket(request.bucket)
 
 
 async def _meet(fault: Fault) -> None:
@@ -127,8 +116,29 @@ async def _meet(fault: Fault) -> None:
         raise error
 
 
-async def _drain(http: HttpRequest) -> None:
-    """Take the rest of a refused body, so that the client can read why."""
+class _Body:
+    """The body of a request, and whether reading it has begun."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.begun = False
+
+    async def receive(self) -> Message:
+        """Return the next message; the server sends `100 Continue` before the first one."""
+        self.begun = True
+        return await self._receive()
+
+
+async def _refuse(http: HttpRequest, body: _Body, error: S3Error, ids: dict[str, str]) -> Response:
+    """Return a refusal, after the rest of the body was read so that the client can read the answer.
+
+    A client that waits for `100 Continue` gets the refusal instead, and keeps its body.
+    """
+    response = refusal(error, ids, head=http.method == "HEAD")
+    if http.headers.get("expect", "").lower() == "100-continue" and not body.begun:
+        response.headers["connection"] = "close"
+        return response
     with suppress(ClientDisconnect, RuntimeError):
         async for _ in http.stream():
             pass
+    return response

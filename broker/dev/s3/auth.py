@@ -8,8 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from broker.dev.s3.canonical import canonical_request, parse_amz_date, signature_mismatch
-from broker.dev.s3.clock import Clock, iso8601
+from broker.dev.s3.canonical import (
+    canonical_requests,
+    parse_amz_date,
+    parse_date_header,
+    signature_mismatch,
+    string_to_sign,
+)
+from broker.dev.s3.clock import Clock, iso8601_seconds
 from broker.dev.s3.errors import S3Error
 from broker.dev.s3.keyring import Keyring
 from broker.dev.s3.request import Request
@@ -17,6 +23,7 @@ from broker.domain import sigv4
 
 SKEW_MAX = timedelta(minutes=15)
 EXPIRES_MAX_SECONDS: Final = 604_800
+_PAYLOAD_HASH: Final = "x-amz-content-sha256"
 SIGV2_REFUSED = "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256."
 _QUERY_PARAMETERS = (
     "X-Amz-Algorithm",
@@ -97,15 +104,14 @@ class Authenticator:
         if not {"Credential", "SignedHeaders", "Signature"} <= parts.keys():
             raise S3Error("AuthorizationHeaderMalformed")
         scope = self.scope(parts["Credential"], "AuthorizationHeaderMalformed")
-        date = request.headers.get("x-amz-date", "")
-        at = parse_amz_date(date)
-        if at is None or scope.day != date[:8]:
+        at = _signed_at(request)
+        if at is None or scope.day != f"{at:%Y%m%d}":
             raise S3Error("AccessDenied", "AWS authentication requires a valid Date or x-amz-date header")
         secret = self.keyring.secret(scope.access_key, request.headers.get("x-amz-security-token"))
-        self._check_skew(at, date)
-        payload_hash = request.headers.get("x-amz-content-sha256")
+        self._check_skew(at)
+        payload_hash = request.headers.get(_PAYLOAD_HASH)
         if payload_hash is None:
-            raise S3Error("InvalidRequest", "Missing required header for this request: x-amz-content-sha256")
+            raise S3Error("InvalidRequest", f"Missing required header for this request: {_PAYLOAD_HASH}")
         return self._verify(request, scope, secret, at, parts["SignedHeaders"], parts["Signature"], payload_hash)
 
     def _query(self, request: Request) -> Signed:
@@ -130,21 +136,21 @@ class Authenticator:
         secret = self.keyring.secret(scope.access_key, params.get("X-Amz-Security-Token"))
         now, ends_at = self.clock.now(), at + timedelta(seconds=expires_in)
         if at - now > SKEW_MAX:
-            raise S3Error("AccessDenied", "Request is not yet valid", ServerTime=iso8601(now))
+            raise S3Error("AccessDenied", "Request is not yet valid", ServerTime=iso8601_seconds(now))
         if now >= ends_at:
             raise S3Error(
                 "AccessDenied",
                 "Request has expired",
                 X_Amz_Expires=expires_in,
-                Expires=iso8601(ends_at),
-                ServerTime=iso8601(now),
+                Expires=iso8601_seconds(ends_at),
+                ServerTime=iso8601_seconds(now),
             )
-        payload_hash = (
-            params.get("X-Amz-Content-Sha256") or request.headers.get("x-amz-content-sha256") or sigv4.UNSIGNED_PAYLOAD
-        )
-        return self._verify(
-            request, scope, secret, at, params["X-Amz-SignedHeaders"], params["X-Amz-Signature"], payload_hash
-        )
+        signed_headers = params["X-Amz-SignedHeaders"]
+        payload_hash = params.get("X-Amz-Content-Sha256", sigv4.UNSIGNED_PAYLOAD)
+        if _PAYLOAD_HASH in signed_headers.split(";"):
+            # S3 ignores this header of a presigned request unless it is signed.
+            payload_hash = request.headers.get(_PAYLOAD_HASH, payload_hash)
+        return self._verify(request, scope, secret, at, signed_headers, params["X-Amz-Signature"], payload_hash)
 
     def scope(self, credential: str, code: str) -> Scope:
         """Read a credential such as `AKID/20151229/us-east-1/s3/aws4_request`; refuse it with `code`."""
@@ -169,13 +175,13 @@ class Authenticator:
             )
         return Scope(access_key, day, region, service)
 
-    def _check_skew(self, at: datetime, date: str) -> None:
+    def _check_skew(self, at: datetime) -> None:
         now = self.clock.now()
         if abs(now - at) > SKEW_MAX:
             raise S3Error(
                 "RequestTimeTooSkewed",
-                RequestTime=date,
-                ServerTime=iso8601(now),
+                RequestTime=sigv4.amz_date(at),
+                ServerTime=iso8601_seconds(now),
                 MaxAllowedSkewMilliseconds=int(SKEW_MAX.total_seconds() * 1000),
             )
 
@@ -193,7 +199,7 @@ class Authenticator:
         unsigned = [
             name
             for name in dict.fromkeys(request.headers.keys())
-            if name.startswith("x-amz-") and name != "x-amz-content-sha256" and name not in names
+            if name.startswith("x-amz-") and name != _PAYLOAD_HASH and name not in names
         ]
         if "host" not in names:
             unsigned.append("host")
@@ -203,12 +209,24 @@ class Authenticator:
                 "There were headers present in the request which were not signed",
                 HeadersNotSigned=", ".join(unsigned),
             )
-        canonical = canonical_request(request, names, payload_hash)
-        text = sigv4.string_to_sign(at, scope.region, canonical)
-        if not sigv4.same_signature(sigv4.sign(secret, at, scope.region, text), signature):
-            raise signature_mismatch(scope.access_key, text, signature, canonical)
+        canonicals = canonical_requests(request, names, payload_hash)
+        texts = [string_to_sign(at, scope.region, canonical) for canonical in canonicals]
+        if not any(sigv4.same_signature(sigv4.sign(secret, at, scope.region, text), signature) for text in texts):
+            raise signature_mismatch(scope.access_key, texts[0], signature, canonicals[0])
         request.access_key = scope.access_key
         return Signed(scope.access_key, secret, scope.region, at, signature, payload_hash)
+
+
+def is_anonymous(request: Request) -> bool:
+    """Return whether a request carries no signature of any kind."""
+    signs = {"X-Amz-Algorithm", "X-Amz-Signature", "X-Amz-Credential", "AWSAccessKeyId", "Signature"}
+    return "authorization" not in request.headers and not signs & request.params.keys()
+
+
+def _signed_at(request: Request) -> datetime | None:
+    """Return the instant of `x-amz-date`, or of `Date` if there is no such header; None if it is malformed."""
+    date = request.headers.get("x-amz-date")
+    return parse_date_header(request.headers.get("date", "")) if date is None else parse_amz_date(date)
 
 
 def _expires_in(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Object checksums: computed while the bytes pass, compared with what the client declared.
+"""Object checksums: the algorithms, the digests of passing bytes, and the checks of declared values.
 
 Source: Amazon S3 User Guide, "Checking object integrity in Amazon S3".
 """
@@ -8,6 +8,7 @@ import binascii
 import hashlib
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from awscrt import checksums as crt
@@ -15,11 +16,14 @@ from awscrt import checksums as crt
 from broker.dev.s3.errors import S3Error
 
 HEADER_PREFIX = "x-amz-checksum-"
+TYPE_HEADER = HEADER_PREFIX + "type"
 DEFAULT_ALGORITHM = "CRC64NVME"
+COMPOSITE, FULL_OBJECT = "COMPOSITE", "FULL_OBJECT"
+_NO_VALUES = frozenset({TYPE_HEADER, HEADER_PREFIX + "algorithm", HEADER_PREFIX + "mode"})
 
 
 class Digest(Protocol):
-    """What `hashlib` objects and the CRCs below have in common."""
+    """The methods that `hashlib` objects share with the CRCs and xxHashes below."""
 
     def update(self, data: bytes, /) -> None: ...
     def digest(self) -> bytes: ...
@@ -36,14 +40,46 @@ class _Crc:
         return self._value.to_bytes(self._width, "big")
 
 
-ALGORITHMS: dict[str, Callable[[], Digest]] = {
-    "CRC32": lambda: _Crc(zlib.crc32, 4),
-    "CRC32C": lambda: _Crc(crt.crc32c, 4),
-    "CRC64NVME": lambda: _Crc(crt.crc64nvme, 8),
-    "SHA1": lambda: hashlib.sha1(usedforsecurity=False),
-    "SHA256": hashlib.sha256,
+class _XxHash:
+    def __init__(self, new: Callable[[], crt.XXHash]) -> None:
+        self._hash, self._digest = new(), b""
+
+    def update(self, data: bytes, /) -> None:
+        self._hash.update(data)
+
+    def digest(self) -> bytes:
+        # awscrt finalizes a hash once only.
+        self._digest = self._digest or self._hash.finalize()
+        return self._digest
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """A checksum algorithm. Only one that can `combine` two checksums yields FULL_OBJECT checksums of parts."""
+
+    new: Callable[[], Digest]
+    width: int
+    combine: Callable[[int, int, int], int] | None = None
+    composes: bool = True
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """Return the checksum types of a multipart object, its default first."""
+        return (COMPOSITE,) * self.composes + (FULL_OBJECT,) * (self.combine is not None)
+
+
+ALGORITHMS: dict[str, Algorithm] = {
+    "CRC32": Algorithm(lambda: _Crc(zlib.crc32, 4), 4, crt.combine_crc32),
+    "CRC32C": Algorithm(lambda: _Crc(crt.crc32c, 4), 4, crt.combine_crc32c),
+    "CRC64NVME": Algorithm(lambda: _Crc(crt.crc64nvme, 8), 8, crt.combine_crc64nvme, composes=False),
+    "MD5": Algorithm(lambda: hashlib.md5(usedforsecurity=False), 16),
+    "SHA1": Algorithm(lambda: hashlib.sha1(usedforsecurity=False), 20),
+    "SHA256": Algorithm(hashlib.sha256, 32),
+    "SHA512": Algorithm(hashlib.sha512, 64),
+    "XXHASH128": Algorithm(lambda: _XxHash(crt.XXHash.new_xxhash3_128), 16),
+    "XXHASH3": Algorithm(lambda: _XxHash(crt.XXHash.new_xxhash3_64), 8),
+    "XXHASH64": Algorithm(lambda: _XxHash(crt.XXHash.new_xxhash64), 8),
 }
-WIDTHS = {name: len(new().digest()) for name, new in ALGORITHMS.items()}
 
 
 def header_name(algorithm: str) -> str:
@@ -51,25 +87,65 @@ def header_name(algorithm: str) -> str:
     return HEADER_PREFIX + algorithm.lower()
 
 
-def declared(fields: Mapping[str, str]) -> dict[str, str]:
-    """Return the checksums a client declares in headers or form fields, by algorithm, base64.
+def supported(name: str) -> str:
+    """Return the name of an algorithm in upper case, or refuse it with `InvalidRequest`."""
+    if name.upper() not in ALGORITHMS:
+        raise S3Error(
+            "InvalidRequest",
+            "Checksum algorithm provided is unsupported. Please try again with any of the valid types: "
+            f"[{', '.join(ALGORITHMS)}]",
+        )
+    return name.upper()
 
-    At most one is allowed; one of another length than its algorithm's is refused.
-    """
-    found = {algorithm: value for algorithm in ALGORITHMS if (value := fields.get(header_name(algorithm))) is not None}
-    if len(found) > 1:
+
+def invalid_value(header: str) -> S3Error:
+    """Refuse the value of a checksum header."""
+    return S3Error("InvalidRequest", f"Value for {header} header is invalid.")
+
+
+def mismatch(algorithm: str) -> S3Error:
+    """Refuse a checksum that is not the object's."""
+    return S3Error("BadDigest", f"The {algorithm} you specified did not match the calculated checksum.")
+
+
+def written_values(fields: Mapping[str, str]) -> dict[str, str]:
+    """Return the checksum values of headers or form fields as written, by algorithm; at most one is allowed."""
+    values: dict[str, str] = {}
+    for name, value in fields.items():
+        if not name.startswith(HEADER_PREFIX) or name in _NO_VALUES:
+            continue
+        algorithm = name.removeprefix(HEADER_PREFIX).upper()
+        if algorithm not in ALGORITHMS:
+            raise S3Error("InvalidRequest", "The algorithm type you specified in x-amz-checksum- header is invalid.")
+        values[algorithm] = value
+    if len(values) > 1:
         raise S3Error(
             "InvalidRequest",
             "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
         )
-    for algorithm, value in found.items():
-        if _decoded(value) is None or len(_decoded(value) or b"") != WIDTHS[algorithm]:
-            raise S3Error("InvalidRequest", f"Value for {header_name(algorithm)} header is invalid.")
-    return found
+    return values
+
+
+def declared(fields: Mapping[str, str]) -> dict[str, str]:
+    """Return the checksum that headers or form fields declare of the bytes they come with, by algorithm, base64.
+
+    A value that is not a checksum of its algorithm is refused.
+    """
+    values = written_values(fields)
+    for algorithm, value in values.items():
+        if not is_checksum(algorithm, value):
+            raise invalid_value(header_name(algorithm))
+    return values
+
+
+def is_checksum(algorithm: str, value: str) -> bool:
+    """Tell whether a value is a base64 checksum of the algorithm's width."""
+    checksum = _decoded(value)
+    return checksum is not None and len(checksum) == ALGORITHMS[algorithm].width
 
 
 def declared_md5(fields: Mapping[str, str]) -> bytes | None:
-    """Return the MD5 of a Content-MD5 header or field; `InvalidDigest` when it is none."""
+    """Return the MD5 of a Content-MD5 header or field; refuse other values with `InvalidDigest`."""
     value = fields.get("content-md5")
     if value is None:
         return None
@@ -80,11 +156,11 @@ def declared_md5(fields: Mapping[str, str]) -> bytes | None:
 
 
 class Digests:
-    """Compute the MD5 and the asked checksums of bytes that pass."""
+    """Compute the MD5 and the requested checksums of passing bytes."""
 
     def __init__(self, algorithms: Iterable[str]) -> None:
         self._md5 = hashlib.md5(usedforsecurity=False)
-        self._digests = {name: ALGORITHMS[name]() for name in algorithms}
+        self._digests = {name: ALGORITHMS[name].new() for name in algorithms}
         self.size = 0
 
     def update(self, data: bytes) -> None:
@@ -101,7 +177,7 @@ class Digests:
 
     @property
     def checksums(self) -> dict[str, str]:
-        """Return the checksums so far, base64, by algorithm."""
+        """Return the checksums, base64, by algorithm. No bytes may follow."""
         return {name: base64.b64encode(digest.digest()).decode() for name, digest in self._digests.items()}
 
     def compare(self, checksums: Mapping[str, str], md5: bytes | None) -> None:
@@ -116,16 +192,26 @@ class Digests:
         computed = self.checksums
         for algorithm, value in checksums.items():
             if computed[algorithm] != value:
-                raise S3Error("BadDigest", f"The {algorithm} you specified did not match the calculated checksum.")
+                raise mismatch(algorithm)
 
 
 def composite(algorithm: str, parts: Iterable[str]) -> str:
     """Return the checksum of checksums of a multipart object, such as `AbC=-3`."""
     values = list(parts)
-    digest = ALGORITHMS[algorithm]()
+    digest = ALGORITHMS[algorithm].new()
     for value in values:
         digest.update(base64.b64decode(value))
     return f"{base64.b64encode(digest.digest()).decode()}-{len(values)}"
+
+
+def combined(algorithm: str, parts: Iterable[tuple[str, int]]) -> str:
+    """Return the checksum of the concatenated parts, from the checksum and the size of each part."""
+    combine, total = ALGORITHMS[algorithm].combine, 0
+    if combine is None:
+        raise ValueError(f"{algorithm} checksums cannot be combined")
+    for checksum, size in parts:
+        total = combine(total, int.from_bytes(base64.b64decode(checksum), "big"), size)
+    return base64.b64encode(total.to_bytes(ALGORITHMS[algorithm].width, "big")).decode()
 
 
 def _decoded(value: str) -> bytes | None:

@@ -15,7 +15,17 @@ class Clock:
 
 
 def iso8601(instant: datetime) -> str:
-    """Write an instant as S3's XML does, such as `2026-01-31T12:00:00.000Z`."""
+    """Write an instant as S3's documents do: whole seconds, such as `2026-01-31T12:00:00.000Z`."""
+    return instant.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+def iso8601_seconds(instant: datetime) -> str:
+    """Write an instant as S3's errors do, such as `2026-01-31T12:00:00Z`."""
+    return instant.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def iso8601_milliseconds(instant: datetime) -> str:
+    """Write an instant as S3's events do, such as `2026-01-31T12:00:00.123Z`."""
     return instant.strftime("%Y-%m-%dT%H:%M:%S.") + f"{instant.microsecond // 1000:03d}Z"
 
 

@@ -16,6 +16,7 @@ class Configuration:
     port: int = 0
     region: str = "us-east-1"
     data_dir: Path | None = None
+    durable: bool = False
     buckets: list[str] = field(default_factory=list)
     cors_origins: list[str] = field(default_factory=list)
     sessions: list[Session] = field(default_factory=list)
@@ -30,6 +31,7 @@ class Configuration:
             "port": self.port,
             "region": self.region,
             "data_dir": None if self.data_dir is None else str(self.data_dir),
+            "durable": self.durable,
             "buckets": self.buckets,
             "cors_origins": self.cors_origins,
             "sessions": [session.to_json() for session in self.sessions],

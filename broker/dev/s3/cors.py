@@ -3,15 +3,21 @@
 Source: Amazon S3 User Guide, "Using cross-origin resource sharing (CORS)".
 """
 
+import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
+from xml.etree.ElementTree import Element
 
 from starlette.responses import Response
 
+from broker.dev.s3.documents import children, parse_xml
 from broker.dev.s3.errors import S3Error
 from broker.dev.s3.request import Request
 from broker.dev.s3.services import Services
 
+RULES_MAX = 100
+METHODS = frozenset({"GET", "PUT", "HEAD", "POST", "DELETE"})
 _VARY = "Origin, Access-Control-Request-Headers, Access-Control-Request-Method"
 
 
@@ -58,27 +64,23 @@ def preflight(services: Services, request: Request) -> Response:
     method = request.headers.get("access-control-request-method")
     if origin is None:
         raise S3Error("BadRequest", "Insufficient information. Origin request header needed.")
-    if method is None:
-        raise S3Error("BadRequest", "Invalid Access-Control-Request-Method: null")
+    if not services.exists(request.bucket):
+        raise _forbidden(request, "Bucket not found")
     rules = _rules(services, request.bucket)
     if not rules:
-        raise S3Error(
-            "AccessForbidden",
-            "CORSResponse: CORS is not enabled for this bucket.",
-            Method=method,
-            ResourceType="OBJECT" if request.key else "BUCKET",
-        )
+        raise _forbidden(request, "CORS is not enabled for this bucket.")
+    if method is None:
+        raise S3Error("BadRequest", "Invalid Access-Control-Request-Method: null")
     asked = _asked(request)
     for rule in rules:
         if rule.allows(origin, method, asked):
             return Response(b"", 200, rule.answer(origin, asked))
-    raise S3Error(
-        "AccessForbidden",
-        "CORSResponse: This CORS request is not allowed. This is usually because the evaluation of Origin, "
+    raise _forbidden(
+        request,
+        # The typing error is S3's own.
+        "This CORS request is not allowed. This is usually because the evalution of Origin, "
         "request method / Access-Control-Request-Method or Access-Control-Request-Headers are not whitelisted by the "
         "resource's CORS spec.",
-        Method=method,
-        ResourceType="OBJECT" if request.key else "BUCKET",
     )
 
 
@@ -93,21 +95,51 @@ def answer_headers(services: Services, request: Request) -> dict[str, str]:
     return {}
 
 
-def _rules(services: Services, bucket: str) -> list[Rule]:
-    return [
-        Rule(
-            origins=tuple(rule.allowed_origins),
-            methods=tuple(rule.allowed_methods),
-            request_headers=_names(rule.allowed_headers),
-            exposed=_names(rule.exposed_headers),
-            max_age=rule.max_age_seconds,
-        )
-        for rule in services.bucket(bucket).cors
-    ]
+@lru_cache(maxsize=64)
+def read_rules(document: bytes) -> tuple[Rule, ...]:
+    """Read a CORS document, or refuse it as S3 does. An empty origin is allowed, and matches none."""
+    rules = tuple(_read_rule(rule) for rule in children(parse_xml(document, "CORSConfiguration"), "CORSRule"))
+    if not 1 <= len(rules) <= RULES_MAX:
+        raise S3Error("MalformedXML")
+    return rules
 
 
-def _names(names: str | list[str] | None) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names or ())
+def _read_rule(rule: Element) -> Rule:
+    origins, methods, headers, exposed, ages = (
+        tuple(child.text or "" for child in children(rule, name))
+        for name in ("AllowedOrigin", "AllowedMethod", "AllowedHeader", "ExposeHeader", "MaxAgeSeconds")
+    )
+    if not origins or not methods or not all(re.fullmatch(r"[0-9]{1,9}", age) for age in ages):
+        raise S3Error("MalformedXML")
+    for method in methods:
+        if method not in METHODS:
+            message = f"Found unsupported HTTP method in CORS config. Unsupported method is {method}"
+            raise S3Error("InvalidRequest", message)
+    for name, patterns in (("AllowedOrigin", origins), ("AllowedHeader", headers)):
+        for pattern in patterns:
+            if pattern.count("*") > 1:
+                raise S3Error("InvalidRequest", f'{name} "{pattern}" can not have more than one wildcard.')
+    for header in exposed:
+        if "*" in header:
+            message = (
+                f'ExposeHeader "{header}" contains wildcard. We currently do not support wildcard for ExposeHeader.'
+            )
+            raise S3Error("InvalidRequest", message)
+    return Rule(origins, methods, headers, exposed, ages[0] if ages else None)
+
+
+def _rules(services: Services, bucket: str) -> tuple[Rule, ...]:
+    document = services.cors(bucket)
+    return () if document is None else read_rules(document)
+
+
+def _forbidden(request: Request, reason: str) -> S3Error:
+    return S3Error(
+        "AccessForbidden",
+        f"CORSResponse: {reason}",
+        Method=request.headers.get("access-control-request-method", request.method),
+        ResourceType="OBJECT" if request.key else "BUCKET",
+    )
 
 
 def _asked(request: Request) -> list[str]:

@@ -11,12 +11,18 @@ from broker.dev.s3.errors import S3Error
 
 def parse_xml(body: bytes, root: str) -> Element:
     """Parse a document whose root element must be `root`; anything else is `MalformedXML`."""
+    element = parse_any_xml(body)
+    if _local(element) != root:
+        raise S3Error("MalformedXML")
+    return element
+
+
+def parse_any_xml(body: bytes) -> Element:
+    """Parse a document with any root element; text that is not well-formed is `MalformedXML`."""
     try:
         element: Element = fromstring(body)
     except (ParseError, DefusedXmlException, ValueError):
         raise S3Error("MalformedXML") from None
-    if _local(element) != root:
-        raise S3Error("MalformedXML")
     return element
 
 

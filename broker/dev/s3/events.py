@@ -6,7 +6,7 @@ Source: Amazon S3 User Guide, "Event message structure".
 import json
 from urllib.parse import quote_plus
 
-from broker.dev.s3.clock import Clock, iso8601
+from broker.dev.s3.clock import Clock, iso8601_milliseconds
 from broker.dev.s3.objects import NULL_VERSION, ObjectVersion
 from broker.dev.s3.services import Services
 
@@ -31,7 +31,7 @@ def _record(
         "eventVersion": "2.1",
         "eventSource": "aws:s3",
         "awsRegion": region,
-        "eventTime": iso8601(clock.now()),
+        "eventTime": iso8601_milliseconds(clock.now()),
         "eventName": event,
         "userIdentity": {"principalId": "AWS:EMBEDDED"},
         "requestParameters": {"sourceIPAddress": "127.0.0.1"},

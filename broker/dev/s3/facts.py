@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from email.header import Header
 
 from broker.dev.s3.checksums import HEADER_PREFIX, header_name
 from broker.dev.s3.clock import http_date
 from broker.dev.s3.errors import S3Error, invalid_argument
+from broker.dev.s3.mail_words import encode_words
 from broker.dev.s3.objects import NULL_VERSION, ObjectVersion
 
 METADATA_PREFIX = "x-amz-meta-"
@@ -34,6 +34,7 @@ OVERRIDES = (
 )
 UNREPRESENTABLE = "Header value cannot be represented using ISO-8859-1."
 _PRINTABLE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
+_ONE_LINE = re.compile(r"[^\r\n]*")
 _ENCRYPTION = "x-amz-server-side-encryption"
 _KEPT = (
     *(name.lower() for name in OVERRIDES),
@@ -45,21 +46,23 @@ _KEPT = (
 
 def check(said: Mapping[str, str]) -> None:
     """Refuse what S3 could not say back of an object, before its bytes are taken."""
-    for name, value in (*object_headers(said).items(), *metadata(said).items()):
-        check_header_value(name, value)
+    for name, value in object_headers(said).items():
+        if not _PRINTABLE.fullmatch(value):
+            raise invalid_argument(UNREPRESENTABLE, name, value)
+    for name, value in metadata(said).items():
+        # Other control characters come back encoded; a line break would begin another header.
+        if not _ONE_LINE.fullmatch(value):
+            raise invalid_argument(UNREPRESENTABLE, METADATA_PREFIX + name, value)
     if (storage_class := said.get("x-amz-storage-class", "STANDARD")) not in STORAGE_CLASSES:
         raise S3Error("InvalidStorageClass", StorageClassRequested=storage_class)
 
 
-def check_header_value(name: str, value: str) -> None:
-    """Refuse a value that would end its line, and with it begin another header."""
-    if not _PRINTABLE.fullmatch(value):
-        raise invalid_argument(UNREPRESENTABLE, name, value)
-
-
 def object_headers(said: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers that are kept with an object and come back with it."""
-    kept = {name: said[name] for name in _KEPT if name in said}
+    """Return the headers that are kept with an object and come back with it.
+
+    They are ISO-8859-1, as headers are: a character of a form that has no place there becomes a space.
+    """
+    kept = {name: _iso_8859_1(said[name]) for name in _KEPT if name in said}
     if encoding := kept.get("content-encoding"):
         # aws-chunked is how the bytes travelled, no property of the object.
         rest = [part.strip() for part in encoding.split(",") if part.strip() != "aws-chunked"]
@@ -88,7 +91,7 @@ def answer_headers(version: ObjectVersion, *, with_checksums: bool, versioned: b
     }
     headers.setdefault(_ENCRYPTION, "AES256")
     for name, value in version.metadata.items():
-        headers[METADATA_PREFIX + name] = value
+        headers[METADATA_PREFIX + name] = encode_words(value)
     if versioned or version.version_id != NULL_VERSION:
         headers["x-amz-version-id"] = version.version_id
     if version.storage_class != "STANDARD":
@@ -97,15 +100,21 @@ def answer_headers(version: ObjectVersion, *, with_checksums: bool, versioned: b
         headers["x-amz-tagging-count"] = str(len(version.tags))
     if with_checksums:
         headers |= checksum_headers(version)
-    return {name: header_value(value) for name, value in headers.items()}
+    return {name: _iso_8859_1(value) for name, value in headers.items()}
 
 
-def stored_headers(version: ObjectVersion, *, versioned: bool) -> dict[str, str]:
-    """Return the headers by which a write says what it stored."""
+def stored_headers(version: ObjectVersion) -> dict[str, str]:
+    """Return the headers of the answer to a write. A null version, as of a suspended bucket, is not named."""
     headers = {"etag": f'"{version.etag}"', _ENCRYPTION: version.headers.get(_ENCRYPTION, "AES256")}
-    if versioned:
+    if version.version_id != NULL_VERSION:
         headers["x-amz-version-id"] = version.version_id
     return headers | checksum_headers(version)
+
+
+def encryption_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that say how an object with the given kept headers is encrypted."""
+    named = {name: value for name, value in headers.items() if name.startswith(_ENCRYPTION)}
+    return {_ENCRYPTION: "AES256"} | named
 
 
 def checksum_headers(version: ObjectVersion) -> dict[str, str]:
@@ -114,8 +123,5 @@ def checksum_headers(version: ObjectVersion) -> dict[str, str]:
     return found | {HEADER_PREFIX + "type": version.checksum_type} if found else {}
 
 
-def header_value(text: str) -> str:
-    """Write text as a header can carry it: what is not ASCII as RFC 2047 says, as S3 does."""
-    if text.isascii():
-        return text
-    return Header(text, "utf-8", maxlinelen=10**6).encode()
+def _iso_8859_1(text: str) -> str:
+    return "".join(letter if letter <= "\xff" else " " for letter in text)

@@ -15,13 +15,18 @@ PRE_DATA_BYTES_MAX = 20_480
 
 @dataclass(slots=True)
 class Form:
-    """The fields of a form, by lower-case name, and the name of the file that follows them."""
+    """The fields of a form, by lower-case name, and the name of its file; None if the file part has none."""
 
     fields: dict[str, str] = field(default_factory=dict)
-    filename: str = ""
+    filename: str | None = None
 
     def expand_filename(self) -> None:
-        """Put the file's name, without any directories, in the place of `${filename}` in every field."""
+        """Replace `${filename}` in every field by the file's name, without its directories.
+
+        A file part without a name leaves the fields as they are.
+        """
+        if self.filename is None:
+            return
         basename = self.filename.replace("\\", "/").rpartition("/")[2]
         self.fields = {name: value.replace("${filename}", basename) for name, value in self.fields.items()}
 
@@ -105,7 +110,7 @@ class FormReader:
         self._name = part.name.lower()
         self._value.clear()
         if self._name == "file":
-            self._form.filename = part.filename or ""
+            self._form.filename = part.filename
             self._in_file = True
 
     def _part_data(self, data: bytes) -> None:

@@ -10,22 +10,29 @@ from starlette.responses import Response
 from broker.dev.s3 import facts
 from broker.dev.s3.answers import Content, xml_answer
 from broker.dev.s3.checksums import (
-    ALGORITHMS,
     DEFAULT_ALGORITHM,
     HEADER_PREFIX,
     declared,
     declared_md5,
+    invalid_value,
+    supported,
 )
 from broker.dev.s3.conditional import check_write
 from broker.dev.s3.documents import children, parse_xml, text
-from broker.dev.s3.errors import S3Error
+from broker.dev.s3.errors import S3Error, invalid_argument
 from broker.dev.s3.objects import Incoming
 from broker.dev.s3.payload import Payload
-from broker.dev.s3.plane import OBJECT_BYTES_MAX, Plane, Stored
+from broker.dev.s3.plane import OBJECT_BYTES_MAX, InvalidVersionError, Plane, Stored
 from broker.dev.s3.request import Request
 from broker.dev.s3.tagging import read_tagging_header
 
 DELETE_KEYS_MAX = 1000
+_CONDITIONS = {
+    "ETag": "if-match",
+    "LastModifiedTime": "x-amz-if-match-last-modified-time",
+    "Size": "x-amz-if-match-size",
+}
+_BYPASS = "x-amz-bypass-governance-retention"
 
 
 async def put_object(plane: Plane, request: Request, payload: Payload) -> Response:
@@ -34,13 +41,12 @@ async def put_object(plane: Plane, request: Request, payload: Payload) -> Respon
     plane.services.bucket(request.bucket)
     check_write(said, plane.store.current(request.bucket, request.key), request.key)
     facts.check(said)
+    tags = read_tagging_header(said.get("x-amz-tagging", ""))
     with plane.store.incoming(asked_algorithm(said)) as incoming:
         await receive(request, payload, incoming)
         stored = Stored(incoming.path, incoming.digests.size, incoming.digests.md5.hex(), incoming.digests.checksums)
-        tags = read_tagging_header(said.get("x-amz-tagging", ""))
         version = plane.put("ObjectCreated:Put", request.bucket, request.key, stored, said, tags=tags)
-    versioned = plane.services.versioning(request.bucket) is not None
-    return Response(b"", 200, facts.stored_headers(version, versioned=versioned))
+    return Response(b"", 200, facts.stored_headers(version))
 
 
 async def receive(request: Request, payload: Payload, incoming: Incoming) -> None:
@@ -58,27 +64,28 @@ async def receive(request: Request, payload: Payload, incoming: Incoming) -> Non
 
 def asked_algorithm(said: Mapping[str, str], default: str = DEFAULT_ALGORITHM) -> str:
     """Return the checksum algorithm a client declares, announces as a trailer, or asks for."""
+    sdk_algorithm = said.get("x-amz-sdk-checksum-algorithm")
     for algorithm in declared(said):
+        if sdk_algorithm is not None and sdk_algorithm.upper() != algorithm:
+            raise invalid_value("x-amz-sdk-checksum-algorithm")
         return algorithm
     trailer = said.get("x-amz-trailer", "").strip().lower()
     announced = trailer.startswith(HEADER_PREFIX)
-    if "x-amz-sdk-checksum-algorithm" in said and not announced:
+    if sdk_algorithm is not None and not announced:
         raise S3Error(
             "InvalidRequest",
             "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer "
             "headers were found.",
         )
-    asked = (
+    return supported(
         trailer.removeprefix(HEADER_PREFIX) if announced else said.get("x-amz-checksum-algorithm", default)
-    ).upper()
-    if asked not in ALGORITHMS:
-        raise S3Error("InvalidRequest", "Checksum algorithm provided is unsupported.")
-    return asked
+    )
 
 
 async def delete_object(plane: Plane, request: Request, payload: Payload) -> Response:
     """Delete an object, or one version of it."""
-    headers = plane.delete(request.bucket, request.key, request.params.get("versionId"), request.headers)
+    _refuse_bypass(request)
+    headers = plane.delete(request.bucket, request.key, request.params.get("versionId"), request.said)
     return Response(b"", 204, headers)
 
 
@@ -86,6 +93,7 @@ async def delete_objects(plane: Plane, request: Request, payload: Payload) -> Re
     """Delete up to 1,000 keys; each answers for itself."""
     if not declared(request.headers) and "content-md5" not in request.headers and not payload.in_chunks:
         raise S3Error("InvalidRequest", "Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
+    _refuse_bypass(request)
     root = parse_xml(await payload.read(), "Delete")
     wanted = list(children(root, "Object"))
     if not 1 <= len(wanted) <= DELETE_KEYS_MAX:
@@ -95,15 +103,21 @@ async def delete_objects(plane: Plane, request: Request, payload: Payload) -> Re
     results: list[tuple[str, Content]] = []
     for item in wanted:
         key, version_id = text(item, "Key"), text(item, "VersionId", "") or None
-        etag = text(item, "ETag", "")
-        try:
-            done = plane.delete(request.bucket, key, version_id, {"if-match": etag} if etag else {})
-        except S3Error as error:
-            results.append(("Error", [("Key", key), ("Code", error.code), ("Message", error.message)]))
-            continue
-        deleted: list[tuple[str, Content]] = [("Key", key)]
+        named: list[tuple[str, Content]] = [("Key", key)]
         if version_id is not None:
-            deleted.append(("VersionId", version_id))
+            named.append(("VersionId", version_id))
+        conditions = {header: text(item, name) for name, header in _CONDITIONS.items() if text(item, name, "")}
+        try:
+            done = plane.delete(request.bucket, key, version_id, conditions)
+        except InvalidVersionError:
+            # In a list an id that cannot be names no version; alone it is an invalid argument.
+            error = S3Error("NoSuchVersion")
+            results.append(("Error", [*named, ("Code", error.code), ("Message", error.message)]))
+            continue
+        except S3Error as error:
+            results.append(("Error", [*named, ("Code", error.code), ("Message", error.message)]))
+            continue
+        deleted = named
         if "x-amz-delete-marker" in done:
             deleted += [
                 ("DeleteMarker", True),
@@ -112,3 +126,9 @@ async def delete_objects(plane: Plane, request: Request, payload: Payload) -> Re
         if not quiet:
             results.append(("Deleted", deleted))
     return xml_answer("DeleteResult", results)
+
+
+def _refuse_bypass(request: Request) -> None:
+    if _BYPASS in request.said:
+        # No bucket here has Object Lock.
+        raise invalid_argument(f"{_BYPASS} is only applicable to Object Lock enabled buckets.", _BYPASS, None)

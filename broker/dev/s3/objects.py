@@ -1,15 +1,10 @@
-"""Objects on disk: each version is a file of bytes with a file of facts beside it.
+"""The objects of all buckets: a file of bytes for each version, with a JSON file of its facts beside it.
 
-The bytes stream to `incoming/` and are moved in one step when everything about them was checked, so that a
-refused or broken upload leaves nothing. All changes of the index happen within one turn of the event loop:
-whoever checks a precondition and stores in the same turn does so atomically.
+The bytes stream to a scratch file and are moved to their place once all checks have passed, so that a refused or
+broken upload leaves nothing. Each change of the index happens within one iteration of the event loop: a precondition
+that is checked in the same iteration still holds when the object is stored.
 """
 
-import json
-import logging
-import os
-import secrets
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -17,15 +12,27 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from broker.dev.s3.checksums import Digests
+from broker.dev.s3.checksums import FULL_OBJECT, Digests
+from broker.dev.s3.disk import Disk
 
-log = logging.getLogger(__name__)
 NULL_VERSION = "null"
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectPart:
+    """One part of a multipart object: its number, size, and checksum (base64)."""
+
+    number: int
+    size: int
+    checksum: str
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectVersion:
-    """One version of an object, or a delete marker. `etag` is unquoted, `modified_at` ISO 8601 in UTC."""
+    """One version of an object, or a delete marker. `etag` is unquoted, `modified_at` ISO 8601 in UTC.
+
+    `parts` and `upload_id` are those of the multipart upload that the object was made of, if any.
+    """
 
     key: str
     version_id: str
@@ -36,24 +43,26 @@ class ObjectVersion:
     headers: dict[str, str] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
     checksums: dict[str, str] = field(default_factory=dict)
-    checksum_type: str = "FULL_OBJECT"
+    checksum_type: str = FULL_OBJECT
     storage_class: str = "STANDARD"
     tags: dict[str, str] = field(default_factory=dict)
     delete_marker: bool = False
+    parts: list[ObjectPart] = field(default_factory=list)
+    upload_id: str = ""
 
     @property
     def modified(self) -> datetime:
-        """Return when it was stored."""
+        """Return the instant at which the version was stored."""
         return datetime.fromisoformat(self.modified_at)
 
     @property
     def sequencer(self) -> str:
-        """Return what orders the events of one key: upper-case hex digits."""
+        """Return the value that orders the events of one key: upper-case hex digits."""
         return f"{self.sequence:018X}"
 
 
 class Incoming:
-    """Bytes on their way to become an object; leaving the context without `keep` removes them."""
+    """Bytes that are being received; leaving the context removes them unless they were moved to their place."""
 
     def __init__(self, path: Path, algorithms: tuple[str, ...]) -> None:
         self.path = path
@@ -73,33 +82,32 @@ class Incoming:
         self._file.write(data)
 
     def close(self) -> None:
-        """Make the bytes readable under `path`."""
+        """Make all bytes readable under `path`."""
         self._file.close()
 
 
 class ObjectStore:
-    """Hold the objects of all buckets under one directory."""
+    """The versions of all objects, indexed by bucket and key."""
 
-    def __init__(self, root: Path) -> None:
-        self._objects, self._incoming = root / "objects", root / "incoming"
-        shutil.rmtree(self._incoming, ignore_errors=True)
-        self._incoming.mkdir(parents=True)
-        self._objects.mkdir(exist_ok=True)
+    def __init__(self, disk: Disk) -> None:
+        self.disk = disk
+        self._objects = disk.root / "objects"
+        disk.make_directory(self._objects)
         self._buckets: dict[str, dict[str, list[ObjectVersion]]] = {}
         self._sequence = 0
         for directory in self._objects.iterdir():
             self._load(directory)
 
     def incoming(self, *algorithms: str) -> Incoming:
-        """Open a file for new bytes, of which the given checksums are computed."""
-        return Incoming(self.scratch_path(), algorithms)
+        """Open a file for new bytes, whose checksums by the given algorithms are computed as they pass."""
+        return Incoming(self.disk.scratch_path(), algorithms)
 
     def scratch_path(self) -> Path:
-        """Return a fresh path beside the incoming bytes; it is cleared at the next start."""
-        return self._incoming / secrets.token_hex(16)
+        """Return a fresh path for bytes that are not in their place yet; the next start clears it."""
+        return self.disk.scratch_path()
 
     def next_sequence(self) -> int:
-        """Return a number that is larger than all before, across restarts."""
+        """Return a number that is larger than every earlier one, across restarts too."""
         self._sequence = max(self._sequence + 1, time.time_ns())
         return self._sequence
 
@@ -117,12 +125,12 @@ class ObjectStore:
         return versions[-1] if versions else None
 
     def current(self, bucket: str, key: str) -> ObjectVersion | None:
-        """Return the object that a plain GET sees, if there is one."""
+        """Return the object that a plain GET reads, or None."""
         latest = self.latest(bucket, key)
         return None if latest is None or latest.delete_marker else latest
 
     def version(self, bucket: str, key: str, version_id: str) -> ObjectVersion | None:
-        """Return one version by its id."""
+        """Return a version by its id, or None."""
         return next((v for v in self.versions(bucket, key) if v.version_id == version_id), None)
 
     def path(self, bucket: str, version: ObjectVersion) -> Path:
@@ -130,15 +138,14 @@ class ObjectStore:
         return self._objects / bucket / f"{version.sequence:x}"
 
     def open(self, bucket: str, version: ObjectVersion) -> BinaryIO:
-        """Open the bytes of a version; they stay readable when the object is replaced meanwhile."""
+        """Open the bytes of a version; they stay readable after the object is replaced or deleted."""
         return self.path(bucket, version).open("rb")
 
     def add(self, bucket: str, version: ObjectVersion, data: Path | None, *, versioned: bool) -> None:
         """Store a version and its bytes; without versioning it replaces the null version."""
-        directory = self._objects / bucket
-        directory.mkdir(exist_ok=True)
+        self.disk.make_directory(self._objects / bucket)
         if data is not None:
-            os.replace(data, self.path(bucket, version))
+            self.disk.move(data, self.path(bucket, version))
         self._write_facts(bucket, version)
         versions = self._buckets.setdefault(bucket, {}).setdefault(version.key, [])
         replaced = [] if versioned else [v for v in versions if v.version_id == NULL_VERSION]
@@ -147,19 +154,18 @@ class ObjectStore:
             self.remove(bucket, old)
 
     def update(self, bucket: str, version: ObjectVersion) -> None:
-        """Replace the facts of a version, such as its tags, with its bytes as they are."""
+        """Replace the facts of a version, such as its tags; its bytes stay."""
         self._write_facts(bucket, version)
         versions = self._buckets[bucket][version.key]
         versions[:] = [version if v.sequence == version.sequence else v for v in versions]
 
     def remove(self, bucket: str, version: ObjectVersion) -> None:
-        """Remove one version for good."""
+        """Remove a version and its bytes."""
         keys = self._buckets[bucket]
         keys[version.key] = [v for v in keys[version.key] if v.sequence != version.sequence]
         if not keys[version.key]:
             del keys[version.key]
-        self._facts_path(bucket, version).unlink(missing_ok=True)
-        self.path(bucket, version).unlink(missing_ok=True)
+        self.disk.remove(self._facts_path(bucket, version), self.path(bucket, version))
 
     def is_empty(self, bucket: str) -> bool:
         """Tell whether a bucket holds neither versions nor delete markers."""
@@ -169,14 +175,11 @@ class ObjectStore:
         return self.path(bucket, version).with_suffix(".json")
 
     def _write_facts(self, bucket: str, version: ObjectVersion) -> None:
-        scratch = self.scratch_path()
-        scratch.write_text(json.dumps(asdict(version)))
-        os.replace(scratch, self._facts_path(bucket, version))
+        self.disk.write_json(self._facts_path(bucket, version), asdict(version))
 
     def _load(self, directory: Path) -> None:
         bucket = directory.name
-        found = sorted(_read_facts(directory), key=lambda version: version.sequence)
-        for version in found:
+        for version in sorted(self._read_facts(directory), key=lambda version: version.sequence):
             versions = self._buckets.setdefault(bucket, {}).setdefault(version.key, [])
             versions.append(version)
             self._sequence = max(self._sequence, version.sequence)
@@ -184,19 +187,14 @@ class ObjectStore:
                 # A stop between storing and replacing leaves two null versions: the newer one counts.
                 for old in [v for v in versions[:-1] if v.version_id == NULL_VERSION]:
                     self.remove(bucket, old)
-        held = {self.path(bucket, v) for vs in self._buckets.get(bucket, {}).values() for v in vs}
+        stored = {self.path(bucket, v) for vs in self._buckets.get(bucket, {}).values() for v in vs}
         for path in directory.iterdir():
-            if path.suffix != ".json" and path not in held:
+            if path.suffix != ".json" and path not in stored:
                 path.unlink()
 
-
-def _read_facts(directory: Path) -> Iterator[ObjectVersion]:
-    for path in directory.glob("*.json"):
-        try:
-            facts = json.loads(path.read_text())
-        except ValueError:
-            # A machine that lost its power while it wrote: nothing says what the bytes are.
-            log.warning("%s was cut short: its object is gone", path)
-            path.unlink()
-            continue
-        yield ObjectVersion(**facts)
+    def _read_facts(self, directory: Path) -> Iterator[ObjectVersion]:
+        for path in directory.glob("*.json"):
+            facts = self.disk.read_json(path)
+            if facts is not None:
+                parts = [ObjectPart(**part) for part in facts.pop("parts", [])]
+                yield ObjectVersion(**facts, parts=parts)

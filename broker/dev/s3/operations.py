@@ -5,8 +5,20 @@ from typing import TypeAlias
 
 from starlette.responses import Response
 
-from broker.dev.s3 import copy, listing, multipart_upload, object_read, object_write, part_listing, tagging
-from broker.dev.s3.errors import S3Error
+from broker.dev.s3 import (
+    bucket_configuration,
+    copy,
+    listing,
+    multipart_complete,
+    multipart_upload,
+    object_attributes,
+    object_read,
+    object_write,
+    part_listing,
+    tagging,
+    unserved,
+)
+from broker.dev.s3.errors import S3Error, invalid_argument
 from broker.dev.s3.payload import Payload
 from broker.dev.s3.plane import Plane
 from broker.dev.s3.request import Request
@@ -16,10 +28,12 @@ Operation: TypeAlias = Callable[[Plane, Request, Payload], Awaitable[Response]]
 POST_OBJECT = "PostObject"
 PREFLIGHT = "Preflight"
 CONFIGURE = "ConfigureBucket"
+OBJECT_LOCK = "ObjectLock"
 
 OPERATIONS: dict[str, Operation] = {
     "GetObject": object_read.get_object,
     "HeadObject": object_read.head_object,
+    "GetObjectAttributes": object_attributes.get_object_attributes,
     "PutObject": object_write.put_object,
     "DeleteObject": object_write.delete_object,
     "DeleteObjects": object_write.delete_objects,
@@ -33,12 +47,14 @@ OPERATIONS: dict[str, Operation] = {
     "CreateMultipartUpload": multipart_upload.create,
     "UploadPart": multipart_upload.upload_part,
     "UploadPartCopy": multipart_upload.upload_part_copy,
-    "CompleteMultipartUpload": multipart_upload.complete,
+    "CompleteMultipartUpload": multipart_complete.complete,
     "AbortMultipartUpload": multipart_upload.abort,
     "ListParts": part_listing.list_parts,
     "ListMultipartUploads": part_listing.list_uploads,
+    OBJECT_LOCK: unserved.object_lock,
+    CONFIGURE: bucket_configuration.configure,
 }
-_UNSERVED = frozenset({"acl", "attributes", "legal-hold", "retention", "restore", "select", "torrent"})
+_UNSERVED = frozenset({"acl", "restore", "select", "torrent"})
 
 
 def operation_name(request: Request) -> str:
@@ -52,10 +68,20 @@ def _object_operation(request: Request) -> str:
     params = request.params
     if unserved := _UNSERVED & params.keys():
         raise S3Error("NotImplemented", Header=", ".join(unserved))
+    if {"legal-hold", "retention"} & params.keys():
+        return OBJECT_LOCK
+    if "attributes" in params and request.method != "GET":
+        raise S3Error("NotImplemented", Header="attributes")
     copies = "x-amz-copy-source" in request.headers
     match request.method:
+        case "GET" if "attributes" in params:
+            return "GetObjectAttributes"
         case "GET" if "uploadId" in params:
             return "ListParts"
+        case "PUT" if "partNumber" in params and "uploadId" not in params:
+            raise invalid_argument(
+                "This operation does not accept partNumber without uploadId", "partNumber", params["partNumber"]
+            )
         case "PUT" if "uploadId" in params:
             return "UploadPartCopy" if copies else "UploadPart"
         case "POST" if "uploadId" in params:
@@ -75,7 +101,7 @@ def _object_operation(request: Request) -> str:
 
 def _bucket_operation(request: Request) -> str:
     params = request.params
-    if not request.bucket:
+    if not request.bucket or bucket_configuration.subresource(request) is not None:
         return CONFIGURE
     match request.method:
         case "POST" if "delete" in params:
@@ -88,22 +114,8 @@ def _bucket_operation(request: Request) -> str:
             return "ListMultipartUploads"
         case "GET" if params.get("list-type") == "2":
             return "ListObjectsV2"
-        case "GET" if not params.keys() - _LISTING - _SIGNATURE:
+        case "GET":
             return "ListObjects"
-    return CONFIGURE
-
-
-_LISTING = frozenset({"prefix", "marker", "max-keys", "delimiter", "encoding-type", "x-id"})
-_SIGNATURE = frozenset(
-    f"X-Amz-{name}"
-    for name in (
-        "Algorithm",
-        "Credential",
-        "Date",
-        "Expires",
-        "SignedHeaders",
-        "Signature",
-        "Security-Token",
-        "Content-Sha256",
-    )
-)
+        case "PUT" | "DELETE" | "HEAD":
+            return CONFIGURE
+    raise S3Error("MethodNotAllowed", Method=request.method, ResourceType="BUCKET")

@@ -13,20 +13,21 @@ from broker.dev.s3 import facts, tagging
 from broker.dev.s3.answers import Content, element, xml_document
 from broker.dev.s3.auth import SIGV2_REFUSED
 from broker.dev.s3.canonical import parse_amz_date, signature_mismatch
-from broker.dev.s3.checksums import ALGORITHMS, DEFAULT_ALGORITHM, declared, declared_md5
+from broker.dev.s3.checksums import DEFAULT_ALGORITHM, declared, declared_md5, supported
 from broker.dev.s3.errors import S3Error, invalid_argument
 from broker.dev.s3.form import FormReader
 from broker.dev.s3.plane import OBJECT_BYTES_MAX, Plane, Stored
 from broker.dev.s3.policy import Policy, read_policy
 from broker.dev.s3.request import Request, check_key
+from broker.dev.s3.unserved import refuse_unserved
 from broker.domain import sigv4
 
 _SIGNATURE_FIELDS = {
-    "policy": "policy",
     "x-amz-algorithm": "X-Amz-Algorithm",
     "x-amz-credential": "X-Amz-Credential",
     "x-amz-date": "X-Amz-Date",
     "x-amz-signature": "X-Amz-Signature",
+    "policy": "policy",
 }
 
 
@@ -48,6 +49,8 @@ async def post_object(plane: Plane, request: Request) -> Response:
         raise S3Error("EntityTooLarge", ProposedSize=length, MaxSizeAllowed=OBJECT_BYTES_MAX)
     expected, md5 = declared(fields), declared_md5(fields)
     facts.check(fields)
+    refuse_unserved(fields)
+    tags = tagging.read_tagging_field(fields["tagging"]) if "tagging" in fields else {}
     with plane.store.incoming(*(expected or [_algorithm(fields)])) as incoming:
         async for chunk in reader.file():
             incoming.write(chunk)
@@ -56,18 +59,17 @@ async def post_object(plane: Plane, request: Request) -> Response:
         incoming.digests.compare(expected, md5)
         incoming.close()
         stored = Stored(incoming.path, incoming.digests.size, incoming.digests.md5.hex(), incoming.digests.checksums)
-        tags = tagging.read_tagging(fields["tagging"].encode()) if "tagging" in fields else {}
         # If-None-Match and If-Match are no fields of a form.
         said = {name: value for name, value in fields.items() if not name.startswith("if-")}
         version = plane.put("ObjectCreated:Post", request.bucket, key, stored, said, tags=tags)
     location = f"{request.base_url}/{quote(key, safe='')}"
-    versioned = plane.services.versioning(request.bucket) is not None
-    headers = facts.stored_headers(version, versioned=versioned) | {"location": location}
+    headers = facts.stored_headers(version) | {"location": location}
     return _success(fields, request.bucket, key, headers)
 
 
 def _authorize(plane: Plane, request: Request, fields: Mapping[str, str]) -> Policy:
-    if not fields.keys() & {*_SIGNATURE_FIELDS, "awsaccesskeyid", "signature"}:
+    # A policy alone signs nothing.
+    if not fields.keys() & ({*_SIGNATURE_FIELDS, "awsaccesskeyid", "signature"} - {"policy"}):
         raise S3Error("AccessDenied")
     if "awsaccesskeyid" in fields or "signature" in fields:
         raise S3Error("InvalidRequest", SIGV2_REFUSED)
@@ -96,10 +98,7 @@ def _authorize(plane: Plane, request: Request, fields: Mapping[str, str]) -> Pol
 
 
 def _algorithm(fields: Mapping[str, str]) -> str:
-    asked = fields.get("x-amz-checksum-algorithm", DEFAULT_ALGORITHM).upper()
-    if asked not in ALGORITHMS:
-        raise S3Error("InvalidRequest", "Checksum algorithm provided is unsupported.")
-    return asked
+    return supported(fields.get("x-amz-checksum-algorithm", DEFAULT_ALGORITHM))
 
 
 def _success(fields: Mapping[str, str], bucket: str, key: str, headers: dict[str, str]) -> Response:

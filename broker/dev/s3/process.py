@@ -24,9 +24,11 @@ from broker.dev.s3.app import S3App
 from broker.dev.s3.auth import Authenticator
 from broker.dev.s3.clock import Clock
 from broker.dev.s3.configuration import Configuration
+from broker.dev.s3.disk import Disk
 from broker.dev.s3.faults import Fault
 from broker.dev.s3.keyring import Keyring, Session
 from broker.dev.s3.objects import ObjectStore
+from broker.dev.s3.parts import Uploads
 from broker.dev.s3.plane import Plane
 from broker.dev.s3.services import Services
 
@@ -38,11 +40,13 @@ class Child:
         self._controlled = configuration.controlled
         self._clock = Clock(configuration.clock_offset_seconds)
         self._keyring = Keyring(configuration.keys, configuration.sessions, self._clock)
-        services = Services(root, configuration.region)
+        disk = Disk(root, durable=configuration.durable)
+        services = Services(disk, configuration.region)
         for bucket in configuration.buckets:
             services.create_bucket(bucket, configuration.cors_origins)
         authenticator = Authenticator(self._keyring, self._clock, configuration.region)
-        plane = Plane(ObjectStore(root), services, self._clock, authenticator)
+        store = ObjectStore(disk)
+        plane = Plane(store, services, self._clock, authenticator, Uploads(store))
         self._app = S3App(plane, reset=self._reset)
         self._socket = socket.create_server((configuration.host, configuration.port), backlog=512)
         self._server = uvicorn.Server(

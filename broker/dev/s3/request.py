@@ -9,6 +9,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request as HttpRequest
 
 from broker.dev.s3.errors import S3Error
+from broker.dev.s3.mail_words import decode_words
 
 _VIRTUAL_HOSTS = (
     re.compile(r"(?P<bucket>.+)\.s3[.-].+"),
@@ -42,9 +43,17 @@ class Request:
 
     @property
     def said(self) -> dict[str, str]:
-        """Return the headers, and the `x-amz-*` parameters by which a presigned URL stands in for headers."""
-        in_query = {name.lower(): value for name, value in self.query if name.lower().startswith("x-amz-")}
-        return in_query | {name: _utf8(value) for name, value in self.headers.items()}
+        """Return the headers, and the parameters by which a presigned URL stands in for headers.
+
+        The `x-amz-*` headers are read as UTF-8, and metadata is decoded as RFC 2047 says; other headers are kept
+        byte by byte, as ISO-8859-1.
+        """
+        in_query = {name.lower(): value for name, value in self.query if _stands_for_header(name.lower())}
+        return in_query | {name: _decoded(name, value) for name, value in self.headers.items()}
+
+    def raw_header(self, name: str) -> list[bytes]:
+        """Return the values of a header as they were sent."""
+        return [value.encode("latin-1") for value in self.headers.getlist(name)]
 
     def body(self) -> AsyncIterator[bytes]:
         """Return the body as it comes."""
@@ -90,9 +99,18 @@ def read_request(http: HttpRequest) -> Request:
     return Request(http, http.method, host, raw_path, bucket, key, query, virtual is not None)
 
 
-def _utf8(value: str) -> str:
-    raw = value.encode("latin-1")
-    return raw.decode("utf-8", "replace")
+def _stands_for_header(parameter: str) -> bool:
+    return parameter.startswith("x-amz-") or parameter in ("if-match", "if-none-match")
+
+
+def _decoded(name: str, value: str) -> str:
+    if not name.startswith("x-amz-"):
+        return value
+    try:
+        text = value.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return value
+    return decode_words(text) if name.startswith("x-amz-meta-") else text
 
 
 def check_key(key: str) -> None:

@@ -134,6 +134,7 @@ class EmbeddedS3:
 def start_embedded_s3(
     *,
     data_dir: Path | None = None,
+    durable: bool = False,
     host: str = "127.0.0.1",
     port: int = 0,
     credentials: Sequence[tuple[str, str]] = (),
@@ -146,8 +147,10 @@ def start_embedded_s3(
 ) -> EmbeddedS3:
     """Start an embedded S3 and return once it answers.
 
-    Without `data_dir` its objects end with it. Without `credentials` (pairs of key id and secret) a random
-    pair is made. `buckets` are created where they are missing, with CORS for pages of `cors_origins`.
+    Without `data_dir` its objects end with it. The end of the process loses nothing in `data_dir`, but a power cut may
+    lose the last objects unless it is `durable`: then they are flushed to the disk (fsync) before the answer.
+    Without `credentials` (pairs of key id and secret) a random pair is made. `buckets` are created where they are
+    missing, with CORS for pages of `cors_origins`.
     `controlled` allows the clock, further sessions and faults to be set from here.
     """
     return EmbeddedS3(
@@ -157,6 +160,7 @@ def start_embedded_s3(
             port=port,
             region=region,
             data_dir=data_dir,
+            durable=durable,
             buckets=list(buckets),
             cors_origins=list(cors_origins),
             sessions=list(sessions),

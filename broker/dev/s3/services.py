@@ -5,16 +5,15 @@ What configures a bucket is also written down, and told to moto again when a dat
 
 import asyncio
 import base64
-import json
 import logging
 import os
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from broker.dev.s3.disk import Disk
 from broker.dev.s3.errors import S3Error
 
 os.environ.setdefault("MOTO_DISABLE_GLOBAL_CORS", "true")
@@ -29,6 +28,7 @@ log = logging.getLogger(__name__)
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _IP_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
 _FRAMING = frozenset({"host", "content-length", "transfer-encoding", "connection", "expect"})
+_CORS = "cors"
 _UNSAID = _FRAMING | {"authorization", "x-amz-date", "x-amz-security-token"}
 
 
@@ -53,14 +53,14 @@ class Notification:
 class Services:
     """Answer for moto, and read the buckets' configuration back from it."""
 
-    def __init__(self, root: Path, region: str) -> None:
+    def __init__(self, disk: Disk, region: str) -> None:
         self.region = region
-        self._file = root / "buckets.json"
+        self._disk, self._file = disk, disk.root / "buckets.json"
         self._client = Client(DomainDispatcherApplication(create_backend_app))
         self._threads = ThreadPoolExecutor(max_workers=32, thread_name_prefix="moto")
         self._told: dict[str, dict[str, Any]] = {}
-        if self._file.exists():
-            self._replay(json.loads(self._file.read_text()))
+        if (written := disk.read_json(self._file)) is not None:
+            self._replay(written)
 
     async def ask(
         self, method: str, origin: str, path: str, query: str, headers: dict[str, str], body: bytes
@@ -70,9 +70,17 @@ class Services:
         return await loop.run_in_executor(self._threads, lambda: self._ask(method, origin, path, query, headers, body))
 
     async def configure(
-        self, method: str, bucket: str, query: list[tuple[str, str]], headers: dict[str, str], body: bytes
+        self,
+        method: str,
+        bucket: str,
+        subresource: str | None,
+        query: list[tuple[str, str]],
+        headers: dict[str, str],
+        body: bytes,
     ) -> Answer:
         """Pass a request about a bucket on to moto, and write down what changes the bucket."""
+        if subresource == _CORS:
+            return self._configure_cors(method, bucket, body)
         asked = "&".join(
             f"{name}={value}" if value else name
             for name, value in query
@@ -101,7 +109,7 @@ class Services:
             exposed = "".join(f"<ExposeHeader>{header}</ExposeHeader>" for header in ("ETag", "Location"))
             rule = f"{origins}{methods}{exposed}<AllowedHeader>*</AllowedHeader>"
             body = f"<CORSConfiguration><CORSRule>{rule}</CORSRule></CORSConfiguration>"
-            self._tell("PUT", name, "cors", {}, body.encode())
+            self._write_down("PUT", name, _CORS, {}, body.encode())
 
     def exists(self, bucket: str) -> bool:
         """Tell whether there is such a bucket."""
@@ -112,6 +120,11 @@ class Services:
         if not self.exists(name):
             raise S3Error("NoSuchBucket", BucketName=name)
         return s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets[name]
+
+    def cors(self, bucket: str) -> bytes | None:
+        """Return the CORS document of a bucket, or None if it has none."""
+        entry = self._told.get(f"{bucket}?{_CORS}")
+        return None if entry is None else base64.b64decode(entry["body"])
 
     def versioning(self, bucket: str) -> str | None:
         """Return `Enabled`, `Suspended`, or None where versioning was never switched on."""
@@ -128,6 +141,11 @@ class Services:
         queues = [] if configuration is None else configuration.queue
         return [Notification(queue.id, queue.arn, queue.matches) for queue in queues]
 
+    def has_queue(self, queue_arn: str) -> bool:
+        """Return whether a queue exists."""
+        *_, region, account, name = queue_arn.split(":")
+        return name in sqs_backends[account][region].queues
+
     def send(self, queue_arn: str, message: str) -> None:
         """Put a message into a queue; S3 does not tell the client when that fails."""
         *_, region, account, name = queue_arn.split(":")
@@ -139,6 +157,17 @@ class Services:
     @property
     def _origin(self) -> str:
         return f"http://s3.{self.region}.amazonaws.com"
+
+    def _configure_cors(self, method: str, bucket: str, body: bytes) -> Answer:
+        """Keep a bucket's CORS document here, because moto fails on an empty origin, which S3 accepts."""
+        xml = {"content-type": "application/xml"}
+        if method == "GET":
+            document = self.cors(bucket)
+            if document is None:
+                raise S3Error("NoSuchCORSConfiguration", BucketName=bucket)
+            return Answer(200, xml, document)
+        self._write_down(method, bucket, _CORS, {}, body)
+        return Answer(204 if method == "DELETE" else 200, {}, b"")
 
     def _ask(self, method: str, origin: str, path: str, query: str, headers: dict[str, str], body: bytes) -> Answer:
         said = {name: value for name, value in headers.items() if name not in _FRAMING}
@@ -165,11 +194,12 @@ class Services:
                 "headers": {key: value for key, value in headers.items() if key not in _UNSAID},
                 "body": base64.b64encode(body).decode(),
             }
-        scratch = self._file.with_suffix(".new")
-        scratch.write_text(json.dumps(list(self._told.values()), indent=1))
-        os.replace(scratch, self._file)
+        self._disk.write_json(self._file, list(self._told.values()))
 
     def _replay(self, told: list[dict[str, Any]]) -> None:
         for entry in told:
             body = base64.b64decode(entry["body"])
+            if entry["query"] == _CORS:
+                self._write_down("PUT", entry["bucket"], _CORS, {}, body)
+                continue
             self._tell("PUT", entry["bucket"], entry["query"], entry["headers"], body)

@@ -30,6 +30,8 @@ VIDEO = bytes(range(256)) * 16
 OTHER = VIDEO[::-1]
 POLICY_SECONDS = 900
 GRACE_SECONDS = 60
+OVER = {"seconds": POLICY_SECONDS + GRACE_SECONDS + 1}
+LATER = {"hours": 1}
 
 
 class Clock:

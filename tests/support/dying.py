@@ -166,9 +166,9 @@ class Steered:
 
 def serve(overrides: dict[str, Any], told: Connection) -> None:
     """Serve on a free port, which is sent to `told`, until SIGTERM or death."""
-    wiring.Store = CountedStore  # type: ignore[misc]
-    wiring.Bucket = CountedBucket  # type: ignore[misc]
-    wiring.Sweep = KeptSweep  # type: ignore[misc]
+    vars(wiring)["Store"] = CountedStore
+    vars(wiring)["Bucket"] = CountedBucket
+    vars(wiring)["Sweep"] = KeptSweep
     clock = Clock()
     app = create_app(load_settings(None, **overrides), clock=clock)
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listening:
