@@ -26,7 +26,7 @@ HEADERS = bearing(token())
 
 
 class Record:
-    """What the dependencies under test note as they run, by their names."""
+    """A record of the dependencies that ran, by their names."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []

@@ -1,4 +1,4 @@
-"""How the broker grows: with connections, with processes, with rows."""
+"""The growth of the broker's cost: with connections, with processes, with rows."""
 
 import asyncio
 import sys

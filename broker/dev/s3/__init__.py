@@ -3,7 +3,7 @@
 It enforces signatures, policies and conditions itself, and keeps objects on disk; moto answers for all else
 (the configuration of buckets, SQS, SNS, STS and IAM). In every region it takes Signature Version 4 alone, as AWS
 does in the newer ones. Lifecycle rules, bucket policies and ACLs are kept but not carried out: a bucket is
-private, and whoever signs with a known key may do all.
+private, and a client that signs with a known key may do everything.
 """
 
 from broker.dev.s3.faults import Fault

@@ -37,7 +37,7 @@ _QUERY_PARAMETERS = (
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a credential names: the key, and the day, region and service it signs for."""
+    """The scope that a credential names: the key, and the day, region and service it signs for."""
 
     access_key: str
     day: str
@@ -70,7 +70,7 @@ class Authenticator:
     region: str
 
     def authenticate(self, request: Request) -> Signed:
-        """Return who signed, or refuse as S3 does; nobody is `AccessDenied`."""
+        """Return the signer of a request, or refuse as S3 does; an unsigned request is `AccessDenied`."""
         authorization = request.headers.get("authorization")
         in_query = any(name in request.params for name in ("X-Amz-Algorithm", "X-Amz-Signature", "X-Amz-Credential"))
         if authorization is not None and in_query:

@@ -1,4 +1,4 @@
-"""What an embedded S3 is started with, as the parent process tells it to the child."""
+"""The configuration of an embedded S3, which the parent process passes to the child."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a client says about an object beside its bytes, in headers or form fields, and how S3 says it back."""
+"""The facts about an object beside its bytes: read from headers or form fields, and returned in S3's headers."""
 
 import re
 from collections.abc import Mapping

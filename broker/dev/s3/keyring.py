@@ -1,4 +1,4 @@
-"""Who may sign: the long-lived key and the sessions that were handed out."""
+"""The keys that may sign: the long-lived key, and those of the issued sessions."""
 
 import re
 from collections.abc import Iterable

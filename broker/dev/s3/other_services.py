@@ -1,4 +1,4 @@
-"""The other services on the same port (SQS, SNS, STS, IAM): moto answers, for whoever signed.
+"""The other services on the same port (SQS, SNS, STS, IAM): moto answers every signed request.
 
 Which service is meant, a client says in the scope of its credential. What STS hands out is believed afterwards, so
 a forged signature must not reach it.

@@ -1,4 +1,4 @@
-"""What every operation on objects works on, and the two steps they share: find a version, store a version."""
+"""The state that every operation on objects uses, and their two shared steps: find a version, store a version."""
 
 import re
 import secrets

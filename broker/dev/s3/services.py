@@ -34,7 +34,7 @@ _UNSAID = _FRAMING | {"authorization", "x-amz-date", "x-amz-security-token"}
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What moto answered."""
+    """An answer of moto."""
 
     status: int
     headers: dict[str, str]
