@@ -1,4 +1,4 @@
-"""The application of a tutorial: FastAPI, sync endpoints, SQLAlchemy's ORM with a commit per request on SQLite, boto3, PyJWT.
+"""The application of a tutorial: FastAPI with sync endpoints, SQLAlchemy's ORM, a commit per request, boto3, PyJWT.
 
 `BENCH_DATABASE` is the path of the database, `BENCH_PUBLIC_KEY` of the PEM key that verifies tokens.
 """
