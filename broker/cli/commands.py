@@ -93,15 +93,23 @@ def dev(
     ] = None,
     data_dir: Annotated[Path, typer.Option(help="Where records and objects are kept.")] = DATA_DIR,
     s3_only: Annotated[bool, typer.Option("--s3-only", help="Serve just the S3, and print its keys.")] = False,
+    s3_keys: Annotated[
+        str,
+        typer.Option(
+            envvar="BROKER_DEV_S3_KEYS",
+            help="The keys of the S3's users, as ID:SECRET,ID:SECRET. The first is the broker's. "
+            "Without this option a key is made in each run.",
+        ),
+    ] = "",
 ) -> None:
     """Serve everything on this machine: the broker, an S3, and a page to try them."""
     with naming_problems():
         from broker.cli.dev import run_broker, run_s3
 
         if s3_only:
-            run_s3(data_dir=data_dir, port=9000 if port is None else port, console=out())
+            run_s3(data_dir=data_dir, port=9000 if port is None else port, s3_keys=s3_keys, console=out())
         else:
-            run_broker(data_dir=data_dir, port=8000 if port is None else port, console=out())
+            run_broker(data_dir=data_dir, port=8000 if port is None else port, s3_keys=s3_keys, console=out())
 
 
 @app.command()

@@ -7,7 +7,7 @@ private, and whoever signs with a known key may do all.
 """
 
 from broker.dev.s3.faults import Fault
-from broker.dev.s3.keyring import Session
+from broker.dev.s3.keyring import Session, read_keys
 from broker.dev.s3.server import EmbeddedS3, rest, start_embedded_s3
 
-__all__ = ["EmbeddedS3", "Fault", "Session", "rest", "start_embedded_s3"]
+__all__ = ["EmbeddedS3", "Fault", "Session", "read_keys", "rest", "start_embedded_s3"]

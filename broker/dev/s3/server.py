@@ -2,7 +2,6 @@
 
 import json
 import os
-import secrets
 import subprocess
 import sys
 import threading
@@ -14,7 +13,7 @@ from typing import Any, NoReturn
 
 from broker.dev.s3.configuration import Configuration
 from broker.dev.s3.faults import Fault
-from broker.dev.s3.keyring import Session
+from broker.dev.s3.keyring import Session, random_key
 
 _STOP_SECONDS = 10
 _REST_SECONDS = 0.5
@@ -168,12 +167,6 @@ def start_embedded_s3(
             controlled=controlled,
         )
     )
-
-
-def random_key() -> tuple[str, str]:
-    """Return a key id and a secret, in AWS's shape."""
-    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-    return "AKIA" + "".join(secrets.choice(alphabet) for _ in range(16)), secrets.token_urlsafe(30)
 
 
 def rest() -> NoReturn:
