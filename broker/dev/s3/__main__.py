@@ -1,4 +1,4 @@
-"""Serve the embedded S3 alone, with its keys printed."""
+"""Serve the embedded S3 alone, and print its first key."""
 
 import argparse
 import os

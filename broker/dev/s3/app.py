@@ -1,4 +1,4 @@
-"""The ASGI application: read, believe, serve or refuse, and say who may read the answer."""
+"""The ASGI application: it reads and authenticates a request, runs its operation, and adds the CORS headers."""
 
 import asyncio
 import logging
@@ -54,7 +54,7 @@ class S3App:
             return
         except _ConnectionResetError:
             self.reset(scope)
-            # Let the server see the loss before this call returns without an answer.
+            # Let the server notice the lost connection before this call returns without a response.
             await asyncio.sleep(0.05)
             return
         response.headers["date"] = http_date(self.plane.clock.now())

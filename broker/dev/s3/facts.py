@@ -1,4 +1,4 @@
-"""What a client says about an object beside its bytes, in headers or form fields, and how S3 says it back."""
+"""The metadata of objects: read from headers or form fields, and returned in headers."""
 
 import re
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ _KEPT = (
 
 
 def check(said: Mapping[str, str]) -> None:
-    """Refuse what S3 could not say back of an object, before its bytes are taken."""
+    """Refuse metadata that no response could carry, before the object's bytes are read."""
     for name, value in object_headers(said).items():
         if not _PRINTABLE.fullmatch(value):
             raise invalid_argument(UNREPRESENTABLE, name, value)
@@ -64,7 +64,7 @@ def object_headers(said: Mapping[str, str]) -> dict[str, str]:
     """
     kept = {name: _iso_8859_1(said[name]) for name in _KEPT if name in said}
     if encoding := kept.get("content-encoding"):
-        # aws-chunked is how the bytes travelled, no property of the object.
+        # aws-chunked is an encoding of the transfer, not of the object.
         rest = [part.strip() for part in encoding.split(",") if part.strip() != "aws-chunked"]
         kept["content-encoding"] = ",".join(rest)
     return {"content-type": DEFAULT_CONTENT_TYPE} | {name: value for name, value in kept.items() if value}

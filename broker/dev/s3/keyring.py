@@ -54,17 +54,17 @@ class Session:
     expires_at: datetime
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `from_json` reads."""
+        """Return a JSON document for `from_json`."""
         return asdict(self) | {"expires_at": self.expires_at.isoformat()}
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "Session":
-        """Read what `to_json` wrote."""
+        """Return the session that `to_json` serialized."""
         return cls(**(document | {"expires_at": datetime.fromisoformat(document["expires_at"])}))
 
 
 class Keyring:
-    """Hold every key that S3 knows."""
+    """All keys that S3 accepts."""
 
     def __init__(self, keys: Iterable[tuple[str, str]], sessions: Iterable[Session], clock: Clock) -> None:
         self._secrets = dict(keys)
@@ -78,7 +78,7 @@ class Keyring:
     def secret(self, access_key: str, token: str | None) -> str:
         """Return the secret that belongs to a key.
 
-        Refuses an unknown key, a session's key without its token, a wrong token, and an ended session.
+        Refuses an unknown key, a session's key without its token, a wrong token, and an expired session.
         """
         if (session := self._sessions.get(access_key)) is not None:
             if token is None:

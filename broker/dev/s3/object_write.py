@@ -50,7 +50,7 @@ async def put_object(plane: Plane, request: Request, payload: Payload) -> Respon
 
 
 async def receive(request: Request, payload: Payload, incoming: Incoming) -> None:
-    """Write a request's body to disk as it comes, and compare it with all that was declared."""
+    """Write a request's body to disk while it arrives, and compare it with the declared checksums and size."""
     expected, md5 = declared(request.said), declared_md5(request.headers)
     size = payload.decoded_length() if payload.in_chunks else request.content_length()
     if size > OBJECT_BYTES_MAX:
@@ -90,7 +90,7 @@ async def delete_object(plane: Plane, request: Request, payload: Payload) -> Res
 
 
 async def delete_objects(plane: Plane, request: Request, payload: Payload) -> Response:
-    """Delete up to 1,000 keys; each answers for itself."""
+    """Delete up to 1,000 keys, and return a result for each."""
     if not declared(request.headers) and "content-md5" not in request.headers and not payload.in_chunks:
         raise S3Error("InvalidRequest", "Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
     _refuse_bypass(request)
@@ -110,7 +110,7 @@ async def delete_objects(plane: Plane, request: Request, payload: Payload) -> Re
         try:
             done = plane.delete(request.bucket, key, version_id, conditions)
         except InvalidVersionError:
-            # In a list an id that cannot be names no version; alone it is an invalid argument.
+            # AWS answers so in a list; a DELETE of one object with this id is an invalid argument.
             error = S3Error("NoSuchVersion")
             results.append(("Error", [*named, ("Code", error.code), ("Message", error.message)]))
             continue

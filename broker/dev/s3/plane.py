@@ -1,4 +1,4 @@
-"""What every operation on objects works on, and the two steps they share: find a version, store a version."""
+"""The object plane: the stores that all operations share, and the steps of finding, storing and deleting a version."""
 
 import re
 import secrets
@@ -119,7 +119,7 @@ class Plane:
         metadata: dict[str, str] | None = None,
         tags: dict[str, str] | None = None,
     ) -> ObjectVersion:
-        """Store an object if the write's preconditions hold now, and tell the queues.
+        """Store an object if the write's preconditions hold, and publish the event.
 
         The check and the change happen in one turn of the event loop: no other write comes between.
         """
@@ -147,9 +147,9 @@ class Plane:
         return version
 
     def delete(self, bucket: str, key: str, version_id: str | None, said: Mapping[str, str]) -> dict[str, str]:
-        """Delete an object or one version; returns the headers that say what was done.
+        """Delete an object or one version, and return the headers of the response.
 
-        Deleting what is not there succeeds. With versioning a delete marker hides the older versions.
+        Deleting an absent object succeeds. With versioning a delete marker hides the older versions.
         """
         versioning = self.services.versioning(bucket)
         if version_id is not None:
