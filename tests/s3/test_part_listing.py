@@ -56,16 +56,6 @@ def test_an_upload_without_parts_has_an_empty_list(multipart_upload):
     assert numbers(multipart_upload.list_parts()) == ([], "0", "0", "1000", "false")
 
 
-def test_more_than_a_thousand_parts_are_listed_in_pages(multipart_upload, s3_client):
-    multipart_upload.create()
-    s3_client.put_object(Bucket=multipart_upload.requests.bucket, Key="source", Body=b"1")
-    for number in range(1, 1003):
-        multipart_upload.copy(number, "source")
-    found, _, following, _, truncated = numbers(multipart_upload.list_parts())
-    assert (len(found), following, truncated) == (1000, "1000", "true")
-    assert numbers(multipart_upload.list_parts("&part-number-marker=1000"))[0] == ["1001", "1002"]
-
-
 @pytest.mark.parametrize("parameter", ["max-parts", "part-number-marker"])
 @pytest.mark.parametrize(("value", "text"), LIMITS)
 def test_an_invalid_limit_of_the_parts_is_refused(parameter, value, text, two_parts):

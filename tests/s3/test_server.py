@@ -1,5 +1,6 @@
 """The life of the process: data that lasts, data that does not, faults by order, and an end with its parent."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -126,6 +127,23 @@ def test_a_complete_repeated_after_a_restart_gets_the_first_answer(tmp_path):
         names = ("ETag", "ChecksumCRC64NVME", "ChecksumType", "Key")
         assert [first[name] for name in names] == [second[name] for name in names]
         assert client(s3).head_object(Bucket="kept", Key="a", PartNumber=2)["PartsCount"] == 2
+
+
+def test_a_page_holds_a_thousand_parts(tmp_path):
+    started = {"data_dir": tmp_path, "credentials": [KEY], "buckets": ["kept"]}
+    with start_embedded_s3(**started) as s3:
+        upload = {"Bucket": "kept", "Key": "a"}
+        upload["UploadId"] = client(s3).create_multipart_upload(**upload)["UploadId"]
+        client(s3).upload_part(**upload, PartNumber=1, Body=b"1")
+    facts = tmp_path / "uploads" / upload["UploadId"] / "1.json"
+    for number in range(2, 1003):
+        part = json.loads(facts.read_text()) | {"number": number}
+        facts.with_name(f"{number}.json").write_text(json.dumps(part))
+    with start_embedded_s3(**started) as s3:
+        first = client(s3).list_parts(**upload, MaxParts=2000)
+        assert (len(first["Parts"]), first["MaxParts"], first["IsTruncated"]) == (1000, 1000, True)
+        second = client(s3).list_parts(**upload, PartNumberMarker=first["NextPartNumberMarker"])
+        assert [part["PartNumber"] for part in second["Parts"]] == [1001, 1002]
 
 
 def test_an_upload_completed_just_before_a_crash_is_in_progress_no_more(tmp_path):

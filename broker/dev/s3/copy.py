@@ -18,7 +18,7 @@ from broker.dev.s3.checksums import DEFAULT_ALGORITHM, FULL_OBJECT, Digests, sup
 from broker.dev.s3.clock import iso8601
 from broker.dev.s3.conditional import check_copy_source, check_write
 from broker.dev.s3.errors import S3Error, invalid_argument
-from broker.dev.s3.objects import ObjectVersion
+from broker.dev.s3.objects import NULL_VERSION, ObjectVersion
 from broker.dev.s3.payload import Payload
 from broker.dev.s3.plane import DeleteMarkerError, Plane, Stored, check_restored
 from broker.dev.s3.request import Request
@@ -63,7 +63,7 @@ async def copy_object(plane: Plane, request: Request, payload: Payload) -> Respo
             tags=read_tagging_header(said.get("x-amz-tagging", "")) if replace_tags else source.tags,
         )
     headers = facts.encryption_headers(version.headers) | source_version_header(plane, source_bucket, source)
-    if plane.services.versioning(request.bucket) is not None:
+    if version.version_id != NULL_VERSION:
         headers["x-amz-version-id"] = version.version_id
     content: list[tuple[str, Content]] = [
         ("LastModified", iso8601(version.modified)),

@@ -29,7 +29,7 @@ from broker.dev.s3.multipart_checksums import (
     check_request,
     object_checksum,
 )
-from broker.dev.s3.objects import ObjectPart, ObjectVersion
+from broker.dev.s3.objects import NULL_VERSION, ObjectPart, ObjectVersion
 from broker.dev.s3.parts import Part, Upload, completed_version, no_such_upload
 from broker.dev.s3.payload import Payload
 from broker.dev.s3.plane import Plane, Stored
@@ -53,11 +53,11 @@ async def complete(plane: Plane, request: Request, payload: Payload) -> Response
     if upload is not None:
         async with upload.lock:
             if upload in plane.uploads:
-                return _answer(plane, request, await _completed(plane, request, upload, body))
+                return _answer(request, await _completed(plane, request, upload, body))
     version = completed_version(plane.store, request.bucket, request.key, upload_id)
     if version is None or version.etag != _etag(part.etag for part in read_list(body)):
         raise no_such_upload(upload_id)
-    return _answer(plane, request, version)
+    return _answer(request, version)
 
 
 async def _completed(plane: Plane, request: Request, upload: Upload, body: bytes) -> ObjectVersion:
@@ -183,7 +183,7 @@ def _join(paths: list[Path], target: Path) -> None:
                 shutil.copyfileobj(data, joined, _CHUNK_BYTES)
 
 
-def _answer(plane: Plane, request: Request, version: ObjectVersion) -> Response:
+def _answer(request: Request, version: ObjectVersion) -> Response:
     content: list[tuple[str, Content]] = [
         ("Location", f"{request.base_url}/{quote(version.key, safe='')}"),
         ("Bucket", request.bucket),
@@ -193,6 +193,6 @@ def _answer(plane: Plane, request: Request, version: ObjectVersion) -> Response:
         *((f"Checksum{name}", value) for name, value in version.checksums.items()),
     ]
     headers = facts.encryption_headers(version.headers)
-    if plane.services.versioning(request.bucket) is not None:
+    if version.version_id != NULL_VERSION:
         headers["x-amz-version-id"] = version.version_id
     return xml_answer("CompleteMultipartUploadResult", content, headers=headers)
