@@ -1,4 +1,4 @@
-"""The application: `create_app` builds all of it, `create_router` the part that another application includes."""
+"""The application: `create_app` builds it whole, `create_router` the part that another application includes."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
@@ -14,10 +14,11 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from broker.api.asgi.middleware import AllowedHosts, Envelope
+from broker.api.asgi.middleware import Envelope
 from broker.api.asgi.route import build_handlers
 from broker.api.asgi.short_route import ShortWay
-from broker.api.documentation import naming_problems
+from broker.api.asgi.target import CheckedTarget
+from broker.api.documentation import with_problem_component
 from broker.api.problems import http_problem
 from broker.api.routes import health, media, metrics
 from broker.api.routes.web import web_router
@@ -28,20 +29,20 @@ from broker.wiring import running, video_probe
 
 PREFIX = "/api/v1/s3-media"
 NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False)
-"""Where OpenTelemetry's SDK is not installed; FastAPI would look for it again at each request."""
+"""Used if OpenTelemetry's SDK is not installed; FastAPI would search for it again at each request."""
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[dict[str, Services]]]
 
 
 def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
-    """Return the application: the router under its prefix, what surrounds each request, and the documents."""
+    """Return the application: the router under its prefix, the middleware, and the documentation."""
     app = Application(
         settings,
-        title="The broker for direct-to-S3 video uploads",
+        title="A broker for direct-to-S3 video uploads",
         version=_version(),
-        description="Clients ask for a policy, upload to S3 with it, and say that they are done; the broker checks.",
+        description="Clients get a policy, upload to S3, and complete the upload; the broker checks the object.",
         separate_input_output_schemas=False,
-        redirect_slashes=False,  # a redirect would name a host and a scheme, which a client may have to send a token to
+        redirect_slashes=False,  # a redirect would name a host and scheme to which a client may then send its token
     )
     app.include_router(create_router(settings, clock=clock), prefix=PREFIX)
     app.include_router(media.without_slash(PREFIX), include_in_schema=False)
@@ -52,7 +53,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
 
 
 class Application(FastAPI):
-    """FastAPI within what surrounds each request of ours, and beside the short way to the media routes."""
+    """FastAPI with the broker's middleware, and a short way to the media routes."""
 
     def __init__(self, settings: Settings, **options: Any) -> None:
         self._is_traced = find_spec("opentelemetry.sdk") is not None
@@ -60,13 +61,13 @@ class Application(FastAPI):
         self._settings = settings
 
     def openapi(self) -> dict[str, Any]:
-        """Return the OpenAPI document, with one schema of a problem that all responses share."""
+        """Return the OpenAPI document, in which all problem responses share one schema."""
         if self.openapi_schema is None:
-            self.openapi_schema = naming_problems(super().openapi())
+            self.openapi_schema = with_problem_component(super().openapi())
         return self.openapi_schema
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve; of what FastAPI looks up for each request, a request here needs nothing unless one of these is set."""
+        """Serve one request. FastAPI's own set-up of each request is needed only if one of these conditions holds."""
         if self.middleware_stack is None or scope["type"] != "http" or self.root_path or self._is_traced:
             await super().__call__(scope, receive, send)
             return
@@ -74,10 +75,10 @@ class Application(FastAPI):
         await self.middleware_stack(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Return all of it; what is wrapped last sees a request first."""
+        """Return the whole stack; the layer added last sees a request first."""
         settings = self._settings
         app = super().build_middleware_stack()
-        if not self.user_middleware:  # whoever added some means it for every request
+        if not self.user_middleware:  # the short way would bypass a host's own middleware
             app = ShortWay(app, PREFIX, self.routes)
         if settings.cors_origins:
             app = CORSMiddleware(
@@ -88,9 +89,7 @@ class Application(FastAPI):
                 expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
                 max_age=600,
             )
-        if settings.allowed_hosts:
-            app = AllowedHosts(app, settings.allowed_hosts)
-        app = Envelope(app)
+        app = Envelope(CheckedTarget(app, settings.allowed_hosts))
         if settings.trusted_proxies:
             proxied: Any = ProxyHeadersMiddleware  # uvicorn's types for ASGI are narrower than Starlette's
             app = proxied(app, trusted_hosts=list(settings.trusted_proxies))
@@ -99,7 +98,7 @@ class Application(FastAPI):
 
 def create_router(settings: Settings, *, clock: Clock = utc_now) -> APIRouter:
     """Return the routes with the lifespan that serves them, for `app.include_router(router, prefix=…)`."""
-    video_probe(settings)  # what is missing is said now, and not in the middle of a start
+    video_probe(settings)  # report a missing ffprobe now, not in the middle of the start
     router = APIRouter(lifespan=_lifespan(settings, clock))
     router.include_router(health.router)
     router.include_router(web_router())
@@ -121,7 +120,7 @@ def _lifespan(settings: Settings, clock: Clock) -> Lifespan:
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
-    """Answer an unknown path or method with a problem too."""
+    """Return a problem for an unknown path or method."""
     if not isinstance(error, HTTPException):
         raise error
     return http_problem(error.status_code, error.detail, dict(error.headers or {}))

@@ -1,7 +1,7 @@
-"""What can go wrong, in the words of the domain.
+"""The domain's errors.
 
-The docstring of each class is the message that the caller reads, filled with the facts given when it is raised.
-How each becomes an HTTP answer stands in `broker/api/problems.py`.
+The docstring of each class is the message that the client reads, filled with the facts given when it is raised.
+`broker/api/problems.py` maps each class to its HTTP response.
 """
 
 import re
@@ -9,7 +9,7 @@ from inspect import cleandoc
 
 
 class BrokerError(Exception):
-    """The broker could not do what was asked."""
+    """The broker could not carry out the request."""
 
     def __init__(self, **facts: object) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class BrokerError(Exception):
         return cleandoc(type(self).__doc__ or "").format(**self.facts)
 
 
-# What a caller may not have.
+# Refused before the domain's rules are consulted.
 
 
 class NotAuthenticated(BrokerError):
@@ -31,26 +31,30 @@ class PermissionMissing(BrokerError):
 
 
 class RateLimited(BrokerError):
-    """Too many requests: at most {limit} are accepted; ask again in {retry_after} seconds."""
+    """Too many requests: at most {limit} are accepted; retry in {retry_after} seconds."""
+
+
+class HostInvalid(BrokerError):
+    """The Host of the request is not valid: {reason}."""
 
 
 class BodyTooLarge(BrokerError):
-    """The body of a request may hold at most {max_size} bytes."""
+    """The request body may hold at most {max_size} bytes."""
 
 
 class BodyCutShort(BrokerError):
-    """The body did not arrive whole."""
+    """The request body did not arrive completely."""
 
 
 class BodyTooSlow(BrokerError):
-    """The body of the request did not arrive within {seconds:g} seconds."""
+    """The request body did not arrive within {seconds:g} seconds."""
 
 
 class MediaNotFound(BrokerError):
     """There is no such media."""
 
 
-# What the rules refuse, before anything is recorded.
+# Refused by the rules, before anything is recorded.
 
 
 class RequestInvalid(BrokerError):
@@ -58,50 +62,50 @@ class RequestInvalid(BrokerError):
 
 
 class TypeNotAllowed(BrokerError):
-    """The content type {content_type!r} is not accepted; accepted are {allowed}."""
+    """The content type {content_type!r} is not allowed; allowed are {allowed}."""
 
 
 class SizeNotAllowed(BrokerError):
-    """The size of {size} bytes is not accepted; accepted are 1 to {max_size} bytes."""
+    """The size of {size} bytes is not allowed; allowed are 1 to {max_size} bytes."""
 
 
 class DurationNotAllowed(BrokerError):
-    """The duration of {duration_seconds:g} seconds is not accepted; it may be at most {max_seconds} seconds."""
+    """The duration of {duration_seconds:g} seconds is not allowed; it may be at most {max_seconds} seconds."""
 
 
 class MetadataTooLarge(BrokerError):
-    """The metadata takes {size} bytes as JSON; at most {max_size} are accepted."""
+    """The metadata is too large: it takes {size} bytes as JSON, and at most {max_size} are allowed."""
 
 
 class RedirectNotAllowed(BrokerError):
-    """The origin of redirect_url is not accepted; accepted are {allowed}."""
+    """The origin of redirect_url is not allowed; allowed are {allowed}."""
 
 
 class QuotaExceeded(BrokerError):
-    """The quota of {limit} for {quota} would be exceeded: {used} are in use, {asked} more were asked for."""
+    """The quota of {limit} for {quota} would be exceeded: {used} are in use, and the request needs {asked} more."""
 
 
 class IdempotencyKeyReused(BrokerError):
-    """This Idempotency-Key was used before with a different request."""
+    """This Idempotency-Key was used before with a different request; use a new one."""
 
 
 class IdempotencyKeyInFlight(BrokerError):
-    """A request with this Idempotency-Key is still being handled; ask again in a moment."""
+    """A request with this Idempotency-Key is still in flight; retry in a moment."""
 
 
-# What the life of a media refuses.
+# Refused by the state of the media.
 
 
 class IllegalTransition(BrokerError):
-    """A media that is {state} knows no event {event}."""
+    """Event {event} is not allowed in state {state}."""
 
 
 class NothingUploaded(BrokerError):
-    """Nothing has been uploaded yet; upload first, then ask again."""
+    """Nothing has been uploaded yet; upload the file, then retry."""
 
 
 class PromotionRunning(BrokerError):
-    """The upload has arrived and is being confirmed; ask again in a moment."""
+    """The upload has arrived and is being confirmed; retry in a moment."""
 
 
 class NotReady(BrokerError):
@@ -109,36 +113,37 @@ class NotReady(BrokerError):
 
 
 class UploadRejected(BrokerError):
-    """What arrived is not what was promised: {differences}."""
+    """The upload was rejected because it is not what was promised: {differences}."""
 
 
 class UploadExpired(BrokerError):
-    """The upload has ended; ask for a new one, under a new Idempotency-Key."""
+    """The upload has expired; ask for a new one, with a new Idempotency-Key."""
 
 
-# What is away.
+# Failures of the services that the broker depends on.
 
 
 class StorageUnavailable(BrokerError):
-    """S3 cannot be reached or does not answer as it should; ask again in a moment."""
+    """S3 is unavailable: it cannot be reached, or its response is not valid; retry in a moment."""
 
 
 class StorageRefused(BrokerError):
-    """S3 refused the broker's own request ({operation}: {code}); the operator must look at its rights and bucket."""
+    """S3 refused the broker's own request ({operation}: {code}); the operator must check its rights and bucket."""
 
 
 class CredentialsExpired(BrokerError):
-    """The broker's own credentials for S3 have ended or are missing; ask again in a moment."""
+    """The broker's S3 credentials have expired or are missing; retry in a moment."""
 
 
 class DatabaseUnavailable(BrokerError):
-    """The database cannot be reached; ask again in a moment."""
+    """The database is unavailable; retry in a moment."""
 
     @property
     def reason(self) -> str:
-        """Return the class and the text of the driver's error, for an operator, without the statement that was run.
+        """Return the class and the text of the driver's error for an operator, without the SQL statement.
 
-        A password with a bare @ in an address makes its end a part of the host, so what stands before an @ is left out.
+        If the password in an address holds a bare @, its end becomes part of the host; so the text before an @ is
+        redacted.
         """
         cause = self.__cause__ or self
         driver = getattr(cause, "orig", None) or cause
@@ -147,15 +152,15 @@ class DatabaseUnavailable(BrokerError):
 
 
 class ProbeFailed(BrokerError):
-    """The upload could not be looked into ({cause}); ask again in a moment."""
+    """The upload could not be inspected ({cause}); retry in a moment."""
 
 
 class QueueUnavailable(BrokerError):
-    """The queue of S3's events cannot be reached or refuses the broker ({cause}); ask again in a moment."""
+    """The queue of S3 events is unavailable or refuses the broker ({cause}); retry in a moment."""
 
 
 class KeysUnavailable(BrokerError):
-    """The keys that verify tokens cannot be fetched; ask again in a moment."""
+    """The keys that verify tokens cannot be fetched; retry in a moment."""
 
 
 class SettingsInvalid(BrokerError):
@@ -163,4 +168,4 @@ class SettingsInvalid(BrokerError):
 
 
 class DatabaseUnusable(SettingsInvalid):
-    """BROKER_DATABASE_URL: should name a file in a directory that is there and may be written; {path}: {cause}"""
+    """BROKER_DATABASE_URL: should name a file in an existing, writable directory; {path}: {cause}"""

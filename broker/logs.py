@@ -1,6 +1,6 @@
-"""One line of JSON for each event, and one processor that lets no secret through.
+"""Logging: one line of JSON for each event, and one processor that redacts secrets.
 
-The lines of other libraries (uvicorn, SQLAlchemy, botocore) take the same way out.
+The lines of other libraries (uvicorn, SQLAlchemy, botocore) pass the same processor.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ SECRET_NAMES = frozenset(
         "x-amz-signature",
     }
 )
-"""What is never logged under these names, whatever it looks like."""
+"""Keys whose values are always redacted."""
 
 _SECRETS_BY_FORM = re.compile(
     r"""
@@ -47,7 +47,7 @@ _SECRETS_BY_FORM = re.compile(
     | (?i:bearer)\s+[\w.~+/=-]+
     | \b(?:AKIA|ASIA)[A-Z0-9]{12,}\b                             # an AWS access key id
     | (?i:x-amz-(?:credential|security-token|signature))[=:]\s*[^\s&"',}]+
-    | (?<=://)[^\s/@]+@                                          # what stands before the host of an address
+    | (?<=://)[^\s/@]+@                                          # the user and password of an address
     | \b[0-9a-f]{64}\b                                           # a signature
     | (?<=/uploaded/)[^\s/?"'{]+                                 # the state of a plain form
     | -----BEGIN[\s\S]+?-----END[^-]*-----
@@ -55,18 +55,18 @@ _SECRETS_BY_FORM = re.compile(
     re.VERBOSE,
 )
 MIN_KNOWN_LENGTH = 8
-"""A shorter secret is not looked for by its text: it would be found in the middle of harmless words."""
+"""A shorter secret is not searched for by its text, because it would match inside harmless words."""
 
 
 class Redact:
-    """Replace what is secret by its name, its form, or because it is one of the secrets of this deployment."""
+    """Redact values that are secret by their key, by their form, or as a secret of this deployment."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         known = sorted({secret for secret in secrets if len(secret) >= MIN_KNOWN_LENGTH}, key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, known))) if known else None
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-        """Return the event without secrets; structlog's form of a processor."""
+        """Return the event without secrets (the interface of a structlog processor)."""
         return {name: self._value(name, value) for name, value in event.items()}
 
     def text(self, text: str) -> str:
@@ -88,14 +88,14 @@ class Redact:
 
 
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
-"""The id of the request that is being served; it stands in each line that is logged meanwhile."""
+"""The id of the current request; each line that it logs carries the id."""
 
 
 class AccessLog:
-    """Write the one line of each request, in a fraction of structlog's time.
+    """Write the one line of each request, without structlog's cost.
 
-    Nothing is redacted here: a line holds the broker's own words, numbers, an id and an address in known forms. The
-    lines of one turn of the event loop leave together.
+    Nothing is redacted here: a line holds only the broker's own words, numbers, an id and an address. The lines of one
+    iteration of the event loop are written together.
     """
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ class AccessLog:
         self._flushing_on: asyncio.AbstractEventLoop | None = None
 
     def write_to(self, stream: TextIO | None) -> None:
-        """Write to `stream` from now on; None: through structlog, as all else is."""
+        """Write to `stream` from now on; with None, through structlog like every other event."""
         self._stream = stream
 
     def request(self, **members: str | float | None) -> None:

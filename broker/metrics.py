@@ -1,8 +1,8 @@
-"""What the broker counts and times, for Prometheus. No label holds anything that a client chose.
+"""The metrics, for Prometheus. No label holds a value that a client chose.
 
-Processes that share PROMETHEUS_MULTIPROC_DIR write there, and any of them answers for all. It is read when this module
-is imported. A gauge is what any process said last, so that nothing has to be forgotten of one that died. Source:
-Prometheus Python client, "Multiprocess Mode (E.g. Gunicorn)".
+Processes that share PROMETHEUS_MULTIPROC_DIR write there, and any of them serves the sums of all. The variable is read
+when this module is imported. A gauge holds the newest value of any process, so a dead process leaves nothing to clean
+up. Source: Prometheus Python client, "Multiprocess Mode (E.g. Gunicorn)".
 """
 
 import os
@@ -19,37 +19,37 @@ SHARED_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 ISSUES = Counter("broker_issues", "Policies that were issued.")
-COMPLETES = Counter("broker_completes", "Requests to complete, by how they ended.", ["outcome"])
-TRANSITIONS = Counter("broker_transitions", "Changes of state, by the event that led there.", ["event"])
-PLAYBACK_LINKS = Counter("broker_playback_links", "Links that were handed out.")
-REFUSALS = Counter("broker_refusals", "Requests that were answered with a problem, by its type.", ["reason"])
-QUOTA_REFUSALS = Counter("broker_quota_refusals", "Uploads that a quota refused.", ["quota"])
-PROMOTION_SECONDS = Histogram("broker_promotion_seconds", "From the copy to its comparison.", buckets=SECONDS)
-S3_SECONDS = Histogram("broker_s3_seconds", "Calls to S3, with botocore's own retries.", ["operation"], buckets=SECONDS)
+COMPLETES = Counter("broker_completes", "Requests to complete, by outcome.", ["outcome"])
+TRANSITIONS = Counter("broker_transitions", "Changes of state, by event.", ["event"])
+PLAYBACK_LINKS = Counter("broker_playback_links", "Playback links that were issued.")
+REFUSALS = Counter("broker_refusals", "Requests that were answered with a problem, by problem type.", ["reason"])
+QUOTA_REFUSALS = Counter("broker_quota_refusals", "Uploads that were refused by a quota.", ["quota"])
+PROMOTION_SECONDS = Histogram("broker_promotion_seconds", "Time from the copy to its comparison.", buckets=SECONDS)
+S3_SECONDS = Histogram("broker_s3_seconds", "Calls to S3, retries included.", ["operation"], buckets=SECONDS)
 S3_ERRORS = Counter("broker_s3_errors", "Calls to S3 that failed.", ["operation", "code"])
 COMMIT_BATCH = Histogram(
     "broker_commit_batch_size", "Writes that shared one transaction.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
 )
-PENDING = Gauge("broker_pending_media", "Media that wait for their upload.", multiprocess_mode="mostrecent")
+PENDING = Gauge("broker_pending_media", "Media whose upload has not arrived.", multiprocess_mode="mostrecent")
 OLDEST_PENDING = Gauge(
     "broker_oldest_pending_seconds", "The age of the oldest pending media.", multiprocess_mode="mostrecent"
 )
-EVENTS = Counter("broker_events", "Messages of S3's events, by how they ended.", ["outcome"])
+EVENTS = Counter("broker_events", "Messages of S3 events, by outcome.", ["outcome"])
 QUEUE_LAG = Gauge(
-    "broker_queue_lag_seconds", "The age of the oldest message received last.", multiprocess_mode="mostrecent"
+    "broker_queue_lag_seconds", "The age of the oldest message in the last batch.", multiprocess_mode="mostrecent"
 )
-DELIVERIES = Counter("broker_webhook_deliveries", "Attempts to send a webhook, by how they ended.", ["outcome"])
+DELIVERIES = Counter("broker_webhook_deliveries", "Attempts to send a webhook, by outcome.", ["outcome"])
 WEBHOOKS_WAITING = Gauge(
-    "broker_webhooks_waiting", "Webhooks that are yet to be delivered.", multiprocess_mode="mostrecent"
+    "broker_webhooks_waiting", "Webhooks that are not delivered yet.", multiprocess_mode="mostrecent"
 )
 WEBHOOKS_GIVEN_UP = Gauge(
-    "broker_webhooks_given_up", "Webhooks that were given up and are kept.", multiprocess_mode="mostrecent"
+    "broker_webhooks_given_up", "Webhooks that were given up and can still be retried.", multiprocess_mode="mostrecent"
 )
 WEBHOOK_LAG = Gauge(
-    "broker_webhook_lag_seconds", "The age of the oldest webhook that waits.", multiprocess_mode="mostrecent"
+    "broker_webhook_lag_seconds", "The age of the oldest undelivered webhook.", multiprocess_mode="mostrecent"
 )
 SWEEP_LAG = Gauge(
-    "broker_sweep_lag_seconds", "For how long the sweep's first media is due.", multiprocess_mode="mostrecent"
+    "broker_sweep_lag_seconds", "How long the first media of the sweep has been due.", multiprocess_mode="mostrecent"
 )
 
 
@@ -71,9 +71,9 @@ def set_untold(now: datetime, waiting: int, oldest_waiting_at: datetime | None, 
 
 @contextmanager
 def counting_together() -> Iterator[None]:
-    """Let the processes that start meanwhile count in one place, which is removed at the end.
+    """Give the processes that start in the body one metrics directory, and remove it at the end.
 
-    Where PROMETHEUS_MULTIPROC_DIR names one already, that is used, and left. Raises OSError where none can be made.
+    If PROMETHEUS_MULTIPROC_DIR names a directory already, use that one and keep it. Raises OSError if none can be made.
     """
     if SHARED_DIRECTORY in os.environ:
         yield

@@ -1,6 +1,6 @@
-"""The wiring: settings to store, bucket, verbs and jobs. Nothing else builds them.
+"""The wiring: it alone builds the store, the bucket, the verbs and the jobs from the settings.
 
-Clients that only some settings need, of JWKS addresses, webhooks and Redis, are imported where they are built.
+The clients of JWKS addresses, webhooks and Redis are imported only if the settings need them.
 """
 
 import asyncio
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterator[tuple[Services, Jobs]]:
-    """Open what the verbs and the jobs need, and close it on exit, in reverse order.
+    """Open the services of the verbs and jobs, and close them on exit, in reverse order.
 
-    A start that fails closes what it had opened.
+    A failed start closes the services that it opened.
     """
     async with AsyncExitStack() as stack:
         bucket = await asyncio.to_thread(Bucket, bucket_config(settings))
@@ -99,7 +99,7 @@ async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterato
 
 
 def open_store(settings: Settings, clock: Clock = utc_now) -> Store:
-    """Return the store, which writes down what the configured webhooks are to be told."""
+    """Return the store; it records the announcements for the configured webhooks."""
     return Store(
         settings.database_url,
         pool_size=settings.database_pool_size,
@@ -110,7 +110,7 @@ def open_store(settings: Settings, clock: Clock = utc_now) -> Store:
 
 
 def webhook_sender(settings: Settings) -> "Sender":
-    """Return what sends webhooks, to public addresses alone."""
+    """Return the sender of webhooks, which connects to public addresses only."""
     from broker.worker.public_network import PublicNetwork
     from broker.worker.sender import Sender
 
@@ -118,12 +118,12 @@ def webhook_sender(settings: Settings) -> "Sender":
 
 
 def video_probe(settings: Settings) -> Probe | None:
-    """Return what looks into videos, if the settings ask for it. Raises SettingsInvalid where ffprobe is missing."""
+    """Return the probe of videos, or None if it is off. Raises SettingsInvalid if ffprobe is missing."""
     return Probe(settings.probe_program, timeout_seconds=settings.probe_seconds) if settings.probe else None
 
 
 def token_rules(settings: Settings) -> TokenRules:
-    """Return which tokens the settings accept."""
+    """Return the rules by which tokens are accepted."""
     return TokenRules(
         algorithm=settings.algorithm,
         issuers=settings.jwt_issuer,
@@ -171,7 +171,7 @@ def _redis_windows(url: str) -> "RedisWindows":
 
 
 def bucket_config(settings: Settings) -> BucketConfig:
-    """Return what the bucket needs of the settings."""
+    """Return the bucket's part of the settings."""
     return BucketConfig(
         name=settings.bucket_name,
         region=settings.region,
@@ -189,7 +189,7 @@ def bucket_config(settings: Settings) -> BucketConfig:
 
 
 def queue_config(settings: Settings) -> QueueConfig:
-    """Return what the queue needs of the settings."""
+    """Return the queue's part of the settings."""
     return QueueConfig(
         url=settings.sqs_queue_url or "",
         region=settings.region,

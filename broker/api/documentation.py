@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beside the schemas: an example of each problem that a route may answer."""
+"""The problems in the OpenAPI document: an example of each one that a route may return."""
 
 from copy import deepcopy
 from typing import Any
@@ -9,7 +9,7 @@ from broker.api.schemas import ProblemDocument
 from broker.errors import BrokerError
 
 EXAMPLE_FACTS: dict[str, Any] = {
-    "reason": "it has ended",
+    "reason": "it has expired",
     "permission": "media:upload",
     "content_type": "image/png",
     "allowed": "video/mp4, video/webm",
@@ -31,9 +31,9 @@ EXAMPLE_FACTS: dict[str, Any] = {
     "errors": [{"at": "body.content_type", "problem": "Field required"}],
 }
 PROBLEM_SCHEMA = ProblemDocument.model_json_schema()
-"""Stands in each response, since a router can bring a host's document no component of this media type."""
+"""Inlined in each response, because a router cannot add a component to its host's OpenAPI document."""
 COUNTED = (errors.RateLimited, errors.BodyTooLarge)
-"""What any route whose requests are counted may answer."""
+"""Problems of every rate-limited route."""
 AUTHENTICATED = (
     errors.NotAuthenticated,
     errors.PermissionMissing,
@@ -42,11 +42,11 @@ AUTHENTICATED = (
     errors.KeysUnavailable,
     errors.DatabaseUnavailable,
 )
-"""What any route that needs a token may answer."""
+"""Problems of every route that needs a token."""
 
 
 def problems(*kinds: type[BrokerError]) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI `responses` of a route that may answer with these problems."""
+    """Return the OpenAPI `responses` of a route that may return these problems."""
     responses: dict[int | str, dict[str, Any]] = {}
     for kind in kinds:
         problem = PROBLEMS[kind]
@@ -62,8 +62,8 @@ def problems(*kinds: type[BrokerError]) -> dict[int | str, dict[str, Any]]:
     return responses
 
 
-def naming_problems(document: dict[str, Any]) -> dict[str, Any]:
-    """Return an OpenAPI document with a component for the schema of a problem, to which the responses refer."""
+def with_problem_component(document: dict[str, Any]) -> dict[str, Any]:
+    """Return an OpenAPI document in which all problem responses refer to one component."""
     named: dict[str, Any] = deepcopy(document)
     schemas = named.setdefault("components", {}).setdefault("schemas", {})
     schemas["ProblemDocument"] = PROBLEM_SCHEMA

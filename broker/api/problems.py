@@ -1,4 +1,4 @@
-"""One table from each domain error to its HTTP answer.
+"""The table of problems: the HTTP response for each domain error.
 
 Source: RFC 9457, "Problem Details for HTTP APIs".
 """
@@ -18,18 +18,18 @@ NO_STORE = {"Cache-Control": "no-store"}
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Say how one error is answered; `retry_after` is in seconds, and the error's own wins."""
+    """The response for one error. `retry_after` is in seconds; a value in the error's facts takes precedence."""
 
     status: int
     slug: str
     title: str
     retry_after: int | None = None
     extra: tuple[str, ...] = ()
-    """The facts of the error that stand beside the message, as members of their own."""
+    """The facts of the error that become members of the problem document."""
 
     @property
     def type(self) -> str:
-        """Return the stable identifier of this kind of problem."""
+        """Return the stable identifier of this problem type."""
         return f"urn:s3-media:problem:{self.slug}"
 
 
@@ -38,6 +38,7 @@ PROBLEMS: dict[type[BrokerError], Problem] = {
     errors.NotAuthenticated: Problem(401, "not-authenticated", "Not authenticated"),
     errors.PermissionMissing: Problem(403, "permission-missing", "Permission missing"),
     errors.RateLimited: Problem(429, "rate-limited", "Too many requests", extra=("retry_after",)),
+    errors.HostInvalid: Problem(400, "host-invalid", "Host not valid"),
     errors.BodyTooLarge: Problem(413, "body-too-large", "Body too large", extra=("max_size",)),
     errors.BodyCutShort: Problem(400, "body-cut-short", "Body cut short"),
     errors.BodyTooSlow: Problem(408, "body-too-slow", "Body too slow"),
@@ -55,27 +56,27 @@ PROBLEMS: dict[type[BrokerError], Problem] = {
     errors.PromotionRunning: Problem(409, "promotion-running", "Being confirmed", retry_after=2),
     errors.NotReady: Problem(409, "not-ready", "Not ready", retry_after=2, extra=("media_status",)),
     errors.UploadRejected: Problem(422, "upload-rejected", "Upload rejected", extra=("differences",)),
-    errors.UploadExpired: Problem(410, "upload-expired", "Upload ended"),
-    errors.StorageUnavailable: Problem(503, "storage-away", "S3 is away", retry_after=5),
+    errors.UploadExpired: Problem(410, "upload-expired", "Upload expired"),
+    errors.StorageUnavailable: Problem(503, "storage-away", "S3 is unavailable", retry_after=5),
     errors.StorageRefused: Problem(503, "storage-refused", "S3 refused the broker", retry_after=30),
-    errors.ProbeFailed: Problem(503, "probe-failed", "The upload could not be looked into", retry_after=5),
-    errors.CredentialsExpired: Problem(503, "credentials-expired", "Credentials have ended", retry_after=10),
+    errors.ProbeFailed: Problem(503, "probe-failed", "The upload could not be inspected", retry_after=5),
+    errors.CredentialsExpired: Problem(503, "credentials-expired", "Credentials have expired", retry_after=10),
     errors.KeysUnavailable: Problem(503, "keys-away", "Keys cannot be fetched", retry_after=5),
-    errors.DatabaseUnavailable: Problem(503, "database-away", "The database is away", retry_after=5),
+    errors.DatabaseUnavailable: Problem(503, "database-away", "The database is unavailable", retry_after=5),
 }
 
 
 def problem_response(error: BrokerError) -> Response:
-    """Answer with the problem that the table names for `error`."""
+    """Return the problem response that the table names for `error`."""
     problem = PROBLEMS.get(type(error), INTERNAL)
     metrics.REFUSALS.labels(problem.slug).inc()
     if isinstance(error, errors.QuotaExceeded):
         metrics.QUOTA_REFUSALS.labels(error.facts["quota"]).inc()
-    detail = str(error) if problem is not INTERNAL else "This is logged; ask again later."
+    detail = str(error) if problem is not INTERNAL else "The failure is logged; retry later."
     extra = {name: error.facts[name] for name in problem.extra if name in error.facts}
     headers = {}
     if isinstance(error, errors.BodyTooSlow):
-        headers["Connection"] = "close"  # what comes yet would be taken for the next request (RFC 9110, 15.5.9)
+        headers["Connection"] = "close"  # the rest of the body would be read as a request (RFC 9110, 15.5.9)
     retry_after = error.facts.get("retry_after", problem.retry_after)
     if retry_after is not None:
         headers["Retry-After"] = str(retry_after)
@@ -85,7 +86,7 @@ def problem_response(error: BrokerError) -> Response:
 
 
 def _challenge(error: BrokerError) -> str | None:
-    """Return the challenge for a 401 or 403; it names an error only when a token was sent (RFC 6750, section 3)."""
+    """Return the challenge for a 401 or 403; it names an error only if a token was sent (RFC 6750, section 3)."""
     if isinstance(error, errors.PermissionMissing):
         return f'Bearer realm="s3-media", error="insufficient_scope", scope="{error.facts["permission"]}"'
     if isinstance(error, errors.NotAuthenticated):
@@ -94,23 +95,23 @@ def _challenge(error: BrokerError) -> str | None:
 
 
 def http_problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
-    """Answer with a problem that only HTTP knows, such as an unknown path or method."""
+    """Return a problem for a plain HTTP error, such as an unknown path or method."""
     return render(status, "about:blank", HTTPStatus(status).phrase, detail, headers=headers or {})
 
 
 def internal_problem() -> Response:
-    """Answer for a failure of ours, without a word about it."""
+    """Return the problem for an unexpected failure, without its details."""
     metrics.REFUSALS.labels(INTERNAL.slug).inc()
-    return render(500, INTERNAL.type, INTERNAL.title, "This is logged; ask again later.", headers={})
+    return render(500, INTERNAL.type, INTERNAL.title, "The failure is logged; retry later.", headers={})
 
 
 def stopping_problem() -> Response:
-    """Answer a request that the process cannot finish, as it has to stop."""
+    """Return the problem for a request that a stopping process cannot finish."""
     headers = {"Retry-After": "1", "Connection": "close"}
-    return http_problem(503, "The broker is about to stop; ask again, and another one answers.", headers)
+    return http_problem(503, "This process is stopping; retry, and another one will answer.", headers)
 
 
 def render(status: int, kind: str, title: str, detail: str, *, headers: dict[str, str], **extra: object) -> Response:
-    """Write one problem document."""
+    """Return one problem document as a response."""
     document = {"type": kind, "title": title, "status": status, "detail": detail, "success": False, **extra}
     return Response(json.dumps(document), status, {**NO_STORE, **headers}, MEDIA_TYPE)

@@ -1,4 +1,4 @@
-"""The bodies of requests and answers, each with an example."""
+"""The bodies of requests and responses, each with an example."""
 
 import base64
 import binascii
@@ -32,7 +32,7 @@ def _sha256(text: str) -> str:
     return text
 
 
-# What pydantic checks by itself stands before what it calls, or else it would call its own checks too.
+# Built-in constraints come first; placed after a Python validator, pydantic would run them in Python too.
 _NO_NUL = AfterValidator(_without_nul)
 Text = Annotated[StrictStr, _NO_NUL]
 
@@ -42,7 +42,7 @@ def _example(**members: Any) -> ConfigDict:
 
 
 def _answer(**members: Any) -> ConfigDict:
-    """Return the configuration of an answer: FastAPI, which only describes it, builds nothing for each place of it."""
+    """Return the configuration of a response body; FastAPI only describes it, so no validator is built."""
     return _example(**members) | ConfigDict(defer_build=True)
 
 
@@ -58,19 +58,19 @@ class UploadBody(BaseModel):
     size: Annotated[StrictInt, Field(ge=0, le=2**53)] | None = None
     """The file's size in bytes."""
     filename: Annotated[StrictStr, Field(max_length=255), _NO_NUL] | None = None
-    """What the file is called for its user; never part of a key."""
+    """The file's name, as its user knows it; never part of an S3 key."""
     duration_seconds: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] | None = None
     """The declared length of the video."""
     checksum_sha256: Annotated[Text, AfterValidator(_sha256)] | None = None
     """The SHA-256 of the file, base64: S3 itself then refuses other bytes."""
     metadata: dict[Text, Text] | None = None
-    """Flat strings of your own, at most 2 KB as JSON; stored and returned."""
+    """Your own flat strings, at most 2 KB as JSON; stored and returned."""
     redirect_url: Annotated[StrictStr, Field(max_length=2048), _NO_NUL] | None = None
-    """Where the browser goes after a plain form's upload; its origin must be configured."""
+    """The page to which the browser is sent after a plain form's upload; its origin must be configured."""
 
 
 class UploadForm(TypedDict):
-    """What an upload library wants: post `fields`, then `file`, to `url`, with no header of your own."""
+    """The form in the shape that upload libraries expect: post `fields`, then `file`, to `url`, without own headers."""
 
     method: Literal["POST"]
     url: str
@@ -111,7 +111,7 @@ class Issued(TypedDict):
     media_id: UUID
     status: State
     upload: UploadForm | None
-    """None once the media is no longer pending."""
+    """Null once the media is no longer pending."""
     expires_at: datetime
     expires_in: int
     max_size: int
@@ -119,10 +119,10 @@ class Issued(TypedDict):
 
 
 class Video(TypedDict):
-    """What was seen in a video."""
+    """The probed properties of a video."""
 
     seconds: float | None
-    """How long it is; None where that cannot be told."""
+    """The length; null if it is unknown."""
     codec: str
     width: int | None
     height: int | None
@@ -139,7 +139,7 @@ class Media(TypedDict):
     duration_seconds: float | None
     """As the client declared it."""
     video: Video | None
-    """Where videos are looked into (BROKER_PROBE)."""
+    """Null unless videos are probed (BROKER_PROBE)."""
     metadata: dict[str, str]
     created_at: datetime
     ready_at: datetime | None
@@ -196,8 +196,8 @@ class Playback(Media):
         next_cursor="AZgPLGsefDqdUg9qTxvnow",
     )
 )
-class Page(TypedDict):
-    """One page of media, newest first; `next_cursor` asks for the next one, None: there is none."""
+class MediaList(TypedDict):
+    """One page of media, newest first. `next_cursor` requests the next page; null on the last one."""
 
     success: Literal[True]
     media: list[Media]
@@ -206,7 +206,7 @@ class Page(TypedDict):
 
 @with_config(_answer(success=True, media_id=EXAMPLE_ID, status="deleting", message="The media is deleted."))
 class Deleted(TypedDict):
-    """A media that is gone."""
+    """A deleted media."""
 
     success: Literal[True]
     media_id: UUID
@@ -215,7 +215,7 @@ class Deleted(TypedDict):
 
 
 class S3Health(BaseModel):
-    """Whether S3 answers."""
+    """The health of S3."""
 
     model_config = _answer(success=True, service="s3", bucket="videos", region="eu-central-1", status="healthy")
 
@@ -227,7 +227,7 @@ class S3Health(BaseModel):
 
 
 class Alive(BaseModel):
-    """Whether the process serves."""
+    """The state of the process."""
 
     model_config = _answer(success=True, status="alive")
 
@@ -236,7 +236,7 @@ class Alive(BaseModel):
 
 
 class ProblemDocument(BaseModel):
-    """A problem (RFC 9457). Members beside these depend on `type`."""
+    """A problem (RFC 9457). Further members depend on `type`."""
 
     model_config = ConfigDict(extra="allow", defer_build=True)
 

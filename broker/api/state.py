@@ -1,4 +1,4 @@
-"""What the routes work with: made once by the app's lifespan, found in the request's state."""
+"""The services of the routes: built once by the app's lifespan, and kept in the request's state."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ STATE_NAME = "s3_media"
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Hold what the routes call."""
+    """The services that routes call."""
 
     lifecycle: Lifecycle
     waiting: Waiting
@@ -33,6 +33,6 @@ class Services:
 
 
 def services(request: Request) -> Services:
-    """Return the services that the lifespan made."""
-    found: Services = request.scope["state"][STATE_NAME]
-    return found
+    """Return the services that the lifespan built."""
+    built: Services = request.scope["state"][STATE_NAME]
+    return built

@@ -1,7 +1,7 @@
-"""One S3 bucket: sign, head, promote, purge; all that the verbs ask of S3.
+"""One S3 bucket: sign, head, promote, purge; every S3 operation of the verbs.
 
-S3's errors become domain errors here. Only a 404 is "not there"; all else is S3 away, or S3 refusing the broker itself.
-Nothing here blocks the event loop: botocore runs on a pool of threads, and signing needs none of it.
+S3's errors become domain errors here. Only a 404 means "not there"; any other error means that S3 is unavailable or
+refuses the broker. Nothing here blocks the event loop: botocore runs on a pool of threads, and signing does not use it.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 
 from broker import metrics
 from broker.aws.cloudfront import Distribution
-from broker.aws.credentials import NO_ANSWER, CredentialSource
+from broker.aws.credentials import NO_ANSWER, CredentialSource, client_keys
 from broker.domain.media import Arrived
 from broker.domain.policy import Promise, presign_post
 from broker.domain.sigv4 import Address, Credentials, presign_get
@@ -36,12 +36,12 @@ ABSENT_CODES = frozenset({"NoSuchKey", "NoSuchVersion"})
 BUSY_CODES = frozenset({"InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable", "SlowDown"})
 """Errors of single keys that a later attempt may not meet (Amazon S3 API Reference, "Error responses")."""
 CHECKSUMS = ("SHA256", "CRC64NVME", "CRC32C", "CRC32", "SHA1")
-"""The checksums that S3 keeps, the strongest for our purpose first."""
+"""The checksum algorithms of S3, in the order of our preference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BucketConfig:
-    """Say where the bucket is and how to talk to it."""
+    """The address of the bucket, and the options of its client."""
 
     name: str
     region: str
@@ -55,11 +55,11 @@ class BucketConfig:
     timeout_seconds: float = 10
     pool_size: int = 32
     cloudfront: tuple[str, str, str] | None = None
-    """The distribution's address, its key's id, and the private key in PEM form, where links go through CloudFront."""
+    """The distribution's address, its key's id, and the private key in PEM form, if links go through CloudFront."""
 
 
 class Bucket:
-    """Speak with one bucket. Create it off the event loop: botocore loads its service model then."""
+    """A client of one bucket. Create it off the event loop, because botocore loads its service model then."""
 
     def __init__(self, config: BucketConfig) -> None:
         self.config = config
@@ -67,7 +67,7 @@ class Bucket:
         self._client = s3_client(session, config, config.endpoint_url)
         self._address = Address.of(_form_address(session, config))
         self.form_url = self._address.url
-        """Where forms are posted, with a trailing slash (upload libraries append the key to it)."""
+        """The URL to which forms are posted, with a trailing slash (upload libraries append the key to it)."""
         self._threads = ThreadPoolExecutor(config.pool_size, thread_name_prefix="s3")
         self._distribution = Distribution(*config.cloudfront) if config.cloudfront else None
         self._credentials = CredentialSource(session, config.credentials, self._threads)
@@ -77,29 +77,29 @@ class Bucket:
         return self._credentials.current(now)
 
     def sign_upload(self, promise: Promise, keys: Credentials, *, now: datetime, expires_in: int) -> dict[str, str]:
-        """Return the form's fields; the policy in them ends `expires_in` seconds after `now`."""
+        """Return the form's fields; their policy expires `expires_in` seconds after `now`."""
         return presign_post(promise, keys, now=now, region=self.config.region, expires_in=expires_in)
 
     async def playback_link(
-        self, key: str, asked_seconds: int, *, now: datetime, overrides: dict[str, str]
+        self, key: str, requested_seconds: int, *, now: datetime, overrides: dict[str, str]
     ) -> tuple[str, int]:
-        """Return a link to `key` and for how many seconds it lives; less than asked where the keys end sooner.
+        """Return a link to `key` and its lifetime in seconds.
 
-        Raises CredentialsExpired.
+        The lifetime is shorter than requested if the keys expire sooner. Raises CredentialsExpired.
         """
         if self._distribution is not None:
-            ends_at = now + timedelta(seconds=asked_seconds)
-            return self._distribution.sign(key, ends_at=ends_at, overrides=overrides), asked_seconds
+            expires_at = now + timedelta(seconds=requested_seconds)
+            return self._distribution.sign(key, expires_at=expires_at, overrides=overrides), requested_seconds
         keys = await self.credentials(now)
-        lives = keys.lifetime(asked_seconds, now)
-        if lives < 1:
+        expires_in = keys.lifetime(requested_seconds, now)
+        if expires_in < 1:
             raise CredentialsExpired
-        return self.sign_playback(key, keys, now=now, expires_in=lives, overrides=overrides), lives
+        return self.sign_playback(key, keys, now=now, expires_in=expires_in, overrides=overrides), expires_in
 
     def sign_playback(
         self, key: str, keys: Credentials, *, now: datetime, expires_in: int, overrides: dict[str, str]
     ) -> str:
-        """Return S3's own GET URL for `key`; it ends `expires_in` seconds after `now`."""
+        """Return a presigned GET URL of S3 for `key`; it expires `expires_in` seconds after `now`."""
         return presign_get(
             keys,
             self._address,
@@ -111,14 +111,14 @@ class Bucket:
         )
 
     async def internal_link(self, key: str, *, expires_in: int) -> str:
-        """Return a GET URL for `key`, for `expires_in` seconds, at the address where the broker itself reaches S3.
+        """Return a GET URL for `key` at the broker's own S3 endpoint, valid for `expires_in` seconds.
 
-        Raises StorageUnavailable where there are no credentials.
+        Raises StorageUnavailable if there are no credentials.
         """
         return await self._run(self._internal_link, key, expires_in)
 
     async def head(self, key: str) -> Arrived | None:
-        """Return what is stored under `key`, or None where S3 says 404 and the bucket is there.
+        """Return the object under `key`, or None if S3 answers 404 and the bucket exists.
 
         Raises StorageUnavailable or StorageRefused.
         """
@@ -145,7 +145,7 @@ class Bucket:
         await self._run(self._check)
 
     def close(self) -> None:
-        """Wait for calls under way, then let go of threads and connections."""
+        """Wait for the running calls, then release the threads and connections."""
         self._threads.shutdown(wait=True)
         self._client.close()
 
@@ -155,30 +155,30 @@ class Bucket:
     def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
         with metrics.S3_SECONDS.labels(operation).time():
             try:
-                answer: dict[str, Any] = getattr(self._client, operation)(Bucket=self.config.name, **parameters)
+                response: dict[str, Any] = getattr(self._client, operation)(Bucket=self.config.name, **parameters)
             except ClientError as error:
                 raise _translated(operation, error) from error
             except NO_ANSWER as error:
                 _note_failure(operation, type(error).__name__)
                 raise StorageUnavailable(operation=operation, cause=type(error).__name__) from error
-        return answer
+        return response
 
     def _internal_link(self, key: str, expires_in: int) -> str:
-        named = {"Bucket": self.config.name, "Key": key}
+        parameters = {"Bucket": self.config.name, "Key": key}
         try:
-            link: str = self._client.generate_presigned_url("get_object", Params=named, ExpiresIn=expires_in)
+            link: str = self._client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=expires_in)
         except (ClientError, *NO_ANSWER) as error:
             raise StorageUnavailable(operation="get_object", cause=type(error).__name__) from error
         return link
 
     def _head(self, key: str) -> Arrived | None:
         try:
-            answer = self._call("head_object", Key=key, ChecksumMode="ENABLED")
+            response = self._call("head_object", Key=key, ChecksumMode="ENABLED")
         except _Absent:
-            # The answer to a HEAD has no body that would tell an absent bucket from an absent object.
+            # The response to a HEAD has no body that would tell an absent bucket from an absent object.
             self._check()
             return None
-        return _arrived(answer)
+        return _arrived(response)
 
     def _promote(self, source: str, target: str, judged: Arrived) -> bool:
         with suppress(_Absent, _PreconditionFailed):
@@ -253,11 +253,11 @@ class _Absent(Exception):
 
 
 class _PreconditionFailed(Exception):
-    """S3 answered 412: a condition of the request does not hold."""
+    """S3 answered 412, because a condition of the request does not hold."""
 
 
 def _translated(operation: str, error: ClientError) -> Exception:
-    """Return the error of our domain for one of S3's, or of STS's, which was asked for keys first."""
+    """Return the domain error for an error of S3, or of STS, from which keys are fetched first."""
     if xform_name(error.operation_name) != operation:
         return StorageUnavailable(operation=operation, cause=error.operation_name)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -273,35 +273,32 @@ def _translated(operation: str, error: ClientError) -> Exception:
 
 
 def _note_failure(operation: str, cause: str) -> None:
-    """Count a failure and log it, by the code of S3 or the name of an error: their messages may hold keys."""
+    """Count and log a failure by S3's code or the error's class only, because messages may hold keys."""
     metrics.S3_ERRORS.labels(operation, cause).inc()
     log.warning("s3 failed", operation=operation, cause=cause)
 
 
-def _arrived(answer: dict[str, Any]) -> Arrived:
-    checksum = next((f"{name}:{answer[f'Checksum{name}']}" for name in CHECKSUMS if f"Checksum{name}" in answer), None)
-    if answer.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT":
+def _arrived(head: dict[str, Any]) -> Arrived:
+    checksum = next((f"{name}:{head[f'Checksum{name}']}" for name in CHECKSUMS if f"Checksum{name}" in head), None)
+    if head.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT":
         checksum = None
-    opaque_etag = answer.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in answer
+    opaque_etag = head.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in head
     return Arrived(
-        size=answer["ContentLength"],
-        etag=answer["ETag"].strip('"'),
-        content_type=answer.get("ContentType", "binary/octet-stream"),
+        size=head["ContentLength"],
+        etag=head["ETag"].strip('"'),
+        content_type=head.get("ContentType", "binary/octet-stream"),
         checksum=checksum,
         etag_is_md5=not opaque_etag,
     )
 
 
 def s3_client(session: boto3.Session, config: BucketConfig, endpoint_url: str | None) -> Any:
-    """Return an S3 client with nothing left to defaults that differ between releases."""
-    keys = config.credentials
+    """Return an S3 client; every option whose default differs between releases is set."""
     return session.client(
         "s3",
         region_name=config.region,
         endpoint_url=endpoint_url,
-        aws_access_key_id=keys.access_key if keys else None,
-        aws_secret_access_key=keys.secret_key if keys else None,
-        aws_session_token=keys.session_token if keys else None,
+        **client_keys(config.credentials),
         config=Config(
             signature_version="s3v4",
             s3={
@@ -321,9 +318,9 @@ def s3_client(session: boto3.Session, config: BucketConfig, endpoint_url: str | 
 
 
 def _form_address(session: boto3.Session, config: BucketConfig) -> str:
-    """Return the address to which clients post, as botocore's endpoint rules resolve it for this bucket."""
-    nobody = replace(config, credentials=Credentials("resolves", "an-address"))
-    client = s3_client(session, nobody, config.public_endpoint_url or config.endpoint_url)
+    """Return the URL to which clients post, as botocore's endpoint rules resolve it for this bucket."""
+    placeholder = replace(config, credentials=Credentials("resolves", "an-address"))
+    client = s3_client(session, placeholder, config.public_endpoint_url or config.endpoint_url)
     try:
         address: str = client.generate_presigned_post(config.name, "key")["url"]
     finally:

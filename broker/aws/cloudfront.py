@@ -1,4 +1,4 @@
-"""Playback through CloudFront: signed URLs of a distribution in front of the bucket, where a key pair is set.
+"""Playback through CloudFront: signed URLs of a distribution in front of the bucket, if a key pair is set.
 
 Source: Amazon CloudFront Developer Guide, "Create a signed URL using a canned policy".
 """
@@ -16,26 +16,26 @@ from broker.domain import sigv4
 
 
 class Distribution:
-    """Sign links to what a distribution at `url` fetches from the bucket under the same keys."""
+    """A distribution at `url` that serves the bucket's objects under the same keys to signed links."""
 
     def __init__(self, url: str, key_id: str, private_key: str) -> None:
-        """Take the PEM form of the RSA key whose public half CloudFront knows as `key_id`.
+        """Load the RSA private key, in PEM form, whose public half CloudFront knows as `key_id`.
 
-        Raises ValueError where it is no such key.
+        Raises ValueError if it is not an RSA private key.
         """
         key = load_pem_private_key(private_key.encode(), password=None)
         if not isinstance(key, RSAPrivateKey):
             raise ValueError("should be an RSA private key in PEM form")
 
         def sign(message: bytes) -> bytes:
-            return key.sign(message, padding.PKCS1v15(), SHA1())  # noqa: S303 CloudFront takes no other hash
+            return key.sign(message, padding.PKCS1v15(), SHA1())  # noqa: S303 CloudFront accepts no other hash
 
         self._url = url
         self._signer: Any = CloudFrontSigner(key_id, sign)
 
-    def sign(self, key: str, *, ends_at: datetime, overrides: dict[str, str]) -> str:
-        """Return a link to `key` that ends at `ends_at`; `overrides` are the `response-*` parameters for S3."""
+    def sign(self, key: str, *, expires_at: datetime, overrides: dict[str, str]) -> str:
+        """Return a link to `key` that expires at `expires_at`; `overrides` are the `response-*` parameters for S3."""
         query = "&".join(f"{name}={sigv4.uri_encode(value)}" for name, value in overrides.items())
         url = f"{self._url}/{sigv4.uri_encode(key, safe='/')}" + (f"?{query}" if query else "")
-        link: str = self._signer.generate_presigned_url(url, date_less_than=ends_at)
+        link: str = self._signer.generate_presigned_url(url, date_less_than=expires_at)
         return link

@@ -1,4 +1,4 @@
-"""The keys that sign: fixed ones, or those of botocore's ordinary chain, fresh."""
+"""The keys that sign: fixed ones, or those of botocore's credential chain, refreshed in time."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -13,15 +13,25 @@ from broker.domain.sigv4 import Credentials
 from broker.errors import CredentialsExpired
 
 REFRESH_BEFORE = timedelta(minutes=15)
-"""botocore itself asks for new keys when this much is left."""
+"""The remaining lifetime at which botocore itself refreshes keys."""
 REFRESH_EVERY = timedelta(seconds=10)
 NO_ANSWER = (BotoCoreError, ResponseParserError, RuntimeError)
-"""What botocore raises where no answer came, or none that it can read; RuntimeError is its word for keys that stay
-expired."""
+"""The errors of botocore without a readable response. It raises RuntimeError if keys stay expired after a refresh."""
+
+
+def client_keys(credentials: Credentials | None) -> dict[str, str | None]:
+    """Return the arguments that give a botocore client these keys, or its ordinary chain if there are none."""
+    if credentials is None:
+        return {}
+    return {
+        "aws_access_key_id": credentials.access_key,
+        "aws_secret_access_key": credentials.secret_key,
+        "aws_session_token": credentials.session_token,
+    }
 
 
 class CredentialSource:
-    """Hand out keys without blocking; new ones are fetched on a thread, by one caller at a time."""
+    """A source of valid keys that never blocks; new keys are fetched on a thread, in one fetch at a time."""
 
     def __init__(self, session: boto3.Session, fixed: Credentials | None, threads: ThreadPoolExecutor) -> None:
         self._session = session
@@ -65,11 +75,10 @@ class CredentialSource:
         try:
             source: Any = self._session.get_credentials()
             frozen = source.get_frozen_credentials() if source is not None else None
-        except (ClientError, *NO_ANSWER) as error:  # the keys of a role are asked of STS
+        except (ClientError, *NO_ANSWER) as error:  # the keys of a role come from STS
             raise CredentialsExpired from error
         if frozen is None:
             raise CredentialsExpired
-        ends: datetime | None = getattr(source, "_expiry_time", None)  # botocore has no public name for it
-        return Credentials(
-            frozen.access_key, frozen.secret_key, frozen.token, ends.astimezone(UTC) if ends is not None else None
-        )
+        expiry: datetime | None = getattr(source, "_expiry_time", None)  # botocore has no public name for it
+        expires_at = expiry.astimezone(UTC) if expiry is not None else None
+        return Credentials(frozen.access_key, frozen.secret_key, frozen.token, expires_at)

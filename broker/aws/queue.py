@@ -1,4 +1,4 @@
-"""One SQS queue: receive, delete, extend. What botocore blocks on runs on a pool of threads.
+"""One SQS queue: receive, delete, extend. Blocking calls of botocore run on a pool of threads.
 
 Source: Amazon SQS Developer Guide, "Amazon SQS visibility timeout" and "Amazon SQS short and long polling".
 """
@@ -14,33 +14,33 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from broker.aws.credentials import NO_ANSWER
+from broker.aws.credentials import NO_ANSWER, client_keys
 from broker.domain.sigv4 import Credentials
 from broker.errors import QueueUnavailable
 
 T = TypeVar("T")
 
 MAX_BATCH = 10
-"""How many messages SQS hands out, and lets go, at a time."""
+"""The maximum number of messages in one receive, and in one deletion."""
 GATHER_SECONDS = 0.1
-"""How long a deletion waits for others to go with it, since SQS is paid by the request."""
+"""How long a deletion waits for others to share its request, because SQS charges by the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Hold one message as it was received; `receipt` is good until it is received again."""
+    """One received message; its `receipt` is valid until the message is received again."""
 
     id: str
     body: str
     receipt: str
     sent_at: datetime
     receives: int
-    """How often it was received, this time included; SQS counts roughly."""
+    """The number of receives, this one included; SQS counts approximately."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueConfig:
-    """Say where the queue is and how to talk to it."""
+    """The address of the queue, and the options of its client."""
 
     url: str
     region: str
@@ -48,24 +48,21 @@ class QueueConfig:
     credentials: Credentials | None = None
     timeout_seconds: float = 10
     visibility_seconds: int = 60
-    """For how long a received message is hidden from others, unless that is extended."""
+    """How long a received message is hidden from other workers, unless that is extended."""
     wait_seconds: int = 5
-    """How long one receive waits for a message. SQS allows 20; a stop waits for the receive that is under way."""
+    """How long one receive waits for a message. SQS allows 20; a stop has to wait for the current receive."""
 
 
 class Queue:
-    """Speak with one queue. Create it off the event loop: botocore loads its service model then."""
+    """A client of one queue. Create it off the event loop, because botocore loads its service model then."""
 
     def __init__(self, config: QueueConfig, *, threads: int = 8) -> None:
         self.config = config
-        keys = config.credentials
         self._client: Any = boto3.Session().client(
             "sqs",
             region_name=config.region,
             endpoint_url=config.endpoint_url,
-            aws_access_key_id=keys.access_key if keys else None,
-            aws_secret_access_key=keys.secret_key if keys else None,
-            aws_session_token=keys.session_token if keys else None,
+            **client_keys(config.credentials),
             config=Config(
                 connect_timeout=min(config.timeout_seconds, 5),
                 read_timeout=config.timeout_seconds + config.wait_seconds,
@@ -77,18 +74,18 @@ class Queue:
         self._done: list[tuple[Message, asyncio.Future[None]]] = []
 
     async def receive(self, limit: int) -> list[Message]:
-        """Wait for messages, and return up to `limit` of them, 10 at most, or none. Raises QueueUnavailable."""
-        answer = await self._call(
+        """Wait for messages, and return up to `limit` of them, at most 10. Raises QueueUnavailable."""
+        response = await self._call(
             "receive_message",
             MaxNumberOfMessages=min(limit, MAX_BATCH),
             WaitTimeSeconds=self.config.wait_seconds,
             VisibilityTimeout=self.config.visibility_seconds,
             AttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
         )
-        return [_message(one) for one in answer.get("Messages", ())]
+        return [_message(entry) for entry in response.get("Messages", ())]
 
     async def delete(self, message: Message) -> None:
-        """Remove a message for good, together with others that end at about the same time. Raises QueueUnavailable."""
+        """Delete a message, in one request with others that end at about the same time. Raises QueueUnavailable."""
         deleted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._done.append((message, deleted))
         if len(self._done) < MAX_BATCH:
@@ -99,20 +96,20 @@ class Queue:
         await deleted
 
     async def hide(self, message: Message, seconds: int) -> None:
-        """Keep a message from others for `seconds` from now on; 0 hands it back. Raises QueueUnavailable."""
+        """Hide a message from other workers for `seconds` from now; 0 returns it. Raises QueueUnavailable."""
         await self._call("change_message_visibility", ReceiptHandle=message.receipt, VisibilityTimeout=seconds)
 
     def close(self) -> None:
-        """Wait for calls under way, then let go of threads and connections."""
+        """Wait for the running calls, then release the threads and connections."""
         self._threads.shutdown(wait=True)
         self._client.close()
 
     async def _delete_all(self, batch: list[tuple[Message, "asyncio.Future[None]"]]) -> None:
-        """Delete a batch, and tell each who waits for it how its own ended."""
+        """Delete a batch, and resolve each waiter with its own outcome."""
         entries = [{"Id": str(number), "ReceiptHandle": message.receipt} for number, (message, _) in enumerate(batch)]
         try:
-            answer = await self._call("delete_message_batch", Entries=entries)
-            failures = {one["Id"]: QueueUnavailable(cause=one["Code"]) for one in answer.get("Failed", ())}
+            response = await self._call("delete_message_batch", Entries=entries)
+            failures = {entry["Id"]: QueueUnavailable(cause=entry["Code"]) for entry in response.get("Failed", ())}
         except QueueUnavailable as error:
             failures = {entry["Id"]: error for entry in entries}
         except BaseException:
@@ -127,9 +124,9 @@ class Queue:
 
     async def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
         call: Callable[..., dict[str, Any]] = getattr(self._client, operation)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._ask, call, parameters)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._call_now, call, parameters)
 
-    def _ask(self, call: Callable[..., dict[str, Any]], parameters: dict[str, Any]) -> dict[str, Any]:
+    def _call_now(self, call: Callable[..., dict[str, Any]], parameters: dict[str, Any]) -> dict[str, Any]:
         try:
             return call(QueueUrl=self.config.url, **parameters)
         except ClientError as error:
@@ -138,12 +135,12 @@ class Queue:
             raise QueueUnavailable(cause=type(error).__name__) from error
 
 
-def _message(one: dict[str, Any]) -> Message:
-    told = one["Attributes"]
+def _message(entry: dict[str, Any]) -> Message:
+    attributes = entry["Attributes"]
     return Message(
-        id=one["MessageId"],
-        body=one["Body"],
-        receipt=one["ReceiptHandle"],
-        sent_at=datetime.fromtimestamp(int(told["SentTimestamp"]) / 1000, UTC),
-        receives=int(told["ApproximateReceiveCount"]),
+        id=entry["MessageId"],
+        body=entry["Body"],
+        receipt=entry["ReceiptHandle"],
+        sent_at=datetime.fromtimestamp(int(attributes["SentTimestamp"]) / 1000, UTC),
+        receives=int(attributes["ApproximateReceiveCount"]),
     )

@@ -1,4 +1,4 @@
-"""What `broker doctor` does, once the settings are read."""
+"""`broker doctor`: the examination of the deployment that the settings describe."""
 
 from broker.doctor import Deployment, Finding, examine
 from broker.doctor.finding import ok, warn
@@ -16,27 +16,27 @@ async def check_up(settings: Settings) -> list[Finding]:
 
 
 def environment(settings: Settings) -> Finding:
-    """Find what is valid, and still not what one wants in production."""
+    """Return a finding about settings that are valid, but not advisable in production."""
     if settings.public_url is not None and settings.public_url.startswith("http://"):
         return warn(
             "environment",
             f"BROKER_PUBLIC_URL is {settings.public_url}",
-            cause="tokens would be sent in the open, and forms would send browsers back there",
-            mend=f"export BROKER_PUBLIC_URL={settings.public_url.replace('http://', 'https://', 1)}",
+            cause="tokens would be sent unencrypted, and forms would redirect browsers to http",
+            fix=f"export BROKER_PUBLIC_URL={settings.public_url.replace('http://', 'https://', 1)}",
         )
     if settings.algorithm != "HS256" and not (settings.jwt_issuer and settings.jwt_audience):
         return warn(
             "environment",
             "tokens of every issuer or for every audience are accepted",
-            cause="a provider signs tokens for all its applications with the same keys",
-            mend="export BROKER_JWT_ISSUER=… BROKER_JWT_AUDIENCE=…  # as the provider's tokens say",
+            cause="a provider signs the tokens of all its applications with the same keys",
+            fix="export BROKER_JWT_ISSUER=… BROKER_JWT_AUDIENCE=…  # the `iss` and `aud` of the provider's tokens",
         )
-    database = "SQLite: one process alone" if settings.database_url.startswith("sqlite") else "PostgreSQL"
+    database = "SQLite: one process only" if settings.database_url.startswith("sqlite") else "PostgreSQL"
     return ok("environment", f"valid; {settings.cloud_storage_provider}, {settings.bucket_name}, {database}")
 
 
 def deployment(settings: Settings) -> Deployment:
-    """Return what the doctor needs of the settings."""
+    """Return the doctor's part of the settings."""
     own = origin(settings.public_url) if settings.public_url else None
     return Deployment(
         bucket=bucket_config(settings),

@@ -1,6 +1,6 @@
 """The command line: serve, dev, worker, doctor, migrate, token, upload, webhooks.
 
-A command imports what it needs: `broker upload` starts without FastAPI, botocore and SQLAlchemy.
+Each command imports its own dependencies: `broker upload` starts without FastAPI, botocore and SQLAlchemy.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker.cli.terminal import err, naming_problems, out, refuse, say
+from broker.cli.terminal import err, errors_as_exit_status, out, refuse, say
 from broker.cli.webhooks import webhooks
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 DATA_DIR = Path("var")
 
 app = typer.Typer(
+    help="Let clients upload video directly to S3, check the uploads, and issue playback links.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -47,23 +48,23 @@ def main(
 
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Where to listen.", min=0, max=65535)] = 8000,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on.", min=0, max=65535)] = 8000,
     workers: Annotated[
         int | None,
-        typer.Option(help="Processes. By default one for each core on PostgreSQL, and 1 on SQLite.", min=1),
+        typer.Option(help="The number of processes; by default one per core on PostgreSQL, and 1 on SQLite.", min=1),
     ] = None,
     graceful_seconds: Annotated[int, typer.Option(help="How long requests may take to end on SIGTERM.", min=0)] = 30,
     keep_alive_seconds: Annotated[
-        int, typer.Option(help="How long an idle connection is kept; longer than the load balancer's.", min=1)
+        int, typer.Option(help="How long an idle connection is kept; longer than the load balancer's limit.", min=1)
     ] = 75,
     embedded_s3: Annotated[
         bool, typer.Option("--embedded-s3", help="With USE_CLOUD_STORAGE=false: run the S3 of `broker dev` beside it.")
     ] = False,
-    data_dir: Annotated[Path, typer.Option(help="Where the embedded S3 keeps its objects.")] = DATA_DIR,
+    data_dir: Annotated[Path, typer.Option(help="The directory of the embedded S3's objects.")] = DATA_DIR,
 ) -> None:
     """Serve the broker in production."""
-    with naming_problems():
+    with errors_as_exit_status():
         from broker import load_settings
         from broker.server.serve import serve as run_server
 
@@ -88,11 +89,12 @@ def dev(
     port: Annotated[
         int | None,
         typer.Option(
-            help="Where to listen on 127.0.0.1: 8000, or 9000 with --s3-only. A free one, if taken.", max=65535
+            help="The port on 127.0.0.1: by default 8000, or 9000 with --s3-only. If it is taken, a free one.",
+            max=65535,
         ),
     ] = None,
-    data_dir: Annotated[Path, typer.Option(help="Where records and objects are kept.")] = DATA_DIR,
-    s3_only: Annotated[bool, typer.Option("--s3-only", help="Serve just the S3, and print its keys.")] = False,
+    data_dir: Annotated[Path, typer.Option(help="The directory of records and objects.")] = DATA_DIR,
+    s3_only: Annotated[bool, typer.Option("--s3-only", help="Serve only the S3, and print its keys.")] = False,
     s3_keys: Annotated[
         str,
         typer.Option(
@@ -102,8 +104,8 @@ def dev(
         ),
     ] = "",
 ) -> None:
-    """Serve everything on this machine: the broker, an S3, and a page to try them."""
-    with naming_problems():
+    """Serve everything on this machine: the broker, an S3, and a demo page."""
+    with errors_as_exit_status():
         from broker.cli.dev import run_broker, run_s3
 
         if s3_only:
@@ -114,8 +116,8 @@ def dev(
 
 @app.command()
 def worker() -> None:
-    """Sweep up what is unfinished or unused, complete what S3's events name, and tell webhooks."""
-    with naming_problems():
+    """Run the background jobs: sweep unfinished and unused uploads, process S3 events, and send webhooks."""
+    with errors_as_exit_status():
         from broker import load_settings
         from broker.server.serve import work_until_stopped
 
@@ -126,8 +128,8 @@ def worker() -> None:
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Look at this deployment, try it, and say how to mend what is wrong. Status 1: something is."""
-    with naming_problems():
+    """Examine this deployment, try it out, and print a fix for each fault. The exit status is 1 if a check fails."""
+    with errors_as_exit_status():
         from broker import load_settings
         from broker.cli.checkup import check_up
         from broker.doctor import report
@@ -143,26 +145,26 @@ def doctor(
 
 @app.command("migrate")
 def migrate_database() -> None:
-    """Bring the database to the schema of this version."""
-    with naming_problems():
+    """Migrate the database to the schema of this version."""
+    with errors_as_exit_status():
         from broker import load_settings
         from broker.store import migrate, pending_revision
 
-        # A migration signs nothing and knows no bucket, so neither is asked for.
+        # A migration needs neither a bucket nor a secret, so they need not be set.
         url = load_settings(use_cloud_storage=False, secret_key=secrets.token_urlsafe(32)).database_url
         revision = pending_revision(url)
         migrate(url)
-    say(f"The database is at revision {revision} now." if revision else "The database is up to date.")
+    say(f"The database is now at revision {revision}." if revision else "The database is up to date.")
 
 
 @app.command("token")
 def print_token(
-    sub: Annotated[str, typer.Option(help="Whose token: the owner of what is uploaded with it.")] = "dev",
-    scope: Annotated[str, typer.Option(help="What it permits.")] = "media:upload media:read media:delete",
-    ttl: Annotated[int, typer.Option(help="For how many seconds.", min=1)] = 3600,
+    sub: Annotated[str, typer.Option(help="The subject: the owner of media that are uploaded with it.")] = "dev",
+    scope: Annotated[str, typer.Option(help="Its permissions.")] = "media:upload media:read media:delete",
+    ttl: Annotated[int, typer.Option(help="Its lifetime in seconds.", min=1)] = 3600,
 ) -> None:
     """Mint a token with SECRET_KEY, for development."""
-    with naming_problems():
+    with errors_as_exit_status():
         from broker import load_settings
         from broker.dev.tokens import mint_token
 
@@ -173,9 +175,9 @@ def print_token(
 
 
 def _require_useful(settings: "Settings", sub: str, scope: str) -> None:
-    """Refuse an owner whom the broker lets in nowhere, and a scope that grants nothing in part.
+    """Refuse an owner that the broker does not accept, and a scope with an unknown permission.
 
-    Where the settings say that permissions are written otherwise, the scope is the caller's to judge.
+    The scope is not checked if the settings read permissions from elsewhere.
     """
     from broker.api.auth.caller import GRANTS, ClaimNames
     from broker.errors import NotAuthenticated
@@ -186,8 +188,8 @@ def _require_useful(settings: "Settings", sub: str, scope: str) -> None:
         refuse("--sub: should be 1 to 255 printable characters, with no space at either end")
     if settings.jwt_permission_prefix or "scope" not in settings.jwt_permission_claims:
         return
-    named = [name for name in scope.split(" ") if name]
-    if not named or not GRANTS.keys() >= set(named):
+    names = [name for name in scope.split(" ") if name]
+    if not names or not GRANTS.keys() >= set(names):
         refuse(f"--scope: should name permissions, separated by spaces: {', '.join(GRANTS)}")
 
 
@@ -195,35 +197,37 @@ def _require_useful(settings: "Settings", sub: str, scope: str) -> None:
 def upload(
     file: Annotated[Path, typer.Argument(help="The video.", exists=True, dir_okay=False, readable=True)],
     url: Annotated[
-        str, typer.Option(envvar="BROKER_URL", help="Where the broker's routes are.")
+        str, typer.Option(envvar="BROKER_URL", help="The URL of the broker's routes.")
     ] = "http://127.0.0.1:8000/api/v1/s3-media",
     token: Annotated[str | None, typer.Option(envvar="BROKER_TOKEN", help="Your token.")] = None,
-    content_type: Annotated[str | None, typer.Option(help="The video's type; by default, by the file's name.")] = None,
+    content_type: Annotated[
+        str | None, typer.Option(help="The video's type; by default, from the file's name.")
+    ] = None,
 ) -> None:
-    """Upload a video, and print a link that plays it."""
+    """Upload a video, and print a playback link."""
     from broker.cli.upload import UploadFailed, bare_token, type_of
 
     if not token or token.isspace():
-        refuse("BROKER_TOKEN: should hold your token (or pass --token)")
+        refuse("BROKER_TOKEN: should be your token (or pass --token)")
     try:
         token = bare_token(token)
     except ValueError as error:
         refuse(f"BROKER_TOKEN, --token: {error}")
     content_type = content_type or type_of(file.name)
     if content_type is None:
-        refuse(f"--content-type: should be given; the name {file.name!r} does not tell it")
+        refuse(f"--content-type: should be given, because the name {file.name!r} has no known extension")
     try:
         uploaded = _upload(file, url, token, content_type)
     except (UploadFailed, OSError) as error:
         refuse(str(error), status=1)
     err().print(
-        f"{uploaded.media_id} is ready; until {uploaded.expires_at} it plays at", soft_wrap=True, highlight=False
+        f"{uploaded.media_id} is ready; its link expires at {uploaded.expires_at}:", soft_wrap=True, highlight=False
     )
     say(uploaded.signed_url)
 
 
 def _upload(file: Path, url: str, token: str, content_type: str) -> "Uploaded":
-    """Upload with a progress bar, on standard error; a failure takes the bar away."""
+    """Upload with a progress bar on standard error, which is cleared after a failure."""
     from rich.markup import escape
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 

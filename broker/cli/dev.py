@@ -1,6 +1,6 @@
-"""What `broker dev` does: the whole broker on this machine, with an S3 of its own.
+"""`broker dev`: the whole broker on this machine, with an embedded S3.
 
-Everything listens on 127.0.0.1 and is kept in one directory. The secret and the keys are new in every run.
+Everything listens on 127.0.0.1, and all data is in one directory. The secret and the keys are new in every run.
 """
 
 import fcntl
@@ -35,9 +35,9 @@ OWNER = "dev"
 SCOPE = "media:upload media:read media:delete"
 VARIABLES = "dev.env"
 TOKEN_SECONDS = 30 * 86400
-"""The run's secret ends sooner than this."""
+"""Longer than any run, because the secret is new in every run."""
 STOP_SECONDS = 2
-"""How long requests in flight may take when it is stopped."""
+"""How long requests in flight may take when the server stops."""
 
 
 def run_broker(*, data_dir: Path, port: int, s3_keys: str, console: Console) -> None:
@@ -46,7 +46,7 @@ def run_broker(*, data_dir: Path, port: int, s3_keys: str, console: Console) -> 
     with _owning(data_dir), _listening(port, console) as listener:
         bound = listener.getsockname()[1]
         origins = (f"http://{HOST}:{bound}", f"http://localhost:{bound}")
-        cors_origins = load_settings(**_nowhere()).cors_origins
+        cors_origins = load_settings(**_without_s3()).cors_origins
         with embedded_s3(data_dir, cors_origins=(*origins, *cors_origins), keys=keys) as s3:
             settings = load_settings(
                 **settings_for(s3),
@@ -61,11 +61,11 @@ def run_broker(*, data_dir: Path, port: int, s3_keys: str, console: Console) -> 
 
 
 def run_s3(*, data_dir: Path, port: int, s3_keys: str, console: Console) -> None:
-    """Serve the embedded S3 alone until interrupted, with what a broker's environment needs printed."""
+    """Serve only the embedded S3 until interrupted, and print the environment of a broker that uses it."""
     keys = _read_keys(s3_keys)
     with _owning(data_dir), _listening(port, console) as listener:
         bound = listener.getsockname()[1]
-    cors_origins = load_settings(**_nowhere()).cors_origins
+    cors_origins = load_settings(**_without_s3()).cors_origins
     with interruptible(), embedded_s3(data_dir, cors_origins=cors_origins, port=bound, keys=keys) as s3:
         lines = {
             "CLOUD_STORAGE_PROVIDER": "s3",
@@ -90,7 +90,7 @@ def _read_keys(text: str) -> list[tuple[str, str]]:
 
 
 class _Server(uvicorn.Server):
-    """A server that says when it can be used."""
+    """A server that calls `on_start` when it accepts requests."""
 
     def __init__(self, config: uvicorn.Config, on_start: Callable[[], None]) -> None:
         super().__init__(config)
@@ -120,9 +120,9 @@ def _serve(settings: Settings, listener: socket.socket, s3: EmbeddedS3, data_dir
 
 
 def _announce(console: Console, address: str, token: str, s3: EmbeddedS3, variables: Path) -> None:
-    """Print what a newcomer needs; long lines stay whole, so that they can be copied."""
+    """Print the addresses, the token, and commands to try. Long lines are not wrapped, so that they can be copied."""
     broker = "python -m broker" if Path(sys.argv[0]).name == "__main__.py" else sys.argv[0]
-    _say(console, "\n[bold green]The broker runs.[/] Ctrl-C stops it.\n", markup=True)
+    _say(console, "\n[bold green]The broker is running.[/] Ctrl-C stops it.\n", markup=True)
     _say(console, f"  demo page   {address}/")
     _say(console, f"  interface   {address}{PREFIX}   (described at {address}/docs)")
     _say(console, f"  S3          {s3.endpoint_url}, bucket {BUCKET}")
@@ -138,41 +138,41 @@ def _say(console: Console, text: str, *, markup: bool = False) -> None:
 
 @contextmanager
 def _owning(data_dir: Path) -> Iterator[None]:
-    """Hold `data_dir` for this process alone: two of them would write the same objects."""
+    """Lock `data_dir` for this process, because two processes would write the same objects."""
     data_dir.mkdir(parents=True, exist_ok=True)
     with (data_dir / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise SettingsInvalid(
-                problems=f"{data_dir} is in use: another `broker dev` serves it{_address_in(data_dir / VARIABLES)}. "
-                "Open that, stop it with Ctrl-C, or name another directory with --data-dir."
+                problems=f"{data_dir} is in use by another `broker dev`{_address_in(data_dir / VARIABLES)}. "
+                "Use that one, stop it with Ctrl-C, or name another directory with --data-dir."
             ) from None
         yield
 
 
 def _address_in(variables: Path) -> str:
-    """Return where the broker of these variables is, as the end of a sentence; empty where nothing says so."""
-    found = re.search(r"BROKER_URL=(https?://[^/\s]+)", variables.read_text()) if variables.exists() else None
-    return f" at {found[1]}/" if found else ""
+    """Return the address of the broker in a file of variables, as ` at URL`, or an empty text if there is none."""
+    match = re.search(r"BROKER_URL=(https?://[^/\s]+)", variables.read_text()) if variables.exists() else None
+    return f" at {match[1]}/" if match else ""
 
 
 @contextmanager
 def _listening(port: int, console: Console) -> Iterator[socket.socket]:
-    """Listen on `port`, or on a free one where that is taken."""
+    """Listen on `port`, or on a free one if that is taken."""
     try:
         listener = socket.create_server((HOST, port))
     except OSError as error:
         listener = socket.create_server((HOST, 0))
         reason = os.strerror(error.errno or 0)
-        _say(console, f"Port {port}: {reason}; {listener.getsockname()[1]} is used instead.")
+        _say(console, f"Port {port}: {reason}; using {listener.getsockname()[1]} instead.")
     with listener:
         yield listener
 
 
 @contextmanager
 def _for_other_terminals(path: Path, url: str, token: str) -> Iterator[Path]:
-    """Keep the address and the token in a file that a shell can read, as long as they are good for something."""
+    """Keep the address and the token in a file that a shell can read, and remove it on exit."""
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
     path.write_text(f"export BROKER_URL={url}\nexport BROKER_TOKEN={token}\n")
@@ -191,9 +191,9 @@ def beside_s3(settings: Settings, *, data_dir: Path) -> Iterator[Settings]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Return on SIGINT and SIGTERM, so that what was opened before is closed.
+    """Leave the body on SIGINT and SIGTERM, so that enclosing contexts are closed.
 
-    A shell lets what it starts in the background ignore SIGINT; a server answers to it nevertheless, as uvicorn does.
+    A shell starts background processes with SIGINT ignored; like uvicorn, this handles it nevertheless.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
@@ -203,6 +203,6 @@ def interruptible() -> Iterator[None]:
         return
 
 
-def _nowhere() -> dict[str, Any]:
-    """Return settings under which all others can be read before the S3 is there."""
+def _without_s3() -> dict[str, Any]:
+    """Return overrides with which the settings can be loaded before the embedded S3 runs."""
     return {"use_cloud_storage": False, "secret_key": secrets.token_urlsafe(48)}

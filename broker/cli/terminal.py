@@ -1,4 +1,4 @@
-"""How the commands speak: lines on standard output, what is wrong on standard error, and the exit status."""
+"""The output of the commands: lines on standard output, errors on standard error, and the exit status."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 REFUSED = 2
-"""The exit status for what the caller must mend first: an option, a setting, a pending migration."""
+"""The exit status if the caller has to fix something first: an option, a setting, a pending migration."""
 
 
 @cache
 def out() -> "Console":
-    """Return the console of standard output. Whoever prints nothing, as a server, does not load Rich."""
+    """Return the console of standard output. Rich is loaded only by commands that print."""
     from rich.console import Console
 
     return Console()
@@ -33,8 +33,8 @@ def err() -> "Console":
 
 
 @contextmanager
-def naming_problems() -> Iterator[None]:
-    """Turn what is wrong into lines and an exit status."""
+def errors_as_exit_status() -> Iterator[None]:
+    """Print the errors of the body as lines, and exit with a status."""
     try:
         yield
     except SettingsInvalid as error:
@@ -46,12 +46,12 @@ def naming_problems() -> Iterator[None]:
 
 
 def refuse(*reasons: str, status: int = REFUSED) -> NoReturn:
-    """Say why, and end with `status`."""
+    """Print the reasons on standard error, and exit with `status`."""
     for reason in reasons:
         err().print(reason, style="red", soft_wrap=True, highlight=False, markup=False)
     raise typer.Exit(status)
 
 
 def say(line: str) -> None:
-    """Print one line as it is."""
+    """Print one line without wrapping or markup."""
     out().print(line, soft_wrap=True, highlight=False, markup=False)

@@ -1,4 +1,4 @@
-"""`broker webhooks`: see what was not delivered, send it again, and try a target."""
+"""`broker webhooks`: list undelivered webhooks, send them again, and test a target."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -6,47 +6,43 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker.cli.terminal import naming_problems, refuse, say
+from broker.cli.terminal import errors_as_exit_status, refuse, say
 
 if TYPE_CHECKING:
     from broker.domain.announcement import Announcement
     from broker.settings import Settings
 
-webhooks = typer.Typer(name="webhooks", help="See and send what the app's backend is told.", no_args_is_help=True)
+webhooks = typer.Typer(name="webhooks", help="List, retry and test webhooks.", no_args_is_help=True)
 
 
 @webhooks.command("list")
 def list_webhooks(
-    limit: Annotated[int, typer.Option(help="How many, the oldest first.", min=1, max=10_000)] = 100,
+    limit: Annotated[int, typer.Option(help="How many webhooks, the oldest first.", min=1, max=10_000)] = 100,
 ) -> None:
-    """List the targets, and what waits for them or was given up."""
-    with naming_problems():
+    """List the targets, and their webhooks that are not delivered yet or were given up."""
+    with errors_as_exit_status():
         asyncio.run(_list(_settings(), limit))
 
 
 @webhooks.command()
 def retry(
-    target: Annotated[str | None, typer.Argument(help="The address; by default, every configured one.")] = None,
+    target: Annotated[str | None, typer.Argument(help="The target's URL; by default, every configured one.")] = None,
 ) -> None:
-    """Enable targets again, and send what is kept for them now."""
-    with naming_problems():
+    """Enable targets again, and send their undelivered webhooks now."""
+    with errors_as_exit_status():
         settings = _settings()
-        if target is not None and target not in settings.webhook_urls:
-            refuse(f"{target!r} is not one of BROKER_WEBHOOK_URLS")
-        count = asyncio.run(_retry(settings, settings.webhook_urls if target is None else (target,)))
-    say(f"{count} will be sent by the worker now.")
+        count = asyncio.run(_retry(settings, _targets(settings, target)))
+    say(f"The worker will send {count} webhooks now.")
 
 
 @webhooks.command("test")
 def try_target(
-    target: Annotated[str | None, typer.Argument(help="The address; by default, every configured one.")] = None,
+    target: Annotated[str | None, typer.Argument(help="The target's URL; by default, every configured one.")] = None,
 ) -> None:
-    """Send a `media.ready` of a media that does not exist, once, and show the answer."""
-    with naming_problems():
+    """Send one `media.ready` of a nonexistent media, and print the answer."""
+    with errors_as_exit_status():
         settings = _settings()
-        if target is not None and target not in settings.webhook_urls:
-            refuse(f"{target!r} is not one of BROKER_WEBHOOK_URLS")
-        if not asyncio.run(_try(settings, settings.webhook_urls if target is None else (target,))):
+        if not asyncio.run(_try(settings, _targets(settings, target))):
             raise typer.Exit(1)
 
 
@@ -59,6 +55,15 @@ def _settings() -> "Settings":
     return settings
 
 
+def _targets(settings: "Settings", target: str | None) -> tuple[str, ...]:
+    """Return the configured targets, or only `target`, which must be one of them."""
+    if target is None:
+        return settings.webhook_urls
+    if target not in settings.webhook_urls:
+        refuse(f"{target!r} is not one of BROKER_WEBHOOK_URLS")
+    return (target,)
+
+
 async def _list(settings: "Settings", limit: int) -> None:
     from broker.wiring import open_store
 
@@ -69,11 +74,13 @@ async def _list(settings: "Settings", limit: int) -> None:
         await store.close()
     for target in settings.webhook_urls:
         since = disabled.get(target)
-        say(f"{target}  {'told' if since is None else f'disabled since {since:%Y-%m-%d %H:%M} UTC: it answered 410'}")
-    for one in kept:
-        following = "given up" if one.next_at is None else f"next {one.next_at:%Y-%m-%d %H:%M:%S} UTC"
-        failed = f", failed {one.attempts} times: {one.failure}" if one.failure else ""
-        say(f"{one.message_id}  {one.target}  {following}{failed}")
+        say(
+            f"{target}  {'enabled' if since is None else f'disabled since {since:%Y-%m-%d %H:%M} UTC: it answered 410'}"
+        )
+    for row in kept:
+        following = "given up" if row.next_at is None else f"next {row.next_at:%Y-%m-%d %H:%M:%S} UTC"
+        failed = f", failed {row.attempts} times: {row.failure}" if row.failure else ""
+        say(f"{row.message_id}  {row.target}  {following}{failed}")
     if not kept:
         say("Everything has been delivered.")
 

@@ -1,7 +1,7 @@
-"""`broker doctor`: look at a real deployment, try it, and say how to mend what is wrong.
+"""`broker doctor`: examine a real deployment, try it out, and name the fix for each fault.
 
-It reads how the bucket is set up, and then does with it what the broker and its clients do, good and evil, under keys
-of its own that it removes again. It changes no setting.
+It reads the bucket's configuration, then sends valid and invalid uploads and copies to it, under keys of its own that
+it removes again. It changes no setting.
 """
 
 from broker.doctor.deployment import Deployment

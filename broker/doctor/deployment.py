@@ -1,4 +1,4 @@
-"""What is examined: one deployment of the broker, and the means to look at it."""
+"""The deployment under examination, and the clients that examine it."""
 
 import asyncio
 import json
@@ -16,19 +16,20 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from broker.aws.bucket import Bucket, BucketConfig, s3_client
+from broker.aws.credentials import client_keys
 from broker.domain.sigv4 import Credentials
 
 ANSWER_SECONDS = 10.0
-"""How long one request may take."""
+"""The timeout of one request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """Say what the settings say, as far as the doctor looks at it."""
+    """The part of the settings that the doctor examines."""
 
     bucket: BucketConfig
     content_type: str
-    """A type that is accepted; the trial upload claims it."""
+    """An accepted type; the trial upload claims it."""
     page_origins: tuple[str, ...]
     database_url: str
     jwks_url: str | None = None
@@ -42,18 +43,18 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patient:
-    """Hold a deployment, the broker's own bucket for it, and what else a look takes."""
+    """A deployment, the broker's own client of its bucket, and the other clients that checks need."""
 
     deployment: Deployment
     bucket: Bucket
     session: boto3.Session
     s3: Any
-    """A client, for what the broker itself never asks: how the bucket is set up."""
+    """A client for operations that the broker itself never uses, such as reading the bucket's configuration."""
     http: httpx.AsyncClient
-    """What a browser or a stranger would be: it signs nothing."""
+    """A client that signs nothing, like a browser or a stranger."""
     now: datetime
     mark: str
-    """A random word in every key of this examination."""
+    """A random text in every key of this examination."""
 
     @property
     def name(self) -> str:
@@ -62,29 +63,29 @@ class Patient:
 
     @property
     def arn(self) -> str:
-        """Return the bucket's ARN; China and GovCloud have partitions of their own."""
+        """Return the bucket's ARN; the regions of China and GovCloud have their own partitions."""
         region = self.deployment.bucket.region
         partition = {"cn": "aws-cn", "us-gov": "aws-us-gov"}.get(region.rpartition("-")[0].rpartition("-")[0], "aws")
         return f"arn:{partition}:s3:::{self.name}"
 
     async def keys(self) -> Credentials:
-        """Return the keys that sign. Raises CredentialsExpired."""
+        """Return the signing keys. Raises CredentialsExpired."""
         return await self.bucket.credentials(self.now)
 
     def staging_key(self, purpose: str) -> str:
-        """Return a key that no media has, under the prefix that forms may write to."""
+        """Return a key of no media, under the staging prefix."""
         return f"staging/doctor-{purpose}-{self.mark}"
 
     def final_key(self) -> str:
-        """Return a key that no media has, under the prefix of what was promoted."""
+        """Return a key of no media, under the prefix of promoted media."""
         return f"media/doctor-{self.mark}"
 
     async def ask(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        """Ask S3 about the bucket. Raises Refused."""
+        """Call an S3 operation on the bucket and return its response. Raises Refused."""
         return await ask(getattr(self.s3, operation), Bucket=self.name, **parameters)
 
     def aws(self, service: str, command: str, *arguments: str, document: tuple[str, object] | None = None) -> str:
-        """Return a command of the aws program, ready for a shell; `document` is an option and its JSON."""
+        """Return a command line for the aws program, quoted for a shell; `document` is an option and its JSON."""
         config = self.deployment.bucket
         endpoint = self.deployment.sqs_endpoint_url if service == "sqs" else config.endpoint_url
         words = ["aws", service, command, *arguments]
@@ -94,12 +95,12 @@ class Patient:
         return shlex.join(words + (["--endpoint-url", endpoint] if endpoint else []))
 
     def s3api(self, command: str, *arguments: str, document: tuple[str, object] | None = None) -> str:
-        """Return a command about the bucket."""
+        """Return a command line of `aws s3api` for the bucket."""
         return self.aws("s3api", command, "--bucket", self.name, *arguments, document=document)
 
 
 class Refused(Exception):
-    """AWS or a server like it did not do what was asked; `code` is its word, or the name of the failure."""
+    """A call of AWS, or of a compatible server, failed; `code` is its error code, or the error's class."""
 
     def __init__(self, code: str, status: int = 0) -> None:
         super().__init__(code)
@@ -108,31 +109,30 @@ class Refused(Exception):
 
     @property
     def is_unknown_operation(self) -> bool:
-        """Tell that the server does not know what was asked."""
+        """Return whether the server does not have this operation."""
         return self.status in {405, 501} or self.code in {"NotImplemented", "MethodNotAllowed"}
 
     @property
     def is_denied(self) -> bool:
-        """Tell that the keys may not ask this."""
+        """Return whether the keys lack the right for this operation."""
         return self.status == 403 or self.code in {"AccessDenied", "AccessDeniedException"}
 
 
 async def ask(call: Any, **parameters: Any) -> dict[str, Any]:
-    """Call an operation of a client on a thread. Raises Refused."""
+    """Call an operation of a client on a thread and return its response. Raises Refused."""
     try:
-        answer: dict[str, Any] = await asyncio.to_thread(call, **parameters)
+        response: dict[str, Any] = await asyncio.to_thread(call, **parameters)
     except ClientError as error:
-        answered = error.response
-        status = answered.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        raise Refused(str(answered.get("Error", {}).get("Code", "Unknown")), status) from error
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        raise Refused(str(error.response.get("Error", {}).get("Code", "Unknown")), status) from error
     except BotoCoreError as error:
         raise Refused(type(error).__name__) from error
-    return answer
+    return response
 
 
 @asynccontextmanager
-async def visited(deployment: Deployment) -> AsyncIterator[Patient]:
-    """Open what looking at a deployment takes, and close it again."""
+async def opened(deployment: Deployment) -> AsyncIterator[Patient]:
+    """Open the clients that examine a deployment, and close them on exit."""
     session = boto3.Session()
     bucket = await asyncio.to_thread(Bucket, deployment.bucket)
     s3 = await asyncio.to_thread(s3_client, session, deployment.bucket, deployment.bucket.endpoint_url)
@@ -154,13 +154,11 @@ async def visited(deployment: Deployment) -> AsyncIterator[Patient]:
 
 
 def sqs_client(patient: Patient, keys: Credentials) -> Any:
-    """Return a client of SQS that signs with `keys`."""
+    """Return an SQS client that signs with `keys`."""
     return patient.session.client(
         "sqs",
         region_name=patient.deployment.bucket.region,
         endpoint_url=patient.deployment.sqs_endpoint_url,
-        aws_access_key_id=keys.access_key,
-        aws_secret_access_key=keys.secret_key,
-        aws_session_token=keys.session_token,
+        **client_keys(keys),
         config=Config(connect_timeout=5, read_timeout=ANSWER_SECONDS, retries={"total_max_attempts": 2}),
     )

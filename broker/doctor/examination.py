@@ -1,5 +1,4 @@
-"""The examination: which checks there are, what has to be well before the next is worth a look, and how long each may
-take."""
+"""The examination: the list of checks, their order and dependencies, and the time limit of each."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -19,58 +18,58 @@ from broker.doctor.checks import (
 )
 from broker.doctor.checks.absence import absence
 from broker.doctor.checks.contact import Contact
-from broker.doctor.deployment import Deployment, Patient, Refused, visited
+from broker.doctor.deployment import Deployment, Patient, Refused, opened
 from broker.doctor.finding import Finding, Verdict, fail, skip
 from broker.errors import BrokerError
 
 CHECK_SECONDS = 45.0
-"""How long one check may take, all its requests together."""
+"""The time limit of one check with all its requests."""
 
 Check = Callable[[Patient], Awaitable[Finding | list[Finding]]]
 
 
 async def examine(deployment: Deployment) -> list[Finding]:
-    """Return what all checks found, in the order in which an operator would ask. Nothing of it stays in the bucket."""
+    """Return the findings of all checks, the most basic first. No object of the examination stays in the bucket."""
     try:
         return await _examine(deployment)
     except BotoCoreError as error:
         return [
             fail(
                 "credentials",
-                f"no session of AWS can be made: {error}",
-                cause="AWS_PROFILE, AWS_CONFIG_FILE or another variable of AWS names what is not there",
-                mend="env | grep ^AWS_ | cut -d= -f1  # and unset what should not be set",
+                f"no AWS session can be created: {error}",
+                cause="AWS_PROFILE, AWS_CONFIG_FILE or another AWS variable names something that does not exist",
+                fix="env | grep ^AWS_ | cut -d= -f1  # then unset the wrong ones",
             )
         ]
 
 
 async def _examine(deployment: Deployment) -> list[Finding]:
-    async with visited(deployment) as patient:
-        beside = [
+    async with opened(deployment) as patient:
+        service_checks = [
             asyncio.create_task(_bounded("database", services.database, patient)),
             asyncio.create_task(_bounded("token keys", services.token_keys, patient)),
             asyncio.create_task(_bounded("rate limits", services.redis, patient)),
             asyncio.create_task(_bounded("webhooks", services.webhooks, patient)),
         ]
         findings = await _storage(patient)
-        for found in await asyncio.gather(*beside):
-            findings += found
+        for results in await asyncio.gather(*service_checks):
+            findings += results
     return findings
 
 
 async def _storage(patient: Patient) -> list[Finding]:
     findings = [await contact.credentials(patient)]
-    touched = await contact.first_contact(patient)
-    if touched is None:
-        return [*findings, skip("bucket", "no keys can sign")]
-    first = [contact.clock(touched), contact.endpoint(touched, patient)]
-    findings += first
-    if any(finding.verdict is Verdict.FAIL for finding in first):
-        return [*findings, skip("bucket", "S3 does not believe what is signed here and now")]
-    findings.append(await contact.access(touched, patient))
-    if not _is_worth_a_look(touched, findings[-1]):
-        return [*findings, skip("bucket", "the keys may not use it")]
-    together: list[tuple[str, Check]] = [
+    first = await contact.first_contact(patient)
+    if first is None:
+        return [*findings, skip("bucket", "there are no keys to sign with")]
+    basics = [contact.clock(first), contact.endpoint(first, patient)]
+    findings += basics
+    if any(finding.verdict is Verdict.FAIL for finding in basics):
+        return [*findings, skip("bucket", "S3 refuses signatures of this clock and region")]
+    findings.append(await contact.access(first, patient))
+    if not _may_be_examined(first, findings[-1]):
+        return [*findings, skip("bucket", "the keys have no access to it")]
+    bucket_checks: list[tuple[str, Check]] = [
         ("absent object", absence),
         ("public access", configuration.public_access),
         ("ownership", configuration.ownership),
@@ -81,25 +80,25 @@ async def _storage(patient: Patient) -> list[Finding]:
         ("upload", _life),
         ("queue", queue.events),
     ]
-    for found in await asyncio.gather(*(_bounded(name, check, patient) for name, check in together)):
-        findings += found
+    for results in await asyncio.gather(*(_bounded(name, check, patient) for name, check in bucket_checks)):
+        findings += results
     return findings
 
 
-def _is_worth_a_look(touched: Contact, access: Finding) -> bool:
-    # Without s3:ListBucket much can be tried all the same.
-    return access.verdict is Verdict.OK or touched.code == "AccessDenied"
+def _may_be_examined(first: Contact, access: Finding) -> bool:
+    # Most checks work without s3:ListBucket, too.
+    return access.verdict is Verdict.OK or first.code == "AccessDenied"
 
 
 async def _life(patient: Patient) -> list[Finding]:
-    """Lead one object through its life, and remove it whatever happens."""
+    """Upload, promote, play and delete one object; it is removed whatever happens."""
     findings: list[Finding] = []
-    written = [patient.staging_key(purpose) for purpose in ("upload", *trial.EVILS)] + [patient.final_key()]
+    written = [patient.staging_key(purpose) for purpose in ("upload", *trial.INVALID_FORMS)] + [patient.final_key()]
     try:
-        findings += await trial.good_upload(patient)
+        findings += await trial.valid_upload(patient)
         if findings[0].verdict is not Verdict.OK:
             return findings
-        findings += await trial.evil_uploads(patient)
+        findings += await trial.invalid_uploads(patient)
         findings += await promotion.promotion(patient)
         if findings[-1].verdict is not Verdict.FAIL:
             findings += await promotion.playback(patient)
@@ -111,24 +110,24 @@ async def _life(patient: Patient) -> list[Finding]:
 
 
 async def _bounded(name: str, check: Check, patient: Patient) -> list[Finding]:
-    """Run a check; one that takes too long or breaks off is a finding too."""
+    """Run a check. A timeout or an error becomes a finding."""
     try:
         async with asyncio.timeout(CHECK_SECONDS):
-            found = await check(patient)
+            result = await check(patient)
     except TimeoutError:
-        reason = f"no end within {CHECK_SECONDS:g} s"
+        reason = f"it did not end within {CHECK_SECONDS:g} s"
     except (BrokerError, Refused) as error:
         reason = str(error)
     except Exception as error:
-        # A server that answers what no S3 answers must not hide the other findings.
-        reason = f"it broke off ({type(error).__name__})"
+        # An unexpected response must not hide the other findings.
+        reason = f"it failed ({type(error).__name__})"
     else:
-        return found if isinstance(found, list) else [found]
+        return result if isinstance(result, list) else [result]
     return [
         fail(
             name,
             reason,
-            cause="the server stopped answering, or answers as no S3 does",
-            mend=patient.s3api("head-bucket"),
+            cause="the server stopped answering, or its responses are not those of S3",
+            fix=patient.s3api("head-bucket"),
         )
     ]

@@ -1,55 +1,55 @@
-"""What one check found, and how to mend it."""
+"""The finding of one check, with its cause and its fix."""
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """How well it is."""
+    """The result of a check."""
 
     OK = "ok"
     WARN = "warn"
-    """It works, but not for everybody, not for long, or not as it should."""
+    """It works, but not for all clients, not for long, or not as it should."""
     FAIL = "fail"
     SKIP = "skip"
-    """Not looked at, because something else has to be mended first."""
+    """Not checked, because another fault has to be fixed first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Say what a check saw; where that is not well, also the cause, and what mends it."""
+    """The result of one check; a warning or failure has a cause and a fix."""
 
     check: str
     verdict: Verdict
-    seen: str
+    detail: str
     cause: str = ""
-    mend: str = ""
-    """A command to run, or a setting to set, as it is written."""
+    fix: str = ""
+    """A command to run, or a setting to set, ready to copy."""
     terraform: str = ""
-    """The resource of infra/terraform that says the same."""
+    """The part of infra/terraform that does the same."""
     loud: bool = False
-    """Nothing else matters before this is mended."""
+    """Shown above everything else, because nothing else matters before it is fixed."""
 
     def to_json(self) -> dict[str, str | bool]:
         """Return all fields."""
         return asdict(self)
 
 
-def ok(check: str, seen: str) -> Finding:
-    """Find that a thing is as it should be."""
-    return Finding(check, Verdict.OK, seen)
+def ok(check: str, detail: str) -> Finding:
+    """Return a finding without a fault."""
+    return Finding(check, Verdict.OK, detail)
 
 
-def skip(check: str, because: str) -> Finding:
-    """Find that a thing could not be looked at."""
-    return Finding(check, Verdict.SKIP, f"not looked at: {because}")
+def skip(check: str, reason: str) -> Finding:
+    """Return the finding of a check that could not be made."""
+    return Finding(check, Verdict.SKIP, f"not checked: {reason}")
 
 
-def warn(check: str, seen: str, *, cause: str, mend: str, terraform: str = "") -> Finding:
-    """Find what works today, and who or what it will fail."""
-    return Finding(check, Verdict.WARN, seen, cause, mend, terraform)
+def warn(check: str, detail: str, *, cause: str, fix: str, terraform: str = "") -> Finding:
+    """Return a finding that works today, but not for every client or not for long."""
+    return Finding(check, Verdict.WARN, detail, cause, fix, terraform)
 
 
-def fail(check: str, seen: str, *, cause: str, mend: str, terraform: str = "", loud: bool = False) -> Finding:
-    """Find what is wrong."""
-    return Finding(check, Verdict.FAIL, seen, cause, mend, terraform, loud)
+def fail(check: str, detail: str, *, cause: str, fix: str, terraform: str = "", loud: bool = False) -> Finding:
+    """Return a finding with a fault."""
+    return Finding(check, Verdict.FAIL, detail, cause, fix, terraform, loud)

@@ -1,4 +1,4 @@
-"""How findings are shown: a table for people, with what mends below it, or one JSON document."""
+"""The report: a table for people with the fixes below it, or one JSON document."""
 
 import json
 from collections import Counter
@@ -15,7 +15,7 @@ STYLES = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red",
 
 
 def has_failed(findings: Sequence[Finding]) -> bool:
-    """Tell whether anything is wrong; a warning is not."""
+    """Return whether any check failed; warnings do not count."""
     return any(finding.verdict is Verdict.FAIL for finding in findings)
 
 
@@ -31,30 +31,30 @@ def as_json(findings: Sequence[Finding]) -> str:
 
 
 def show(findings: Sequence[Finding], console: Console) -> None:
-    """Print what is loud, the table, and for each line that is not well its cause and what mends it."""
+    """Print the loud findings, the table, and the cause and fix of each warning and failure."""
     for finding in findings:
         if finding.loud:
-            console.print(Panel(Text(finding.seen), title="STOP", border_style="bold red", style="bold red"))
+            console.print(Panel(Text(finding.detail), title="STOP", border_style="bold red", style="bold red"))
     table = Table(box=None, pad_edge=False)
-    for column in ("check", "", "seen"):
+    for column in ("check", "", "detail"):
         table.add_column(column, overflow="fold")
     for finding in findings:
         style = STYLES[finding.verdict]
-        table.add_row(Text(finding.check), Text(finding.verdict, style), Text(finding.seen))
+        table.add_row(Text(finding.check), Text(finding.verdict, style), Text(finding.detail))
     console.print(table)
     for finding in findings:
         if finding.verdict in {Verdict.WARN, Verdict.FAIL}:
-            _show_cure(finding, console)
+            _show_fix(finding, console)
     counts = Counter(finding.verdict for finding in findings)
     console.print()
     console.print(Text(", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])))
 
 
-def _show_cure(finding: Finding, console: Console) -> None:
+def _show_fix(finding: Finding, console: Console) -> None:
     console.print()
-    console.print(Text.assemble((finding.check, STYLES[finding.verdict]), f": {finding.seen}"), soft_wrap=True)
-    lines = [("cause", finding.cause), ("mend", finding.mend), ("Terraform", finding.terraform)]
-    for label, words in lines:
-        if words:
-            # Never wrapped: a command is copied as it is.
-            console.print(Text(f"  {label + ':':<10} {words}"), soft_wrap=True)
+    console.print(Text.assemble((finding.check, STYLES[finding.verdict]), f": {finding.detail}"), soft_wrap=True)
+    lines = [("cause", finding.cause), ("fix", finding.fix), ("Terraform", finding.terraform)]
+    for label, text in lines:
+        if text:
+            # Not wrapped, so that a command can be copied.
+            console.print(Text(f"  {label + ':':<10} {text}"), soft_wrap=True)

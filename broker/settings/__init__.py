@@ -1,6 +1,6 @@
-"""The settings: the environment and a `.env` file, read once, validated at once, frozen.
+"""The settings: the environment and a `.env` file, read and validated once, and frozen.
 
-The only package that reads the environment.
+No other package reads the environment.
 """
 
 from broker.settings.settings import Settings, environment_name, load_settings

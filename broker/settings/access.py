@@ -1,4 +1,4 @@
-"""The settings that say who may call, how often, and from where."""
+"""The settings of access: tokens, rate limits, and origins."""
 
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Literal
@@ -11,9 +11,9 @@ from broker.domain.rate import rate_of
 from broker.settings.fields import CommaSeparated, Positive, bare_address, exact_origins, require_extra, split_at_commas
 
 MIN_SECRET_BYTES = 32
-"""RFC 7518, section 3.2: a key of at least the size of the hash's output must be used with HS256."""
+"""HS256 requires a key of at least the hash's output size (RFC 7518, section 3.2)."""
 MIN_SECRET_CHARACTERS = 8
-"""How many different characters a secret has at least; a random one of 32 hex digits has more, `changeme…` has not."""
+"""The minimum number of different characters: 32 random hex digits have more, a repeated word has fewer."""
 
 
 Permission = Literal["media:upload", "media:read", "media:delete", "media:admin"]
@@ -21,7 +21,7 @@ Permissions = Annotated[tuple[Permission, ...], NoDecode, BeforeValidator(split_
 
 
 class AccessSettings(BaseSettings):
-    """Hold who may call. Durations are seconds; the docstring of a field says what it does."""
+    """The settings of access. Durations are seconds; the docstring of a field is its description."""
 
     model_config = SettingsConfigDict(
         env_prefix="BROKER_",
@@ -32,22 +32,22 @@ class AccessSettings(BaseSettings):
         populate_by_name=True,
         use_attribute_docstrings=True,
         hide_input_in_errors=True,
-        defer_build=True,  # only the class that has them all is used, and built
+        defer_build=True,  # only `Settings`, which has all fields, is built
     )
 
     # Tokens.
     secret_key: SecretStr = Field(default=SecretStr(""), validation_alias="SECRET_KEY")
-    """Signs and verifies HS256 tokens, and the state of plain forms; at least 32 random bytes."""
+    """The secret that verifies HS256 tokens and signs the state of plain forms; at least 32 random bytes."""
     jwt_algorithm: Literal["HS256", "RS256", "ES256", "EdDSA"] | None = None
-    """The only algorithm of tokens. Unset: HS256, or RS256 where a JWKS address or a public key is set."""
+    """The only accepted algorithm of tokens. Unset: RS256 if a JWKS address or a public key is set, otherwise HS256."""
     jwks_url: str | None = None
-    """The https address where the identity provider publishes its keys."""
+    """The https URL at which the identity provider publishes its keys."""
     jwks_loopback_http: bool = False
-    """true: BROKER_JWKS_URL may be http on the loopback interface; for tests."""
+    """Whether BROKER_JWKS_URL may be http on the loopback interface; for tests."""
     jwks_fresh_seconds: Positive = 600
-    """How old the published keys may be; a withdrawn key works for as long."""
+    """How long published keys are cached; a withdrawn key stays valid for this time."""
     jwt_public_key: str | None = None
-    """The PEM public key that verifies tokens, or the path of its file, where there is no JWKS address."""
+    """The PEM public key that verifies tokens, or the path of its file, if there is no JWKS URL."""
     jwt_issuer: CommaSeparated = ()
     """The issuers (`iss`) whose tokens are accepted, comma-separated."""
     jwt_audience: CommaSeparated = ()
@@ -55,57 +55,57 @@ class AccessSettings(BaseSettings):
     jwt_audience_claim: str = "aud"
     """The claim that names the audience; `client_id` for Cognito's access tokens."""
     jwt_leeway_seconds: Annotated[int, Field(ge=0, le=300)] = 0
-    """How far a token's clock may be off."""
+    """The allowed clock skew for the timestamps of tokens."""
     jwt_owner_claim: str = "sub"
-    """The claim that names the owner; `oid` for Entra's users across applications."""
+    """The claim that names the owner; `oid` for users of Entra across applications."""
     jwt_permission_claims: CommaSeparated = ("scope", "scp", "permissions")
     """The claims that list permissions, comma-separated; a path such as `realm_access.roles` may name one."""
     jwt_permission_prefix: str = ""
-    """What stands before each permission in a token, such as `https://api.example/`."""
+    """The prefix of each permission in a token, such as `https://api.example/`."""
     jwt_default_permissions: Permissions = ()
-    """What a token with none of these claims may do, comma-separated; nothing by default."""
+    """The permissions of a token without any of these claims, comma-separated; none by default."""
     token_memory_seconds: Annotated[int, Field(ge=0, le=3600)] = 60
-    """For how long a verified token is not verified again, never beyond its end; 0: each request verifies."""
+    """How long a verified token is cached, never beyond its expiry; 0: every request verifies its token."""
     token_memory_size: Annotated[int, Field(ge=0)] = 10_000
-    """How many verified tokens one process remembers."""
+    """The maximum number of verified tokens in one process's cache."""
 
-    # How often.
+    # Rate limits.
     rate_limit_storage: SecretStr = SecretStr("memory://")
-    """Where requests are counted: `memory://` in each process, or `redis://…` or `rediss://…` for all together."""
+    """The storage of the counters: `memory://` for each process on its own; `redis://…` or `rediss://…` to share it."""
     rate_limit_address: str = "1200/minute"
-    """How many requests with or without a valid token one address may send; `off`: no limit, here and below."""
+    """Requests per address, with or without a valid token; `off`, here and below, sets no limit."""
     rate_limit_issue: str = "60/minute"
-    """How many uploads one owner may ask for."""
+    """Uploads issued per owner."""
     rate_limit_complete: str = "120/minute"
-    """How often one owner may complete."""
+    """Completions per owner."""
     rate_limit_playback: str = "600/minute"
-    """How often one owner may ask for links and lists."""
+    """Links and lists per owner."""
     rate_limit_delete: str = "120/minute"
-    """How often one owner may delete."""
+    """Deletions per owner."""
     rate_limit_form: str = "60/minute"
-    """How often one address may come back from a plain form's upload."""
+    """Returns from plain forms per address."""
     rate_limit_health: str = "60/minute"
-    """How often one address may ask for the health of S3."""
+    """Requests for the health of S3 per address."""
 
-    # From where.
+    # Origins and addresses.
     cors_origins: CommaSeparated = ()
     """The origins whose pages may call the broker, comma-separated; none by default."""
     allowed_hosts: CommaSeparated = ()
-    """The hosts that requests may name, comma-separated, also as `*.example.com`; unset: any."""
+    """The values of Host that are served, comma-separated, also as `*.example.com`; unset: any."""
     trusted_proxies: CommaSeparated = ()
-    """The addresses or networks of proxies whose X-Forwarded-For and -Proto are believed, comma-separated."""
+    """The addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted, comma-separated."""
     public_url: str | None = None
-    """The broker's own address as clients see it, such as `https://api.example`; unset: the request's Host."""
+    """The broker's URL as clients see it, such as `https://api.example`; unset: taken from the request's Host."""
 
     @property
     def redis_url(self) -> str | None:
-        """Return the address of the Redis that counts for all processes; None: each counts for itself."""
+        """Return the URL of the Redis that counts for all processes, or None if each process counts on its own."""
         storage = self.rate_limit_storage.get_secret_value()
         return None if storage.startswith("memory:") else storage
 
     @property
     def algorithm(self) -> str:
-        """Return the one algorithm of tokens."""
+        """Return the only accepted algorithm of tokens."""
         return self.jwt_algorithm or ("RS256" if self.jwks_url or self.jwt_public_key else "HS256")
 
     @field_validator("secret_key")
@@ -140,12 +140,12 @@ class AccessSettings(BaseSettings):
     @field_validator("trusted_proxies")
     @classmethod
     def _proxies_are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for one in value:
+        for part in value:
             try:
-                wide = ip_network(one).prefixlen == 0 if "/" in one else ip_address(one).is_unspecified
+                is_any = ip_network(part).prefixlen == 0 if "/" in part else ip_address(part).is_unspecified
             except ValueError:
-                wide = True
-            if wide:
+                is_any = True
+            if is_any:
                 raise ValueError("should be addresses or networks, such as 10.0.0.7,10.1.0.0/16, and not all of them")
         return value
 
@@ -184,10 +184,10 @@ class AccessSettings(BaseSettings):
         if self.jwks_url and self.jwt_public_key:
             raise ValueError("BROKER_JWKS_URL, BROKER_JWT_PUBLIC_KEY: should not both be set")
         if by_public_key and self.algorithm == "HS256":
-            raise ValueError("BROKER_JWT_ALGORITHM: should be RS256, ES256 or EdDSA where a public key or JWKS is set")
+            raise ValueError("BROKER_JWT_ALGORITHM: should be RS256, ES256 or EdDSA if a public key or JWKS is set")
         if not by_public_key and self.algorithm != "HS256":
             raise ValueError(f"BROKER_JWKS_URL: should be set for {self.algorithm}, or BROKER_JWT_PUBLIC_KEY")
-        by_http = self.jwks_url is not None and not self.jwks_url.startswith("https://")
-        if self.jwks_url and by_http and not (self.jwks_loopback_http and is_loopback(self.jwks_url)):
+        may_be_http = self.jwks_loopback_http and is_loopback(self.jwks_url or "")
+        if self.jwks_url and not self.jwks_url.startswith("https://") and not may_be_http:
             raise ValueError("BROKER_JWKS_URL: should be an https address")
         return self

@@ -1,4 +1,4 @@
-"""The types and checks that several settings share."""
+"""Types and checks that several settings share."""
 
 from importlib.util import find_spec
 from typing import Annotated
@@ -11,7 +11,7 @@ from broker.domain.origin import origin
 
 
 def split_at_commas(value: object) -> object:
-    """Return the parts of a text; anything else as it is."""
+    """Return the comma-separated parts of a text; any other value is returned unchanged."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
@@ -22,22 +22,24 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 def exact_origins(value: tuple[str, ...]) -> tuple[str, ...]:
-    """Return `value` if each is an exact origin. Raises ValueError, which says what should be."""
-    for one in value:
-        if origin(one) != one:
+    """Return `value` if each part is an exact origin. Raises ValueError with the expected form."""
+    for part in value:
+        if origin(part) != part:
             raise ValueError("should be exact origins, such as https://app.example, without a path or *")
     return value
 
 
 def require_extra(extra: str, *, package: str) -> None:
-    """Return if `package`, which `extra` installs, is there; it is not loaded. Raises ValueError, which says how to
-    install it."""
+    """Raise ValueError, with the command that installs it, unless `package` of the extra is installed."""
     if find_spec(package) is None:
         raise ValueError(f"needs the package {package}; run `pip install 's3-media-broker[{extra}]'`")
 
 
 def bare_address(value: str | None) -> str | None:
-    """Return an address without a trailing slash. Raises ValueError where it has a query or is no address."""
+    """Return a URL without a trailing slash, or None if it is empty.
+
+    Raises ValueError if it is not an http(s) URL, or has a query or fragment.
+    """
     if value is not None and (origin(value) is None or urlsplit(value).query or urlsplit(value).fragment):
         raise ValueError("should be an http or https address, such as https://api.example")
     return value.rstrip("/") if value else None

@@ -1,4 +1,4 @@
-"""The settings of what happens without a client: S3's events, webhooks, the look into a video."""
+"""The settings of the background jobs: S3 events, webhooks, and the probe of videos."""
 
 import base64
 import binascii
@@ -13,39 +13,39 @@ from broker.settings.access import AccessSettings
 from broker.settings.fields import CommaSeparated, bare_address, split_at_commas
 
 SECRET_BYTES = range(24, 65)
-"""How many bytes a signing secret has (Standard Webhooks specification, "Symmetric")."""
+"""The allowed sizes of a signing secret in bytes (Standard Webhooks specification, "Symmetric")."""
 
 
 class WorkerSettings(AccessSettings):
-    """Hold what the worker does. Durations are seconds; the docstring of a field says what it does."""
+    """The settings of the background jobs. Durations are seconds; the docstring of a field is its description."""
 
-    # S3's events.
+    # S3 events.
     sqs_queue_url: str | None = None
     """The SQS queue of the bucket's ObjectCreated events, directly or through SNS or EventBridge."""
     sqs_endpoint_url: str | None = None
-    """Where SQS is, for queues other than AWS's."""
+    """The SQS endpoint, for queues other than AWS's."""
 
     # Webhooks.
     webhook_urls: CommaSeparated = ()
-    """The https addresses that are told what became of each media, comma-separated."""
+    """The https URLs that are notified of each media's changes, comma-separated."""
     webhook_secrets: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(split_at_commas)] = ()
-    """What webhooks are signed with, `whsec_…`; two, comma-separated, while one replaces the other."""
+    """The secret that signs webhooks, `whsec_…`; during a rotation two, comma-separated."""
     webhook_loopback_http: bool = False
-    """true: webhooks may go to http on this machine; for development."""
+    """Whether webhooks may go to http on this machine; for development."""
 
-    # The look into a video.
+    # The probe of videos.
     probe: bool = False
-    """true: ffprobe tells each upload's real duration, and rejects what is too long or no video."""
+    """Whether ffprobe checks each upload's real duration; uploads that are too long, or not a video, are rejected."""
     probe_program: str = "ffprobe"
-    """The program that looks, by its name or path."""
+    """The name or path of ffprobe."""
     probe_seconds: float = Field(default=20, gt=0)
-    """How long one look may take."""
+    """The timeout of one probe."""
 
     # The worker itself.
     worker_metrics_port: int | None = Field(default=None, ge=1, le=65535)
-    """Where `broker worker` shows its metrics to Prometheus; unset: nowhere."""
+    """The port on which `broker worker` serves its metrics to Prometheus; unset: none."""
     worker_metrics_host: str = "127.0.0.1"
-    """The address that it shows them on."""
+    """The address on which it serves them."""
 
     @field_validator("sqs_queue_url", "sqs_endpoint_url")
     @classmethod
@@ -56,7 +56,7 @@ class WorkerSettings(AccessSettings):
     @classmethod
     def _secrets_can_sign(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         if len(value) > 2:
-            raise ValueError("should be one secret, or two while one replaces the other")
+            raise ValueError("should be one secret, or two during a rotation")
         for secret in value:
             encoded = secret.get_secret_value().removeprefix("whsec_")
             try:
@@ -77,10 +77,10 @@ class WorkerSettings(AccessSettings):
         if len(set(self.webhook_urls)) < len(self.webhook_urls):
             raise ValueError("BROKER_WEBHOOK_URLS: should name each address once")
         if self.webhook_urls and not self.webhook_secrets:
-            raise ValueError("BROKER_WEBHOOK_SECRETS: should be set where BROKER_WEBHOOK_URLS is")
+            raise ValueError("BROKER_WEBHOOK_SECRETS: should be set if BROKER_WEBHOOK_URLS is set")
         return self
 
     @property
     def signing_secrets(self) -> tuple[str, ...]:
-        """Return what webhooks are signed with."""
+        """Return the secrets that sign webhooks."""
         return tuple(secret.get_secret_value() for secret in self.webhook_secrets)

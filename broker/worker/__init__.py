@@ -1,1 +1,1 @@
-"""What the broker does by itself, without a client."""
+"""The background jobs: the sweep, S3 events, and webhooks."""

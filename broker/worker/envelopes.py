@@ -1,6 +1,6 @@
-"""Pure: which objects a message says were created, in whichever of three envelopes.
+"""The parser of S3 event messages: the created objects that a message names, in any of its three envelopes.
 
-A bucket tells a queue directly, through an SNS topic, or through EventBridge. Sources: Amazon S3 User Guide, "Event
+A bucket notifies a queue directly, through an SNS topic, or through EventBridge. Sources: Amazon S3 User Guide, "Event
 message structure" and "EventBridge event message structure"; Amazon SNS Developer Guide, "Fanout to Amazon SQS queues".
 """
 
@@ -10,18 +10,18 @@ from urllib.parse import unquote_plus
 
 
 class Created(NamedTuple):
-    """Name an object of which a message says that it was created; whether it is there, only a HEAD tells."""
+    """An object that a message names as created. Only a HEAD can confirm that it exists."""
 
     bucket: str
     key: str
 
 
 class EnvelopeUnknown(ValueError):
-    """The message has none of the three envelopes, so that nobody will ever understand it."""
+    """The message has none of the three envelopes; a retry cannot help."""
 
 
 def created_objects(body: str) -> list[Created]:
-    """Return the objects that a message's body names as created: none for a test or for another kind of event.
+    """Return the objects that a message's body names as created; none for a test message or another kind of event.
 
     Raises EnvelopeUnknown.
     """
@@ -46,12 +46,12 @@ def _creates(record: dict[str, Any]) -> bool:
 
 
 def _of_record(record: dict[str, Any]) -> Created:
-    # S3 itself encodes a key like a form's value.
+    # S3 encodes the key like a form value.
     return Created(_text(record["s3"]["bucket"]["name"]), unquote_plus(_text(record["s3"]["object"]["key"])))
 
 
 def _of_detail(detail: dict[str, Any]) -> Created:
-    # EventBridge passes a key on as it is.
+    # EventBridge does not encode the key.
     return Created(_text(detail["bucket"]["name"]), _text(detail["object"]["key"]))
 
 

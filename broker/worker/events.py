@@ -1,7 +1,7 @@
-"""Complete what S3 says has arrived: one loop that receives, and as many at work as there are slots.
+"""The job of S3 events: receive messages in one loop, and complete the uploads that they name, several at a time.
 
-An event is a hint like a client's word, and runs the same check. It comes at least once and in any order; a message is
-deleted only once its effect is recorded, and what can never succeed is left to the queue's own redrive.
+An event is a hint, and runs the same check as a client's `complete`. Events come at least once and in any order. A
+message is deleted only after its effect is recorded; a message that cannot succeed is left to the queue's redrive.
 """
 
 import asyncio
@@ -32,22 +32,22 @@ from broker.lifecycle.verbs import Lifecycle
 from broker.worker.envelopes import Created, EnvelopeUnknown, created_objects
 
 CONCURRENCY = 16
-"""How many messages are at work at a time."""
+"""How many messages are processed at a time."""
 MAX_HIDDEN_SECONDS = 900
-"""The longest time until a message whose check could not be made is received again; it doubles up to here."""
+"""The maximum delay before a message is received again after a transient failure; the delay doubles up to it."""
 FIRST_REST_SECONDS = 1.0
 MAX_REST_SECONDS = 60.0
-"""The longest rest while S3, the queue or the database is away; it doubles up to here."""
+"""The maximum pause while S3, the queue or the database is unavailable; the pause doubles up to it."""
 TRANSIENT = (StorageUnavailable, StorageRefused, DatabaseUnavailable, CredentialsExpired, ProbeFailed)
-"""What passes by itself, or once an operator has mended it; no message is to blame."""
+"""Errors that pass, or that an operator has to fix; the message is not their cause."""
 SETTLED = (MediaNotFound, NothingUploaded, UploadRejected, UploadExpired)
-"""How a check may end with nothing left to do: what it found is recorded, or there is nothing to record."""
+"""Results of a check that leave nothing to do."""
 
 log = structlog.get_logger()
 
 
 class Events:
-    """Receive messages and complete the media that they name; many replicas share the queue."""
+    """The job of S3 events. Several replicas share the queue."""
 
     def __init__(self, queue: Queue, verbs: Lifecycle, *, bucket_name: str, clock: Clock = utc_now) -> None:
         self._queue = queue
@@ -58,22 +58,22 @@ class Events:
         self._rest_seconds = 0.0
 
     async def run(self) -> None:
-        """Receive until `stop` is called; what is under way then is finished."""
-        at_work: set[asyncio.Task[None]] = set()
+        """Receive until `stop` is called, then finish the current messages."""
+        running: set[asyncio.Task[None]] = set()
         while not self._stopping.is_set():
-            if len(at_work) == CONCURRENCY:
-                await asyncio.wait(at_work, return_when=asyncio.FIRST_COMPLETED)
-            for message in await self._received(CONCURRENCY - len(at_work)):
+            if len(running) == CONCURRENCY:
+                await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for message in await self._received(CONCURRENCY - len(running)):
                 task = asyncio.create_task(self._handle(message))
-                at_work.add(task)
-                task.add_done_callback(at_work.discard)
+                running.add(task)
+                task.add_done_callback(running.discard)
             if self._rest_seconds:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), self._rest_seconds)
-        await asyncio.gather(*at_work)
+        await asyncio.gather(*running)
 
     async def stop(self) -> None:
-        """Let `run` end; what was received but not begun is handed back to the queue."""
+        """Let `run` end; messages that were received but not started are returned to the queue."""
         self._stopping.set()
 
     async def _received(self, limit: int) -> list[Message]:
@@ -89,7 +89,7 @@ class Events:
         return messages
 
     async def _handle(self, message: Message) -> None:
-        """Carry out one message, then delete it or leave it to come again; nothing of it ends the loop."""
+        """Process one message, then delete it or leave it to be received again. No failure ends the loop."""
         try:
             if self._stopping.is_set():
                 await self._queue.hide(message, 0)
@@ -99,7 +99,7 @@ class Events:
             if outcome in {"completed", "ignored"}:
                 await self._queue.delete(message)
             elif outcome == "away":
-                # Receives are counted: an outage should not use up those that the redrive allows.
+                # SQS counts receives, and an outage should not use up those that the redrive allows.
                 await self._queue.hide(message, self._longer_hidden(message))
             metrics.EVENTS.labels(outcome).inc()
         except QueueUnavailable as error:
@@ -109,26 +109,26 @@ class Events:
 
     async def _outcome(self, message: Message) -> str:
         try:
-            created = created_objects(message.body)
-            for one in created:
-                await self._complete(one)
+            objects = created_objects(message.body)
+            for created in objects:
+                await self._complete(created)
         except TRANSIENT as error:
             self._rest_longer(error)
             return "away"
         except (BrokerError, EnvelopeUnknown) as error:
-            # SQS says how often it was received, so that one line is logged however many workers share the queue.
+            # The first receive alone logs, so that there is one line however many workers share the queue.
             if message.receives == 1:
                 log.error(
-                    "message cannot be carried out; it is left to the dead-letter queue",
+                    "message cannot be processed; it is left to the dead-letter queue",
                     message_id=message.id,
                     reason=str(error),
                 )
             return "poison"
         self._rest_seconds = 0.0
-        return "completed" if created else "ignored"
+        return "completed" if objects else "ignored"
 
     async def _complete(self, created: Created) -> None:
-        """Complete the media whose staging object was created; another bucket's object and another key are nobody's."""
+        """Complete the media of a staging object; ignore other buckets and other keys."""
         media_id = media_id_of(created.key)
         if media_id is None or created.bucket != self._bucket_name:
             return
@@ -137,13 +137,13 @@ class Events:
                 try:
                     await self._verbs.confirm(media_id, None)
                 except PromotionRunning:
-                    # Somebody else copies, or crashed in it: each round waits, and the end of the lease ends it.
+                    # Another caller promotes it, or crashed while doing so; each round waits, until its lease expires.
                     continue
                 return
 
     @asynccontextmanager
     async def _hidden(self, message: Message) -> AsyncIterator[None]:
-        """Keep the message from others for as long as it is at work."""
+        """Hide the message from other workers while it is processed."""
         extending = asyncio.create_task(self._extend(message))
         try:
             yield
@@ -159,7 +159,7 @@ class Events:
             try:
                 await self._queue.hide(message, seconds)
             except QueueUnavailable as error:
-                # Others may receive it now, which costs them a look at what this one does.
+                # Another worker may receive it now; its check finds the same media, and is harmless.
                 log.warning("message could not be kept hidden", message_id=message.id, reason=str(error))
 
     def _longer_hidden(self, message: Message) -> int:
@@ -167,4 +167,4 @@ class Events:
 
     def _rest_longer(self, error: BrokerError) -> None:
         self._rest_seconds = min(max(self._rest_seconds * 2, FIRST_REST_SECONDS), MAX_REST_SECONDS)
-        log.warning("events rest", reason=str(error), seconds=self._rest_seconds)
+        log.warning("events pause", reason=str(error), seconds=self._rest_seconds)

@@ -1,4 +1,4 @@
-"""What goes on beside the requests: the sweep, S3's events, the webhooks, each in a loop of its own."""
+"""The runner of the background jobs: the sweep, S3 events and webhooks, each in a loop of its own."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -11,7 +11,7 @@ log = structlog.get_logger()
 
 
 class Job(Protocol):
-    """Go on until it is stopped, and finish then what is under way."""
+    """A loop that runs until it is stopped, and then finishes its current work."""
 
     async def run(self) -> None:
         """Work until `stop` is called."""
@@ -21,7 +21,7 @@ class Job(Protocol):
 
 
 class Jobs:
-    """Run several jobs side by side; one that fails ends all, so that whoever supervises the process sees it."""
+    """Several jobs that run side by side. A failed one ends all, so that the process's supervisor notices."""
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         self._jobs = tuple(jobs)
@@ -38,9 +38,9 @@ class Jobs:
 
     @asynccontextmanager
     async def beside(self) -> AsyncIterator["asyncio.Task[None]"]:
-        """Run beside the body of a `with`, and yield the task; at the end stop and wait for it.
+        """Run beside the body of a `with`, and yield the task; at the end, stop it and wait for it.
 
-        Whoever serves in the body would hear of a failure only then, so that it is logged when it happens.
+        A failure is logged at once, because the body would learn of it only at its end.
         """
         task = asyncio.create_task(self.run())
         task.add_done_callback(_log_failure)

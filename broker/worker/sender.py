@@ -1,4 +1,4 @@
-"""Send one webhook: signed, to a public address, without following redirects, and reading next to nothing back.
+"""The sender of webhooks: signed, to public addresses, without redirects, and with a bounded read of the response.
 
 Source: Standard Webhooks specification, "Signature scheme", "Webhook headers" and "Operational considerations".
 """
@@ -18,36 +18,36 @@ from broker.domain.announcement import Announcement
 from broker.worker.public_network import PublicNetwork
 
 TIMEOUT_SECONDS = 15.0
-"""How long a receiver may take for all of it: the specification recommends 15 to 30 seconds."""
+"""How long one delivery may take in all; the specification recommends 15 to 30 seconds."""
 MAX_READ_BYTES = 4096
-"""How much of an answer is read, so that its connection can serve again; what answers more is hung up on."""
+"""How much of a response is read so that its connection can be reused; after a longer one it is closed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Say how a receiver answered: `status` is None where it did not, and `failure` says why."""
+    """The answer of a receiver. If there was none, `status` is None and `failure` gives the reason."""
 
     status: int | None
     failure: str | None = None
 
     @property
     def delivered(self) -> bool:
-        """Tell whether the receiver took it."""
+        """Return whether the receiver accepted the webhook."""
         return self.status is not None and 200 <= self.status < 300
 
     @property
     def gone(self) -> bool:
-        """Tell whether the receiver wants nothing more."""
+        """Return whether the receiver wants no further webhooks."""
         return self.status == HTTPStatus.GONE
 
     @property
     def reason(self) -> str:
-        """Return why it was not delivered."""
+        """Return the reason why it was not delivered."""
         return self.failure or f"it answered {self.status}"
 
 
 class Sender:
-    """Send what is announced; `secrets` are one, or two while one replaces the other: receivers know either."""
+    """A sender of announcements. During a rotation there are two secrets, and each delivery has both signatures."""
 
     def __init__(
         self,
@@ -68,14 +68,14 @@ class Sender:
         )
 
     async def send(self, announcement: Announcement, now: datetime) -> Answer:
-        """Send one attempt, signed for `now`; no failure of the receiver raises."""
+        """Make one attempt, signed for `now`. No failure of the receiver raises."""
         body = announcement.body()
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 return Answer(await self._post(announcement.target, self.headers(announcement, body, now), body))
         except TimeoutError:
             return Answer(None, f"it did not answer within {self._timeout_seconds:g} seconds")
-        except Exception as error:  # whatever a stranger's server makes the client stumble over
+        except Exception as error:  # a foreign server may cause any error in the client
             return Answer(None, f"{type(error).__name__}: {error}"[:200])
 
     def headers(self, announcement: Announcement, body: str, now: datetime) -> dict[str, str]:
@@ -90,25 +90,25 @@ class Sender:
         }
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         await self._pool.aclose()
 
     async def _post(self, target: str, headers: dict[str, str], body: str) -> int:
-        named = [(name.encode(), value.encode()) for name, value in headers.items()]
+        pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
         url = httpcore.URL(target)
         async with self._pool.stream(
-            "POST", url, headers=[(b"Host", _authority(url)), *named], content=body.encode()
+            "POST", url, headers=[(b"Host", _authority(url)), *pairs], content=body.encode()
         ) as response:
-            read = 0
+            size = 0
             with suppress(httpcore.NetworkError, httpcore.ProtocolError):
                 async for piece in response.aiter_stream():
-                    read += len(piece)
-                    if read > MAX_READ_BYTES:
+                    size += len(piece)
+                    if size > MAX_READ_BYTES:
                         break
             return response.status
 
 
 def _authority(url: httpcore.URL) -> bytes:
-    """Return the Host header of an address, with the port unless it is the scheme's own (RFC 9110, section 7.2)."""
+    """Return the Host header for `url`, with the port unless it is the scheme's default (RFC 9110, section 7.2)."""
     host = b"[%b]" % url.host if b":" in url.host else url.host
     return host if url.port is None else b"%b:%d" % (host, url.port)

@@ -1,4 +1,4 @@
-"""The periodic job: finish what a crash left, complete what arrived unannounced, expire the rest, purge replays."""
+"""The sweep: finish interrupted work, complete unannounced uploads, expire the rest, purge replays, periodically."""
 
 import asyncio
 from contextlib import suppress
@@ -13,16 +13,16 @@ from broker.lifecycle.settlement import Settlement
 from broker.store import Store
 
 BATCH = 50
-"""How many media one claim takes; memory stays bounded however many are due."""
+"""The maximum number of media in one claim, so that memory stays bounded however many are due."""
 CONCURRENCY = 16
 MAX_REST_SECONDS = 300.0
-"""The longest rest while S3 or the database is away; it doubles from the ordinary rest up to here."""
+"""The maximum pause while S3 or the database is unavailable; the pause doubles up to it."""
 
 log = structlog.get_logger()
 
 
 class Sweep:
-    """Claim what is due, in batches, and settle it; many replicas share the work."""
+    """Claim due media in batches and settle them. Several replicas share the work."""
 
     def __init__(
         self,
@@ -39,14 +39,14 @@ class Sweep:
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
-        """Sweep until `stop` is called; what is under way then is finished."""
+        """Sweep until `stop` is called, then finish the current batch."""
         rest = self._rest_seconds
         while not self._stopping.is_set():
             try:
                 settled = await self.once()
             except (DatabaseUnavailable, StorageUnavailable) as error:
                 rest = min(rest * 2, MAX_REST_SECONDS)
-                log.warning("sweep rests", reason=str(error), seconds=rest)
+                log.warning("sweep pauses", reason=str(error), seconds=rest)
             except Exception:
                 rest = min(rest * 2, MAX_REST_SECONDS)
                 log.exception("sweep failed", seconds=rest)
@@ -57,29 +57,29 @@ class Sweep:
             rest = max(rest, self._rest_seconds)
 
     async def stop(self) -> None:
-        """Let `run` end after the batch that is under way."""
+        """Let `run` end after the current batch."""
         self._stopping.set()
 
     async def once(self) -> int:
-        """Claim one batch and settle it; return how many were settled.
+        """Claim one batch, settle it, and return the number of settled media.
 
-        A media that could not be settled is due again when its claim expires. Raises StorageUnavailable or
-        DatabaseUnavailable if that ended all of them; one that S3 fails on does not hold up the others.
+        A media that could not be settled is due again when its claim expires. One that fails does not delay the others;
+        StorageUnavailable or DatabaseUnavailable is raised if all of them failed with it.
         """
         now = self._clock()
         claimed = await self._store.claim_due(now, lease_until=now + LEASE, limit=BATCH)
         slots = asyncio.Semaphore(CONCURRENCY)
-        ends = await asyncio.gather(*(self._settle(media, slots) for media in claimed))
-        failures = [end for end in ends if end is not None]
-        away = [failure for failure in failures if isinstance(failure, StorageUnavailable | DatabaseUnavailable)]
-        if away and len(away) == len(claimed):
-            raise away[0]
-        if away:
-            log.warning("media wait for the next sweep", count=len(away), reason=str(away[0]))
+        results = await asyncio.gather(*(self._settle(media, slots) for media in claimed))
+        failures = [result for result in results if result is not None]
+        outages = [failure for failure in failures if isinstance(failure, StorageUnavailable | DatabaseUnavailable)]
+        if outages and len(outages) == len(claimed):
+            raise outages[0]
+        if outages:
+            log.warning("media wait for the next sweep", count=len(outages), reason=str(outages[0]))
         return len(claimed) - len(failures)
 
     async def _settle(self, media: Media, slots: asyncio.Semaphore) -> Exception | None:
-        """Settle one media; return what went wrong, so that its neighbours do not suffer from it."""
+        """Settle one media. Return its failure instead of raising it, so that the others go on."""
         async with slots:
             try:
                 await self._settlement.settle(media)

@@ -1,4 +1,4 @@
-"""Tell the app's backend what became of each media: at least once, in order for each media, for three days.
+"""The job of webhooks: notify the app's backend of each media at least once, in order per media, for three days.
 
 Source: Standard Webhooks specification, "Deliverability and reliability".
 """
@@ -20,13 +20,13 @@ from broker.worker.sender import TIMEOUT_SECONDS, Sender
 
 BATCH = 32
 CONCURRENCY = 8
-"""How many webhooks one worker sends to one target at a time."""
+"""How many webhooks one worker sends to one target concurrently."""
 LEASE = timedelta(seconds=2 * TIMEOUT_SECONDS * BATCH / CONCURRENCY)
-"""For how long a claimed batch is one worker's own: twice what it takes if every receiver hangs."""
+"""How long a worker's claim of a batch lasts: twice the time of a batch in which every receiver hangs."""
 REST_SECONDS = 1.0
 TIDY_EVERY_SECONDS = 600.0
 KEEP_GIVEN_UP = timedelta(days=30)
-"""For how long what was given up can still be sent by `broker webhooks retry`."""
+"""How long a webhook that was given up can still be sent by `broker webhooks retry`."""
 FIRST_DELAY_SECONDS = 5.0
 DELAY_FACTOR = 3.0
 MAX_DELAY_SECONDS = 8 * 3600.0
@@ -35,16 +35,16 @@ log = structlog.get_logger()
 
 
 def delay(attempts: int, chance: float) -> timedelta:
-    """Return how long to wait after that many failed attempts: 5 s, 15 s, 45 s … 8 h, more or less by a fifth.
+    """Return the delay after that many failed attempts: 5 s, 15 s, 45 s … 8 h, plus or minus a fifth.
 
-    `chance`, 0 to 1, spreads what failed together.
+    `chance`, 0 to 1, spreads the retries of webhooks that failed together.
     """
     seconds = min(FIRST_DELAY_SECONDS * DELAY_FACTOR ** (attempts - 1), MAX_DELAY_SECONDS)
     return timedelta(seconds=seconds * (0.8 + 0.4 * chance))
 
 
 class Webhooks:
-    """Deliver what the outbox holds, each target by itself, so that one that hangs keeps no other waiting."""
+    """Deliver the outbox. Each target has its own loop, so that a hanging one does not delay the others."""
 
     def __init__(self, outbox: Outbox, sender: Sender, targets: tuple[str, ...], *, clock: Clock = utc_now) -> None:
         self._outbox = outbox
@@ -54,34 +54,34 @@ class Webhooks:
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
-        """Deliver until `stop` is called; what is being sent then is finished."""
+        """Deliver until `stop` is called, then finish the current deliveries."""
         async with asyncio.TaskGroup() as together:
             together.create_task(self._tidy())
             for target in self._targets:
-                together.create_task(self._tell(target))
+                together.create_task(self._notify(target))
 
     async def stop(self) -> None:
-        """Let `run` end; what was claimed but not begun waits for the end of its lease."""
+        """Let `run` end; claimed webhooks that were not started become due when their lease expires."""
         self._stopping.set()
 
     async def once(self, target: str) -> int:
-        """Claim one batch for a target and send it; return how much was claimed. Raises DatabaseUnavailable."""
+        """Claim one batch for a target, send it, and return its size. Raises DatabaseUnavailable."""
         now = self._clock()
         claimed = await self._outbox.claim(target, now, lease_until=now + LEASE, limit=BATCH)
         slots = asyncio.Semaphore(CONCURRENCY)
-        ends = await asyncio.gather(*(self._deliver(one, slots) for one in claimed), return_exceptions=True)
-        for end in ends:
-            if isinstance(end, BaseException):
-                raise end
+        deliveries = (self._deliver(announcement, slots) for announcement in claimed)
+        for result in await asyncio.gather(*deliveries, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
         return len(claimed)
 
-    async def _tell(self, target: str) -> None:
+    async def _notify(self, target: str) -> None:
         while not self._stopping.is_set():
             claimed = 0
             try:
                 claimed = await self.once(target)
             except DatabaseUnavailable as error:
-                log.warning("webhooks rest", reason=str(error))
+                log.warning("webhooks pause", reason=str(error))
             except Exception:
                 log.exception("webhooks failed", target_host=urlsplit(target).hostname)
             if not claimed:

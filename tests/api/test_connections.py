@@ -1,4 +1,4 @@
-"""The head of a request is bounded in size and in time, on a real socket."""
+"""Bounds on the head of a request, in size and time, over a real socket."""
 
 import asyncio
 import gc
@@ -72,7 +72,7 @@ HEAD = b"HEAD /healthz HTTP/1.1\r\nHost: broker.example\r\n"
 
 
 @pytest.mark.parametrize("begun", [b"", b"\r\n", b"G", GET, GET + b"X-Slow: ", b"GET /" + b"x" * 1000])
-def test_a_head_that_does_not_end_is_given_up(address: str, begun: bytes) -> None:
+def test_a_head_that_does_not_end_gets_408(address: str, begun: bytes) -> None:
     with connected(address) as connection:
         connection.sendall(begun)
         began = time.monotonic()
@@ -80,7 +80,7 @@ def test_a_head_that_does_not_end_is_given_up(address: str, begun: bytes) -> Non
         assert time.monotonic() - began < 4
 
 
-def test_a_head_that_comes_byte_by_byte_gets_no_more_time(address: str) -> None:
+def test_a_head_that_arrives_byte_by_byte_gets_no_extra_time(address: str) -> None:
     with connected(address) as connection:
         connection.sendall(GET + b"X-Slow: ")
         began = time.monotonic()
@@ -122,7 +122,7 @@ def test_a_connection_is_kept_for_the_next_request(address: str) -> None:
             time.sleep(0.8)
 
 
-def test_a_connection_ends_once_it_has_been_idle_and_not_before(tmp_path: Path) -> None:
+def test_a_connection_closes_only_after_it_was_idle(tmp_path: Path) -> None:
     app = create_app(settings_of(tmp_path))
     with live(app, http=BoundedConnection, timeout_keep_alive=1) as url, connected(url) as connection:
         for _ in range(4):  # for longer than a connection may be idle
@@ -134,7 +134,7 @@ def test_a_connection_ends_once_it_has_been_idle_and_not_before(tmp_path: Path) 
         assert time.monotonic() - began < 3
 
 
-def test_a_slow_head_gets_no_more_time_after_another_request(address: str) -> None:
+def test_a_slow_head_gets_no_extra_time_after_another_request(address: str) -> None:
     with connected(address) as connection:
         connection.sendall(GET + b"\r\n")
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
@@ -144,7 +144,7 @@ def test_a_slow_head_gets_no_more_time_after_another_request(address: str) -> No
         assert time.monotonic() - began < 4
 
 
-def test_a_body_that_nobody_reads_is_no_head(address: str) -> None:
+def test_an_unread_body_is_not_parsed_as_a_head(address: str) -> None:
     with httpx.Client(base_url=address + PREFIX) as client:
         for _ in range(3):
             answer = client.post("/upload", content=b"x" * 60_000, headers={"Content-Type": "application/json"})
@@ -153,13 +153,13 @@ def test_a_body_that_nobody_reads_is_no_head(address: str) -> None:
         assert client.post("/upload", json=body, headers=bearing(token())).status_code == 201
 
 
-def test_what_is_no_http_gets_400(address: str) -> None:
+def test_invalid_http_gets_400(address: str) -> None:
     with connected(address) as connection:
         connection.sendall(b"this is no HTTP at all\r\n\r\n")
         assert rest_of(connection).startswith(b"HTTP/1.1 400 ")
 
 
-def test_requests_that_are_sent_together_are_answered_in_order(address: str) -> None:
+def test_pipelined_requests_are_answered_in_order(address: str) -> None:
     with connected(address) as connection:
         last = b"X-Request-ID: two\r\nConnection: close\r\n\r\n"
         connection.sendall(GET + b"X-Request-ID: one\r\n\r\n" + GET + last)
@@ -174,7 +174,7 @@ def test_a_large_head_is_refused_behind_another_request(address: str) -> None:
         assert rest_of(connection).count(b"HTTP/1.1 200 ") <= 1
 
 
-def test_what_asks_for_no_connection_to_stay_is_answered_and_closed(address: str) -> None:
+def test_a_request_to_close_the_connection_is_answered_and_closed(address: str) -> None:
     with connected(address) as connection:
         connection.sendall(GET + b"Connection: close\r\n\r\n")
         answer = rest_of(connection)
@@ -184,9 +184,7 @@ def test_what_asks_for_no_connection_to_stay_is_answered_and_closed(address: str
 
 
 @pytest.mark.parametrize("sent", [b"", b'{"content_type"'])
-def test_a_body_that_does_not_arrive_is_given_up_with_a_problem(
-    address: str, sent: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_body_that_does_not_arrive_gets_a_problem(address: str, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("broker.api.asgi.body.MAX_SECONDS", 0.3)
     authorization = f"Authorization: Bearer {token()}\r\n".encode()
     head = f"POST {PREFIX}/upload HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n".encode()
@@ -198,7 +196,7 @@ def test_a_body_that_does_not_arrive_is_given_up_with_a_problem(
     assert b"urn:s3-media:problem:body-too-slow" in answer
 
 
-def test_a_body_that_does_not_end_after_its_answer_gets_no_second_one(address: str) -> None:
+def test_a_body_that_ends_after_its_response_gets_no_second_response(address: str) -> None:
     with connected(address) as connection:
         connection.sendall(f"POST {PREFIX}/upload HTTP/1.1\r\nHost: a\r\nContent-Length: 40\r\n\r\n{{".encode())
         assert connection.recv(65536).startswith(b"HTTP/1.1 401 ")
@@ -206,7 +204,7 @@ def test_a_body_that_does_not_end_after_its_answer_gets_no_second_one(address: s
         assert rest_of(connection) == b""
 
 
-def test_a_body_that_arrives_in_pieces_is_put_together(address: str) -> None:
+def test_a_body_in_pieces_is_joined(address: str) -> None:
     body = b'{"content_type": "video/mp4"}'
     head = f"POST {PREFIX}/upload HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n".encode()
     length = f"Authorization: Bearer {token()}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
@@ -217,7 +215,7 @@ def test_a_body_that_arrives_in_pieces_is_put_together(address: str) -> None:
         assert connection.recv(65536).startswith(b"HTTP/1.1 201 ")
 
 
-def test_each_of_several_requests_sent_together_gets_its_own_body(address: str) -> None:
+def test_each_pipelined_request_gets_its_own_body(address: str) -> None:
     requests = b""
     for size in (7, 8, 9):
         body = b'{"content_type": "video/mp4", "size": %d}' % size
@@ -230,7 +228,7 @@ def test_each_of_several_requests_sent_together_gets_its_own_body(address: str) 
     assert re.findall(rb'"max_size":(\d+)', answers) == [b"7", b"8", b"9"]
 
 
-def test_who_asks_on_and_on_is_answered_so_far_and_told_that_the_connection_ends(address: str) -> None:
+def test_a_client_that_pipelines_without_end_is_answered_up_to_the_bound(address: str) -> None:
     with connected(address) as connection:
         with suppress(OSError):  # it may be closed before all is sent
             connection.sendall((GET + b"\r\n") * 20 * MAX_WAITING)
@@ -289,7 +287,7 @@ class OneByOne:
         await Document(b"{}")(scope, receive, send)
 
 
-async def test_no_more_is_read_while_requests_wait_that_were_read_already() -> None:
+async def test_reading_pauses_while_pipelined_requests_wait() -> None:
     app = OneByOne()
     connection, transport = connection_to(app)
     connection.data_received((b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n{") * 4)
@@ -303,7 +301,7 @@ async def test_no_more_is_read_while_requests_wait_that_were_read_already() -> N
     assert b"".join(transport.sent).count(b"HTTP/1.1 200 ") == 4
 
 
-async def test_a_connection_on_which_too_many_requests_wait_ends_after_those() -> None:
+async def test_a_connection_with_too_many_waiting_requests_closes_after_them() -> None:
     app = OneByOne()
     connection, transport = connection_to(app)
     connection.data_received((GET + b"\r\n") * 3 * MAX_WAITING)
@@ -321,7 +319,7 @@ async def test_a_connection_on_which_too_many_requests_wait_ends_after_those() -
     assert transport.sent[-1] == b"closed"
 
 
-async def test_a_header_can_not_hold_the_end_of_a_line() -> None:
+async def test_a_header_cannot_hold_a_line_break() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(b"content-length", b"0"), (b"x-evil", b"a\r\nset-cookie: b")]
         scope["extensions"][AT_ONCE](scope, send, 200, headers, b"")
@@ -333,7 +331,7 @@ async def test_a_header_can_not_hold_the_end_of_a_line() -> None:
     assert transport.sent[0].startswith(b"HTTP/1.1 500 ")
 
 
-async def test_who_does_not_read_gets_no_more_answers_until_it_does() -> None:
+async def test_a_client_that_does_not_read_gets_no_more_responses_until_it_reads() -> None:
     connection, transport = connection_to(Document(b"{}"))
     connection.data_received(GET + b"\r\n")
     await asyncio.sleep(0.01)
@@ -360,7 +358,7 @@ async def test_who_does_not_read_gets_no_more_answers_until_it_does() -> None:
     ids=["a GET", "of HTTP/1.0", "a HEAD", "a HEAD and half of one", "several GETs and half of one"],
 )
 @pytest.mark.parametrize("answered", [True, False])
-async def test_a_connection_that_is_lost_holds_nothing_of_itself(requests: bytes, answered: bool) -> None:
+async def test_a_lost_connection_holds_no_reference_to_itself(requests: bytes, answered: bool) -> None:
     connection, transport = connection_to(Document(b"{}"))
     connection.data_received(requests)
     if answered:
@@ -379,7 +377,7 @@ async def test_a_connection_that_is_lost_holds_nothing_of_itself(requests: bytes
 
 @pytest.mark.parametrize(("credentials", "status"), [({}, 401), (bearing(token()), 200)], ids=["a problem", "a page"])
 @pytest.mark.parametrize("listens", [False, True])
-def test_an_answer_is_written_at_once_unless_somebody_listens_to_what_is_sent(
+def test_a_response_is_written_at_once_unless_send_is_wrapped(
     tmp_path: Path, listens: bool, credentials: dict[str, str], status: int
 ) -> None:
     """Tracing around the application sees each answer, also one that could be sent at once."""

@@ -1,4 +1,4 @@
-"""What surrounds each answer: its headers, the id of its request, the one line in the log, and the hosts."""
+"""The envelope of each response: headers, request id, log line, and allowed hosts."""
 
 import asyncio
 import io
@@ -48,7 +48,7 @@ def lines() -> Iterator[io.StringIO]:
     ],
     ids=["an answer", "a problem", "no route", "outside the prefix"],
 )
-def test_each_answer_is_surrounded(
+def test_each_response_has_the_security_headers_an_id_and_a_log_line(
     tmp_path: Path, lines: io.StringIO, asked: dict[str, Any], status: int, route: str | None, on_ours: bool
 ) -> None:
     options = {"http": BoundedConnection if on_ours else "h11"}
@@ -62,7 +62,7 @@ def test_each_answer_is_surrounded(
     assert line["request_id"] == answer.headers["x-request-id"]
 
 
-async def test_over_https_a_browser_is_told_to_stay_there(tmp_path: Path) -> None:
+async def test_a_response_over_https_has_strict_transport_security(tmp_path: Path) -> None:
     async with served(tmp_path) as client:
         answer = await client.post(str(client.base_url).replace("http:", "https:") + "upload", json=UPLOAD)
     assert answer.headers["strict-transport-security"] == "max-age=31536000"
@@ -88,7 +88,7 @@ async def test_a_page_may_load_scripts_and_not_be_framed(tmp_path: Path) -> None
         ("192.0.2.1", "/upload", 400),
     ],
 )
-async def test_only_hosts_that_are_named_are_served(tmp_path: Path, host: str, path: str, status: int) -> None:
+async def test_only_allowed_hosts_are_served(tmp_path: Path, host: str, path: str, status: int) -> None:
     async with served(tmp_path, allowed_hosts="media.example,*.videos.example") as client:
         answer = await client.post(path, json=UPLOAD, headers={"Host": host})
         assert answer.status_code == status
@@ -113,7 +113,7 @@ async def given_up(app: ASGIApp) -> tuple[asyncio.Task[None], list[Any]]:
     return serving, sent
 
 
-async def test_what_the_server_gives_up_when_it_stops_is_answered_with_a_problem(lines: io.StringIO) -> None:
+async def test_a_request_that_a_stop_cancels_gets_a_problem(lines: io.StringIO) -> None:
     async def never(scope: Scope, receive: Receive, send: Send) -> None:
         await asyncio.Event().wait()
 
@@ -124,7 +124,7 @@ async def test_what_the_server_gives_up_when_it_stops_is_answered_with_a_problem
     assert {(b"connection", b"close"), (b"retry-after", b"1")} <= set(sent[0]["headers"])
 
 
-async def test_what_is_given_up_in_the_middle_of_its_answer_gets_no_second_one(lines: io.StringIO) -> None:
+async def test_a_request_cancelled_in_the_middle_of_its_response_gets_no_second_response(lines: io.StringIO) -> None:
     async def half(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"half", "more_body": True})

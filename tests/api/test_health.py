@@ -1,4 +1,4 @@
-"""What the health routes notice: a database that was not migrated, an S3 that is silent."""
+"""The health routes with a database that is not migrated, and with a silent S3."""
 
 import asyncio
 import socket
@@ -36,7 +36,7 @@ async def test_a_silent_s3_is_unhealthy_after_one_wait(tmp_path: Path) -> None:
             assert time.monotonic() - began < 2
 
 
-async def test_what_failed_at_s3_is_logged_by_its_name_alone(embedded_s3: EmbeddedS3) -> None:
+async def test_a_failure_of_s3_is_logged_by_its_name_only(embedded_s3: EmbeddedS3) -> None:
     def bucket(endpoint_url: str, key: str) -> Bucket:
         keys = Credentials(embedded_s3.access_key, key)
         return Bucket(

@@ -1,4 +1,4 @@
-"""A request that is not valid is told where and what, in one form."""
+"""The response to an invalid request: where and what, in one form."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ CURSOR = "should be the next_cursor of an earlier page"
         ("GET", "/?limit=0", None, "query.limit", "Input should be greater than or equal to 1"),
     ],
 )
-async def test_what_is_not_valid_is_named(
+async def test_an_invalid_field_is_named(
     tmp_path: Path, method: str, path: str, asked: Any, at: str, problem: str
 ) -> None:
     async with served(tmp_path) as client:
@@ -32,7 +32,7 @@ async def test_what_is_not_valid_is_named(
     assert answer.json()["detail"] == f"The request is not valid: {at}: {problem}."
 
 
-async def test_what_is_optional_may_be_null(tmp_path: Path) -> None:
+async def test_an_optional_field_may_be_null(tmp_path: Path) -> None:
     optional = UploadBody.model_fields.keys() - {"content_type"}
     async with served(tmp_path) as client:
         bare, nulls = [

@@ -1,4 +1,4 @@
-"""Who asks too often is told so, in numbers, and is let in again once the window has ended."""
+"""Rate limits: their numbers in each response, the 429, and the end of a window."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.support.serving import bearing, client_of, settings_of, token
 ASKED = {"content_type": "video/mp4"}
 
 
-async def test_each_answer_tells_what_is_left_and_the_one_too_many_when_to_ask_again(tmp_path: Path) -> None:
+async def test_each_response_has_the_remaining_quota_and_a_429_has_retry_after(tmp_path: Path) -> None:
     app = create_app(settings_of(tmp_path, rate_limit_issue="2/minute"))
     async with client_of(app) as client:
         answers = [await client.post(f"{PREFIX}/upload", json=ASKED, headers=bearing(token())) for _ in range(3)]
@@ -29,7 +29,7 @@ async def test_each_answer_tells_what_is_left_and_the_one_too_many_when_to_ask_a
         assert "ratelimit" not in listed.headers
 
 
-async def test_an_address_is_counted_before_its_token_is_looked_at(tmp_path: Path) -> None:
+async def test_an_address_is_counted_before_its_token_is_checked(tmp_path: Path) -> None:
     app = create_app(settings_of(tmp_path, rate_limit_address="2/minute"))
     async with client_of(app) as client:
         for expected in (401, 401, 429):
@@ -42,7 +42,7 @@ async def test_an_address_is_counted_before_its_token_is_looked_at(tmp_path: Pat
         assert (await client.get(f"{PREFIX}/", headers=bearing(token()))).status_code == 200
 
 
-async def test_what_announces_too_large_a_body_is_counted_too(tmp_path: Path) -> None:
+async def test_a_request_with_too_large_a_body_is_counted_too(tmp_path: Path) -> None:
     app = create_app(settings_of(tmp_path, rate_limit_address="2/minute"))
     async with client_of(app) as client:
         large = {"content": b"x" * 70_000, "headers": bearing(token()) | {"Content-Type": "application/json"}}

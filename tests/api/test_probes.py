@@ -1,4 +1,4 @@
-"""Monitors and load balancers ask whether the broker serves, some of them by HEAD."""
+"""Probes of monitors and load balancers, some of them by HEAD."""
 
 import http.client
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_head_is_answered_as_get_without_a_body(tmp_path: Path, on_ours: bool) -
         connection.close()
 
 
-async def test_a_mounted_router_answers_head_too_and_no_document_names_it(tmp_path: Path) -> None:
+async def test_a_mounted_router_answers_head_without_documenting_it(tmp_path: Path) -> None:
     host = FastAPI()
     host.include_router(create_router(settings_of(tmp_path)), prefix="/videos")
     async with client_of(host) as client:

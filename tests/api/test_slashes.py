@@ -1,4 +1,4 @@
-"""A slash too few or too many sends nobody to another address."""
+"""A missing or extra slash never causes a redirect."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -42,7 +42,7 @@ async def test_a_slash_too_many_is_an_unknown_path(client: httpx.AsyncClient, me
         assert "location" not in answer.headers
 
 
-async def test_beside_the_prefix_nobody_is_redirected_either(tmp_path: Path) -> None:
+async def test_paths_outside_the_prefix_are_not_redirected(tmp_path: Path) -> None:
     async with client_of(create_app(settings_of(tmp_path))) as client:
         for path in ("/healthz/", "/docs/", "/metrics/", "/openapi.json/"):
             answer = await client.get(path)

@@ -159,7 +159,7 @@ def test_a_permanent_refusal_states_its_reason_and_offers_no_retry(console: Page
         expect(rows.nth(position).locator(".facts")).to_contain_text(sentence)
         expect(rows.nth(position).get_by_role("button")).to_have_text(["Dismiss"])
     rows.first.locator("summary").click()
-    expect(rows.first.locator(".trace")).to_contain_text("'text/plain' is not accepted; accepted are video/mp4")
+    expect(rows.first.locator(".trace")).to_contain_text("'text/plain' is not allowed; allowed are video/mp4")
 
 
 def test_a_film_with_the_browsers_name_for_its_type_is_accepted(console: Page, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A `broker dev` for all tests that only use it."""
+"""A `broker dev` that all tests which only use it share."""
 
 import time
 from collections.abc import Iterator

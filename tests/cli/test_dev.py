@@ -31,7 +31,7 @@ def test_it_serves_the_page_the_interface_and_a_healthy_s3(dev: Dev) -> None:
     assert httpx.get(f"{dev.url}/health/s3").json()["status"] == "healthy"
 
 
-def test_it_bounds_a_head_and_believes_no_proxy_as_a_server_in_production(dev: Dev) -> None:
+def test_it_bounds_heads_and_trusts_no_proxy_like_a_production_server(dev: Dev) -> None:
     url = httpx.URL(dev.url)
     large = httpx.get(f"{dev.url}/", headers={"X-Large": "x" * 40_000})
     assert large.status_code == 431
@@ -43,7 +43,7 @@ def test_it_bounds_a_head_and_believes_no_proxy_as_a_server_in_production(dev: D
     assert issued.json()["complete_url"].startswith("http://")
 
 
-def test_the_curl_line_that_it_prints_carries_the_token_of_its_file(dev: Dev) -> None:
+def test_the_printed_curl_line_has_the_token_of_its_file(dev: Dev) -> None:
     said = dev.running.wait_for(r"curl -H 'Authorization: (Bearer \S+)' (\S+)")
     assert said[1] == dev.bearer["Authorization"]
     assert httpx.get(said[2], headers={"Authorization": said[1]}).status_code == 200
@@ -63,7 +63,7 @@ def test_only_this_machine_can_reach_it(dev: Dev) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_and_its_s3_and_takes_the_token_away(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_ends_it_with_its_s3_and_removes_the_token(tmp_path: Path, number: signal.Signals) -> None:
     with running("dev", "--port", "0", cwd=tmp_path) as started:
         started.wait_for("Try in another terminal")
         children = psutil.Process(started.process.pid).children(recursive=True)
@@ -120,8 +120,8 @@ def test_media_outlive_it_and_play_in_the_next_run(tmp_path: Path) -> None:
 def test_the_developers_own_keys_profile_proxy_and_settings_do_not_reach_it(tmp_path: Path) -> None:
     surroundings = {
         "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
-        "AWS_SECRET_ACCESS_KEY": "of-somebody-else",
-        "AWS_SESSION_TOKEN": "of-somebody-else",
+        "AWS_SECRET_ACCESS_KEY": "of-another",
+        "AWS_SESSION_TOKEN": "of-another",
         "AWS_S3_BUCKET_NAME": "production",
         "AWS_PROFILE": "absent",
         "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
@@ -153,7 +153,7 @@ def open_s3(variables: dict[str, str], key: tuple[str, str] | None = None) -> An
     )
 
 
-def test_the_s3_alone_takes_the_port_and_the_users_keys_that_it_is_given(tmp_path: Path) -> None:
+def test_s3_only_takes_a_port_and_the_keys_of_several_users(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     users = [("AKIAFIRSTUSER0000001", "a" * 40), ("second_user", "secret/with+more=")]
@@ -170,14 +170,14 @@ def test_the_s3_alone_takes_the_port_and_the_users_keys_that_it_is_given(tmp_pat
         assert started.end() == 0
 
 
-def test_malformed_keys_of_users_are_named_without_their_secrets(tmp_path: Path) -> None:
+def test_malformed_s3_keys_are_refused_without_printing_a_secret(tmp_path: Path) -> None:
     ended = done("dev", "--s3-only", cwd=tmp_path, BROKER_DEV_S3_KEYS="AKIAFIRSTUSER0000001:-topsecret")
     assert ended.returncode != 0
     assert "BROKER_DEV_S3_KEYS" in ended.stdout + ended.stderr
     assert "topsecret" not in ended.stdout + ended.stderr
 
 
-def test_the_s3_alone_prints_keys_that_open_it(tmp_path: Path) -> None:
+def test_s3_only_prints_working_keys(tmp_path: Path) -> None:
     with running("dev", "--s3-only", "--port", "0", cwd=tmp_path) as started:
         started.wait_for("BROKER_S3_PATH_STYLE=true")
         keys = read_variables(started.said)

@@ -1,4 +1,4 @@
-"""What a server holds in memory: nothing that only other commands, or settings that are not set, need."""
+"""The modules that a server loads: none that only other commands or unset settings need."""
 
 import re
 import signal
@@ -35,7 +35,7 @@ def test_a_server_loads_what_it_uses(tmp_path: Path, command: str, started: str)
     assert loaded & UNUSED == set()
 
 
-def test_settings_bring_what_they_need(tmp_path: Path) -> None:
+def test_settings_load_their_own_dependencies(tmp_path: Path) -> None:
     assert done("migrate", cwd=tmp_path, **VALID).returncode == 0
     asking = VALID | {
         "BROKER_JWKS_URL": "https://127.0.0.1:1/keys",
@@ -50,7 +50,7 @@ def test_settings_bring_what_they_need(tmp_path: Path) -> None:
         assert "Traceback" not in server.said
 
 
-def test_the_document_of_the_interface_is_made_when_it_is_asked_for(tmp_path: Path) -> None:
+def test_the_openapi_document_is_built_on_the_first_request(tmp_path: Path) -> None:
     assert done("migrate", cwd=tmp_path, **VALID).returncode == 0
     with running("serve", "--port", "0", cwd=tmp_path, **VALID) as server:
         base = server.wait_for(r"running on (http://[^\s\"]+)").group(1)
@@ -59,7 +59,7 @@ def test_the_document_of_the_interface_is_made_when_it_is_asked_for(tmp_path: Pa
     assert answered["schema"] == {"$ref": "#/components/schemas/Issued"}
 
 
-def test_nothing_is_built_that_only_the_document_needs() -> None:
+def test_no_validator_is_built_for_the_document_only() -> None:
     program = (
         "import broker.server.serve\n"
         "from broker.api.schemas import Alive, UploadBody\n"

@@ -1,4 +1,4 @@
-"""`broker serve` and its companions, as an operator runs them: migrate, token, serve, worker."""
+"""`broker serve`, `migrate`, `token` and `worker`, as an operator runs them."""
 
 import json
 import re
@@ -45,7 +45,7 @@ def test_every_wrong_setting_is_named_before_anything_starts(tmp_path: Path) -> 
         ([], {}, "BROKER_DATABASE_URL: lacks revision"),
     ],
 )
-def test_what_can_not_be_served_is_refused(
+def test_settings_that_cannot_be_served_are_refused(
     tmp_path: Path, arguments: list[str], variables: dict[str, str], words: str
 ) -> None:
     refused = done("serve", "--port", "0", *arguments, cwd=tmp_path, **VALID | variables)
@@ -54,14 +54,14 @@ def test_what_can_not_be_served_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_worker_is_refused_what_a_server_is(tmp_path: Path) -> None:
+def test_a_worker_refuses_the_same_settings_as_a_server(tmp_path: Path) -> None:
     embedded = done("worker", cwd=tmp_path, **VALID | {"USE_CLOUD_STORAGE": "false"})
     assert (embedded.returncode, embedded.stderr.partition(":")[0]) == (2, "USE_CLOUD_STORAGE")
     unmigrated = done("worker", cwd=tmp_path, **VALID)
     assert (unmigrated.returncode, unmigrated.stderr.partition(":")[0]) == (2, "BROKER_DATABASE_URL")
 
 
-def test_a_migration_says_why_its_database_is_away(tmp_path: Path) -> None:
+def test_a_migration_reports_why_its_database_is_unavailable(tmp_path: Path) -> None:
     refused = done("migrate", cwd=tmp_path, BROKER_DATABASE_URL="postgresql://anna:a-pass@word@nowhere.invalid/broker")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "failed to resolve host '[redacted]@nowhere.invalid'" in refused.stderr
@@ -76,7 +76,7 @@ def test_a_migration_says_why_its_database_is_away(tmp_path: Path) -> None:
         ("anna:a-pass@word-of-hers@nowhere.invalid", r"OperationalError: failed to resolve host '\[redacted\]@nowhere"),
     ],
 )
-def test_the_first_line_says_in_json_why_the_database_is_away(
+def test_the_first_json_line_reports_why_the_database_is_unavailable(
     tmp_path: Path, command: str, database: str, reason: str
 ) -> None:
     variables = VALID | {"BROKER_DATABASE_URL": f"postgresql://{database}/broker"}
@@ -88,7 +88,7 @@ def test_the_first_line_says_in_json_why_the_database_is_away(
     assert "word" not in server.said
 
 
-def test_migrations_ask_for_a_database_alone_and_say_what_they_did(tmp_path: Path) -> None:
+def test_a_migration_needs_only_a_database_and_reports_its_revision(tmp_path: Path) -> None:
     first, second = (done("migrate", cwd=tmp_path, BROKER_DATABASE_URL="sqlite:///kept.db") for _ in range(2))
     assert (first.returncode, second.returncode) == (0, 0)
     assert first.stdout.startswith("The database is at revision ")
@@ -100,22 +100,22 @@ def test_migrations_ask_for_a_database_alone_and_say_what_they_did(tmp_path: Pat
 def test_a_database_without_its_directory_is_named(tmp_path: Path, command: str) -> None:
     refused = done(command, cwd=tmp_path, **VALID | {"BROKER_DATABASE_URL": "sqlite:///absent/broker.db"})
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr.startswith("BROKER_DATABASE_URL: should name a file in a directory that is there")
+    assert refused.stderr.startswith("BROKER_DATABASE_URL: should name a file in an existing, writable directory")
     assert "absent/broker.db" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 
-def test_migrating_a_database_that_is_away_tells_why_without_the_password(tmp_path: Path) -> None:
+def test_migrating_an_unavailable_database_reports_the_reason_without_the_password(tmp_path: Path) -> None:
     away = "postgresql://ann:hidden-password@127.0.0.1:1/broker"
     refused = done("migrate", cwd=tmp_path, BROKER_DATABASE_URL=away)
     assert (refused.returncode, refused.stdout) == (1, "")
     said, cause = refused.stderr.splitlines()
-    assert said == "The database cannot be reached; ask again in a moment."
+    assert said == "The database is unavailable; retry in a moment."
     assert "Connection refused" in cause
     assert "hidden-password" not in cause
 
 
-def test_a_token_asks_for_a_secret_alone(tmp_path: Path) -> None:
+def test_minting_a_token_needs_only_a_secret(tmp_path: Path) -> None:
     assert done("token", cwd=tmp_path).stderr.startswith("SECRET_KEY: should be a random secret of at least 32 bytes")
     assert done("token", cwd=tmp_path, SECRET_KEY=SECRET).stdout.count(".") == 2
 
@@ -132,7 +132,7 @@ def test_a_token_asks_for_a_secret_alone(tmp_path: Path) -> None:
         (["--scope", " "], "--scope: should name"),
     ],
 )
-def test_a_token_that_is_good_for_nothing_is_not_minted(tmp_path: Path, arguments: list[str], words: str) -> None:
+def test_a_useless_token_is_not_minted(tmp_path: Path, arguments: list[str], words: str) -> None:
     refused = done("token", *arguments, cwd=tmp_path, SECRET_KEY=SECRET)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr.startswith(words)
@@ -171,7 +171,7 @@ def _token(cwd: Path, variables: dict[str, str], *options: str) -> str:
     return done("token", *options, cwd=cwd, **variables).stdout.strip()
 
 
-def test_a_file_is_served_with_settings_of_the_environment_over_those_of_a_file(
+def test_the_environment_overrides_the_env_file(
     deployed: tuple[Path, dict[str, str]],
 ) -> None:
     cwd, variables = deployed
@@ -203,7 +203,7 @@ def test_no_line_is_for_a_terminal_or_asks_for_a_websocket_library(deployed: tup
     assert "WebSocket" not in server.said
 
 
-def test_who_waits_for_a_media_is_answered_when_the_server_stops(deployed: tuple[Path, dict[str, str]]) -> None:
+def test_a_waiting_request_is_answered_when_the_server_stops(deployed: tuple[Path, dict[str, str]]) -> None:
     cwd, variables = deployed
     bearer = {"Authorization": f"Bearer {_token(cwd, variables)}"}
     with running("serve", "--port", "0", cwd=cwd, **variables) as server, ThreadPoolExecutor(1) as pool:
@@ -219,7 +219,7 @@ def test_who_waits_for_a_media_is_answered_when_the_server_stops(deployed: tuple
         assert "Traceback" not in server.said
 
 
-def test_what_does_not_end_in_time_is_answered_with_a_problem(deployed: tuple[Path, dict[str, str]]) -> None:
+def test_a_request_that_does_not_end_in_time_gets_a_problem(deployed: tuple[Path, dict[str, str]]) -> None:
     cwd, variables = deployed
     token = _token(cwd, variables)
     with running("serve", "--port", "0", "--graceful-seconds", "1", cwd=cwd, **variables) as server:
@@ -236,7 +236,7 @@ def test_what_does_not_end_in_time_is_answered_with_a_problem(deployed: tuple[Pa
 
 
 @pytest.mark.parametrize(("trusted", "scheme"), [({}, "http"), ({"BROKER_TRUSTED_PROXIES": "127.0.0.1"}, "https")])
-def test_a_proxy_is_believed_only_when_it_is_named(
+def test_only_a_configured_proxy_is_trusted(
     deployed: tuple[Path, dict[str, str]], trusted: dict[str, str], scheme: str
 ) -> None:
     cwd, variables = deployed
@@ -248,7 +248,7 @@ def test_a_proxy_is_believed_only_when_it_is_named(
         assert issued.json()["complete_url"].startswith(f"{scheme}://")
 
 
-def test_a_worker_completes_what_arrived_without_a_word_and_ends_on_sigterm(
+def test_a_worker_completes_an_unannounced_upload_and_ends_on_sigterm(
     deployed: tuple[Path, dict[str, str]],
 ) -> None:
     cwd, variables = deployed
@@ -266,7 +266,7 @@ def test_a_worker_completes_what_arrived_without_a_word_and_ends_on_sigterm(
         assert "Traceback" not in worker.said
 
 
-def test_the_embedded_s3_may_stand_beside_a_server_that_asks_for_it(tmp_path: Path) -> None:
+def test_a_server_may_run_the_embedded_s3(tmp_path: Path) -> None:
     variables = {"SECRET_KEY": SECRET, "USE_CLOUD_STORAGE": "false"}
     assert done("migrate", cwd=tmp_path).returncode == 0
     with running("serve", "--embedded-s3", "--port", "0", cwd=tmp_path, **variables) as server:

@@ -1,4 +1,4 @@
-"""`broker upload`: a file from a terminal to a link that plays it."""
+"""`broker upload`: from a file to a playback link."""
 
 import os
 import socket
@@ -24,7 +24,7 @@ MB = 1_000_000
 LARGE = 1_000 * MB if os.environ.get("CI") else 100 * MB
 
 
-def test_the_link_that_it_prints_plays_the_file(dev: Dev) -> None:
+def test_the_printed_link_plays_the_file(dev: Dev) -> None:
     uploaded = done("upload", str(CLIP), cwd=dev.cwd, **dev.variables)
     assert uploaded.returncode == 0, uploaded.stderr
     (link,) = uploaded.stdout.splitlines()
@@ -42,12 +42,12 @@ def test_the_link_that_it_prints_plays_the_file(dev: Dev) -> None:
         ("a.mp4", 10, {"BROKER_URL": "http://127.0.0.1:1/api/v1/s3-media"}, 1, "No broker answers at"),
         ("a.mp4", 10, {"BROKER_URL": "ftp://127.0.0.1"}, 1, "No broker answers at"),
         ("a.odd", 10, {}, 2, "--content-type: should be given; the name 'a.odd' does not tell it"),
-        ("a.txt", 10, {}, 1, "The content type 'text/plain' is not accepted; accepted are video/mp4"),
-        ("a.mp4", 0, {}, 1, "The size of 0 bytes is not accepted"),
-        ("a.mp4", 3 * 1024**3, {}, 1, "accepted are 1 to 2147483648 bytes"),
+        ("a.txt", 10, {}, 1, "The content type 'text/plain' is not allowed; allowed are video/mp4"),
+        ("a.mp4", 0, {}, 1, "The size of 0 bytes is not allowed"),
+        ("a.mp4", 3 * 1024**3, {}, 1, "allowed are 1 to 2147483648 bytes"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(
+def test_an_error_is_printed_in_one_line(
     dev: Dev, tmp_path: Path, name: str, size: int, variables: dict[str, str], status: int, words: str
 ) -> None:
     with (tmp_path / name).open("wb") as file:
@@ -68,19 +68,19 @@ NO_TOKENS = ["“secret”", "eyJsecret\neyJsecret", "Bearer eyJsecret", "eyJsec
 
 
 @pytest.mark.parametrize("token", NO_TOKENS)
-def test_a_token_that_no_header_can_carry_is_refused_without_quoting_it(dev: Dev, token: str) -> None:
+def test_a_token_with_invalid_characters_is_refused_without_quoting_it(dev: Dev, token: str) -> None:
     refused = done("upload", str(CLIP), cwd=dev.cwd, **dev.variables | {"BROKER_TOKEN": token})
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr == "BROKER_TOKEN, --token: should be printable ASCII without spaces\n"
 
 
 @pytest.mark.parametrize("token", ["", *NO_TOKENS])
-def test_a_client_takes_no_such_token_and_does_not_quote_it(token: str) -> None:
+def test_the_client_refuses_such_a_token_without_quoting_it(token: str) -> None:
     with pytest.raises(ValueError, match=r"^should be printable ASCII without spaces$"):
         UploadClient("http://127.0.0.1", token)
 
 
-def test_an_answer_that_repeats_the_token_where_no_header_may_stand_does_not_show_it() -> None:
+def test_an_invalid_response_that_repeats_the_token_does_not_show_it() -> None:
     def answer_all(listening: socket.socket) -> None:
         for _ in range(TRIES):
             connection, _address = listening.accept()
@@ -97,10 +97,10 @@ def test_an_answer_that_repeats_the_token_where_no_header_may_stand_does_not_sho
     assert str(failed.value) == f"No broker answers at {url}: RemoteProtocolError"
 
 
-def test_an_address_that_is_no_brokers_is_told_from_a_brokers_answer(dev: Dev) -> None:
+def test_an_address_without_a_broker_is_recognized(dev: Dev) -> None:
     refused = done("upload", str(CLIP), cwd=dev.cwd, **dev.variables | {"BROKER_URL": dev.url.partition("/api")[0]})
     assert refused.returncode == 1
-    assert "answers 404, but not as a broker does; its address has a path" in refused.stderr
+    assert "answers with 404, but it is not a broker; the URL needs the path" in refused.stderr
 
 
 @pytest.fixture(scope="module")
@@ -128,30 +128,30 @@ def _plays(link: str) -> bool:
     return httpx.get(link).content == CLIP.read_bytes()
 
 
-def test_an_s3_that_is_away_for_a_moment_is_asked_again(stack: Stack, send: Callable[[], str]) -> None:
+def test_a_briefly_unavailable_s3_is_retried(stack: Stack, send: Callable[[], str]) -> None:
     for fault in (Fault("PostObject", code="SlowDown", status=503), Fault("PostObject", reset=True)):
         stack.s3.order_fault(fault)
     assert _plays(send())
 
 
-def test_an_s3_that_stays_away_is_given_up(stack: Stack, send: Callable[[], str]) -> None:
+def test_an_s3_that_stays_unavailable_is_given_up(stack: Stack, send: Callable[[], str]) -> None:
     stack.s3.order_fault(Fault("PostObject", code="SlowDown", status=503, count=4))
-    with pytest.raises(UploadFailed, match="S3 could not be reached, or broke off each time"):
+    with pytest.raises(UploadFailed, match="S3 is unavailable, or closed the connection each time"):
         send()
 
 
-def test_a_broker_that_waits_for_its_s3_is_asked_again(stack: Stack, send: Callable[[], str]) -> None:
+def test_a_broker_that_waits_for_its_s3_is_retried(stack: Stack, send: Callable[[], str]) -> None:
     stack.s3.order_fault(Fault("HeadObject", code="SlowDown", status=503, count=6))
     assert _plays(send())
 
 
-def test_s3s_own_words_are_passed_on(stack: Stack, send: Callable[[], str]) -> None:
+def test_the_error_of_s3_is_passed_on(stack: Stack, send: Callable[[], str]) -> None:
     stack.s3.set_clock(3600)
     with pytest.raises(UploadFailed, match=r"S3 refused the upload: AccessDenied: .*[Ee]xpired"):
         send()
 
 
-def test_a_file_that_shrinks_under_way_is_named(stack: Stack, tmp_path: Path) -> None:
+def test_a_file_that_shrinks_during_the_upload_is_reported(stack: Stack, tmp_path: Path) -> None:
     path = tmp_path / "shrinking.mp4"
     path.write_bytes(CLIP.read_bytes())
     with UploadClient(stack.prefix, token()) as client, path.open("rb") as file:
@@ -198,7 +198,7 @@ class Memory:
 
 
 @pytest.mark.timeout(600)
-def test_a_large_file_passes_without_growing_anybodys_memory(dev: Dev, tmp_path: Path) -> None:
+def test_a_large_file_does_not_grow_the_memory_of_client_or_broker(dev: Dev, tmp_path: Path) -> None:
     large = tmp_path / "large.mp4"
     with large.open("wb") as file:
         file.truncate(LARGE)

@@ -1,4 +1,4 @@
-"""Servers of this process for the doctor to ask."""
+"""HTTP servers in this process for the doctor to examine."""
 
 import threading
 from collections.abc import Iterator

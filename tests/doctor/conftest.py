@@ -1,4 +1,4 @@
-"""What the doctor's tests share: a deployment as it should be."""
+"""The fixture of a healthy deployment."""
 
 from collections.abc import Iterator
 from pathlib import Path

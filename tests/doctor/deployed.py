@@ -1,4 +1,4 @@
-"""A bucket and a queue as infra/terraform makes them, by the same calls, in one S3."""
+"""A bucket and a queue as infra/terraform creates them, by the same calls, in one S3."""
 
 import json
 import secrets
@@ -16,7 +16,7 @@ from broker.doctor.checks.configuration import encryption, ownership, public_acc
 from broker.doctor.checks.cors import pages
 from broker.doctor.checks.lifecycle import removal
 from broker.doctor.checks.queue import events
-from broker.doctor.deployment import visited
+from broker.doctor.deployment import opened
 from broker.domain.sigv4 import Credentials
 from broker.store import migrate
 
@@ -173,7 +173,7 @@ class Deployed:
 
     async def look(self) -> list[Finding]:
         """Read how bucket and queue are set up, without the trial."""
-        async with visited(self.deployment) as patient:
+        async with opened(self.deployment) as patient:
             found = [await check(patient) for check in (public_access, ownership, encryption, transport)]
             return [*found, *await removal(patient), *await pages(patient), *await events(patient)]
 
@@ -185,6 +185,6 @@ class Deployed:
         return [entry["Key"] for entries in lists for entry in entries]
 
 
-def ill(findings: list[Finding]) -> dict[str, Finding]:
-    """Return what is not well, by the name of its check."""
+def unhealthy(findings: list[Finding]) -> dict[str, Finding]:
+    """Return the unhealthy findings, by the name of their check."""
     return {finding.check: finding for finding in findings if finding.verdict is not Verdict.OK}

@@ -1,4 +1,4 @@
-"""A stand-in for a CloudFront distribution: it checks links as CloudFront does, and fetches from the bucket."""
+"""A stand-in for a CloudFront distribution, which checks links as CloudFront does and reads from the bucket."""
 
 import base64
 import json
@@ -29,7 +29,7 @@ class Edge:
     s3: Any
     bucket: str
     trusted: dict[str, rsa.RSAPublicKey]
-    """The keys of its key group, by their ids; none: whoever asks is answered."""
+    """The keys of its key group, by their ids; none: every request is answered."""
     may_read: bool = True
     """Whether the bucket's policy lets it read."""
 

@@ -1,4 +1,4 @@
-"""`broker doctor` as an operator runs it: a table with cures, or JSON, and an exit status."""
+"""`broker doctor` as an operator runs it: a table with fixes, or JSON, and an exit status."""
 
 import json
 import os
@@ -40,21 +40,21 @@ def doctor(on: Deployed, *options: str, **changes: str) -> "subprocess.Completed
     )
 
 
-def test_what_is_well_ends_with_status_0(deployed: Deployed) -> None:
+def test_a_healthy_deployment_ends_with_status_0(deployed: Deployed) -> None:
     ran = doctor(deployed)
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert "mend:" not in ran.stdout
+    assert "fix:" not in ran.stdout
     assert ran.stdout.splitlines()[-1].endswith(" ok")
 
 
-def test_what_is_wrong_ends_with_status_1_and_a_command_in_one_line(deployed: Deployed) -> None:
+def test_a_fault_ends_with_status_1_and_a_fix_in_one_line(deployed: Deployed) -> None:
     deployed.remove("bucket_cors")
     ran = doctor(deployed)
     assert (ran.returncode, ran.stderr) == (1, "")
-    mends = [line for line in ran.stdout.splitlines() if line.startswith("  mend:")]
-    assert len(mends) == 1
-    assert f"aws s3api put-bucket-cors --bucket {deployed.bucket} --cors-configuration '" in mends[0]
-    assert mends[0].endswith(f"--endpoint-url {deployed.server.endpoint_url}")
+    fixes = [line for line in ran.stdout.splitlines() if line.startswith("  fix:")]
+    assert len(fixes) == 1
+    assert f"aws s3api put-bucket-cors --bucket {deployed.bucket} --cors-configuration '" in fixes[0]
+    assert fixes[0].endswith(f"--endpoint-url {deployed.server.endpoint_url}")
 
 
 def test_json_is_one_document(deployed: Deployed) -> None:
@@ -62,7 +62,7 @@ def test_json_is_one_document(deployed: Deployed) -> None:
     told = json.loads(ran.stdout)
     assert (ran.returncode, told["success"], told["counts"]["fail"], told["counts"]["warn"]) == (0, True, 0, 1)
     warned = next(finding for finding in told["findings"] if finding["verdict"] == "warn")
-    assert (warned["check"], warned["mend"]) == ("environment", "export BROKER_PUBLIC_URL=https://api.example")
+    assert (warned["check"], warned["fix"]) == ("environment", "export BROKER_PUBLIC_URL=https://api.example")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the doctor says of servers that are not AWS: plain moto, which enforces nothing, and Ceph's gateway."""
+"""The doctor's findings on servers other than AWS: plain moto, which enforces nothing, and Ceph's gateway."""
 
 import json
 import secrets
@@ -17,7 +17,7 @@ from broker.doctor import Deployment, Finding, Verdict, examine, report
 from broker.domain.sigv4 import Credentials
 from broker.store import migrate
 from tests.acceptance.conftest import ceph_rgw  # noqa: F401 (a fixture)
-from tests.doctor.deployed import ABORTED, BLOCKED, CLEARED, ill, over_tls, page_rule
+from tests.doctor.deployed import ABORTED, BLOCKED, CLEARED, over_tls, page_rule, unhealthy
 from tests.support.ceph_rgw import CephRGW
 
 FAIL, WARN = Verdict.FAIL, Verdict.WARN
@@ -25,8 +25,8 @@ CEPH_GAPS = {
     "ownership": "this server has no such setting",
     "encryption": "this server has no such setting",
     "upload answer": "without ETag and Location",
-    "stale copy": "copies whatever is there",
-    "second copy": "lets a copy replace what is there",
+    "stale copy": "copies an overwritten upload",
+    "second copy": "lets a copy replace an existing object",
 }
 """What Ceph RGW 16.2.15 does otherwise than AWS, as far as the doctor looks; the broker copes with each."""
 
@@ -55,8 +55,8 @@ def deployment(endpoint_url: str, keys: Credentials, folder: Path) -> tuple[Depl
 
 
 def verdicts(findings: list[Finding]) -> dict[str, Verdict]:
-    """Return what is not well, and how badly."""
-    return {check: finding.verdict for check, finding in ill(findings).items()}
+    """Return the verdicts of the unhealthy findings."""
+    return {check: finding.verdict for check, finding in unhealthy(findings).items()}
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def plain_moto() -> Iterator[str]:
     server.stop()
 
 
-async def test_of_plain_moto_it_says_loudly_that_no_policies_are_enforced(plain_moto: str, tmp_path: Path) -> None:
+async def test_plain_moto_is_loudly_reported_as_not_enforcing_policies(plain_moto: str, tmp_path: Path) -> None:
     described, client = deployment(plain_moto, Credentials("any", "thing"), tmp_path)
     findings = await examine(described)
     found = verdicts(findings)
@@ -83,7 +83,7 @@ async def test_of_plain_moto_it_says_loudly_that_no_policies_are_enforced(plain_
     assert "Contents" not in client.list_objects_v2(Bucket=described.bucket.name)
 
 
-async def test_of_ceph_it_reports_exactly_the_gaps_that_are_known(
+async def test_of_ceph_exactly_the_known_gaps_are_reported(
     ceph_rgw: CephRGW,  # noqa: F811
     tmp_path: Path,
 ) -> None:
@@ -93,7 +93,7 @@ async def test_of_ceph_it_reports_exactly_the_gaps_that_are_known(
     client.put_bucket_policy(Bucket=described.bucket.name, Policy=json.dumps(document))
     findings = await examine(described)
     assert verdicts(findings) == dict.fromkeys(CEPH_GAPS, WARN)
-    seen = {finding.check: finding.seen for finding in findings}
+    details = {finding.check: finding.detail for finding in findings}
     for check, words in CEPH_GAPS.items():
-        assert words in seen[check]
+        assert words in details[check]
     assert "Contents" not in client.list_objects_v2(Bucket=described.bucket.name)

@@ -1,4 +1,4 @@
-"""A right that the keys lack, met by the request that needs it: it is found, and its line names the right."""
+"""Missing rights: each is found by the request that needs it, and named in the finding."""
 
 from collections.abc import Awaitable, Callable
 
@@ -7,8 +7,8 @@ import pytest
 from broker.dev.s3 import Fault
 from broker.doctor import Finding, Verdict
 from broker.doctor.checks import configuration, lifecycle
-from broker.doctor.deployment import Patient, visited
-from tests.doctor.deployed import Deployed, ill
+from broker.doctor.deployment import Patient, opened
+from tests.doctor.deployed import Deployed, unhealthy
 
 FAIL, WARN, SKIP = Verdict.FAIL, Verdict.WARN, Verdict.SKIP
 
@@ -29,14 +29,14 @@ FAIL, WARN, SKIP = Verdict.FAIL, Verdict.WARN, Verdict.SKIP
     ],
     ids=lambda value: value.operation if isinstance(value, Fault) else "",
 )
-async def test_a_right_that_is_missing(deployed: Deployed, fault: Fault, found_by: str, right: str) -> None:
+async def test_a_missing_right(deployed: Deployed, fault: Fault, found_by: str, right: str) -> None:
     deployed.server.order_fault(fault)
-    found = ill(await deployed.examine())
+    found = unhealthy(await deployed.examine())
     assert found[found_by].verdict is FAIL
     assert right in found[found_by].cause
-    assert found[found_by].mend.startswith("aws ")
+    assert found[found_by].fix.startswith("aws ")
     # Where the doctor could not remove its objects it names them, and all of them.
-    left = found["delete"].mend if "delete" in found else ""
+    left = found["delete"].fix if "delete" in found else ""
     assert [key for key in deployed.leftovers() if key not in left] == []
 
 
@@ -54,22 +54,22 @@ async def test_a_setting_that_the_keys_may_not_read(
     deployed: Deployed, look: Callable[[Patient], Awaitable[Finding | list[Finding]]], command: str
 ) -> None:
     deployed.server.order_fault(Fault("ConfigureBucket", code="AccessDenied"))
-    async with visited(deployed.deployment) as patient:
+    async with opened(deployed.deployment) as patient:
         found = await look(patient)
     first = found[0] if isinstance(found, list) else found
-    assert (first.verdict, first.seen) == (WARN, "cannot be read (AccessDenied)")
-    assert first.mend.startswith(f"aws s3api {command} --bucket {deployed.bucket}")
+    assert (first.verdict, first.detail) == (WARN, "cannot be read (AccessDenied)")
+    assert first.fix.startswith(f"aws s3api {command} --bucket {deployed.bucket}")
     assert first.terraform == "output doctor_policy_arn"
 
 
 async def test_no_origin_is_configured(deployed: Deployed) -> None:
-    found = ill(await deployed.examine(page_origins=()))
+    found = unhealthy(await deployed.examine(page_origins=()))
     assert {name: finding.verdict for name, finding in found.items()} == {"CORS": WARN, "CORS headers": SKIP}
-    assert found["CORS"].mend.startswith("export BROKER_CORS_ORIGINS=")
+    assert found["CORS"].fix.startswith("export BROKER_CORS_ORIGINS=")
 
 
-async def test_an_s3_that_resets_connections_while_it_is_looked_at(deployed: Deployed) -> None:
+async def test_an_s3_that_resets_connections_during_the_examination(deployed: Deployed) -> None:
     deployed.server.order_fault(Fault("PostObject", reset=True, count=1))
-    found = ill(await deployed.examine())
+    found = unhealthy(await deployed.examine())
     assert found["upload"].verdict is FAIL
     assert deployed.leftovers() == []

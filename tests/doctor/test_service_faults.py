@@ -1,4 +1,4 @@
-"""What else the broker depends on: each is found when it is away or wrong, and its line names the cure."""
+"""Faults of the other services: each is found with its fix."""
 
 import json
 import shutil
@@ -14,15 +14,15 @@ import sqlalchemy as sa
 
 from broker.doctor import Finding, Verdict
 from tests.doctor.answering import answering
-from tests.doctor.deployed import Deployed, ill
+from tests.doctor.deployed import Deployed, unhealthy
 
 FAIL, WARN = Verdict.FAIL, Verdict.WARN
 RSA_KEY = {"kty": "RSA", "use": "sig", "kid": "one", "n": "AQAB", "e": "AQAB"}
 
 
 async def only(on: Deployed, check: str, **changes: Any) -> Finding:
-    """Examine with other settings; return the one finding that is not well."""
-    found = ill(await on.examine(queue_url=None, **changes))
+    """Examine with other settings; return the only unhealthy finding."""
+    found = unhealthy(await on.examine(queue_url=None, **changes))
     assert set(found) == {check}
     assert found[check].cause
     return found[check]
@@ -30,33 +30,31 @@ async def only(on: Deployed, check: str, **changes: Any) -> Finding:
 
 async def test_a_database_that_was_not_migrated(deployed: Deployed, tmp_path: Path) -> None:
     finding = await only(deployed, "database", database_url=f"sqlite:///{tmp_path / 'new.db'}")
-    assert (finding.verdict, finding.mend) == (FAIL, "broker migrate")
+    assert (finding.verdict, finding.fix) == (FAIL, "broker migrate")
 
 
 @pytest.mark.parametrize(
-    ("revision", "mend"), [("0001", "broker migrate"), ("1001", "install the version that migrated it, or a newer one")]
+    ("revision", "fix"), [("0001", "broker migrate"), ("1001", "install the version that migrated it, or a newer one")]
 )
-async def test_a_database_that_is_a_revision_behind_or_one_too_far(
-    deployed: Deployed, revision: str, mend: str
-) -> None:
+async def test_a_database_that_is_a_revision_behind_or_one_too_far(deployed: Deployed, revision: str, fix: str) -> None:
     engine = sa.create_engine(deployed.database_url)
     with engine.begin() as connection:
         connection.execute(sa.text("update alembic_version set version_num = :revision"), {"revision": revision})
     engine.dispose()
     finding = await only(deployed, "database")
-    assert (finding.verdict, finding.mend) == (FAIL, mend)
+    assert (finding.verdict, finding.fix) == (FAIL, fix)
 
 
-async def test_a_database_in_a_directory_that_is_not_there(deployed: Deployed, tmp_path: Path) -> None:
+async def test_a_database_in_a_missing_directory(deployed: Deployed, tmp_path: Path) -> None:
     finding = await only(deployed, "database", database_url=f"sqlite:///{tmp_path}/absent/broker.db")
-    assert finding.seen.endswith("/absent/broker.db cannot be opened and written (unable to open database file)")
-    assert finding.mend == f"ls -ld {tmp_path}/absent/broker.db"
+    assert finding.detail.endswith("/absent/broker.db cannot be opened and written (unable to open database file)")
+    assert finding.fix == f"ls -ld {tmp_path}/absent/broker.db"
 
 
-async def test_a_database_that_is_away_is_named_without_its_password(deployed: Deployed) -> None:
+async def test_an_unavailable_database_is_named_without_its_password(deployed: Deployed) -> None:
     finding = await only(deployed, "database", database_url="postgresql://broker:hidden@127.0.0.1:9/broker")
-    assert finding.seen == "postgresql://127.0.0.1:9/broker does not answer (OperationalError)"
-    assert finding.mend.startswith('psql "$BROKER_DATABASE_URL"')
+    assert finding.detail == "postgresql://127.0.0.1:9/broker does not answer (OperationalError)"
+    assert finding.fix.startswith('psql "$BROKER_DATABASE_URL"')
 
 
 @pytest.mark.parametrize(
@@ -74,24 +72,24 @@ async def test_an_address_without_keys(deployed: Deployed, status: int, publishe
     with answering(status, json.dumps(published).encode()) as url:
         finding = await only(deployed, "token keys", jwks_url=f"{url}/jwks.json", token_algorithm="RS256")
     assert finding.verdict is FAIL
-    assert words in finding.seen
-    assert finding.mend.startswith(f"curl -sv {url}/jwks.json")
+    assert words in finding.detail
+    assert finding.fix.startswith(f"curl -sv {url}/jwks.json")
 
 
-async def test_keys_that_nobody_publishes(deployed: Deployed) -> None:
+async def test_keys_that_cannot_be_fetched(deployed: Deployed) -> None:
     finding = await only(deployed, "token keys", jwks_url="http://127.0.0.1:9/jwks.json", token_algorithm="RS256")
-    assert (finding.verdict, finding.seen) == (FAIL, "http://127.0.0.1:9/jwks.json: ConnectError")
+    assert (finding.verdict, finding.detail) == (FAIL, "http://127.0.0.1:9/jwks.json: ConnectError")
 
 
-async def test_keys_that_are_published_are_well(deployed: Deployed) -> None:
+async def test_published_keys_are_healthy(deployed: Deployed) -> None:
     with answering(200, json.dumps({"keys": [RSA_KEY]}).encode()) as url:
-        assert ill(await deployed.examine(queue_url=None, jwks_url=url, token_algorithm="RS256")) == {}
+        assert unhealthy(await deployed.examine(queue_url=None, jwks_url=url, token_algorithm="RS256")) == {}
 
 
-async def test_a_redis_that_is_away_is_named_without_its_password(deployed: Deployed) -> None:
+async def test_an_unavailable_redis_is_named_without_its_password(deployed: Deployed) -> None:
     finding = await only(deployed, "rate limits", redis_url="redis://:hidden@127.0.0.1:9/0")
-    assert finding.seen == "redis://127.0.0.1:9/0 does not answer (ConnectionError)"
-    assert finding.mend == 'redis-cli -u "$BROKER_RATE_LIMIT_STORAGE" ping'
+    assert finding.detail == "redis://127.0.0.1:9/0 does not answer (ConnectionError)"
+    assert finding.fix == 'redis-cli -u "$BROKER_RATE_LIMIT_STORAGE" ping'
 
 
 @pytest.fixture
@@ -115,32 +113,34 @@ def redis_with_a_password(tmp_path: Path) -> Iterator[str]:
         server.wait()
 
 
-async def test_a_redis_is_well_with_the_right_password_alone(deployed: Deployed, redis_with_a_password: str) -> None:
-    assert ill(await deployed.examine(queue_url=None, redis_url=f"redis://:right@{redis_with_a_password}/0")) == {}
+async def test_a_redis_is_healthy_only_with_the_right_password(deployed: Deployed, redis_with_a_password: str) -> None:
+    assert (
+        unhealthy(await deployed.examine(queue_url=None, redis_url=f"redis://:right@{redis_with_a_password}/0")) == {}
+    )
     finding = await only(deployed, "rate limits", redis_url=f"redis://:wrong@{redis_with_a_password}/0")
-    assert finding.seen.endswith("(AuthenticationError)")
+    assert finding.detail.endswith("(AuthenticationError)")
 
 
-async def test_webhooks_that_nobody_takes(deployed: Deployed) -> None:
+async def test_webhooks_without_a_receiver(deployed: Deployed) -> None:
     with answering(405) as url:
         webhooks = {"webhook_urls": (f"{url}/hook", "http://127.0.0.1:9/hook?key=x"), "webhooks_on_loopback": True}
         finding = await only(deployed, "webhooks", **webhooks)
-    assert (finding.verdict, finding.seen) == (WARN, "no answer from http://127.0.0.1:9/hook")
+    assert (finding.verdict, finding.detail) == (WARN, "no answer from http://127.0.0.1:9/hook")
 
 
-async def test_webhooks_that_would_stay_on_this_machine(deployed: Deployed) -> None:
+async def test_webhooks_to_this_machine(deployed: Deployed) -> None:
     finding = await only(deployed, "webhooks", webhook_urls=("https://localhost/hook",))
-    assert (finding.verdict, finding.seen) == (FAIL, "not public: https://localhost/hook")
+    assert (finding.verdict, finding.detail) == (FAIL, "not public: https://localhost/hook")
 
 
-async def test_a_queue_that_is_not_there(deployed: Deployed) -> None:
-    found = ill(await deployed.examine(queue_url=f"{deployed.queue_url}-of-nobody"))
+async def test_a_missing_queue(deployed: Deployed) -> None:
+    found = unhealthy(await deployed.examine(queue_url=f"{deployed.queue_url}-of-another"))
     assert (set(found), found["queue"].verdict) == ({"queue"}, FAIL)
-    assert f"aws sqs create-queue --queue-name {deployed.bucket}-uploads-of-nobody" in found["queue"].mend
+    assert f"aws sqs create-queue --queue-name {deployed.bucket}-uploads-of-another" in found["queue"].fix
 
 
-async def test_letters_that_were_put_aside(deployed: Deployed) -> None:
+async def test_dead_letters(deployed: Deployed) -> None:
     deployed.sqs.send_message(QueueUrl=f"{deployed.queue_url}-dead", MessageBody="{}")
-    found = ill(await deployed.examine())
+    found = unhealthy(await deployed.examine())
     assert {name: finding.verdict for name, finding in found.items()} == {"dead letters": WARN}
-    assert found["dead letters"].mend.startswith(f"aws sqs start-message-move-task --source-arn {deployed.queue_arn}")
+    assert found["dead letters"].fix.startswith(f"aws sqs start-message-move-task --source-arn {deployed.queue_arn}")

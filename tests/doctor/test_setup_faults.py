@@ -1,4 +1,4 @@
-"""One fault in how bucket or queue are set up: it is found, alone, and the command that is named mends it."""
+"""Faults in the configuration of bucket or queue: each one alone is found, and its command fixes it."""
 
 import json
 from collections.abc import Callable
@@ -7,8 +7,8 @@ from typing import NamedTuple
 import pytest
 
 from broker.doctor import Verdict
-from tests.doctor.cure import cure
-from tests.doctor.deployed import ABORTED, BLOCKED, CLEARED, Deployed, ill, page_rule
+from tests.doctor.deployed import ABORTED, BLOCKED, CLEARED, Deployed, page_rule, unhealthy
+from tests.doctor.fixing import apply_fix
 
 
 class Fault(NamedTuple):
@@ -18,7 +18,7 @@ class Fault(NamedTuple):
     found_by: dict[str, Verdict]
     terraform: str
     afterwards: Callable[[Deployed], object] = id
-    """What the server forgets when it is mended."""
+    """What the server forgets when the fault is fixed."""
 
 
 FAIL, WARN, SKIP = Verdict.FAIL, Verdict.WARN, Verdict.SKIP
@@ -103,15 +103,15 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-async def test_a_fault_is_found_and_its_command_mends_it(fault: Fault, deployed: Deployed) -> None:
+async def test_a_fault_is_found_and_its_command_fixes_it(fault: Fault, deployed: Deployed) -> None:
     fault.spoil(deployed)
-    found = ill(await deployed.examine())
+    found = unhealthy(await deployed.examine())
     assert {check: finding.verdict for check, finding in found.items()} == fault.found_by
     for finding in found.values():
         if finding.verdict is not SKIP:
             assert finding.cause
             assert fault.terraform in finding.terraform
-            cure(finding, deployed.server)
+            apply_fix(finding, deployed.server)
     fault.afterwards(deployed)
     assert deployed.leftovers() == []
-    assert ill(await deployed.look()) == {}
+    assert unhealthy(await deployed.look()) == {}

@@ -1,4 +1,4 @@
-"""What a finding says of Terraform is there: each resource, statement, output and variable that it names."""
+"""Every resource, statement, output and variable of Terraform that a finding names exists."""
 
 import ast
 import re
@@ -13,7 +13,7 @@ from broker.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = "\n".join(file.read_text() for file in (ROOT / "infra" / "terraform").rglob("*.tf"))
-SOURCES = sorted((ROOT / "broker" / "doctor").glob("*.py"))
+SOURCES = sorted((ROOT / "broker" / "doctor").rglob("*.py"))
 
 
 def said() -> list[str]:
@@ -33,36 +33,36 @@ def named(pattern: str) -> list[str]:
 
 
 @pytest.mark.parametrize("address", named(r"\baws_\w+\.\w+"))
-def test_a_resource_is_there(address: str) -> None:
+def test_a_named_resource_exists(address: str) -> None:
     kind, name = address.split(".")
     assert f'resource "{kind}" "{name}"' in MODULE
 
 
 @pytest.mark.parametrize("sid", named(r'"([A-Z][A-Za-z0-9]+)"'))
-def test_a_statement_is_there(sid: str) -> None:
+def test_a_named_statement_exists(sid: str) -> None:
     assert re.search(rf'sid\s*=\s*"{sid}"', MODULE)
 
 
 @pytest.mark.parametrize("name", named(r"output ([a-z_]+)"))
-def test_an_output_is_there(name: str) -> None:
+def test_a_named_output_exists(name: str) -> None:
     assert f'output "{name}"' in MODULE
 
 
 @pytest.mark.parametrize("name", ["allowed_origins", "encryption", "noncurrent_days", "staging_days", "versioning"])
-def test_a_variable_is_there(name: str) -> None:
+def test_a_named_variable_exists(name: str) -> None:
     source = "\n".join(file.read_text() for file in SOURCES)
     assert name in source
     assert f'variable "{name}"' in MODULE
 
 
-def test_the_rule_that_the_doctor_sets_expires_what_is_staged_when_terraforms_does() -> None:
+def test_the_doctors_rule_expires_staging_objects_when_terraforms_does() -> None:
     variable = MODULE.partition('variable "staging_days"')[2].partition("\n}")[0]
     default = re.search(r"default\s*=\s*(\d+)", variable)
     assert default is not None
     assert CLEAR_STAGING["Expiration"] == {"Days": int(default[1])}
 
 
-def test_what_is_staged_outlives_every_promise() -> None:
+def test_staging_objects_outlive_every_promise() -> None:
     grace = timedelta(seconds=Settings.model_fields["grace_seconds"].default)
     assert RENEW_WITHIN + grace < timedelta(hours=2) < timedelta(days=STAGING_DAYS)
 

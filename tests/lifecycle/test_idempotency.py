@@ -44,7 +44,7 @@ async def test_a_media_that_is_over_gets_none_either(world: World, ends: str) ->
     else:
         await world.sweep_after(**OVER)
         assert await world.state(first.media.id) == State.EXPIRED
-    with pytest.raises(UploadExpired, match="has ended; ask for a new one, under a new Idempotency-Key"):
+    with pytest.raises(UploadExpired, match="has expired; ask for a new one, with a new Idempotency-Key"):
         await issue(world)
 
 

@@ -62,6 +62,7 @@ async def test_a_copy_that_was_made_after_the_rejection_is_removed(slow: World, 
     slow.post(issued, VIDEO)
     slow.bucket.let_go.set()  # type: ignore[attr-defined]
     assert await overtaken == "UploadRejected"
+    await slow.purged()
     await world.purged()
     assert world.final_bytes(issued.media) is None
     assert world.staged_bytes(issued.media) is None

@@ -1,4 +1,4 @@
-"""Prometheus' own judge."""
+"""Prometheus' own checker."""
 
 import os
 import shutil

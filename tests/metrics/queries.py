@@ -1,4 +1,4 @@
-"""The queries of the dashboard and of the alert rules, and which metrics there are to ask for."""
+"""The queries of the dashboard and the alert rules, and the existing metrics."""
 
 import json
 import re

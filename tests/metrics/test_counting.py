@@ -1,4 +1,4 @@
-"""What is counted, and when: after it has happened, once."""
+"""Each event is counted once, after it happened."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -36,7 +36,7 @@ async def test_a_change_of_state_is_counted_by_its_event_and_a_lost_race_is_not(
     assert read("broker_transitions_total", event="differ") == before + 1
 
 
-async def test_what_the_table_forbids_is_not_counted(store: Store) -> None:
+async def test_a_forbidden_transition_is_not_counted(store: Store) -> None:
     before = read("broker_transitions_total", event="promote")
     media = await store.add(pending(), UNLIMITED)
     with pytest.raises(IllegalTransition):
@@ -44,7 +44,7 @@ async def test_what_the_table_forbids_is_not_counted(store: Store) -> None:
     assert read("broker_transitions_total", event="promote") == before
 
 
-async def test_writes_that_share_a_transaction_are_one_observation_of_their_number(store: Store) -> None:
+async def test_writes_in_one_transaction_are_one_observation_of_their_number(store: Store) -> None:
     batches, writes = read("broker_commit_batch_size_count"), read("broker_commit_batch_size_sum")
     await asyncio.gather(*(store.add(pending(), UNLIMITED) for _ in range(40)))
     assert read("broker_commit_batch_size_sum") == writes + 40

@@ -27,7 +27,7 @@ def variables(tmp_path: Path) -> dict[str, str]:
         "SECRET_KEY": "an operator's secret of more than 32 bytes",
         "AWS_S3_BUCKET_NAME": "videos",
         "AWS_ACCESS_KEY_ID": "AKIA0000000000000000",
-        "AWS_SECRET_ACCESS_KEY": "of nobody",
+        "AWS_SECRET_ACCESS_KEY": "of another",
         "BROKER_S3_ENDPOINT_URL": "http://127.0.0.1:9",
     }
     assert done("migrate", cwd=tmp_path, **variables).returncode == 0
@@ -56,7 +56,7 @@ def test_one_process_shows_everything_and_prometheus_accepts_it(variables: dict[
     promtool("check", "metrics", said=answer.content)
 
 
-def test_any_process_of_a_server_answers_for_all_of_them_and_for_those_that_died(
+def test_any_process_of_a_server_serves_the_metrics_of_all_even_dead_ones(
     variables: dict[str, str], postgresql_url: str, tmp_path: Path
 ) -> None:
     temporary = tmp_path / "temporary"
@@ -84,7 +84,7 @@ def test_any_process_of_a_server_answers_for_all_of_them_and_for_those_that_died
     assert list(temporary.iterdir()) == []
 
 
-def test_a_server_that_can_write_nowhere_says_so_and_serves(
+def test_a_server_without_a_writable_directory_reports_it_and_serves(
     variables: dict[str, str], postgresql_url: str, tmp_path: Path
 ) -> None:
     told = variables | {"BROKER_DATABASE_URL": postgresql_url}
@@ -99,7 +99,9 @@ def test_a_server_that_can_write_nowhere_says_so_and_serves(
         assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)
 
 
-def test_two_servers_that_share_a_directory_answer_for_each_other(variables: dict[str, str], tmp_path: Path) -> None:
+def test_two_servers_with_a_shared_directory_serve_each_others_metrics(
+    variables: dict[str, str], tmp_path: Path
+) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
     told = variables | {"PROMETHEUS_MULTIPROC_DIR": str(shared)}

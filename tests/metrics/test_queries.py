@@ -1,4 +1,4 @@
-"""Dashboard and alerts ask for metrics that exist, in queries that Prometheus can read."""
+"""Dashboard and alerts query existing metrics, in queries that Prometheus accepts."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ QUERIES = {
 
 
 @pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
-def test_a_query_names_series_and_labels_that_exist(query: str) -> None:
+def test_a_query_names_existing_series_and_labels(query: str) -> None:
     known = series()
     names = named_in(query)
     assert names
@@ -33,7 +33,7 @@ def test_a_query_names_series_and_labels_that_exist(query: str) -> None:
     assert labels_in(query) <= set.union(*(known[name] for name in names))
 
 
-def test_a_name_that_does_not_exist_would_be_seen() -> None:
+def test_a_nonexistent_name_would_be_noticed() -> None:
     query = 'sum by (place) (rate(broker_s3_erors_total{job="x", cod!="y"}[5m])) / broker_pending_media > 1'
     assert named_in(query) == {"broker_s3_erors_total", "broker_pending_media"}
     assert labels_in(query) == {"place", "job", "cod"}

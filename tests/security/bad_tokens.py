@@ -1,4 +1,4 @@
-"""The corpus: tokens that must not get in, each under the deployment that it attacks."""
+"""The corpus of bad tokens, each with the deployment that it attacks."""
 
 import hashlib
 import json
@@ -195,7 +195,7 @@ CLAIMS = [
     ),
     _shared("b64 false", lambda: hs256(claims(), KEY, {"alg": "HS256", "b64": False, "crit": ["b64"]})),
     _shared("crit with b64 true", _head(b64=True, crit=["b64"])),
-    _shared("NaN in a claim that nobody reads", _payload(json.dumps(claims(note="X")).replace('"X"', "NaN"))),
+    _shared("NaN in a claim that is not read", _payload(json.dumps(claims(note="X")).replace('"X"', "NaN"))),
     *(_shared(f"typ {value!r}", _head(typ=value)) for value in ("logout+jwt", "dpop+jwt", "JWE", "", 7, None, ["JWT"])),
     *(_shared(f"kid {value!r}", _head(kid=value)) for value in (7, True, [], {"now": 1})),
 ]

@@ -1,4 +1,4 @@
-"""Tokens put together by hand, so that they may be wrong in any way."""
+"""Tokens put together by hand, so that any part may be invalid."""
 
 import base64
 import hashlib

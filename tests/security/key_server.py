@@ -1,4 +1,4 @@
-"""An identity provider's JWKS address on the loopback interface, which counts and can fail."""
+"""A JWKS server on the loopback interface that counts requests and can fail."""
 
 import json
 import threading

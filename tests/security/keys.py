@@ -1,4 +1,4 @@
-"""The keys of the tests, made once: ours, the provider's, and an attacker's."""
+"""The keys of the tests, created once: ours, the provider's, and an attacker's."""
 
 from typing import Any
 

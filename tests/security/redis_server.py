@@ -1,4 +1,4 @@
-"""A Redis of the tests' own, on a free port of the loopback interface, which keeps nothing."""
+"""A Redis for the tests, on a free port of the loopback interface, without persistence."""
 
 import os
 import shutil

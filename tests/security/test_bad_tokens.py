@@ -1,4 +1,4 @@
-"""Nobody gets in with a token that is not right, on any route, and nothing changes."""
+"""A bad token is refused on every route, and changes nothing."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -95,7 +95,7 @@ async def test_a_bad_token_gets_401_on_every_route(bad: BadToken, deployments: d
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_no_token_names_no_error(deployments: dict[str, Deployment]) -> None:
+async def test_a_challenge_without_a_token_names_no_error(deployments: dict[str, Deployment]) -> None:
     deployment = deployments["HS256"]
     for method, path, body in routes(deployment.media_id):
         answer = await deployment.client.request(method, path, **body)
@@ -117,7 +117,7 @@ async def test_no_token_names_no_error(deployments: dict[str, Deployment]) -> No
     ],
     ids=str,
 )
-async def test_a_good_token_counts_in_one_authorization_field_alone(
+async def test_a_valid_token_counts_only_in_a_single_authorization_header(
     headers: list[tuple[str, str]], deployments: dict[str, Deployment]
 ) -> None:
     deployment = deployments["HS256"]
@@ -126,7 +126,7 @@ async def test_a_good_token_counts_in_one_authorization_field_alone(
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_a_token_in_the_query_or_the_body_is_not_looked_at(deployments: dict[str, Deployment]) -> None:
+async def test_a_token_in_the_query_or_the_body_is_ignored(deployments: dict[str, Deployment]) -> None:
     deployment = deployments["HS256"]
     assert (await deployment.client.get("/", params={"access_token": deployment.good})).status_code == 401
     answer = await deployment.client.post("/upload", data={"access_token": deployment.good})
@@ -136,13 +136,13 @@ async def test_a_token_in_the_query_or_the_body_is_not_looked_at(deployments: di
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("algorithm", GOOD)
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-async def test_a_good_token_gets_in(algorithm: str, scheme: str, deployments: dict[str, Deployment]) -> None:
+async def test_a_valid_token_is_accepted(algorithm: str, scheme: str, deployments: dict[str, Deployment]) -> None:
     headers = {"Authorization": f"{scheme} {GOOD[algorithm]()}"}
     assert (await deployments[algorithm].client.get("/", headers=headers)).status_code == 200
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_a_body_is_not_read_before_the_token_is_good(deployments: dict[str, Deployment]) -> None:
+async def test_a_body_is_not_read_before_the_token_is_verified(deployments: dict[str, Deployment]) -> None:
     async def endless() -> AsyncIterator[bytes]:
         raise AssertionError("the body was read")
         yield b""

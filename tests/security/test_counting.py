@@ -1,4 +1,4 @@
-"""A limit and a quota hold to the last request, over two processes and with a Redis that goes away."""
+"""Limits and quotas hold to the last request, over two processes and with an unavailable Redis."""
 
 import asyncio
 import time
@@ -64,7 +64,7 @@ async def answers_of(servers: list[Running], count: int) -> Counter[int]:
         return Counter(await asyncio.gather(*(issue(number) for number in range(count))))
 
 
-async def test_a_thousand_at_once_are_counted_to_the_last_one(
+async def test_a_thousand_concurrent_requests_are_all_counted(
     tmp_path: Path, postgresql_url: str, redis_url: str
 ) -> None:
     migrate(postgresql_url)
@@ -87,7 +87,7 @@ async def test_without_redis_each_process_counts_by_itself(tmp_path: Path) -> No
     with running(*ONE_PROCESS, cwd=tmp_path, **variables) as server:
         counted = await answers_of([server], ALLOWED + 50)
         assert counted == {201: ROOM, 403: ALLOWED - ROOM, 429: 50}
-        assert "redis is away" in server.said
+        assert "redis is unavailable" in server.said
 
 
 async def test_a_redis_that_is_back_counts_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""An identity provider's keys: fetched seldom, kept while it is down, and followed when they change."""
+"""The keys of an identity provider: fetched rarely, kept during an outage, replaced when they rotate."""
 
 import asyncio
 import time
@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
 from broker.api.auth import jwks
 from tests.security import keys
@@ -63,7 +64,7 @@ async def test_random_kids_cause_one_fetch_in_each_cooldown(
     assert 2 <= provider.fetches <= 2 + lasted / 0.5
 
 
-async def test_who_waits_for_the_keys_shares_one_fetch(tmp_path: Path, provider: KeyServer) -> None:
+async def test_requests_that_wait_for_keys_share_one_fetch(tmp_path: Path, provider: KeyServer) -> None:
     async with served(tmp_path, **deployment(provider)) as client:
         provider.delay.clear()
         waiting = [asyncio.create_task(client.get("/", headers=signed())) for _ in range(50)]
@@ -111,7 +112,7 @@ async def test_without_any_keys_the_answer_is_503_not_401(
         assert answer.headers["Retry-After"]
 
 
-async def test_a_rotated_key_is_taken_up_and_the_withdrawn_one_dropped(
+async def test_a_rotated_key_is_used_and_the_withdrawn_one_dropped(
     tmp_path: Path, provider: KeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jwks, "COOLDOWN_SECONDS", 0.0)
@@ -120,6 +121,42 @@ async def test_a_rotated_key_is_taken_up_and_the_withdrawn_one_dropped(
         provider.keys = [keys.jwk(keys.NEXT, "next")]
         assert (await client.get("/", headers=signed("next", keys.NEXT))).status_code == 200
         assert (await client.get("/", headers=signed())).status_code == 401
+
+
+ODD_MEMBERS: dict[str, dict[str, Any]] = {
+    "key_ops is null": {"key_ops": None},
+    "key_ops is a number": {"key_ops": 7},
+    "the modulus is null": {"n": None},
+    "the modulus is a number": {"n": 7},
+    "the modulus is not base64": {"n": "ü" * 300},
+    "the modulus is empty": {"n": ""},
+    "the exponent is an object": {"e": {}},
+    "the exponent is huge": {"e": "_" * 20_000},
+    "key_ops holds an object": {"use": "sig", "key_ops": [{}]},
+    "the use is a list": {"use": ["sig"]},
+    "the algorithm is a list": {"alg": ["RS256"]},
+    "the type is a list": {"kty": ["RSA"]},
+    "private members are odd": {"d": 7, "p": None},
+}
+
+
+@pytest.mark.parametrize("members", ODD_MEMBERS.values(), ids=ODD_MEMBERS)
+async def test_an_odd_published_key_is_skipped_and_the_others_stay_in_use(
+    tmp_path: Path, provider: KeyServer, monkeypatch: pytest.MonkeyPatch, members: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(jwks, "COOLDOWN_SECONDS", 0.0)
+    odd = keys.jwk(keys.ENCRYPTS, "odd") | members
+    provider.keys = [odd, keys.jwk(keys.PROVIDER, "now")]
+    async with served(tmp_path, **deployment(provider)) as client:
+        with capture_logs() as logs:
+            assert (await client.get("/", headers=signed())).status_code == 200
+        provider.keys = [odd, keys.jwk(keys.NEXT, "next")]
+        assert (await client.get("/", headers=signed("next", keys.NEXT))).status_code == 200
+        assert (await client.get("/", headers=signed())).status_code == 401
+        assert (await client.get("/", headers=signed("odd", keys.ENCRYPTS))).status_code == 401
+    reported = [line["key_id"] for line in logs if line["event"] == "a published key is unusable"]
+    is_meant_for_another_use = bool(members.keys() & {"use", "alg", "kty"})
+    assert reported == ([] if is_meant_for_another_use else ["odd"])
 
 
 PROVIDERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -199,7 +236,7 @@ PROVIDERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", PROVIDERS)
-async def test_a_provider_s_tokens_get_in_as_they_are(name: str, tmp_path: Path, provider: KeyServer) -> None:
+async def test_the_tokens_of_a_provider_are_accepted(name: str, tmp_path: Path, provider: KeyServer) -> None:
     settings, changes = PROVIDERS[name]
     async with served(tmp_path, **deployment(provider, **settings)) as client:
         good = signed(**changes)

@@ -1,4 +1,4 @@
-"""Nothing secret leaves by the log or by a problem, whatever fails."""
+"""No log line and no problem holds a secret, whatever fails."""
 
 import base64
 import json
@@ -118,7 +118,7 @@ async def test_no_failure_leaks_a_secret(server: Running, database: Path) -> Non
     assert all(re.fullmatch(r"[\w.=-]{1,64}", line["request_id"]) for line in requests)
 
 
-def test_what_is_wrong_at_the_start_names_settings_but_no_value(tmp_path: Path) -> None:
+def test_a_failed_start_names_settings_but_no_value(tmp_path: Path) -> None:
     variables = {"SECRET_KEY": SECRET[:20], "AWS_SECRET_ACCESS_KEY": KEY, "BROKER_POLICY_SECONDS": METADATA}
     with running("serve", "--port", "0", cwd=tmp_path, **variables) as server:
         assert server.process.wait(30) == 2

@@ -1,4 +1,4 @@
-"""The interface is what its OpenAPI document says, whatever is sent: no 5xx, no other status, no other schema."""
+"""The API matches its OpenAPI document for any input: no 5xx, no other status, no other schema."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def address(tmp_path_factory: pytest.TempPathFactory, embedded_s3: EmbeddedS3, m
         yield url
 
 
-def test_each_example_is_what_its_schema_says(tmp_path: Path) -> None:
+def test_each_example_matches_its_schema(tmp_path: Path) -> None:
     parts = create_app(settings_of(tmp_path)).openapi()["components"]["schemas"]
     examples = {name: part["examples"] for name, part in parts.items() if "examples" in part}
     assert {"UploadBody", "Issued", "Playback", "Page", "Deleted"} <= examples.keys()
@@ -57,7 +57,7 @@ def test_each_example_is_what_its_schema_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mounted", [False, True])
-def test_what_the_document_refers_to_is_there(tmp_path: Path, mounted: bool) -> None:
+def test_every_reference_in_the_document_resolves(tmp_path: Path, mounted: bool) -> None:
     settings = settings_of(tmp_path)
     app: FastAPI = create_app(settings)
     if mounted:
@@ -77,9 +77,9 @@ def modes_of(operation: Any) -> list[GenerationMode]:
     return [GenerationMode.POSITIVE, GenerationMode.NEGATIVE] if speaks else [GenerationMode.POSITIVE]
 
 
-def test_the_interface_is_what_its_document_says(address: str) -> None:
+def test_the_responses_match_the_document(address: str) -> None:
     document = schemathesis.openapi.from_url(f"{address}/openapi.json")
-    # A query parameter that nobody knows is ignored, as HTTP has it; tokens have a corpus of their own.
+    # An unknown query parameter is ignored, as is usual in HTTP; tokens have a corpus of their own.
     document.config.generation.update(with_security_parameters=False, allow_extra_parameters=False)
     operations = [found.ok() for found in document.get_all_operations()]
     assert len(operations) >= OPERATIONS

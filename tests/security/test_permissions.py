@@ -1,4 +1,4 @@
-"""Who may do what: two owners, an administrator and nobody, on every route."""
+"""Permissions on every route: two owners, an administrator, and callers without a token."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -27,7 +27,7 @@ NEEDED = {
     "delete": "media:delete",
 }
 FOR_ITS_OWNER = {"issue": 201, "complete": 503, "playback": 409, "list": 200, "delete": 200}
-"""503: the application of these tests has no S3, so that letting somebody in shows in asking it."""
+"""503: the application of these tests has no S3, so that an admitted request shows as this status."""
 
 
 @pytest_asyncio.fixture
@@ -91,7 +91,7 @@ async def test_a_foreign_media_is_the_same_404_as_an_absent_one(
 
 
 @pytest.mark.parametrize("route", OF_A_MEDIA)
-async def test_an_administrator_reaches_everyones_media(route: str, client: httpx.AsyncClient) -> None:
+async def test_an_administrator_can_access_the_media_of_all_owners(route: str, client: httpx.AsyncClient) -> None:
     media_id = await issued(client, bearing(token("anna")))
     assert (await ask(client, route, media_id, token("carla", "media:admin"))).status_code == FOR_ITS_OWNER[route]
     assert (await ask(client, route, uuid4(), token("carla", "media:admin"))).status_code == 404
@@ -109,7 +109,7 @@ async def test_a_list_is_the_callers_own_also_for_an_administrator(client: httpx
         assert [media["media_id"] for media in page["media"]] == seen
 
 
-async def test_what_nobody_may_see_is_never_deleted(client: httpx.AsyncClient) -> None:
+async def test_a_media_without_access_is_never_deleted(client: httpx.AsyncClient) -> None:
     media_id = await issued(client, bearing(token("anna")))
     for caller in (token("berta"), token("anna", "media:read media:upload")):
         assert (await client.delete(f"/{media_id}", headers=bearing(caller))).status_code in (403, 404)

@@ -1,4 +1,4 @@
-"""What is unsafe is refused at the start, or warned of, and what runs in a browser is only downloaded."""
+"""Unsafe settings are refused or warned about at the start, and active types are only downloaded."""
 
 from pathlib import Path
 from typing import Any
@@ -57,13 +57,13 @@ async def test_an_active_type_is_only_ever_downloaded(tmp_path: Path) -> None:
             assert asked.startswith("attachment;") is downloads
 
 
-def test_an_embedded_s3_is_refused_where_it_was_not_asked_for(tmp_path: Path) -> None:
+def test_an_embedded_s3_is_refused_unless_requested(tmp_path: Path) -> None:
     with running("serve", cwd=tmp_path, SECRET_KEY=SECRET, USE_CLOUD_STORAGE="false") as server:
         assert server.process.wait(30) == 2
     assert "--embedded-s3" in server.said
 
 
-def test_a_start_warns_of_tokens_that_are_for_anybody(tmp_path: Path) -> None:
+def test_a_start_warns_about_tokens_for_any_audience(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/broker.db"
     migrate(url)
     known = {"SECRET_KEY": SECRET, "AWS_S3_BUCKET_NAME": "videos", "BROKER_DATABASE_URL": url}

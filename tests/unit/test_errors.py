@@ -59,4 +59,4 @@ def test_an_error_keeps_its_facts_for_who_answers() -> None:
     error = SizeNotAllowed(size=7, max_size=5)
 
     assert error.facts == {"size": 7, "max_size": 5}
-    assert str(error) == "The size of 7 bytes is not accepted; accepted are 1 to 5 bytes."
+    assert str(error) == "The size of 7 bytes is not allowed; allowed are 1 to 5 bytes."

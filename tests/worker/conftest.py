@@ -1,4 +1,4 @@
-"""A broker over a real SQLite file, the embedded S3, and a queue that gets its events."""
+"""A broker over a real SQLite file, the embedded S3, and a queue that receives its events."""
 
 import asyncio
 import json

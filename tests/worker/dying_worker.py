@@ -1,4 +1,4 @@
-"""A worker that names each step it takes, and dies before the one it is told to die before.
+"""A worker that reports each of its steps, and dies before a chosen one.
 
 It runs in a process of its own. What it does when there is nothing to do is no step: a receive counts once it brought
 messages, a claim once it brought something to tell.
@@ -90,7 +90,7 @@ class CountedSender(Sender):
 
 
 def work(overrides: dict[str, Any], die_before: int, ahead: timedelta, told: Connection) -> None:
-    """Do what `broker worker` does until somebody ends it; its clock is `ahead` of the machine's."""
+    """Do what `broker worker` does until it is ended; its clock is `ahead` of the machine's."""
     wiring.Store = CountedWorkerStore  # type: ignore[misc]
     wiring.Bucket = CountedBucket  # type: ignore[misc]
     wiring.Queue = CountedQueue  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Films of every sort that ffmpeg makes here, each once for all tests."""
+"""Films of every kind, made by ffmpeg once for all tests."""
 
 import subprocess
 from pathlib import Path

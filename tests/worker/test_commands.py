@@ -1,4 +1,4 @@
-"""`broker worker` and `broker webhooks` as processes, told everything by their environment."""
+"""`broker worker` and `broker webhooks` as processes, configured by their environment."""
 
 import asyncio
 import signal
@@ -17,7 +17,7 @@ from .conftest import Sqs, until
 from .receiver import Receiver, receiving
 from .test_sender import SECRET
 
-KEY = "a-key-of-the-tests-and-of-nobody-else"
+KEY = "a-key-of-the-tests-and-of-another-else"
 SERVES = r"Uvicorn running on (http://[\d.:]+)"
 
 
@@ -54,7 +54,7 @@ async def asked(client: httpx.AsyncClient, method: str, path: str, **parts: Any)
     return await client.request(method, path, headers={"Authorization": f"Bearer {token}"}, **parts)
 
 
-async def test_an_upload_becomes_ready_and_is_told_without_a_word(variables: dict[str, str], tmp_path: Path) -> None:
+async def test_an_unannounced_upload_becomes_ready_and_is_notified(variables: dict[str, str], tmp_path: Path) -> None:
     async with receiving(200) as receiver:
         told = variables | {"BROKER_WEBHOOK_URLS": receiver.url}
         with (
@@ -100,7 +100,7 @@ async def told_in_vain(receiver: Receiver, variables: dict[str, str], cwd: Path)
     return told
 
 
-async def test_the_commands_show_and_repeat_what_was_not_delivered(variables: dict[str, str], tmp_path: Path) -> None:
+async def test_the_commands_list_and_retry_undelivered_webhooks(variables: dict[str, str], tmp_path: Path) -> None:
     async with receiving(410) as receiver:
         told = await told_in_vain(receiver, variables, tmp_path)
 
@@ -121,7 +121,7 @@ async def test_the_commands_show_and_repeat_what_was_not_delivered(variables: di
             2,
             "'https://elsewhere.example/' is not one of BROKER_WEBHOOK_URLS\n",
         )
-        assert await said("retry") == (0, "1 will be sent by the worker now.\n")
+        assert await said("retry") == (0, "The worker will send 1 webhooks now.\n")
         with running("worker", cwd=tmp_path, **told):
             await until(lambda: receiver.ids.count(receiver.ids[0]) == 2)
         status, listed = await said("list")
@@ -147,7 +147,7 @@ async def test_the_commands_show_and_repeat_what_was_not_delivered(variables: di
         ({"BROKER_SQS_QUEUE_URL": "uploads"}, "BROKER_SQS_QUEUE_URL: should be an http or https address"),
     ],
 )
-def test_settings_that_can_not_work_are_named(
+def test_settings_that_cannot_work_are_named(
     wrong: dict[str, str], reason: str, variables: dict[str, str], tmp_path: Path
 ) -> None:
     ended = done("worker", cwd=tmp_path, **(variables | wrong))

@@ -1,4 +1,4 @@
-"""What S3 says in its three envelopes, and what nobody can understand."""
+"""S3's three event envelopes, and invalid messages."""
 
 import json
 from typing import Any
@@ -60,7 +60,7 @@ TEST_EVENT = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "videos
         (by_sns(TEST_EVENT), []),
     ],
 )
-def test_each_envelope_names_what_was_created(document: object, created: list[Created]) -> None:
+def test_each_envelope_names_the_created_objects(document: object, created: list[Created]) -> None:
     assert created_objects(json.dumps(document)) == created
 
 
@@ -83,6 +83,6 @@ def test_each_envelope_names_what_was_created(document: object, created: list[Cr
         '{"source": "aws.ec2", "detail-type": "EC2 Instance State-change Notification"}',
     ],
 )
-def test_garbage_is_told_from_what_says_nothing(body: str) -> None:
+def test_garbage_differs_from_an_event_without_objects(body: str) -> None:
     with pytest.raises(EnvelopeUnknown):
         created_objects(body)

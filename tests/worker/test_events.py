@@ -1,4 +1,4 @@
-"""Uploads are completed by S3's events, however often, in whatever order and among whatever else they come."""
+"""S3 events complete uploads, however often, in any order, and among other messages."""
 
 import asyncio
 import random
@@ -31,9 +31,7 @@ async def hearing(world: World, queue: Queue) -> AsyncIterator[Events]:
     await running
 
 
-async def test_an_upload_is_ready_within_seconds_without_a_word_of_its_client(
-    world: World, queue: Queue, sqs: Sqs
-) -> None:
+async def test_an_unannounced_upload_is_ready_within_seconds(world: World, queue: Queue, sqs: Sqs) -> None:
     async with hearing(world, queue):
         issued = await world.uploaded()
 
@@ -45,7 +43,7 @@ async def test_an_upload_is_ready_within_seconds_without_a_word_of_its_client(
     assert sqs.dead == 0
 
 
-async def test_what_is_nobodys_business_is_deleted_and_changes_nothing(world: World, queue: Queue, sqs: Sqs) -> None:
+async def test_an_unrelated_message_is_deleted_and_changes_nothing(world: World, queue: Queue, sqs: Sqs) -> None:
     sqs.take_all()
     untouched, absent = (await world.issue()).media, (await world.issue()).media
     expired = (await world.issue()).media
@@ -53,7 +51,7 @@ async def test_what_is_nobodys_business_is_deleted_and_changes_nothing(world: Wo
     world.clock.move(hours=2)
     await world.sweep_all()
     sqs.send(
-        told(world, staging_key(untouched.id), bucket="somebody-elses"),
+        told(world, staging_key(untouched.id), bucket="anothers"),
         told(world, "staging/a3/readme.txt", f"media/{expired.id}", f"other/{staging_key(expired.id)}"),
         told(world, staging_key(absent.id)),
         told(world, staging_key(expired.id)),
@@ -72,7 +70,7 @@ async def test_garbage_reaches_the_dead_letter_queue_and_is_logged_once(world: W
         async with hearing(world, queue):
             await until(lambda: sqs.dead == 2, (MAX_RECEIVES + 3) * (VISIBILITY_SECONDS + 5))
     assert [line["event"] for line in logs if line["log_level"] == "error"] == [
-        "message cannot be carried out; it is left to the dead-letter queue"
+        "message cannot be processed; it is left to the dead-letter queue"
     ] * 2
     assert sqs.left == 0
 
@@ -85,9 +83,7 @@ class Slow(Bucket):
         return await super().promote(source, target, judged)
 
 
-async def test_a_message_stays_hidden_for_as_long_as_its_promotion_takes(
-    make_world: MakeWorld, queue: Queue, sqs: Sqs
-) -> None:
+async def test_a_message_stays_hidden_while_its_promotion_runs(make_world: MakeWorld, queue: Queue, sqs: Sqs) -> None:
     world = make_world(Slow)
     sqs.take_all()
     issued = await world.uploaded()
@@ -107,7 +103,7 @@ async def test_a_message_stays_hidden_for_as_long_as_its_promotion_takes(
     assert await world.state(issued.media.id) == State.READY
 
 
-async def test_a_stop_finishes_what_is_under_way_and_hands_back_the_rest(
+async def test_a_stop_finishes_current_messages_and_returns_the_rest(
     make_world: MakeWorld, queue: Queue, sqs: Sqs
 ) -> None:
     world = make_world(Slow)
@@ -122,7 +118,7 @@ async def test_a_stop_finishes_what_is_under_way_and_hands_back_the_rest(
     assert sqs.take_all() == []
 
 
-async def test_while_s3_is_away_a_message_is_kept_and_its_receives_are_spared(
+async def test_while_s3_is_unavailable_a_message_is_kept_and_its_receives_are_spared(
     world: World, queue: Queue, sqs: Sqs, embedded_s3: EmbeddedS3
 ) -> None:
     issued = await world.uploaded()
@@ -137,7 +133,7 @@ async def test_while_s3_is_away_a_message_is_kept_and_its_receives_are_spared(
     assert sqs.dead == 0
 
 
-async def test_an_s3_that_refuses_the_broker_makes_no_message_poison(
+async def test_a_refusal_of_s3_makes_no_message_poison(
     world: World, queue: Queue, sqs: Sqs, embedded_s3: EmbeddedS3
 ) -> None:
     issued = await world.uploaded()
@@ -146,7 +142,10 @@ async def test_an_s3_that_refuses_the_broker_makes_no_message_poison(
         async with hearing(world, queue):
             await until(lambda: sqs.left == 0)
     assert await world.state(issued.media.id) == State.READY
-    assert [line["event"] for line in logs if line["log_level"] in {"warning", "error"}] == ["s3 failed", "events rest"]
+    assert [line["event"] for line in logs if line["log_level"] in {"warning", "error"}] == [
+        "s3 failed",
+        "events pause",
+    ]
 
 
 COUNT = 1000
@@ -155,7 +154,7 @@ PORTION = 40
 
 
 @pytest.mark.timeout(900)
-async def test_many_uploads_told_three_times_in_any_order_are_all_ready_and_told_once(
+async def test_many_uploads_with_repeated_unordered_events_are_ready_and_notified_once(
     make_world: MakeWorld, queue: Queue, sqs: Sqs
 ) -> None:
     async with receiving(200) as receiver:

@@ -1,4 +1,4 @@
-"""Jobs beside a server: one that fails is told of when it does, and not when the server ends."""
+"""Jobs beside a server: a failure is logged at once, and not when the server ends."""
 
 import asyncio
 
@@ -28,7 +28,7 @@ class Fails(Waits):
         raise ZeroDivisionError
 
 
-async def test_a_job_that_fails_is_told_of_at_once() -> None:
+async def test_a_failed_job_is_logged_at_once() -> None:
     told: list[str] = []
 
     async def serve() -> None:
@@ -43,7 +43,7 @@ async def test_a_job_that_fails_is_told_of_at_once() -> None:
     assert raised.group_contains(ZeroDivisionError)
 
 
-async def test_jobs_that_are_stopped_end_without_a_word() -> None:
+async def test_stopped_jobs_end_silently() -> None:
     with capture_logs() as logs:
         async with Jobs([Waits(), Waits()]).beside():
             pass

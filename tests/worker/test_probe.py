@@ -1,4 +1,4 @@
-"""Real films and what pretends to be one: the verdict on each, and what it costs to come to it."""
+"""Real films and files that pretend to be one: the verdict on each, and its cost."""
 
 import asyncio
 import resource
@@ -152,7 +152,7 @@ async def put(world: World, path: Path, content_type: str) -> Media:
 
 
 @pytest.mark.parametrize("name", FILMS)
-async def test_a_film_is_ready_with_what_was_seen_in_it(name: str, looking: World, films: Path) -> None:
+async def test_a_ready_film_has_its_probed_properties(name: str, looking: World, films: Path) -> None:
     content_type, make, expected = FILMS[name]
     media = await put(looking, make(films), content_type)
     playback = await looking.verbs.complete(media.id, "anna")
@@ -164,7 +164,7 @@ async def test_a_film_is_ready_with_what_was_seen_in_it(name: str, looking: Worl
 
 
 @pytest.mark.parametrize("name", PRETENDERS)
-async def test_what_is_too_long_or_no_film_is_rejected(name: str, looking: World, films: Path) -> None:
+async def test_a_film_that_is_too_long_or_no_film_is_rejected(name: str, looking: World, films: Path) -> None:
     make, reason = PRETENDERS[name]
     media = await put(looking, make(films), "video/mp4")
     with pytest.raises(UploadRejected) as raised:
@@ -240,7 +240,7 @@ async def test_of_fifty_megabytes_a_fraction_is_fetched_and_none_by_the_broker(
     assert grown < 8 * MB
 
 
-async def test_a_playlist_leads_nowhere(looking: World, films: Path, embedded_s3: EmbeddedS3) -> None:
+async def test_a_playlist_opens_no_other_file_or_address(looking: World, films: Path, embedded_s3: EmbeddedS3) -> None:
     async with relaying(embedded_s3) as relay:
         target = f"http://127.0.0.1:{relay.port}/segment.ts"
         texts = {
@@ -256,13 +256,13 @@ async def test_a_playlist_leads_nowhere(looking: World, films: Path, embedded_s3
         assert relay.connections == 0
 
 
-async def test_another_object_than_the_judged_one_is_not_looked_into(looking: World, films: Path, probe: Probe) -> None:
+async def test_only_the_judged_object_is_probed(looking: World, films: Path, probe: Probe) -> None:
     media = await put(looking, CLIP, "video/mp4")
     with pytest.raises(StorageUnavailable):
         await probe.inspect(lambda: looking.bucket.internal_link(staging_key(media.id), expires_in=20), "0" * 32)
 
 
-async def test_who_waits_long_for_its_turn_gets_a_link_that_lives(make_world: MakeWorld, tmp_path: Path) -> None:
+async def test_a_probe_that_waits_long_for_its_turn_gets_a_valid_link(make_world: MakeWorld, tmp_path: Path) -> None:
     hangs_on_others = f'case "$*" in *elsewhere*) exec /bin/sleep 9;; *) exec {program("ffprobe")} "$@";; esac'
     probe = pretending(tmp_path / "program", hangs_on_others)
     world = make_world(probe=probe, max_video_seconds=MAX_SECONDS)
@@ -277,7 +277,7 @@ async def test_who_waits_long_for_its_turn_gets_a_link_that_lives(make_world: Ma
     assert {type(end) for end in await asyncio.gather(*others, return_exceptions=True)} == {ProbeFailed}
 
 
-async def test_an_s3_that_is_away_is_no_verdict(looking: World, embedded_s3: EmbeddedS3) -> None:
+async def test_an_unavailable_s3_is_no_verdict(looking: World, embedded_s3: EmbeddedS3) -> None:
     media = await put(looking, CLIP, "video/mp4")
     for _ in range(MAX_JUDGEMENTS + 1):
         embedded_s3.order_fault(Fault("GetObject", code="SlowDown", status=503))
@@ -298,7 +298,7 @@ def pretending(path: Path, script: str) -> Probe:
     "script",
     ["exec /bin/sleep 600", "kill -SEGV $$", "exit 3", "echo nonsense", "while :; do echo 0123456789; done"],
 )
-async def test_what_defies_looking_is_tried_a_few_times_and_then_rejected(
+async def test_an_upload_that_cannot_be_probed_is_retried_and_then_rejected(
     script: str, make_world: MakeWorld, tmp_path: Path
 ) -> None:
     world = make_world(probe=pretending(tmp_path / "program", script), max_video_seconds=MAX_SECONDS)
@@ -312,7 +312,7 @@ async def test_what_defies_looking_is_tried_a_few_times_and_then_rejected(
     assert not [child for child in psutil.Process().children() if "sleep" in child.name()]
 
 
-async def test_the_sweep_ends_what_defies_looking_too(make_world: MakeWorld, tmp_path: Path) -> None:
+async def test_the_sweep_also_rejects_an_upload_that_cannot_be_probed(make_world: MakeWorld, tmp_path: Path) -> None:
     world = make_world(probe=pretending(tmp_path / "program", "exit 3"), max_video_seconds=MAX_SECONDS)
     media = await put(world, CLIP, "video/mp4")
     with capture_logs():
@@ -322,7 +322,7 @@ async def test_the_sweep_ends_what_defies_looking_too(make_world: MakeWorld, tmp
 
 
 async def test_the_program_gets_bounds_and_no_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "for nobody else")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a secret")
     probe = pretending(tmp_path / "program", "/bin/sleep 0.2; /usr/bin/env; ulimit -v; ulimit -f")
     async with probe._running("http://127.0.0.1/", "etag") as process:
         assert process.stdout is not None
@@ -336,7 +336,7 @@ def test_without_ffprobe_nothing_starts_and_the_reason_is_named(tmp_path: Path) 
     with pytest.raises(SettingsInvalid, match="BROKER_PROBE: needs ffprobe"):
         Probe("no-such-ffprobe", timeout_seconds=1)
     settings = {
-        "SECRET_KEY": "a-key-of-the-tests-and-of-nobody-else",
+        "SECRET_KEY": "a-key-of-the-tests-and-of-another-else",
         "USE_CLOUD_STORAGE": "true",
         "AWS_S3_BUCKET_NAME": "videos",
         "BROKER_PROBE": "true",

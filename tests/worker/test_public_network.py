@@ -1,4 +1,4 @@
-"""A webhook reaches public addresses alone, whatever a name says at the first or the second look-up."""
+"""A webhook reaches public addresses only, whatever its name resolves to at the first or second look-up."""
 
 import asyncio
 from collections.abc import Iterable
@@ -61,7 +61,7 @@ def test_a_public_address_is_one(address: str) -> None:
         "2001:db8::1",
     ],
 )
-def test_an_address_of_a_machine_a_network_or_a_cloud_is_none(address: str) -> None:
+def test_an_address_of_a_machine_a_network_or_a_cloud_is_not_public(address: str) -> None:
     assert not is_public(address)
 
 
@@ -94,7 +94,7 @@ class Wires(httpcore.AnyIOBackend):
     ) -> AsyncNetworkStream:
         self.asked.append(host)
         if host.endswith(".99"):
-            raise httpcore.ConnectError("nobody there")
+            raise httpcore.ConnectError("no server there")
         return await super().connect_tcp("127.0.0.1", self.receiver.port, timeout, local_address, socket_options)
 
 
@@ -102,7 +102,7 @@ def sender(names: Names, wires: Wires) -> Sender:
     return Sender([SECRET], PublicNetwork(look_up=names, network=wires), timeout_seconds=5)
 
 
-async def test_what_was_checked_is_connected_to_after_one_look_up_under_the_name_of_the_host() -> None:
+async def test_the_checked_address_is_used_after_one_look_up_with_the_name_of_the_host() -> None:
     async with receiving(200) as receiver:
         names, wires = Names([PUBLIC]), Wires(receiver)
         sending = sender(names, wires)
@@ -112,7 +112,7 @@ async def test_what_was_checked_is_connected_to_after_one_look_up_under_the_name
     assert receiver.requests[0][0]["host"] == "hooks.example"
 
 
-async def test_a_name_that_changes_between_two_look_ups_reaches_nobody_the_second_time() -> None:
+async def test_a_name_that_changes_between_two_look_ups_is_refused_the_second_time() -> None:
     async with receiving(500) as receiver:
         names, wires = Names([PUBLIC], ["127.0.0.1"]), Wires(receiver)
         for expected in ("it answered 500", "AddressRefused: the name leads to an address that is not public"):
@@ -126,7 +126,7 @@ async def test_a_name_that_changes_between_two_look_ups_reaches_nobody_the_secon
 @pytest.mark.parametrize(
     "addresses", [["127.0.0.1"], ["10.1.2.3"], ["169.254.169.254"], [PUBLIC, "127.0.0.1"], ["fd00:ec2::254", PUBLIC]]
 )
-async def test_a_name_with_any_address_that_is_not_public_reaches_nobody(addresses: list[str]) -> None:
+async def test_a_name_with_any_private_address_is_refused(addresses: list[str]) -> None:
     async with receiving(200) as receiver:
         wires = Wires(receiver)
         sending = sender(Names(addresses), wires)
@@ -146,7 +146,7 @@ async def test_an_address_in_the_url_itself_is_checked_as_the_system_reads_it(ho
     assert receiver.connections == 0
 
 
-async def test_the_next_address_is_tried_where_the_first_does_not_answer() -> None:
+async def test_the_next_address_is_tried_if_the_first_does_not_answer() -> None:
     async with receiving(200) as receiver:
         wires = Wires(receiver)
         sending = sender(Names(["1.1.1.99", PUBLIC]), wires)
@@ -155,14 +155,14 @@ async def test_the_next_address_is_tried_where_the_first_does_not_answer() -> No
     assert (answer.status, wires.asked) == (200, ["1.1.1.99", PUBLIC])
 
 
-async def test_a_name_that_nobody_knows_is_a_failure_like_others() -> None:
+async def test_an_unknown_name_is_an_ordinary_failure() -> None:
     async def nowhere(host: str, port: int) -> list[str]:
         raise OSError("unknown")
 
     sending = Sender([SECRET], PublicNetwork(look_up=nowhere))
     answer = await asyncio.wait_for(sending.send(announced("https://nowhere.example/"), datetime.now(UTC)), 5)
     await sending.close()
-    assert answer.reason.startswith("ConnectError: the name cannot be looked up")
+    assert answer.reason.startswith("ConnectError: the host cannot be resolved")
 
 
 async def test_a_socket_of_this_machine_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""One attempt: what is sent, that it can be verified, and that no receiver harms the sender."""
+"""One delivery attempt: the request can be verified, and no receiver harms the sender."""
 
 import asyncio
 import base64
@@ -67,7 +67,7 @@ async def test_a_webhook_has_the_headers_and_the_body_of_the_specification() -> 
 
 
 @pytest.mark.parametrize("known", [SECRET, NEXT_SECRET], ids=["the first", "the next"])
-async def test_while_secrets_change_whoever_knows_either_can_verify(known: str) -> None:
+async def test_during_a_rotation_either_secret_verifies(known: str) -> None:
     async with receiving(200) as receiver:
         sender = local_sender(SECRET, NEXT_SECRET)
         await sender.send(announced(receiver.url), datetime.now(UTC))
@@ -126,7 +126,7 @@ async def test_the_javascript_library_verifies_too() -> None:
         ("flood", True, False, ""),
     ],
 )
-async def test_every_receiver_is_survived(behaviour: str | int, delivered: bool, gone: bool, reason: str) -> None:
+async def test_no_receiver_breaks_the_sender(behaviour: str | int, delivered: bool, gone: bool, reason: str) -> None:
     async with receiving(behaviour) as receiver:
         sender = local_sender()
         began = time.monotonic()
@@ -138,7 +138,7 @@ async def test_every_receiver_is_survived(behaviour: str | int, delivered: bool,
     assert took < 3
 
 
-async def test_of_ten_gigabytes_next_to_nothing_is_taken() -> None:
+async def test_of_a_response_of_ten_gigabytes_only_kilobytes_are_read() -> None:
     async with receiving("flood") as receiver:
         sender = local_sender(seconds=10)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -168,7 +168,7 @@ async def test_no_redirect_is_followed(status: int) -> None:
     assert (len(receiver.requests), len(other.requests)) == (2, 0)
 
 
-async def test_a_short_answer_leaves_its_connection_for_the_next() -> None:
+async def test_a_short_response_leaves_its_connection_for_the_next_webhook() -> None:
     async with receiving(200) as receiver:
         sender = local_sender()
         for _ in range(3):

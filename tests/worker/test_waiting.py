@@ -1,4 +1,4 @@
-"""A page waits for ready by one request at a time."""
+"""A page waits for `ready` in one request."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ from tests.support.samples import UNLIMITED, pending
 
 from ..lifecycle.conftest import VIDEO
 
-KEY = "a-key-of-the-tests-and-of-nobody-else"
+KEY = "a-key-of-the-tests-and-of-another-else"
 
 
 class Page:
@@ -80,7 +80,7 @@ def anna(client: httpx.AsyncClient) -> Page:
     return Page(client, "anna")
 
 
-async def test_the_answer_comes_as_soon_as_the_media_is_ready(anna: Page) -> None:
+async def test_the_response_comes_as_soon_as_the_media_is_ready(anna: Page) -> None:
     media_id = await anna.uploaded()
     waiting = asyncio.create_task(anna.ask("GET", f"/{media_id}", params={"wait": 20}))
     await asyncio.sleep(0.5)
@@ -92,7 +92,7 @@ async def test_the_answer_comes_as_soon_as_the_media_is_ready(anna: Page) -> Non
     assert time.monotonic() - began < 3
 
 
-async def test_after_its_time_it_says_where_the_media_stands(anna: Page) -> None:
+async def test_after_the_wait_the_response_has_the_state_of_the_media(anna: Page) -> None:
     media_id = await anna.uploaded()
     began = time.monotonic()
     answer = await anna.ask("GET", f"/{media_id}", params={"wait": 1})
@@ -101,7 +101,7 @@ async def test_after_its_time_it_says_where_the_media_stands(anna: Page) -> None
     assert 1 <= time.monotonic() - began < 3
 
 
-async def test_what_will_never_be_ready_is_not_waited_for(anna: Page) -> None:
+async def test_a_media_that_will_never_be_ready_is_not_waited_for(anna: Page) -> None:
     issued = (await anna.ask("POST", "/upload", json={"content_type": "video/mp4", "size": len(VIDEO)})).json()
     media_id = issued["media_id"]
     assert (await anna.ask("POST", f"/{media_id}/complete")).status_code == 409
@@ -114,7 +114,7 @@ async def test_what_will_never_be_ready_is_not_waited_for(anna: Page) -> None:
     assert time.monotonic() - began < 5
 
 
-async def test_a_foreign_media_and_an_absent_one_get_the_same_answer_at_once(
+async def test_a_foreign_media_and_an_absent_one_get_the_same_response_at_once(
     anna: Page, client: httpx.AsyncClient
 ) -> None:
     media_id = await anna.uploaded()
@@ -148,7 +148,7 @@ async def always() -> bool:
     return True
 
 
-async def test_one_owner_waits_a_bounded_number_of_times_and_keeps_nobody_else_out(store: Store) -> None:
+async def test_the_waits_of_one_owner_are_bounded_and_do_not_affect_other_owners(store: Store) -> None:
     media = await store.add(pending(), UNLIMITED)
     waiting = Waiting(store)
 
@@ -163,7 +163,7 @@ async def test_one_owner_waits_a_bounded_number_of_times_and_keeps_nobody_else_o
     assert await took("ann") > 0.9
 
 
-async def test_who_hung_up_is_not_waited_for(store: Store) -> None:
+async def test_a_wait_ends_when_its_client_disconnects(store: Store) -> None:
     media = await store.add(pending(), UNLIMITED)
 
     async def never() -> bool:
@@ -174,7 +174,7 @@ async def test_who_hung_up_is_not_waited_for(store: Store) -> None:
     assert time.monotonic() - began < 1
 
 
-async def test_nobody_waits_for_a_process_that_stops(store: Store) -> None:
+async def test_waits_end_when_the_process_stops(store: Store) -> None:
     media = await store.add(pending(), UNLIMITED)
     waiting = Waiting(store)
     began = time.monotonic()
@@ -184,7 +184,7 @@ async def test_nobody_waits_for_a_process_that_stops(store: Store) -> None:
     assert 0.2 < time.monotonic() - began < 2
 
 
-async def test_many_who_wait_leave_the_database_to_others(store: Store) -> None:
+async def test_many_waits_leave_the_database_to_other_requests(store: Store) -> None:
     media = await store.add(pending(), UNLIMITED)
     waiting = Waiting(store)
     waits = [

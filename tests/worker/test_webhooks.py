@@ -1,4 +1,4 @@
-"""What the app's backend is told of each media: when, in which order, how often, and until when."""
+"""The deliveries of each media: when, in which order, how often, and until when."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -39,7 +39,7 @@ async def telling(world: World, *receivers: Receiver) -> AsyncIterator[Webhooks]
         await running
 
 
-async def test_ready_and_deleted_are_told_in_this_order(make_world: MakeWorld) -> None:
+async def test_ready_and_deleted_are_delivered_in_this_order(make_world: MakeWorld) -> None:
     async with receiving(200) as receiver:
         world = make_world(announce_to=(receiver.url,))
         issued = await world.uploaded(filename="a.mp4", metadata={"album": "7"})
@@ -66,7 +66,7 @@ async def test_ready_and_deleted_are_told_in_this_order(make_world: MakeWorld) -
     }
 
 
-async def test_rejected_and_expired_are_told_with_what_differs(make_world: MakeWorld) -> None:
+async def test_rejected_and_expired_are_delivered_with_the_differences(make_world: MakeWorld) -> None:
     async with receiving(200) as receiver:
         world = make_world(announce_to=(receiver.url,))
         wrong, unused = await world.issue(), await world.issue()
@@ -144,7 +144,7 @@ async def test_410_disables_the_target_alone_until_it_is_enabled(make_world: Mak
     assert set(gone.ids[1:]) == set(other.ids)
 
 
-async def test_what_failed_keeps_back_the_later_of_the_same_media_and_nothing_else(make_world: MakeWorld) -> None:
+async def test_a_failed_webhook_delays_only_later_ones_of_its_media(make_world: MakeWorld) -> None:
     async with receiving(500, 200) as receiver:
         world = make_world(announce_to=(receiver.url,))
         one, other = [await world.uploaded() for _ in range(2)]
@@ -163,7 +163,7 @@ async def test_what_failed_keeps_back_the_later_of_the_same_media_and_nothing_el
     assert [told for told in receiver.ids if told in ids] == [ids[0], *ids]
 
 
-async def test_a_target_that_hangs_keeps_no_other_waiting(make_world: MakeWorld) -> None:
+async def test_a_hanging_target_does_not_delay_others(make_world: MakeWorld) -> None:
     async with receiving("hang") as hanging, receiving(200) as quick:
         world = make_world(announce_to=(hanging.url, quick.url))
         issued = [await world.uploaded() for _ in range(3)]
@@ -174,7 +174,7 @@ async def test_a_target_that_hangs_keeps_no_other_waiting(make_world: MakeWorld)
             assert len(hanging.requests) <= 3
 
 
-async def test_a_worker_that_dies_after_sending_makes_it_come_twice_with_one_id(make_world: MakeWorld) -> None:
+async def test_a_worker_that_dies_after_sending_causes_a_repeat_with_the_same_id(make_world: MakeWorld) -> None:
     async with receiving(200) as receiver:
         world = make_world(announce_to=(receiver.url,))
         issued = await world.uploaded()
@@ -192,7 +192,7 @@ async def test_a_worker_that_dies_after_sending_makes_it_come_twice_with_one_id(
     assert len(set(receiver.ids)) == 1
 
 
-async def test_without_a_target_nothing_is_written_down(world: World) -> None:
+async def test_without_a_target_the_outbox_stays_empty(world: World) -> None:
     issued = await world.uploaded()
     await world.verbs.complete(issued.media.id, "anna")
     assert await world.state(issued.media.id) == State.READY
@@ -220,7 +220,7 @@ class FailsOnce(Sender):
         return await super().send(announcement, now)
 
 
-async def test_a_defect_that_one_webhook_shows_does_not_end_the_others(make_world: MakeWorld) -> None:
+async def test_a_failure_in_one_webhook_does_not_end_the_others(make_world: MakeWorld) -> None:
     async with receiving(200) as receiver:
         world = make_world(announce_to=(receiver.url,))
         sender = FailsOnce([SECRET], PublicNetwork(loopback=True))

@@ -6,7 +6,6 @@ Pure ASGI, so that each costs microseconds. A host application that mounts the r
 import asyncio
 import re
 import time
-from collections.abc import Sequence
 from functools import lru_cache
 from random import getrandbits
 from typing import Any
@@ -17,15 +16,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.api.asgi.document import AT_ONCE, AtOnce, Headers
 from broker.api.asgi.fields import first_fields
-from broker.api.problems import http_problem, internal_problem, stopping_problem
+from broker.api.problems import internal_problem, stopping_problem
 from broker.logs import REQUEST_ID, access_log
 
 FOREIGN_ID = re.compile(rb"[A-Za-z0-9._=-]{1,64}")
 """Which ids of others are taken over; anything else gets one of ours."""
 OWN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """An id of a media as it is written here."""
-PROBES = frozenset({"/healthz", "/readyz"})
-"""What a load balancer asks by the address of the process; no host is asked for there."""
+
 TRANSPORT_SECURITY = (b"strict-transport-security", b"max-age=31536000")
 
 
@@ -156,30 +154,6 @@ def _missing(names: tuple[bytes, ...], content_type: bytes, scheme: str) -> Head
     """Return the security headers that an answer with headers of these names lacks."""
     wanted = (PAGE_HEADERS if content_type.startswith(b"text/html") else DATA_HEADERS)[scheme == "https"]
     return [header for header in wanted if header[0] not in names]
-
-
-class AllowedHosts:
-    """Refuse a request whose Host is none of ours: exact names, or `*.example.com` for those below one."""
-
-    def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
-        self.app = app
-        self._exact = frozenset(host for host in hosts if not host.startswith("*."))
-        self._below = tuple(host.removeprefix("*") for host in hosts if host.startswith("*."))
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] == "http" and scope["path"] not in PROBES and not self._is_ours(scope):
-            answer = http_problem(400, "The Host of the request is not one that is served here.")
-            await answer(scope, receive, send)
-            return
-        await self.app(scope, receive, send)
-
-    def _is_ours(self, scope: Scope) -> bool:
-        named = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"]
-        if len(named) != 1:
-            return False
-        host = re.sub(r":\d*$", "", named[0])
-        return host in self._exact or (bool(self._below) and host.endswith(self._below))
 
 
 def _media_id(scope: Scope) -> str | None:

@@ -1,1 +1,1 @@
-"""Authentication: bearer tokens and their keys, callers and permissions, and the states of plain forms."""
+"""Authentication: bearer tokens and their keys, callers and permissions, and the state of plain forms."""

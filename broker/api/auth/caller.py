@@ -1,4 +1,4 @@
-"""Who calls, and what a token's claims permit."""
+"""Callers and their permissions, read from a token's claims."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,45 +12,45 @@ DELETE = "media:delete"
 ADMIN = "media:admin"
 PERMISSIONS = (UPLOAD, READ, DELETE, ADMIN)
 GRANTS = {**{name: frozenset({name}) for name in PERMISSIONS}, "media:*": frozenset({UPLOAD, READ, DELETE})}
-"""What each name in a token grants. The wildcard covers one's own media; an administrator must be named."""
+"""The permissions that each name in a token grants. The wildcard does not grant `media:admin`."""
 
 MAX_OWNER_LENGTH = 255
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Name who calls, and what the token permits."""
+    """The owner that a token names, and its permissions."""
 
     owner: str
     permissions: frozenset[str]
 
     @property
     def reach(self) -> str | None:
-        """Return whose media the caller may touch; None: everyone's."""
+        """Return the owner whose media the caller may access, or None for all owners."""
         return None if ADMIN in self.permissions else self.owner
 
     def require(self, permission: str) -> None:
-        """Raise PermissionMissing unless the token permits it; an administrator may do all."""
+        """Raise PermissionMissing unless the token grants `permission` or `media:admin`."""
         if permission not in self.permissions and ADMIN not in self.permissions:
             raise PermissionMissing(permission=permission)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimNames:
-    """Say where an issuer of tokens writes the owner and the permissions.
+    """The claims in which an issuer writes the owner and the permissions.
 
-    A claim is looked up by its whole name, then as a path of names with dots between them (`realm_access.roles`).
+    A claim is looked up by its whole name, then as a dotted path (`realm_access.roles`).
     """
 
     owner: str = "sub"
     permissions: tuple[str, ...] = ("scope", "scp", "permissions")
     prefix: str = ""
-    """What stands before each permission, such as `https://api.example/`; names without it then grant nothing."""
+    """The prefix of each permission, such as `https://api.example/`; names without it then grant nothing."""
     default: frozenset[str] = field(default_factory=frozenset)
-    """What a token that has none of the claims permits."""
+    """The permissions of a token that has none of the claims."""
 
     def caller(self, claims: Mapping[str, Any]) -> Caller:
-        """Return the caller that verified claims name. Raises NotAuthenticated where they name none."""
+        """Return the caller that verified claims name. Raises NotAuthenticated if they name none."""
         owner = _claim(claims, self.owner)
         if not isinstance(owner, str) or not 1 <= len(owner) <= MAX_OWNER_LENGTH:
             raise NotAuthenticated(reason="its subject is not valid", token_sent=True)
@@ -59,12 +59,12 @@ class ClaimNames:
         return Caller(owner, self._permissions(claims))
 
     def _permissions(self, claims: Mapping[str, Any]) -> frozenset[str]:
-        """Return what the claims grant: text separated by spaces (RFC 6749, section 3.3), or a list of names."""
-        found = [value for value in (_claim(claims, name) for name in self.permissions) if value is not None]
-        if not found:
+        """Return the granted permissions; a claim is space-separated text (RFC 6749, section 3.3) or a list."""
+        values = [value for value in (_claim(claims, name) for name in self.permissions) if value is not None]
+        if not values:
             return self.default
         granted: set[str] = set()
-        for value in found:
+        for value in values:
             names = value.split(" ") if isinstance(value, str) else value if isinstance(value, list) else ()
             for name in names:
                 if isinstance(name, str) and name.startswith(self.prefix):

@@ -1,4 +1,4 @@
-"""The signed state by which S3 sends a plain form back to us."""
+"""The signed state of plain forms: the last segment of the URL to which S3 redirects a browser."""
 
 from uuid import UUID
 
@@ -8,13 +8,13 @@ from broker.errors import MediaNotFound
 
 
 class FormStates:
-    """Make and read the state in `/{media_id}/uploaded/{state}`; its key is derived, so no token can be made of it."""
+    """Make and check the state in `/{media_id}/uploaded/{state}`. Its key is derived, so a state is never a token."""
 
     def __init__(self, secret: str) -> None:
         self._serializer = URLSafeSerializer(secret, salt="s3-media/uploaded")
 
     def make(self, media_id: UUID) -> str:
-        """Return the state that stands for one media."""
+        """Return the state of one media."""
         state = self._serializer.dumps(media_id.hex)
         return state if isinstance(state, str) else state.decode()
 

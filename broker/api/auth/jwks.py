@@ -1,4 +1,4 @@
-"""The keys that an identity provider publishes at an address, kept fresh without blocking and without a flood.
+"""The keys that an identity provider publishes: cached, and refreshed without blocking or flooding it.
 
 Source: RFC 7517, section 5 (JWK Set).
 """
@@ -18,26 +18,26 @@ from broker.errors import KeysUnavailable, NotAuthenticated
 MAX_BYTES = 256 * 1024
 MAX_KEYS = 100
 FETCH_SECONDS = 5.0
-"""How long one fetch may take in all."""
+"""The timeout of one whole fetch."""
 COOLDOWN_SECONDS = 10.0
-"""The least time between two fetches, whatever key ids the tokens name."""
+"""The minimum time between two fetches, whatever key ids the tokens name."""
 STALE_SECONDS = 24 * 3600.0
-"""For how long keys are still used when their address does not answer."""
+"""How long cached keys are used while their address does not answer."""
 
 log = structlog.get_logger()
 
 
 class Jwks:
-    """Keep the keys of a JWKS address for one algorithm.
+    """Cache the keys of a JWKS address for one algorithm.
 
-    A fetch is shared by all who wait for it. Keys older than `fresh_seconds` are fetched again; an unknown key id asks
-    too, but not sooner than the cooldown after the last fetch. When the address does not answer, known keys go on.
+    All waiting requests share one fetch. Keys older than `fresh_seconds` are fetched again; so they are for an unknown
+    key id, but not before the cooldown has passed. If the address does not answer, the cached keys stay in use.
     """
 
     def __init__(
         self, url: str, algorithm: str, *, fresh_seconds: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Prepare; nothing is fetched yet. Create it off the event loop: TLS certificates are loaded here."""
+        """Create the cache; nothing is fetched yet. Call it off the event loop, because it loads TLS certificates."""
         self.generation = 0
         self._url = url
         self._algorithm = algorithm
@@ -51,14 +51,14 @@ class Jwks:
         self._keys: dict[str | None, Key] = {}
         self._published: dict[str | None, dict[str, Any]] = {}
         self._fetched_at = float("-inf")
-        self._asked_at = float("-inf")
+        self._tried_at = float("-inf")
         self._failing = False
         self._fetching: asyncio.Task[None] | None = None
 
     async def key(self, key_id: str | None) -> Key:
-        """Return the key named `key_id`; a token without one is verified with the only key there is.
+        """Return the key named `key_id`; a token without an id gets the key, if there is exactly one.
 
-        Raises NotAuthenticated for an unknown key, and KeysUnavailable where that cannot be known.
+        Raises NotAuthenticated for an unknown key, or KeysUnavailable if the keys cannot be fetched.
         """
         age = self._clock() - self._fetched_at
         if age > STALE_SECONDS:
@@ -67,18 +67,18 @@ class Jwks:
             fetching = self._fetch()
             if fetching is not None and not (self._keys and self._failing):
                 await asyncio.shield(fetching)
-        found = self._find(key_id)
-        if found is None and (fetching := self._fetch()) is not None:
+        key = self._find(key_id)
+        if key is None and (fetching := self._fetch()) is not None:
             await asyncio.shield(fetching)
-            found = self._find(key_id)
-        if found is not None:
-            return found
+            key = self._find(key_id)
+        if key is not None:
+            return key
         if self._failing:
             raise KeysUnavailable
-        raise NotAuthenticated(reason="the one sent is not valid", token_sent=True)
+        raise NotAuthenticated(reason="the token is not valid", token_sent=True)
 
     async def close(self) -> None:
-        """End a fetch under way and its connections."""
+        """Cancel the current fetch and close the connections."""
         if self._fetching is not None:
             self._fetching.cancel()
         await self._http.aclose()
@@ -89,9 +89,9 @@ class Jwks:
         return self._keys.get(key_id)
 
     def _fetch(self) -> "asyncio.Task[None] | None":
-        """Return the fetch that is under way, or begin one; None: the last one was too short a time ago."""
-        if self._fetching is None and self._clock() - self._asked_at >= COOLDOWN_SECONDS:
-            self._asked_at = self._clock()
+        """Return the current fetch, or start one. Return None during the cooldown."""
+        if self._fetching is None and self._clock() - self._tried_at >= COOLDOWN_SECONDS:
+            self._tried_at = self._clock()
             self._fetching = asyncio.create_task(self._refresh())
         return self._fetching
 
@@ -101,7 +101,7 @@ class Jwks:
                 self._replace(_keys_of(await self._download()))
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError, TimeoutError) as error:
             self._failing = True
-            log.warning("the keys that verify tokens were not fetched", reason=type(error).__name__)
+            log.warning("the keys that verify tokens could not be fetched", reason=type(error).__name__)
         finally:
             self._fetching = None
 
@@ -117,11 +117,11 @@ class Jwks:
         return bytes(body)
 
     def _replace(self, published: list[dict[str, Any]]) -> None:
-        """Use what is published now; a key that was withdrawn or exchanged ends what was verified with it.
+        """Use the published keys. A withdrawn or replaced key invalidates the tokens that were verified with it.
 
-        Raises ValueError where no key is meant for our algorithm: then the known ones go on.
+        Raises ValueError if no key is usable with the algorithm; the cached keys then stay in use.
         """
-        usable = [(jwk, key) for jwk in published if (key := published_key(jwk, self._algorithm)) is not None]
+        usable = [(jwk, key) for jwk in published if (key := self._usable(jwk)) is not None]
         if not usable:
             raise ValueError
         jwks = {jwk.get("kid"): jwk for jwk, _ in usable}
@@ -132,6 +132,14 @@ class Jwks:
         self._fetched_at = self._clock()
         self._failing = False
 
+    def _usable(self, jwk: dict[str, Any]) -> Key | None:
+        """Return the key in a JWK, or None if it cannot be used; then the other keys stay in use."""
+        try:
+            return published_key(jwk, self._algorithm)
+        except Exception as error:  # a malformed member may raise any error
+            log.warning("a published key is unusable", key_id=jwk.get("kid"), reason=type(error).__name__)
+            return None
+
     def _forget(self) -> None:
         if self._keys:
             self.generation += 1
@@ -139,9 +147,9 @@ class Jwks:
 
 
 def _keys_of(body: bytes) -> list[dict[str, Any]]:
-    """Return the JWKs of a set. Raises ValueError for what is no set, or one of too many keys."""
-    found = json.loads(body)
-    listed = found.get("keys") if isinstance(found, dict) else None
+    """Return the JWKs of a set. Raises ValueError if `body` is not a set, or has too many keys."""
+    document = json.loads(body)
+    listed = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(listed, list) or len(listed) > MAX_KEYS:
         raise ValueError
     return [jwk for jwk in listed if isinstance(jwk, dict) and isinstance(jwk.get("kid"), str | None)]

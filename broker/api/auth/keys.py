@@ -1,4 +1,4 @@
-"""The keys that verify tokens: one secret, one public key, or (in `jwks.py`) those that an address publishes."""
+"""The keys that verify tokens: one secret, one public key, or (in `jwks.py`) the published keys of an address."""
 
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,26 +12,28 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from broker.errors import SettingsInvalid
 
+KEY_TYPES = {"RS256": "RSA", "ES256": "EC", "EdDSA": "OKP"}
+"""The key type for each algorithm (RFC 7518, section 6.1; RFC 8037)."""
 MIN_RSA_BITS = 2048
 """RFC 7518, section 3.3."""
 
 Key = Any
-"""What PyJWT verifies with: bytes for HS256, else a public key of cryptography's."""
+"""A key for PyJWT: bytes for HS256, otherwise a public key of the library `cryptography`."""
 
 
 class KeySource(Protocol):
-    """Give the key for a token."""
+    """A source of keys for tokens."""
 
     @property
     def generation(self) -> int:
-        """Return a number that changes when a key is no longer valid."""
+        """Return a number that changes when a key becomes invalid."""
 
     async def key(self, key_id: str | None) -> Key:
         """Return the key named `key_id`. Raises NotAuthenticated for an unknown one, and KeysUnavailable."""
 
 
 class FixedKey:
-    """Verify every token with one key, whatever `kid` it names."""
+    """One key for every token, whatever `kid` it names."""
 
     generation = 0
 
@@ -44,38 +46,40 @@ class FixedKey:
 
 
 def public_key(pem_or_path: str, algorithm: str) -> Key:
-    """Return the public key in a PEM text, or in the file that a path names.
+    """Return the public key in a PEM text, or in the file at a path.
 
-    Raises SettingsInvalid where there is none, or one that `algorithm` cannot use.
+    Raises SettingsInvalid if it cannot be read, or does not fit `algorithm`.
     """
     text = pem_or_path.replace("\\n", "\n")
     try:
         pem = text.encode() if "-----BEGIN" in text else Path(pem_or_path).read_bytes()
         key = load_pem_public_key(pem)
     except (OSError, ValueError, UnsupportedAlgorithm):
-        raise SettingsInvalid(problems="BROKER_JWT_PUBLIC_KEY: should be a PEM public key, or a file of one") from None
+        raise SettingsInvalid(
+            problems="BROKER_JWT_PUBLIC_KEY: should be a PEM public key, or the path of its file"
+        ) from None
     if not fits(key, algorithm):
         raise SettingsInvalid(problems=f"BROKER_JWT_PUBLIC_KEY: should be a key for {algorithm}")
     return key
 
 
 def published_key(jwk: dict[str, Any], algorithm: str) -> Key | None:
-    """Return the key in a JWK, or None where it is not meant for verifying with `algorithm`.
+    """Return the key in a JWK, or None if it is meant for another use or algorithm.
 
-    Source: RFC 7517, sections 4.1 to 4.4.
+    Raises any exception if the JWK is malformed. Source: RFC 7517, sections 4.1 to 4.4.
     """
-    verifies = jwk.get("use", "sig") == "sig" and "verify" in jwk.get("key_ops", ["verify"])
-    if not verifies or jwk.get("alg", algorithm) != algorithm:
+    if jwk.get("kty") != KEY_TYPES[algorithm] or jwk.get("alg", algorithm) != algorithm:
         return None
-    try:
-        key = jwt.PyJWK(jwk, algorithm).key
-    except (jwt.PyJWTError, ValueError, TypeError):
+    if jwk.get("use", "sig") != "sig" or "verify" not in jwk.get("key_ops", ["verify"]):
         return None
-    return key if fits(key, algorithm) else None
+    key = jwt.PyJWK(jwk, algorithm).key
+    if not fits(key, algorithm):
+        raise ValueError("the key is too weak, or its curve is another")
+    return key
 
 
 def fits(key: Key, algorithm: str) -> bool:
-    """Tell whether `algorithm` verifies with this kind of public key; a secret or a private key never fits."""
+    """Return whether `key` is a public key that `algorithm` can verify with."""
     match algorithm:
         case "RS256":
             return isinstance(key, RSAPublicKey) and key.key_size >= MIN_RSA_BITS

@@ -1,4 +1,4 @@
-"""From a bearer token to its caller: one pinned algorithm, strict JSON, checked claims, a short memory.
+"""The verification of bearer tokens: one pinned algorithm, strict JSON, checked claims, and a short-lived cache.
 
 Sources: RFC 7515 (JWS), RFC 7519 (JWT), RFC 8725 (JWT Best Current Practices).
 """
@@ -20,7 +20,7 @@ from broker.errors import NotAuthenticated
 
 MAX_TOKEN_LENGTH = 8192
 MAX_NUMERIC_DATE = 253_402_300_799
-"""The last second of the year 9999; a later instant is a mistake, or an attack on the arithmetic."""
+"""The last second of the year 9999, which is the last that Python's datetime can hold."""
 TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
 """The values of `typ` that an access token may have (RFC 9068, section 2.1), in lower case."""
 
@@ -29,10 +29,10 @@ _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRules:
-    """Say which tokens are accepted. Durations are seconds."""
+    """The rules by which tokens are accepted. Durations are seconds."""
 
     algorithm: str
-    """The only one; what a token says of its own algorithm must equal it."""
+    """The only accepted algorithm; the `alg` of a token must equal it."""
     issuers: tuple[str, ...] = ()
     audiences: tuple[str, ...] = ()
     audience_claim: str = "aud"
@@ -41,9 +41,9 @@ class TokenRules:
 
 
 class RememberedTokens:
-    """Remember the callers of verified tokens: at most `size`, each for `seconds` and never beyond its `exp`.
+    """Cache the callers of verified tokens: at most `size`, each for `seconds` and never beyond its `exp`.
 
-    The keys are digests, so that a dump of the memory holds no token. Nothing is remembered where either bound is 0.
+    The cache's keys are digests, so that a memory dump holds no token. Nothing is cached if either bound is 0.
     """
 
     def __init__(self, *, size: int, seconds: float) -> None:
@@ -52,12 +52,12 @@ class RememberedTokens:
         self._known: dict[bytes, tuple[Caller, float]] = {}
 
     def get(self, digest: bytes, now: float) -> Caller | None:
-        """Return the caller of a token that is remembered at `now`."""
+        """Return the caller of a token that is cached at `now`, or None."""
         known = self._known.get(digest)
         return known[0] if known is not None and now < known[1] else None
 
     def add(self, digest: bytes, caller: Caller, *, now: float, expires_at: float) -> None:
-        """Remember a verified token; the one that was added first makes room."""
+        """Cache a verified token; the oldest entry makes room for it."""
         if not self._size:
             return
         self._known.pop(digest, None)
@@ -66,12 +66,12 @@ class RememberedTokens:
         self._known[digest] = (caller, min(now + self._seconds, expires_at))
 
     def clear(self) -> None:
-        """Forget all."""
+        """Empty the cache."""
         self._known.clear()
 
 
 class Authenticator:
-    """Verify tokens with the keys of `keys` by `rules`. `exp` and `sub` are required."""
+    """Verify tokens with the keys of `keys` and by `rules`. `exp` and `sub` are required."""
 
     def __init__(self, keys: KeySource, rules: TokenRules, remembered: RememberedTokens) -> None:
         self._keys = keys
@@ -83,7 +83,7 @@ class Authenticator:
     async def caller(self, token: str) -> Caller:
         """Return the caller that a token names.
 
-        Raises NotAuthenticated, which says why but quotes nothing, and KeysUnavailable.
+        Raises NotAuthenticated, which gives the reason but quotes nothing, and KeysUnavailable.
         """
         if self._generation != self._keys.generation:
             self._remembered.clear()
@@ -111,21 +111,21 @@ class Authenticator:
                 options={"require": ["exp", "sub"], "verify_aud": False, "enforce_minimum_key_length": True},
             )
         except jwt.ExpiredSignatureError:
-            raise _refused("it has ended") from None
+            raise _refused("it has expired") from None
         except jwt.ImmatureSignatureError:
             raise _refused("it is not valid yet") from None
         except (jwt.InvalidIssuerError, jwt.MissingRequiredClaimError):
-            raise _refused("a claim that it needs is missing, or its issuer is another") from None
+            raise _refused("a required claim is missing, or its issuer is not accepted") from None
         except jwt.PyJWTError:
             raise _refused() from None
         if self._rules.audiences and not set(self._rules.audiences) & set(_audience(claims, self._rules)):
-            raise _refused("it was made for another audience")
+            raise _refused("its audience is not accepted")
         return claims
 
     def _key_id(self, token: str) -> str | None:
-        """Return the `kid` of a token whose header is acceptable; no other member of it names a key.
+        """Return the `kid` of a token, or None if it has none. Raises NotAuthenticated if the header is not acceptable.
 
-        `jku`, `jwk`, `x5u` and `x5c` are not looked at, so they are never followed.
+        `jku`, `jwk`, `x5u` and `x5c` are ignored, so they are never followed.
         """
         if not _COMPACT.fullmatch(token):
             raise _refused()
@@ -142,7 +142,7 @@ class Authenticator:
 
 
 class _StrictJWT(jwt.PyJWT):
-    """Read claims without what JSON leaves open: duplicate names, NaN, and dates that are no numbers."""
+    """PyJWT with strict claims: no duplicate names, no NaN, and numeric dates only."""
 
     def _decode_payload(self, decoded: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -156,11 +156,11 @@ class _StrictJWT(jwt.PyJWT):
 
 
 def _strict_object(text: bytes) -> dict[str, Any]:
-    """Parse a JSON object in UTF-8. Raises ValueError also for a name that stands there twice (RFC 7519, section 4)."""
-    found = json.loads(text.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
-    if not isinstance(found, dict):
+    """Parse a JSON object in UTF-8. Raises ValueError also for a duplicate name (RFC 7519, section 4)."""
+    document = json.loads(text.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+    if not isinstance(document, dict):
         raise ValueError
-    return found
+    return document
 
 
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -179,12 +179,12 @@ def _is_numeric_date(value: object) -> bool:
 
 
 def _audience(claims: dict[str, Any], rules: TokenRules) -> list[str]:
-    """Return whom a token was made for; the claim holds one name or a list of names (RFC 7519, section 4.1.3)."""
+    """Return a token's audiences; the claim holds one name or a list of names (RFC 7519, section 4.1.3)."""
     value = claims.get(rules.audience_claim)
     names = value if isinstance(value, list) else [value]
     named = [name for name in names if isinstance(name, str)]
     return named if len(named) == len(names) else []
 
 
-def _refused(reason: str = "the one sent is not valid") -> NotAuthenticated:
+def _refused(reason: str = "the token is not valid") -> NotAuthenticated:
     return NotAuthenticated(reason=reason, token_sent=True)

@@ -1,4 +1,4 @@
-"""What several processes have counted together, in Redis."""
+"""Windows in Redis, which several processes count together."""
 
 import asyncio
 import time
@@ -13,9 +13,9 @@ from broker.api.limits.windows import Limit, Window
 
 CONNECTIONS = 16
 COUNT_SECONDS = 5.0
-"""How long Redis may take to count one request, once it is that request's turn."""
+"""How long Redis may take to count one request."""
 REST_SECONDS = 5.0
-"""For how long Redis is left alone after it failed."""
+"""How long Redis is not asked after a failure."""
 
 log = structlog.get_logger()
 
@@ -36,13 +36,16 @@ class RedisWindows:
         self._turns = asyncio.Semaphore(CONNECTIONS)
         self._rests_until = 0.0
 
-    async def count(self, limit: Limit, who: str) -> Window | None:
-        """Count one more of `who`; return the window, and when it ends only beyond the limit. None: Redis is away."""
-        # Waiting for a turn says nothing about Redis: a burst must not look like a Redis that is away.
+    async def count(self, limit: Limit, client: str) -> Window | None:
+        """Count one more request of `client`. Return the window, or None if Redis is unavailable.
+
+        The end of the window is fetched only if the count exceeds the limit.
+        """
+        # Waiting for a turn says nothing about Redis: a burst must not look like an outage.
         async with self._turns:
             if time.monotonic() < self._rests_until:
                 return None
-            key = limit.key(who)
+            key = limit.key(client)
             try:
                 async with asyncio.timeout(COUNT_SECONDS):
                     count = await self._storage.incr(key, limit.seconds)
@@ -53,10 +56,10 @@ class RedisWindows:
                 return None
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         await self._connections.disconnect()
 
     def _rest(self, error: Exception) -> None:
-        """Leave Redis alone for a while."""
+        """Stop asking Redis for a while."""
         self._rests_until = time.monotonic() + REST_SECONDS
-        log.warning("redis is away, so this process counts by itself", reason=type(error).__name__)
+        log.warning("redis is unavailable, so this process counts by itself", reason=type(error).__name__)

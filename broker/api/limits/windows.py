@@ -1,48 +1,42 @@
-"""The windows that requests are counted in, and the limits over them."""
+"""Fixed windows that count requests, and the limits on them."""
 
 import time
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from broker.domain.rate import Rate
 
-if TYPE_CHECKING:
-    pass
-
-
 Kind = Literal["address", "issue", "complete", "delete", "playback", "form", "health"]
-"""What is counted: all of an address before its token is looked at, and then each thing by itself."""
-
+"""The kinds of limits: all requests of an address, counted before the token is checked, then each kind of request."""
 
 MAX_COUNTERS = 100_000
-"""How many windows of one kind a process counts at most; beyond that the oldest makes room."""
+"""The maximum number of windows of one kind in a process; beyond it the oldest makes room."""
 
 
 class BoundedMemory:
-    """Count fixed windows of one length, in seconds, in this process: at a constant cost for each request and within a
-    bounded memory.
+    """Fixed windows of one length, in seconds, counted in this process at constant cost and in bounded memory.
 
-    The memory of the library `limits` looks through all its counters whenever it counts.
+    The memory storage of the library `limits` walks through all its counters at each request.
     """
 
     def __init__(self, seconds: int) -> None:
         self._seconds = seconds
         self._windows: dict[str, Window] = {}
 
-    def count(self, who: str) -> "Window":
-        """Count one more; return the window."""
+    def count(self, client: str) -> "Window":
+        """Count one more request of `client` and return its window."""
         now = time.time()
-        window = self._windows.get(who)
+        window = self._windows.get(client)
         if window is None or now >= window.ends_at:
-            self._windows.pop(who, None)
+            self._windows.pop(client, None)
             if len(self._windows) >= MAX_COUNTERS:
                 del self._windows[next(iter(self._windows))]
-            window = self._windows[who] = Window(now + self._seconds)
+            window = self._windows[client] = Window(now + self._seconds)
         window.count += 1
         return window
 
 
 class Window:
-    """Hold what was counted until a window ends."""
+    """The count of one window, and the instant at which it ends."""
 
     __slots__ = ("count", "ends_at")
 
@@ -52,7 +46,7 @@ class Window:
 
 
 class Limit:
-    """One kind of limit: how many requests within how many seconds."""
+    """A limit of one kind: an amount of requests within a number of seconds."""
 
     def __init__(self, kind: Kind, rate: Rate) -> None:
         self.kind = kind
@@ -60,27 +54,27 @@ class Limit:
         self.policy = (b"ratelimit-policy", f'"{kind}";q={self.amount};w={self.seconds}'.encode())
         self.here = BoundedMemory(self.seconds)
 
-    def key(self, who: str) -> str:
-        """Return what the requests of `who` are counted under in Redis."""
-        return f"s3-media/{self.kind}/{self.amount}/{self.seconds}/{who}"
+    def key(self, client: str) -> str:
+        """Return the Redis key for the requests of `client`."""
+        return f"s3-media/{self.kind}/{self.amount}/{self.seconds}/{client}"
 
 
 class Standing(NamedTuple):
-    """Say how much of a limit is left."""
+    """A limit and its remaining quota."""
 
     limit: Limit
     remaining: int
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """Return the fields that tell a client, as ASGI sends them."""
+        """Return the response headers with the limit and the remaining quota, as ASGI pairs."""
         return [self.limit.policy, (b"ratelimit", f'"{self.limit.kind}";r={self.remaining}'.encode())]
 
 
 class SharedWindows(Protocol):
-    """Count fixed windows for several processes together."""
+    """Fixed windows that several processes count together."""
 
-    async def count(self, limit: Limit, who: str) -> Window | None:
-        """Count one more request of `who`. Return the window, or None if the shared storage is unavailable."""
+    async def count(self, limit: Limit, client: str) -> Window | None:
+        """Count one more request of `client`. Return the window, or None if the shared storage is unavailable."""
         ...
 
     async def close(self) -> None:

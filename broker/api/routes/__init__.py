@@ -1,1 +1,1 @@
-"""The routes: each is one call of a verb."""
+"""The routes; each one calls one verb."""

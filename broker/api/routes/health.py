@@ -1,4 +1,4 @@
-"""Whether the broker lives, may be sent requests, and reaches S3."""
+"""The health routes: liveness, readiness, and the health of S3."""
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
@@ -18,10 +18,10 @@ router = APIRouter(route_class=ProblemRoute, tags=["health"])
     "/health/s3",
     dependencies=[Depends(AddressDemand("health"))],
     response_model=S3Health,
-    responses={**problems(*COUNTED), 503: {"model": S3Health, "description": "S3 is away"}},
+    responses={**problems(*COUNTED), 503: {"model": S3Health, "description": "S3 is unavailable"}},
 )
 async def s3_health(request: Request) -> Response:
-    """Tell whether the bucket answers. The result is kept for a few seconds."""
+    """Report whether the bucket answers. The result is cached for a few seconds."""
     body = await services(request).health.s3()
     return JSONResponse(body, 200 if body["success"] else 503, NO_STORE)
 
@@ -29,16 +29,16 @@ async def s3_health(request: Request) -> Response:
 @router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", response_model=Alive)
 async def alive() -> Response:
-    """Tell that the process lives."""
+    """Report that the process is alive."""
     return JSONResponse({"success": True, "status": "alive"}, headers=NO_STORE)
 
 
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", response_model=Alive, responses=problems(DatabaseUnavailable))
 async def ready(request: Request) -> Response:
-    """Tell that the process can serve: its database answers, and was migrated.
+    """Report that the process can serve: its database answers and is migrated.
 
-    An S3 that is away is no reason to restart it.
+    An unavailable S3 is no reason to restart the process, so it is not checked.
     """
     await services(request).store.ping()
     return JSONResponse({"success": True, "status": "ready"}, headers=NO_STORE)

@@ -1,4 +1,4 @@
-"""The media routes; each is one call of a verb."""
+"""The media routes; each one calls one verb."""
 
 import base64
 import binascii
@@ -16,8 +16,8 @@ from broker import errors
 from broker.api import schemas
 from broker.api.asgi.demands import AddressDemand, Completer, Deleter, Reader, Uploader
 from broker.api.asgi.document import Document
-from broker.api.asgi.fields import field_of
 from broker.api.asgi.route import ProblemRoute
+from broker.api.asgi.target import origin_of
 from broker.api.documentation import AUTHENTICATED, COUNTED, problems
 from broker.api.problems import NO_STORE
 from broker.api.state import services
@@ -32,15 +32,15 @@ IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255, patt
 
 
 def _serializer(answer: Any) -> SchemaSerializer:
-    """Return what writes an answer, a typed dictionary, which takes half of a model's time."""
+    """Return a serializer for a response body, a typed dictionary."""
     adapter: TypeAdapter[Any] = TypeAdapter(answer)
-    adapter.rebuild()  # now, since what is left for later stays behind a stand-in
+    adapter.rebuild()  # its bodies defer their build; without this the adapter would keep a placeholder
     return adapter.serializer
 
 
 _ISSUED = _serializer(schemas.Issued)
 _PLAYBACK = _serializer(schemas.Playback)
-_PAGE = _serializer(schemas.Page)
+_MEDIA_LIST = _serializer(schemas.MediaList)
 _DELETED = _serializer(schemas.Deleted)
 
 router = APIRouter(route_class=ProblemRoute, tags=["media"])
@@ -54,6 +54,7 @@ router = APIRouter(route_class=ProblemRoute, tags=["media"])
         200: {"model": schemas.Issued, "description": "The Idempotency-Key's media is no longer pending"},
         **problems(
             *AUTHENTICATED,
+            errors.HostInvalid,
             errors.BodyCutShort,
             errors.BodyTooSlow,
             errors.TypeNotAllowed,
@@ -72,17 +73,17 @@ router = APIRouter(route_class=ProblemRoute, tags=["media"])
 async def issue_upload(
     request: Request, caller: Uploader, body: schemas.UploadBody, idempotency_key: IdempotencyKey = None
 ) -> Response:
-    """Issue a policy for one upload: post its fields and the file to its address, then complete.
+    """Issue a policy for one upload. Post its fields and the file to its URL, then complete the upload.
 
-    With an `Idempotency-Key` the same request gets the same media again.
+    With an `Idempotency-Key`, a repeated request gets the same media.
     """
-    found = services(request)
+    built = services(request)
     base = _base_address(request, "/upload")
-    issued = await found.lifecycle.issue(
+    issued = await built.lifecycle.issue(
         UploadRequest(**body.__dict__),
         caller.owner,
         idempotency_key=idempotency_key,
-        uploaded_url=lambda media_id: f"{base}/{media_id}/uploaded/{found.form_states.make(media_id)}",
+        uploaded_url=lambda media_id: f"{base}/{media_id}/uploaded/{built.form_states.make(media_id)}",
     )
     recorded = issued.media
     pending = recorded.state is media.State.PENDING
@@ -114,7 +115,7 @@ async def issue_upload(
     ),
 )
 async def complete_upload(request: Request, caller: Completer, media_id: UUID) -> Response:
-    """Check what arrived and make it playable. Asking again is harmless."""
+    """Check the uploaded object and make it playable. Repeating the request is harmless."""
     playback = await services(request).lifecycle.complete(media_id, caller.reach)
     return _playback(playback, "The media is ready.")
 
@@ -127,7 +128,7 @@ async def complete_upload(request: Request, caller: Completer, media_id: UUID) -
     responses=problems(*COUNTED, errors.MediaNotFound, errors.RequestInvalid, errors.DatabaseUnavailable),
 )
 async def form_was_uploaded(request: Request, media_id: UUID, state: str) -> Response:
-    """Take a browser back from S3: complete, then send it on to the app with `media_id` and `status`."""
+    """Receive a browser from S3: complete its upload, then redirect it to the app with `media_id` and `status`."""
     services(request).form_states.check(media_id, state)
     uploaded = await services(request).lifecycle.complete_form(media_id)
     return RedirectResponse(
@@ -148,9 +149,9 @@ async def playback_link(
     download: bool = False,
     wait: Annotated[int, Query(ge=0, le=MAX_WAIT_SECONDS)] = 0,
 ) -> Response:
-    """Hand out a link to a ready media. `expires_in` of the answer is the truth, also where the keys end sooner.
+    """Return a link to a ready media. The response's `expires_in` is shorter if the signing keys expire sooner.
 
-    With `wait`, the answer comes once the media is ready, rejected or expired, or after that many seconds at most.
+    With `wait`, the response comes once the media is ready, rejected or expired, or after that many seconds.
     """
     if wait:
         await services(request).waiting.until_settled(
@@ -162,7 +163,7 @@ async def playback_link(
     return _playback(playback, "The link is ready.")
 
 
-@router.get("/", response_model=schemas.Page, responses=problems(*AUTHENTICATED))
+@router.get("/", response_model=schemas.MediaList, responses=problems(*AUTHENTICATED))
 async def list_media(
     request: Request,
     caller: Reader,
@@ -171,18 +172,18 @@ async def list_media(
     cursor: Annotated[str | None, Query(max_length=64)] = None,
 ) -> Response:
     """List the caller's media, newest first."""
-    found = await services(request).lifecycle.list_media(
+    records = await services(request).lifecycle.list_media(
         caller.owner, state=status, limit=limit + 1, before=_from_cursor(cursor)
     )
-    page = found[:limit]
-    next_cursor = _to_cursor(page[-1].id) if len(found) > limit else None
-    answer = schemas.Page(success=True, media=[_media(one) for one in page], next_cursor=next_cursor)
-    return Document(_PAGE.to_json(answer))
+    page = records[:limit]
+    next_cursor = _to_cursor(page[-1].id) if len(records) > limit else None
+    answer = schemas.MediaList(success=True, media=[_media(record) for record in page], next_cursor=next_cursor)
+    return Document(_MEDIA_LIST.to_json(answer))
 
 
 @router.delete("/{media_id}", response_model=schemas.Deleted, responses=problems(*AUTHENTICATED, errors.MediaNotFound))
 async def delete_media(request: Request, caller: Deleter, media_id: UUID) -> Response:
-    """Delete a media and its objects. It is gone for everybody at once, also where S3 is away and objects follow."""
+    """Delete a media and its objects. The media is gone at once; if S3 is unavailable, its objects are purged later."""
     await services(request).lifecycle.delete(media_id, caller.reach)
     answer = schemas.Deleted(
         success=True, media_id=media_id, status=media.State.DELETING, message="The media is deleted."
@@ -191,10 +192,10 @@ async def delete_media(request: Request, caller: Deleter, media_id: UUID) -> Res
 
 
 def without_slash(prefix: str) -> APIRouter:
-    """Return a router that lists at `prefix` itself, too, as who leaves out the slash behind it expects."""
-    found = APIRouter(route_class=ProblemRoute)
-    found.add_api_route(prefix, list_media, response_model=schemas.Page)
-    return found
+    """Return a router that also serves the list at `prefix` without a trailing slash."""
+    slashless = APIRouter(route_class=ProblemRoute)
+    slashless.add_api_route(prefix, list_media, response_model=schemas.MediaList)
+    return slashless
 
 
 def _still_connected(request: Request) -> Callable[[], Awaitable[bool]]:
@@ -204,26 +205,26 @@ def _still_connected(request: Request) -> Callable[[], Awaitable[bool]]:
     return connected
 
 
-def _media(found: media.Media) -> schemas.Media:
+def _media(record: media.Media) -> schemas.Media:
     return {
-        "media_id": found.id,
-        "status": found.state,
-        "content_type": found.content_type,
-        "size": found.size if found.size is not None else found.promised_size,
-        "filename": found.filename,
-        "duration_seconds": found.duration_seconds,
-        "video": _video(found),
-        "metadata": found.metadata,
-        "created_at": found.created_at,
-        "ready_at": found.ready_at,
+        "media_id": record.id,
+        "status": record.state,
+        "content_type": record.content_type,
+        "size": record.size if record.size is not None else record.promised_size,
+        "filename": record.filename,
+        "duration_seconds": record.duration_seconds,
+        "video": _video(record),
+        "metadata": record.metadata,
+        "created_at": record.created_at,
+        "ready_at": record.ready_at,
     }
 
 
-def _video(found: media.Media) -> schemas.Video | None:
-    seen = found.video
-    if seen is None:
+def _video(record: media.Media) -> schemas.Video | None:
+    video = record.video
+    if video is None:
         return None
-    return {"seconds": seen.seconds, "codec": seen.codec, "width": seen.width, "height": seen.height}
+    return {"seconds": video.seconds, "codec": video.codec, "width": video.width, "height": video.height}
 
 
 def _playback(playback: Playback, message: str) -> Response:
@@ -240,17 +241,14 @@ def _playback(playback: Playback, message: str) -> Response:
 
 
 def _base_address(request: Request, path_of_route: str) -> str:
-    """Return the absolute address under which this router is mounted, for clients."""
+    """Return the absolute URL under which clients reach this router."""
     scope = request.scope
-    origin = services(request).public_url
-    if origin is None:
-        host = (field_of(scope, b"host") or b"").decode("latin-1") or ":".join(map(str, scope["server"]))
-        origin = f"{scope['scheme']}://{host}"
+    origin = services(request).public_url or origin_of(scope)
     return f"{origin}{scope['path'].removesuffix(path_of_route)}"
 
 
 def _with_query(url: str, **parameters: str) -> str:
-    """Return `url` with parameters added to the query that it has."""
+    """Return `url` with parameters added to its query."""
     parts = urlsplit(url)
     query = [*parse_qsl(parts.query, keep_blank_values=True), *parameters.items()]
     return urlunsplit(parts._replace(query=urlencode(query)))

@@ -1,4 +1,4 @@
-"""What Prometheus reads."""
+"""The metrics route, for Prometheus."""
 
 from contextlib import suppress
 from dataclasses import asdict
@@ -16,7 +16,7 @@ router = APIRouter()
 
 @router.get("/metrics", include_in_schema=False)
 async def read_metrics(request: Request) -> Response:
-    """Return the metrics of all processes; the backlog is counted now, unless the database is away."""
+    """Return the metrics of all processes; the backlog is counted now, unless the database is unavailable."""
     store, now = services(request).store, datetime.now(UTC)
     with suppress(DatabaseUnavailable):
         metrics.set_backlog(now, **asdict(await store.backlog()))

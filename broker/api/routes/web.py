@@ -1,4 +1,4 @@
-"""The browser modules, as they are served under the broker's prefix."""
+"""The routes of the browser modules, under the broker's prefix."""
 
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -32,14 +32,14 @@ PUBLIC = {
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """Hold one static file as it is answered."""
+    """One static file, ready to serve."""
 
     body: bytes
     media_type: str
     etag: str
 
     def answer(self, request: Request, headers: Mapping[str, str]) -> Response:
-        """Answer with the file, or with 304 where the client has it already (RFC 9110, section 13.1.2)."""
+        """Return the file, or 304 if the client has this version (RFC 9110, section 13.1.2)."""
         headers = {**headers, "ETag": self.etag}
         known = {tag.strip().removeprefix("W/") for tag in request.headers.get("If-None-Match", "").split(",")}
         if known & {self.etag, "*"}:
@@ -48,7 +48,7 @@ class Asset:
 
 
 def read_assets(folder: Traversable, names: Iterable[str]) -> dict[str, Asset]:
-    """Read these files of a package's folder; their names tell their media types."""
+    """Read these files of a package's folder; the media type follows from the extension."""
     assets = {}
     for name in names:
         body = folder.joinpath(name).read_bytes()

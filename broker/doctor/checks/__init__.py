@@ -1,1 +1,1 @@
-"""The checks of a deployment, one module for each part that the doctor examines."""
+"""The checks of a deployment, one module for each part of it."""

@@ -1,4 +1,4 @@
-"""How the bucket is set up: who may see it, how it is encrypted. `lifecycle.py` has what removes objects.
+"""The checks of the bucket's configuration: public access, ownership, encryption, transport. Lifecycle: `lifecycle.py`.
 
 Sources: Amazon S3 User Guide, "Blocking public access to your Amazon S3 storage", "Controlling ownership of objects",
 "Protecting data with encryption".
@@ -14,57 +14,57 @@ _BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "Restrict
 
 
 def unreadable(check: str, refused: Refused, patient: Patient, command: str) -> Finding:
-    """Find that a setting cannot be read, and why that is."""
+    """Return a finding with the reason why a setting cannot be read."""
     if refused.is_unknown_operation:
         return warn(
             check,
             f"this server has no such setting ({refused.code})",
-            cause="it is not AWS's S3, and answers for less",
-            mend=f"{patient.s3api(command)}  # look for what the server offers instead",
+            cause="it is not AWS S3, and lacks this operation",
+            fix=f"{patient.s3api(command)}  # look up what the server offers instead",
         )
     if refused.is_denied:
         return warn(
             check,
             f"cannot be read ({refused.code})",
             cause="the keys lack the right to read it, which the broker itself does not need",
-            mend=f"{patient.s3api(command)}  # with an administrator's keys",
+            fix=f"{patient.s3api(command)}  # with an administrator's keys",
             terraform="output doctor_policy_arn",
         )
     return fail(
         check,
         f"cannot be read ({refused.code})",
-        cause="S3 did not answer as it should",
-        mend=patient.s3api(command),
+        cause="S3 failed, or its response is not valid",
+        fix=patient.s3api(command),
     )
 
 
-def _told(answer: dict[str, Any], setting: str) -> dict[str, Any]:
-    """Return what an answer says of a setting. Raises Refused where it says something else."""
-    told: dict[str, Any] = answer.get(setting, {})
-    if not told:
-        # Ceph's gateway takes no notice of a query that it does not know, and lists the bucket.
+def _setting(response: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a setting in a response. Raises Refused if the response does not have it."""
+    value: dict[str, Any] = response.get(name, {})
+    if not value:
+        # Ceph's gateway ignores an unknown subresource, and lists the bucket.
         raise Refused("it answers something else", 501)
-    return told
+    return value
 
 
 async def public_access(patient: Patient) -> Finding:
-    """Look whether Block Public Access is on, all of it."""
+    """Check that Block Public Access is fully on."""
     check = "public access"
     try:
-        answer = await patient.ask("get_public_access_block")
-        said = _told(answer, "PublicAccessBlockConfiguration")
+        response = await patient.ask("get_public_access_block")
+        blocks = _setting(response, "PublicAccessBlockConfiguration")
     except Refused as refused:
         if refused.code != "NoSuchPublicAccessBlockConfiguration":
             return unreadable(check, refused, patient, "get-public-access-block")
-        said = {}
-    missing = [name for name in _BLOCKS if not said.get(name)]
+        blocks = {}
+    missing = [name for name in _BLOCKS if not blocks.get(name)]
     if not missing:
         return ok(check, "all four kinds are blocked")
     return fail(
         check,
         f"not blocked: {', '.join(missing)}",
         cause="an ACL or a bucket policy could make every upload public",
-        mend=patient.s3api(
+        fix=patient.s3api(
             "put-public-access-block", document=("--public-access-block-configuration", dict.fromkeys(_BLOCKS, True))
         ),
         terraform="aws_s3_bucket_public_access_block.media",
@@ -72,22 +72,22 @@ async def public_access(patient: Patient) -> Finding:
 
 
 async def ownership(patient: Patient) -> Finding:
-    """Look whether ACLs are off."""
+    """Check that ACLs are off."""
     check = "ownership"
     try:
-        answer = await patient.ask("get_bucket_ownership_controls")
-        said = [rule["ObjectOwnership"] for rule in _told(answer, "OwnershipControls")["Rules"]]
+        response = await patient.ask("get_bucket_ownership_controls")
+        owners = [rule["ObjectOwnership"] for rule in _setting(response, "OwnershipControls")["Rules"]]
     except Refused as refused:
         if refused.code != "OwnershipControlsNotFoundError":
             return unreadable(check, refused, patient, "get-bucket-ownership-controls")
-        said = []
-    if said == ["BucketOwnerEnforced"]:
+        owners = []
+    if owners == ["BucketOwnerEnforced"]:
         return ok(check, "BucketOwnerEnforced: ACLs are off")
     return fail(
         check,
-        ", ".join(said) or "none is set",
-        cause="ACLs count, so that a form with an `acl` field could decide who reads an object",
-        mend=patient.s3api(
+        ", ".join(owners) or "none is set",
+        cause="ACLs apply, so that the `acl` field of a form could make an object public",
+        fix=patient.s3api(
             "put-bucket-ownership-controls",
             document=("--ownership-controls", {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}),
         ),
@@ -96,11 +96,11 @@ async def ownership(patient: Patient) -> Finding:
 
 
 async def encryption(patient: Patient) -> Finding:
-    """Look how objects are encrypted by default."""
+    """Check the default encryption of objects."""
     check = "encryption"
     try:
-        answer = await patient.ask("get_bucket_encryption")
-        rules: list[dict[str, Any]] = _told(answer, "ServerSideEncryptionConfiguration")["Rules"]
+        response = await patient.ask("get_bucket_encryption")
+        rules: list[dict[str, Any]] = _setting(response, "ServerSideEncryptionConfiguration")["Rules"]
     except Refused as refused:
         if refused.code != "ServerSideEncryptionConfigurationNotFoundError":
             return unreadable(check, refused, patient, "get-bucket-encryption")
@@ -112,15 +112,15 @@ async def encryption(patient: Patient) -> Finding:
             check,
             "none by default",
             cause="the bucket's default encryption is not set",
-            mend=_encrypt(patient, {"SSEAlgorithm": "AES256"}, bucket_key=False),
+            fix=_encrypt(patient, {"SSEAlgorithm": "AES256"}, bucket_key=False),
             terraform="aws_s3_bucket_server_side_encryption_configuration.media",
         )
     if algorithm == "aws:kms" and not rules[0].get("BucketKeyEnabled"):
         return warn(
             check,
             "aws:kms without a bucket key",
-            cause="each upload, HEAD, copy and playback is a request to KMS, which is paid for and limited",
-            mend=_encrypt(patient, defaults[0], bucket_key=True),
+            cause="each upload, HEAD, copy and playback costs a request to KMS, which is charged and rate-limited",
+            fix=_encrypt(patient, defaults[0], bucket_key=True),
             terraform='encryption = "sse-kms"',
         )
     return ok(check, algorithm)
@@ -134,7 +134,7 @@ def _encrypt(patient: Patient, default: dict[str, str], *, bucket_key: bool) -> 
 
 
 async def transport(patient: Patient) -> Finding:
-    """Look whether the bucket's policy refuses requests without TLS."""
+    """Check that the bucket's policy refuses requests without TLS."""
     check = "transport"
     try:
         document = json.loads((await patient.ask("get_bucket_policy"))["Policy"])
@@ -154,9 +154,9 @@ async def transport(patient: Patient) -> Finding:
     }
     return warn(
         check,
-        "the bucket's policy does not ask for TLS",
-        cause="a form or a link whose address was changed to http would send the video, and its signature, in the open",
-        mend=patient.s3api(
+        "the bucket's policy does not require TLS",
+        cause="a form or link whose URL was changed to http would send the video and its signature unencrypted",
+        fix=patient.s3api(
             "put-bucket-policy", document=("--policy", {**document, "Statement": [*document["Statement"], statement]})
         ),
         terraform="aws_s3_bucket_policy.media",

@@ -1,4 +1,4 @@
-"""What pages may do with the bucket, asked as a browser asks: by preflights.
+"""The checks of CORS, made by preflight requests as a browser makes them.
 
 Source: the Fetch standard, "CORS-preflight request"; Amazon S3 User Guide, "Elements of a CORS configuration".
 """
@@ -20,20 +20,20 @@ _TERRAFORM = "aws_s3_bucket_cors_configuration.media (allowed_origins)"
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """Hold what a page of `origin` is answered when it asks to send `method`."""
+    """The response to a preflight of `origin` for `method`; `reason` is the status or the error's class."""
 
     origin: str
     method: str
     allowed: bool
     exposed: frozenset[str]
-    said: str
+    reason: str
 
 
 async def pages(patient: Patient) -> list[Finding]:
-    """Ask as each configured origin, and as a foreign one."""
+    """Send preflights for each configured origin, and for a foreign one."""
     origins = patient.deployment.page_origins
-    asked = [(origin, method) for origin in (*origins, FOREIGN_ORIGIN) for method in METHODS]
-    answers = await asyncio.gather(*(_preflight(patient, origin, method) for origin, method in asked))
+    cases = [(origin, method) for origin in (*origins, FOREIGN_ORIGIN) for method in METHODS]
+    answers = await asyncio.gather(*(_preflight(patient, origin, method) for origin, method in cases))
     own = [answer for answer in answers if answer.origin != FOREIGN_ORIGIN]
     foreign = [answer for answer in answers if answer.origin == FOREIGN_ORIGIN]
     return [_own_pages(own, patient), _foreign_page(foreign, patient), _exposed(own, patient)]
@@ -47,7 +47,7 @@ async def _preflight(patient: Patient, origin: str, method: str) -> Preflight:
     except httpx.HTTPError as error:
         return Preflight(origin, method, False, frozenset(), type(error).__name__)
     methods = [name.strip() for name in answer.headers.get("access-control-allow-methods", "").split(",")]
-    # A browser asks for a success, for its own origin, and for the method; GET, HEAD and POST need not be listed.
+    # A browser requires a success, its own origin, and the method, but GET, HEAD and POST need not be listed.
     allowed = (
         answer.is_success
         and answer.headers.get("access-control-allow-origin") in {origin, "*"}
@@ -64,8 +64,8 @@ def _own_pages(answers: list[Preflight], patient: Patient) -> Finding:
         return warn(
             "CORS",
             "BROKER_CORS_ORIGINS names no origin",
-            cause="no page in a browser may call the broker; phones and servers may",
-            mend="export BROKER_CORS_ORIGINS=https://app.example  # the origins of your pages, comma-separated",
+            cause="no page in a browser may call the broker; apps and servers may",
+            fix="export BROKER_CORS_ORIGINS=https://app.example  # the origins of your pages, comma-separated",
         )
     refused = [answer for answer in answers if not answer.allowed]
     if not refused:
@@ -74,22 +74,22 @@ def _own_pages(answers: list[Preflight], patient: Patient) -> Finding:
     cases = ", ".join(f"{answer.origin} {answer.method}" for answer in refused)
     return fail(
         "CORS",
-        f"refused: {cases} ({first.said})",
-        cause="the bucket has no CORS rule for it, so that a browser sends nothing",
-        mend=_rule(patient),
+        f"refused: {cases} ({first.reason})",
+        cause="the bucket has no CORS rule for it, so a browser sends nothing",
+        fix=_rule(patient),
         terraform=_TERRAFORM,
     )
 
 
 def _foreign_page(answers: list[Preflight], patient: Patient) -> Finding:
-    let_in = [answer.method for answer in answers if answer.allowed]
-    if not let_in:
+    allowed = [answer.method for answer in answers if answer.allowed]
+    if not allowed:
         return ok("CORS of others", f"{FOREIGN_ORIGIN} is refused")
     return fail(
         "CORS of others",
-        f"{FOREIGN_ORIGIN} may {', '.join(let_in)}",
-        cause="a CORS rule names * or too wide a pattern: any page may use a form or a link that leaked",
-        mend=_rule(patient),
+        f"{FOREIGN_ORIGIN} may {', '.join(allowed)}",
+        cause="a CORS rule has * or too wide a pattern, so any page may use a leaked form or link",
+        fix=_rule(patient),
         terraform=_TERRAFORM,
     )
 
@@ -105,7 +105,7 @@ def _exposed(answers: list[Preflight], patient: Patient) -> Finding:
         "CORS headers",
         Verdict.FAIL,
         f"not exposed: {', '.join(missing)}",
-        "upload libraries wait for ETag and read Location; without them an upload seems to hang at its end",
+        "upload libraries wait for ETag and read Location; without them an upload hangs at its end",
         _rule(patient),
         _TERRAFORM,
     )

@@ -1,4 +1,4 @@
-"""Playback through CloudFront, where a key pair is set: what clients' links open, and what opens without one.
+"""The checks of CloudFront, if a key pair is set: valid links play, and other requests are refused.
 
 Source: Amazon CloudFront Developer Guide, "Serve private content with signed URLs and signed cookies".
 """
@@ -18,19 +18,19 @@ _LOOK = "aws cloudfront list-distributions --query 'DistributionList.Items[].[Id
 
 
 async def distribution(patient: Patient) -> list[Finding]:
-    """Play the promoted object through the distribution, then ask it for the same without a good link."""
+    """Play the promoted object through the distribution, then request it without a valid link."""
     if patient.deployment.bucket.cloudfront is None:
         return []
     address, key_id, _ = patient.deployment.bucket.cloudfront
     key, now = patient.final_key(), patient.now
     link, _ = await patient.bucket.playback_link(key, 300, now=now, overrides={})
-    ended, _ = await patient.bucket.playback_link(key, 60, now=now - LONG_AGO, overrides={})
+    expired, _ = await patient.bucket.playback_link(key, 60, now=now - LONG_AGO, overrides={})
     try:
         part = await patient.http.get(link, headers={"Range": f"bytes=0-{FIRST_BYTES - 1}"})
         statuses = {
-            "nobody's link": (await patient.http.get(f"{address}/{key}")).status_code,
-            "a link that has ended": (await patient.http.get(ended)).status_code,
-            "a link that was made to live longer": (await patient.http.get(_prolonged(link))).status_code,
+            "an unsigned link": (await patient.http.get(f"{address}/{key}")).status_code,
+            "an expired link": (await patient.http.get(expired)).status_code,
+            "a link whose expiry was changed": (await patient.http.get(_prolonged(link))).status_code,
         }
     except httpx.HTTPError as error:
         return [_silent(address, error)]
@@ -38,7 +38,7 @@ async def distribution(patient: Patient) -> list[Finding]:
 
 
 def _prolonged(link: str) -> str:
-    return re.sub(r"(?<=[?&]Expires=)\d+", lambda ends: str(int(ends[0]) + 86400), link)
+    return re.sub(r"(?<=[?&]Expires=)\d+", lambda expiry: str(int(expiry[0]) + 86400), link)
 
 
 def _silent(address: str, error: httpx.HTTPError) -> Finding:
@@ -46,42 +46,42 @@ def _silent(address: str, error: httpx.HTTPError) -> Finding:
         "CloudFront",
         f"{address} does not answer: {type(error).__name__}",
         cause="BROKER_CLOUDFRONT_URL names no distribution, its DNS is missing, or its certificate is another host's",
-        mend=f"{_LOOK}  # the host of BROKER_CLOUDFRONT_URL should be among them",
+        fix=f"{_LOOK}  # the host of BROKER_CLOUDFRONT_URL should be among them",
         terraform="output cloudfront_domain",
     )
 
 
 def _played(part: httpx.Response, patient: Patient, address: str, key_id: str) -> Finding:
     if part.status_code == 206 and part.content == OTHER_VIDEO[:FIRST_BYTES]:
-        return ok("CloudFront", f"a link to {address} answers a part (206)")
-    seen = f"a link to {address} is answered {part.status_code} {code(part)}".rstrip()
+        return ok("CloudFront", f"a link to {address} serves a range (206)")
+    detail = f"a link to {address} is answered {part.status_code} {code(part)}".rstrip()
     if code(part) in {"InvalidKey", "InvalidSignature", "MalformedSignature"}:
         return fail(
             "CloudFront",
-            seen,
+            detail,
             cause=f"BROKER_CLOUDFRONT_KEY_ID ({key_id}) is in no key group that the distribution trusts, or "
-            "BROKER_CLOUDFRONT_PRIVATE_KEY is another pair's",
-            mend=f"aws cloudfront get-public-key --id {key_id}"
-            "  # its EncodedKey should be that of: openssl pkey -pubout -in KEY.pem",
+            "BROKER_CLOUDFRONT_PRIVATE_KEY belongs to another pair",
+            fix=f"aws cloudfront get-public-key --id {key_id}"
+            "  # its EncodedKey should equal: openssl pkey -pubout -in KEY.pem",
             terraform="output cloudfront_key_ids",
         )
     return fail(
         "CloudFront",
-        seen,
-        cause="the private key is another pair's, or the bucket's policy does not let the distribution read media/",
-        mend=patient.s3api("get-bucket-policy") + "  # aws:SourceArn should be the distribution's",
+        detail,
+        cause="the private key belongs to another pair, or the bucket's policy denies the distribution media/",
+        fix=patient.s3api("get-bucket-policy") + "  # aws:SourceArn should be the distribution's",
         terraform='statement "AllowCloudFront" in aws_s3_bucket_policy.media',
     )
 
 
 def _closed(statuses: dict[str, int]) -> Finding:
-    opening = [what for what, status in statuses.items() if status < 400]
-    if not opening:
-        return ok("CloudFront's links", "without a link, and with one that has ended or was altered, nothing is shown")
+    served = [link for link, status in statuses.items() if status < 400]
+    if not served:
+        return ok("CloudFront's links", "unsigned, expired and altered links are refused")
     return fail(
         "CloudFront's links",
-        f"the distribution answers {' and '.join(opening)}",
-        cause="its behavior trusts no key group, so that every address is open to everybody",
-        mend=f"{_LOOK}  # then restrict viewer access: trusted key groups",
+        f"the distribution serves {' and '.join(served)}",
+        cause="its behavior trusts no key group, so every object is public",
+        fix=f"{_LOOK}  # then restrict viewer access: trusted key groups",
         terraform="aws_cloudfront_distribution.media",
     )

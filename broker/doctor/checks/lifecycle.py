@@ -1,4 +1,4 @@
-"""What the bucket removes by itself: it must clear the staging prefix, and never touch what was promoted.
+"""The checks of the lifecycle rules: they must clear the staging prefix, and must not remove promoted media.
 
 Source: Amazon S3 User Guide, "Lifecycle configuration elements".
 """
@@ -12,8 +12,8 @@ from broker.doctor.finding import Finding, fail, ok, skip
 STAGING = "staging/"
 MEDIA = "media/"
 STAGING_DAYS = 1
-"""As infra/terraform has it. S3 rounds up to the next midnight (UTC); the policies of a media, renewals and the default
-grace included, end within two hours, so that the sweep comes long before."""
+"""The value in infra/terraform. S3 rounds up to the next midnight (UTC). All policies of a media, with renewals and the
+default grace, expire within two hours, so the sweep comes long before."""
 CLEAR_STAGING = {
     "ID": "broker-staging",
     "Status": "Enabled",
@@ -44,7 +44,7 @@ Rule = dict[str, Any]
 
 
 async def removal(patient: Patient) -> list[Finding]:
-    """Look at versioning and at the lifecycle rules, which depend on each other."""
+    """Check versioning and the lifecycle rules together, because they depend on each other."""
     try:
         versioning = (await patient.ask("get_bucket_versioning")).get("Status", "")
     except Refused as refused:
@@ -53,14 +53,14 @@ async def removal(patient: Patient) -> list[Finding]:
         rules = (await patient.ask("get_bucket_lifecycle_configuration")).get("Rules", [])
     except Refused as refused:
         if refused.code != "NoSuchLifecycleConfiguration":
-            found = unreadable("lifecycle", refused, patient, "get-bucket-lifecycle-configuration")
-            return [found, skip("versioning", "its rules cannot be read")] if versioning else [found, _unversioned()]
+            finding = unreadable("lifecycle", refused, patient, "get-bucket-lifecycle-configuration")
+            return [finding, skip("versioning", "its rules cannot be read") if versioning else _unversioned()]
         rules = []
     return judged(versioning, rules, patient)
 
 
 def judged(versioning: str, rules: list[Rule], patient: Patient) -> list[Finding]:
-    """Return what is found of these rules. All are mended by one command, which replaces the rules together."""
+    """Return the findings for these rules. One command fixes them all, because it replaces the rules together."""
     enabled = [rule for rule in rules if rule["Status"] == "Enabled"]
     clears = [rule for rule in enabled if "Days" in rule.get("Expiration", {}) and _covers(rule, STAGING)]
     aborts = [rule for rule in enabled if "AbortIncompleteMultipartUpload" in rule and _covers(rule, STAGING)]
@@ -72,78 +72,78 @@ def judged(versioning: str, rules: list[Rule], patient: Patient) -> list[Finding
     if versioning:
         lacking += [END_OLD_STAGING] if STAGING in growing else []
         lacking += [END_OLD_MEDIA] if MEDIA in growing else []
-    mend = patient.s3api(
+    fix = patient.s3api(
         "put-bucket-lifecycle-configuration",
         document=("--lifecycle-configuration", {"Rules": [rule for rule in rules if rule not in deadly] + lacking}),
     )
     return [
-        _versioning(versioning, growing, mend),
-        _staging(clears, mend),
-        _leftovers(aborts, mend),
-        _media(deadly, mend),
+        _versioning(versioning, growing, fix),
+        _staging(clears, fix),
+        _leftovers(aborts, fix),
+        _media(deadly, fix),
     ]
 
 
 def _unversioned() -> Finding:
-    return ok("versioning", "off: what is deleted is gone")
+    return ok("versioning", "off: deleted objects are gone")
 
 
-def _versioning(status: str, growing: list[str], mend: str) -> Finding:
+def _versioning(status: str, growing: list[str], fix: str) -> Finding:
     if not status:
         return _unversioned()
     if not growing:
         return ok("versioning", f"{status}, and old versions expire")
     return fail(
         "versioning",
-        f"{status}, but old versions under {' and '.join(growing)} stay for ever",
-        cause="no enabled rule has a NoncurrentVersionExpiration for them, so that a deletion only hides objects",
-        mend=mend,
+        f"{status}, but old versions under {' and '.join(growing)} are kept forever",
+        cause="no enabled rule has a NoncurrentVersionExpiration for them, so a deletion only hides objects",
+        fix=fix,
         terraform=f"{_TERRAFORM} (versioning = true, noncurrent_days)",
     )
 
 
-def _staging(clears: list[Rule], mend: str) -> Finding:
+def _staging(clears: list[Rule], fix: str) -> Finding:
     if clears:
         days = min(rule["Expiration"]["Days"] for rule in clears)
-        return ok("lifecycle", f"what stays under {STAGING} expires after {days} day{'s' if days > 1 else ''}")
+        return ok("lifecycle", f"objects under {STAGING} expire after {days} day{'s' if days > 1 else ''}")
     return fail(
         "lifecycle",
-        f"nothing expires what stays under {STAGING}",
-        cause="an upload that the broker never hears of, or cannot purge, is kept and paid for",
-        mend=mend,
+        f"no rule expires objects under {STAGING}",
+        cause="an upload that the broker never learns of, or cannot purge, is kept and charged",
+        fix=fix,
         terraform=f"{_TERRAFORM} (staging_days)",
     )
 
 
-def _leftovers(aborts: list[Rule], mend: str) -> Finding:
+def _leftovers(aborts: list[Rule], fix: str) -> Finding:
     if aborts:
         return ok("incomplete uploads", "are aborted")
     return fail(
         "incomplete uploads",
-        "are kept for ever",
-        cause="no enabled rule has an AbortIncompleteMultipartUpload; parts are paid for and shown by no listing",
-        mend=mend,
+        "are kept forever",
+        cause="no enabled rule has an AbortIncompleteMultipartUpload; their parts are charged, but never listed",
+        fix=fix,
         terraform=_TERRAFORM,
     )
 
 
-def _media(deadly: list[Rule], mend: str) -> Finding:
+def _media(deadly: list[Rule], fix: str) -> Finding:
     if not deadly:
-        return ok("kept media", f"no rule expires what is under {MEDIA}")
+        return ok("kept media", f"no rule expires objects under {MEDIA}")
     names = ", ".join(str(rule.get("ID", "without an id")) for rule in deadly)
     return fail(
         "kept media",
-        f"the rule {names} expires what is under {MEDIA}",
-        cause="the broker says that these media are ready, and S3 removes them",
-        mend=mend,
+        f"the rule {names} expires objects under {MEDIA}",
+        cause="S3 would remove media that the broker reports as ready",
+        fix=fix,
         terraform=_TERRAFORM,
     )
 
 
 def _filter(rule: Rule) -> dict[str, Any]:
-    said = rule.get("Filter", {})
-    narrowed: dict[str, Any] = said.get("And", said)
-    return narrowed
+    criteria = rule.get("Filter", {})
+    combined: dict[str, Any] = criteria.get("And", criteria)
+    return combined
 
 
 def _prefix(rule: Rule) -> str:
@@ -151,17 +151,17 @@ def _prefix(rule: Rule) -> str:
 
 
 def _is_narrow(rule: Rule) -> bool:
-    """Tell that a rule is for some objects of its prefix alone, by their size or tags; the broker tags none."""
+    """Return whether a rule selects objects by size or tags too, and so not all under its prefix."""
     return bool(_filter(rule).keys() - {"Prefix"})
 
 
 def _covers(rule: Rule, prefix: str) -> bool:
-    """Tell that a rule is for everything under `prefix`."""
+    """Return whether a rule selects every object under `prefix`."""
     return prefix.startswith(_prefix(rule)) and not _is_narrow(rule)
 
 
 def _expires_media(rule: Rule) -> bool:
-    """Tell that a rule removes current objects under the prefix of what was promoted, at least some of them."""
+    """Return whether a rule removes current objects of promoted media; rules by tag do not, as the broker sets none."""
     removes = bool({"Days", "Date"} & rule.get("Expiration", {}).keys())
     tagged = {"Tag", "Tags"} & _filter(rule).keys()
     prefix = _prefix(rule)

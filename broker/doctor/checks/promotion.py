@@ -1,11 +1,11 @@
-"""What becomes of an upload: a guarded copy, a link that plays it, and nothing for strangers."""
+"""The checks of an upload's further life: the guarded copy, the playback link, anonymous access, removal."""
 
 from dataclasses import replace
 from datetime import timedelta
 
 import httpx
 
-from broker.doctor.checks.trial import OTHER_VIDEO, good_form, post
+from broker.doctor.checks.trial import OTHER_VIDEO, post, valid_form
 from broker.doctor.deployment import Patient, Refused, ask
 from broker.doctor.finding import Finding, fail, ok, warn
 from broker.domain.media import Arrived
@@ -17,10 +17,10 @@ _COPY_RIGHTS = 'statements "ReadObjects" and "Promote" in aws_iam_policy.signer'
 
 
 async def promotion(patient: Patient) -> list[Finding]:
-    """Overwrite the upload, try to promote what was there before, then promote what is there now."""
+    """Overwrite the upload, try to promote the earlier object, then promote the current one."""
     staging, final = patient.staging_key("upload"), patient.final_key()
     before = await patient.bucket.head(staging)
-    form = replace(good_form(patient, await patient.keys(), "upload"), file=OTHER_VIDEO)
+    form = replace(valid_form(patient, await patient.keys(), "upload"), file=OTHER_VIDEO)
     answer = await post(patient, form)
     now = await patient.bucket.head(staging)
     if before is None or now is None or not answer.is_success:
@@ -31,21 +31,21 @@ async def promotion(patient: Patient) -> list[Finding]:
     except BrokerError as error:
         return [_copy_failed(patient, str(error))]
     if not promoted:
-        return [*findings, _copy_failed(patient, "the copy is not what was checked")]
+        return [*findings, _copy_failed(patient, "the copy is not the checked object")]
     return [*findings, ok("promotion", "the checked object was copied to its final key"), await _second_copy(patient)]
 
 
 def _not_overwritten(patient: Patient, answer: httpx.Response) -> Finding:
     return fail(
         "stale copy",
-        f"the same form, posted again, is answered {answer.status_code}",
-        cause="on S3 a form is good until it expires; a lock or a policy on the bucket forbids the second write",
-        mend=patient.s3api("get-object-lock-configuration"),
+        f"the same form, posted again, is answered with {answer.status_code}",
+        cause="a form is valid until it expires, but a lock or a policy on the bucket forbids the second write",
+        fix=patient.s3api("get-object-lock-configuration"),
     )
 
 
 async def _copy(patient: Patient, **conditions: str) -> int:
-    """Copy the upload with botocore itself; return 200, or the status with which S3 refused."""
+    """Copy the upload with a plain client. Return 200, or the status of S3's refusal."""
     source = {"Bucket": patient.name, "Key": patient.staging_key("upload")}
     parameters = {"Bucket": patient.name, "Key": patient.final_key(), "CopySource": source, **conditions}
     try:
@@ -63,9 +63,9 @@ async def _stale_copy(patient: Patient, before: Arrived) -> Finding:
     if status == 200:
         return warn(
             "stale copy",
-            "this server copies whatever is there, though another ETag was asked for",
-            cause="it ignores x-amz-copy-source-if-match; the broker's comparison after the copy must catch it",
-            mend="keep `broker worker` running: it judges again what the comparison caught",
+            "this server copies an overwritten upload, though the copy names the earlier ETag",
+            cause="it ignores x-amz-copy-source-if-match; only the broker's comparison after the copy detects it",
+            fix="keep `broker worker` running: it judges such uploads again",
         )
     return _copy_failed(patient, f"answered {status}")
 
@@ -73,36 +73,35 @@ async def _stale_copy(patient: Patient, before: Arrived) -> Finding:
 async def _comparison(patient: Patient, before: Arrived) -> Finding:
     final = patient.final_key()
     promoted = await patient.bucket.promote(patient.staging_key("upload"), final, before)
-    # Whoever promotes in vain removes what was copied.
+    # A failed promotion leaves the copy to its caller.
     await patient.bucket.purge(final)
     if not promoted:
-        return ok("comparison", "what was overwritten after the check is not promoted")
+        return ok("comparison", "an upload that was overwritten after its check is not promoted")
     return fail(
         "comparison",
         "an upload that was overwritten after its check was PROMOTED",
-        cause="the server shows the same ETag and checksum for other bytes",
-        mend="use an S3 whose ETags differ where bytes differ",
+        cause="the server reports the same ETag and checksum for different bytes",
+        fix="use an S3 whose ETags differ if the bytes differ",
     )
 
 
 async def _second_copy(patient: Patient) -> Finding:
     if await _copy(patient, IfNoneMatch="*") == 412:
-        return ok("second copy", "a copy does not replace what is there (412)")
+        return ok("second copy", "a copy does not replace an existing object (412)")
     return warn(
         "second copy",
-        "this server lets a copy replace what is there",
-        cause="it ignores If-None-Match on a copy; two promotions of one media at once are then held apart by the "
-        "broker's lease alone",
-        mend="let BROKER_S3_TIMEOUT_SECONDS stay well under the lease of 120 seconds",
+        "this server lets a copy replace an existing object",
+        cause="it ignores If-None-Match on a copy; only the broker's lease then keeps two promotions of a media apart",
+        fix="keep BROKER_S3_TIMEOUT_SECONDS well under the lease of 120 seconds",
     )
 
 
-def _copy_failed(patient: Patient, seen: str) -> Finding:
+def _copy_failed(patient: Patient, detail: str) -> Finding:
     return fail(
         "promotion",
-        f"the copy to the final key failed: {seen}",
+        f"the copy to the final key failed: {detail}",
         cause="the keys lack s3:GetObject under staging/ or media/, s3:PutObject under media/, or the KMS key",
-        mend=patient.aws(
+        fix=patient.aws(
             "iam",
             "simulate-principal-policy",
             "--policy-source-arn",
@@ -118,15 +117,15 @@ def _copy_failed(patient: Patient, seen: str) -> Finding:
 
 
 async def playback(patient: Patient) -> list[Finding]:
-    """Play the promoted object by a link: a part of it, and not by a link that was altered or has ended."""
+    """Play a range of the promoted object by a valid link, and try an expired and an altered one."""
     keys, final = await patient.keys(), patient.final_key()
     url = patient.bucket.sign_playback(final, keys, now=patient.now, expires_in=300, overrides={})
     part = await patient.http.get(url, headers={"Range": f"bytes=0-{FIRST_BYTES - 1}"})
     long_ago = patient.now - LONG_AGO
-    ended = patient.bucket.sign_playback(final, keys, now=long_ago, expires_in=60, overrides={})
+    expired = patient.bucket.sign_playback(final, keys, now=long_ago, expires_in=60, overrides={})
     statuses = {
-        "one that had ended": (await patient.http.get(ended)).status_code,
-        "one that was made to live longer": (
+        "an expired link": (await patient.http.get(expired)).status_code,
+        "a link whose expiry was changed": (
             await patient.http.get(url.replace("X-Amz-Expires=300", "X-Amz-Expires=86400"))
         ).status_code,
     }
@@ -135,13 +134,13 @@ async def playback(patient: Patient) -> list[Finding]:
 
 def _played(part: httpx.Response, patient: Patient) -> Finding:
     if part.status_code == 206 and part.content == OTHER_VIDEO[:FIRST_BYTES]:
-        return ok("playback", "a link answers a part (206), so that a player can seek")
+        return ok("playback", "a link serves a range (206), so a player can seek")
     cause = "the keys lack s3:GetObject under media/, or kms:Decrypt" if part.is_error else "Range is ignored"
     return fail(
         "playback",
-        f"a link is answered {part.status_code}",
-        cause=f"{cause}; a link carries the rights of whoever signed it",
-        mend=patient.s3api("get-object", "--key", patient.final_key(), "--range", "bytes=0-3", "/dev/null"),
+        f"a link is answered with {part.status_code}",
+        cause=f"{cause}; a link carries the rights of the signing keys",
+        fix=patient.s3api("get-object", "--key", patient.final_key(), "--range", "bytes=0-3", "/dev/null"),
         terraform='statement "ReadObjects" in aws_iam_policy.signer',
     )
 
@@ -149,37 +148,37 @@ def _played(part: httpx.Response, patient: Patient) -> Finding:
 def _links(statuses: dict[str, int]) -> Finding:
     answered = [link for link, status in statuses.items() if status < 400]
     if not answered:
-        return ok("links", "one that has ended or was altered is refused")
+        return ok("links", "expired and altered links are refused")
     return fail(
         "links",
-        f"the server answers {' and '.join(answered)}",
-        cause="it does not look at the signature, so that every link is good for ever",
-        mend="use AWS S3, Ceph RGW, or `broker dev --s3-only`",
+        f"the server serves {' and '.join(answered)}",
+        cause="it does not check the signature, so every link is valid forever",
+        fix="use AWS S3, Ceph RGW, or `broker dev --s3-only`",
     )
 
 
 async def strangers(patient: Patient) -> Finding:
-    """Ask without any signature for the object and for the listing."""
+    """Request the object and the listing without a signature."""
     url = patient.bucket.form_url
-    asked = {"an object": url + patient.final_key(), "the listing": url}
-    shown = [what for what, address in asked.items() if (await patient.http.get(address)).status_code < 400]
-    if not shown:
-        return ok("strangers", "without a signature nothing is shown")
+    targets = {"an object": url + patient.final_key(), "the listing": url}
+    public = [name for name, address in targets.items() if (await patient.http.get(address)).status_code < 400]
+    if not public:
+        return ok("strangers", "requests without a signature are refused")
     return fail(
         "strangers",
-        f"anybody can read {' and '.join(shown)}",
-        cause="a bucket policy or an ACL allows everybody",
-        mend=patient.s3api("delete-bucket-policy") + "  # and block public access",
+        f"{' and '.join(public)} can be read without a signature",
+        cause="a bucket policy or an ACL makes it public",
+        fix=patient.s3api("delete-bucket-policy") + "  # and block public access",
         terraform="aws_s3_bucket_public_access_block.media",
     )
 
 
 async def removal(patient: Patient, keys: list[str]) -> Finding:
-    """Remove what the doctor wrote, and look whether it is gone."""
+    """Remove the doctor's objects, and check that they are gone."""
     try:
         await patient.bucket.purge(*keys)
         left = [key for key in keys if await patient.bucket.head(key) is not None]
-        reason = "they are still there"
+        reason = "they still exist"
     except BrokerError as error:
         left, reason = keys, str(error)
     if not left:
@@ -188,6 +187,6 @@ async def removal(patient: Patient, keys: list[str]) -> Finding:
         "delete",
         f"not removed: {', '.join(left)}: {reason}",
         cause="the keys lack s3:DeleteObject, or on a versioned bucket s3:DeleteObjectVersion or s3:ListBucketVersions",
-        mend="\n".join(patient.aws("s3", "rm", f"s3://{patient.name}/{key}") for key in left),
+        fix="\n".join(patient.aws("s3", "rm", f"s3://{patient.name}/{key}") for key in left),
         terraform='statement "Purge" in aws_iam_policy.signer',
     )

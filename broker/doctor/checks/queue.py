@@ -1,4 +1,4 @@
-"""The way of S3's events: the bucket tells the queue, and what fails there is put aside.
+"""The checks of S3 events: the queue, its policy, the bucket's notification, and the dead letters.
 
 Source: Amazon S3 User Guide, "Granting permissions to publish event notification messages to a destination".
 """
@@ -18,10 +18,10 @@ Attributes = dict[str, str]
 
 
 async def events(patient: Patient) -> list[Finding]:
-    """Look at the queue, at who may send to it, at what the bucket sends, and at the dead letters."""
+    """Check the queue, its policy, the bucket's notification, and the dead letters."""
     url = patient.deployment.queue_url
     if url is None:
-        return [ok("queue", "BROKER_SQS_QUEUE_URL is not set; the sweep finds what no client announced")]
+        return [ok("queue", "BROKER_SQS_QUEUE_URL is not set; the sweep finds unannounced uploads")]
     sqs = sqs_client(patient, await patient.keys())
     try:
         try:
@@ -40,9 +40,9 @@ async def events(patient: Patient) -> list[Finding]:
 
 
 async def _attributes(sqs: Any, url: str) -> Attributes:
-    answer = await ask(sqs.get_queue_attributes, QueueUrl=url, AttributeNames=["All"])
-    found: Attributes = answer["Attributes"]
-    return found
+    response = await ask(sqs.get_queue_attributes, QueueUrl=url, AttributeNames=["All"])
+    attributes: Attributes = response["Attributes"]
+    return attributes
 
 
 def _no_queue(patient: Patient, url: str, refused: Refused) -> Finding:
@@ -52,24 +52,23 @@ def _no_queue(patient: Patient, url: str, refused: Refused) -> Finding:
             "queue",
             f"{name} cannot be read ({refused.code})",
             cause="the keys lack sqs:GetQueueAttributes",
-            mend=patient.aws("sqs", "get-queue-attributes", "--queue-url", url, "--attribute-names", "All"),
+            fix=patient.aws("sqs", "get-queue-attributes", "--queue-url", url, "--attribute-names", "All"),
             terraform='statement "ReceiveEvents" in aws_iam_policy.worker',
         )
     return fail(
         "queue",
         f"{name} does not answer ({refused.code})",
         cause="BROKER_SQS_QUEUE_URL names no queue of this account and region",
-        mend=patient.aws("sqs", "create-queue", "--queue-name", name),
+        fix=patient.aws("sqs", "create-queue", "--queue-name", name),
         terraform="aws_sqs_queue.uploads",
     )
 
 
 def _sender(attributes: Attributes, patient: Patient) -> Finding:
-    """Find whether the queue takes what this bucket sends, and what this bucket alone sends."""
+    """Check that this bucket, and no other one, may send to the queue."""
     document = json.loads(attributes.get("Policy") or "{}")
-    statements = [one for one in document.get("Statement", []) if _lets_s3_send(one)]
-    bound = [one for one in statements if f'"{patient.arn}"' in json.dumps(one.get("Condition", {}))]
-    if bound:
+    allowing = [statement for statement in document.get("Statement", []) if _lets_s3_send(statement)]
+    if any(f'"{patient.arn}"' in json.dumps(statement.get("Condition", {})) for statement in allowing):
         return ok("queue policy", "lets this bucket send")
     account = attributes["QueueArn"].split(":")[4]
     statement = {
@@ -80,23 +79,23 @@ def _sender(attributes: Attributes, patient: Patient) -> Finding:
         "Resource": attributes["QueueArn"],
         "Condition": {"ArnEquals": {"aws:SourceArn": patient.arn}, "StringEquals": {"aws:SourceAccount": account}},
     }
-    # A statement for another bucket stays; one for every bucket goes.
-    kept = [one for one in document.get("Statement", []) if one not in statements or one.get("Condition")]
+    # Keep a statement for another bucket, but replace one for every bucket.
+    kept = [other for other in document.get("Statement", []) if other not in allowing or other.get("Condition")]
     policy = {"Version": "2012-10-17", "Statement": [*kept, statement]}
-    mend = _set(patient, Policy=json.dumps(policy))
-    if statements and not all(one.get("Condition") for one in statements):
+    fix = _set(patient, Policy=json.dumps(policy))
+    if allowing and not all(other.get("Condition") for other in allowing):
         return warn(
             "queue policy",
-            "lets any bucket of anybody send",
-            cause="its statement has no aws:SourceArn; strangers can fill the queue with names of objects",
-            mend=mend,
+            "lets the buckets of every account send",
+            cause="its statement has no aws:SourceArn, so strangers can fill the queue with events",
+            fix=fix,
             terraform='statement "AllowEventsOfTheBucket" of the queue',
         )
     return fail(
         "queue policy",
         "does not let this bucket send",
-        cause="no statement allows s3.amazonaws.com to sqs:SendMessage for this bucket's ARN; events are lost",
-        mend=mend,
+        cause="no statement allows s3.amazonaws.com sqs:SendMessage for this bucket's ARN, so events are lost",
+        fix=fix,
         terraform='statement "AllowEventsOfTheBucket" of the queue',
     )
 
@@ -113,42 +112,42 @@ def _lets_s3_send(statement: dict[str, Any]) -> bool:
 async def _notification(queue_arn: str, patient: Patient) -> Finding:
     check = "notification"
     try:
-        said = await patient.ask("get_bucket_notification_configuration")
+        configuration = await patient.ask("get_bucket_notification_configuration")
     except Refused as refused:
         return unreadable(check, refused, patient, "get-bucket-notification-configuration")
-    said.pop("ResponseMetadata", None)
-    if "EventBridgeConfiguration" in said or said.get("TopicConfigurations"):
-        return ok(check, "the bucket tells SNS or EventBridge, which have to tell the queue")
-    routes = [one for one in said.get("QueueConfigurations", []) if one["QueueArn"] == queue_arn]
-    heard = [one for one in routes if set(_CREATED) & set(one["Events"])]
-    prefixes = [_prefix(one) for one in heard]
-    if any(prefix == STAGING for prefix in prefixes):
-        return ok(check, f"the bucket tells the queue what arrives under {STAGING}")
-    route = {
+    configuration.pop("ResponseMetadata", None)
+    if "EventBridgeConfiguration" in configuration or configuration.get("TopicConfigurations"):
+        return ok(check, "the bucket notifies SNS or EventBridge, which have to notify the queue")
+    routes = configuration.get("QueueConfigurations", [])
+    own = [route for route in routes if route["QueueArn"] == queue_arn and set(_CREATED) & set(route["Events"])]
+    prefixes = [_prefix(route) for route in own]
+    if STAGING in prefixes:
+        return ok(check, f"the bucket notifies the queue of uploads under {STAGING}")
+    wanted = {
         "Id": "arrived-in-staging",
         "QueueArn": queue_arn,
         "Events": ["s3:ObjectCreated:*"],
         "Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": STAGING}]}},
     }
-    others = [one for one in said.get("QueueConfigurations", []) if one["QueueArn"] != queue_arn]
-    mend = patient.s3api(
+    others = [route for route in routes if route["QueueArn"] != queue_arn]
+    fix = patient.s3api(
         "put-bucket-notification-configuration",
-        document=("--notification-configuration", {**said, "QueueConfigurations": [*others, route]}),
+        document=("--notification-configuration", {**configuration, "QueueConfigurations": [*others, wanted]}),
     )
     if "" in prefixes:
         return warn(
             check,
-            "the bucket tells the queue of every object",
-            cause=f"the filter does not name {STAGING}, so that each promotion is an event as well",
-            mend=mend,
+            "the bucket notifies the queue of every object",
+            cause=f"the filter does not name {STAGING}, so each promotion causes an event as well",
+            fix=fix,
             terraform="aws_s3_bucket_notification.media",
         )
-    seen = f"only what arrives under {', '.join(prefixes)}" if prefixes else "the bucket tells the queue nothing"
+    detail = f"only of objects under {', '.join(prefixes)}" if prefixes else "the bucket does not notify the queue"
     return fail(
         check,
-        seen,
+        detail,
         cause=f"no notification of s3:ObjectCreated:* under {STAGING} goes to this queue",
-        mend=mend,
+        fix=fix,
         terraform="aws_s3_bucket_notification.media",
     )
 
@@ -171,8 +170,8 @@ async def _redrive(sqs: Any, attributes: Attributes, patient: Patient) -> Findin
         return fail(
             check,
             "the queue has no redrive policy",
-            cause="a message that always fails is received again and again, until it is lost after its retention",
-            mend=f"{create} && {_set(patient, RedrivePolicy=policy)}",
+            cause="a message that always fails is received again and again, and is lost after the retention period",
+            fix=f"{create} && {_set(patient, RedrivePolicy=policy)}",
             terraform="aws_sqs_queue.uploads (redrive_policy) and aws_sqs_queue.dead",
         )
     try:
@@ -181,18 +180,18 @@ async def _redrive(sqs: Any, attributes: Attributes, patient: Patient) -> Findin
         return warn(
             check,
             f"{dead_arn.rpartition(':')[2]} cannot be read ({refused.code})",
-            cause="it is gone, or the keys may not read it",
-            mend=patient.aws("sqs", "get-queue-url", "--queue-name", dead_arn.rpartition(":")[2]),
+            cause="it does not exist, or the keys may not read it",
+            fix=patient.aws("sqs", "get-queue-url", "--queue-name", dead_arn.rpartition(":")[2]),
             terraform="output doctor_policy_arn",
         )
     count = int(dead["ApproximateNumberOfMessages"])
     if count == 0:
-        return ok(check, f"after {redrive['maxReceiveCount']} receives a message is put aside; none was")
+        return ok(check, f"none; a message becomes one after {redrive['maxReceiveCount']} receives")
     return warn(
         check,
-        f"{count} messages were put aside",
-        cause="events failed again and again; the worker's log says why",
-        mend=patient.aws("sqs", "start-message-move-task", "--source-arn", dead_arn),
+        f"{count} messages",
+        cause="their events failed repeatedly; the worker's log has the reason",
+        fix=patient.aws("sqs", "start-message-move-task", "--source-arn", dead_arn),
     )
 
 
