@@ -98,7 +98,7 @@ class S3App:
             return await post_object(self.plane, request)
         self._check_bucket_of_anonymous(operation, request)
         payload = Payload(request, self.plane.authenticator.authenticate(request))
-        refuse_unserved(request.said)
+        refuse_unserved(request.fields)
         return await OPERATIONS[operation](self.plane, request, payload)
 
     def _check_bucket_of_anonymous(self, operation: str, request: Request) -> None:

@@ -60,8 +60,8 @@ async def post_object(plane: Plane, request: Request) -> Response:
         incoming.close()
         stored = Stored(incoming.path, incoming.digests.size, incoming.digests.md5.hex(), incoming.digests.checksums)
         # If-None-Match and If-Match are not fields of a form.
-        said = {name: value for name, value in fields.items() if not name.startswith("if-")}
-        version = plane.put("ObjectCreated:Post", request.bucket, key, stored, said, tags=tags)
+        form_fields = {name: value for name, value in fields.items() if not name.startswith("if-")}
+        version = plane.put("ObjectCreated:Post", request.bucket, key, stored, form_fields, tags=tags)
     location = f"{request.base_url}/{quote(key, safe='')}"
     headers = facts.stored_headers(version) | {"location": location}
     return _success(fields, request.bucket, key, headers)

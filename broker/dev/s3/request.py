@@ -42,7 +42,7 @@ class Request:
         return self.http.headers
 
     @property
-    def said(self) -> dict[str, str]:
+    def fields(self) -> dict[str, str]:
         """Return the headers, and the parameters by which a presigned URL stands in for headers.
 
         The `x-amz-*` headers are read as UTF-8, and metadata is decoded as RFC 2047 says; other headers are kept

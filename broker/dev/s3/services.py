@@ -170,8 +170,8 @@ class Services:
         return Answer(204 if method == "DELETE" else 200, {}, b"")
 
     def _ask(self, method: str, origin: str, path: str, query: str, headers: dict[str, str], body: bytes) -> Answer:
-        said = {name: value for name, value in headers.items() if name not in _FRAMING}
-        response = self._client.open(path, base_url=origin, method=method, query_string=query, headers=said, data=body)
+        sent = {name: value for name, value in headers.items() if name not in _FRAMING}
+        response = self._client.open(path, base_url=origin, method=method, query_string=query, headers=sent, data=body)
         return Answer(response.status_code, dict(response.headers), response.get_data())
 
     def _tell(self, method: str, bucket: str, query: str, headers: dict[str, str], body: bytes) -> None:
