@@ -5,16 +5,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell for one in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$one -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$one && break; done)
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 DEPLOYED := build/bench/python
 
-.PHONY: run test check bench readme requirements audit dist clean
+.PHONY: run test check mutants bench readme requirements audit dist clean
 
 run: $(VENV)/.run  ## Serve everything on this machine, with a demo page
 	$(BIN)/broker dev $(ARGS)
 
 test: $(VENV)/.test  ## Run every test that needs no cloud
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.check  ## Lint, check types, imports and wording, run the browser modules' unit tests
 	$(BIN)/ruff check .
@@ -24,6 +24,9 @@ check: $(VENV)/.check  ## Lint, check types, imports and wording, run the browse
 	$(BIN)/python -m tests.support.words
 	@if command -v node >/dev/null; then node --test tests/browser/unit/*.test.mjs; \
 	else echo "node is not there: the browser modules' unit tests are left out"; fi
+
+mutants: $(VENV)/.mutants  ## Put faults into the code, one at a time: MODULES=broker/domain/quota.py, SINCE=main~5
+	$(BIN)/python -m tests.mutants $(MODULES) $(if $(SINCE),--since $(SINCE)) $(ARGS)
 
 bench: $(VENV)/.test $(DEPLOYED)/.made  ## Compare the broker with its peers; ARGS=--quick for a short run
 	$(BIN)/python -m tests.bench --python $(abspath $(DEPLOYED))/bin/python $(ARGS)
@@ -52,9 +55,10 @@ clean:
 
 $(VENV)/.run: EXTRAS = dev
 $(VENV)/.test: EXTRAS = test
-$(VENV)/.check: EXTRAS = dev,lint,postgres,redis
+$(VENV)/.check: EXTRAS = test,lint
+$(VENV)/.mutants: EXTRAS = test,mutants
 $(VENV)/.dist: EXTRAS = dist
-$(VENV)/.run $(VENV)/.test $(VENV)/.check $(VENV)/.dist: pyproject.toml | $(VENV)/.made
+$(VENV)/.run $(VENV)/.test $(VENV)/.check $(VENV)/.mutants $(VENV)/.dist: pyproject.toml | $(VENV)/.made
 	@echo "Installing what 'make $(@:$(VENV)/.%=%)' needs into $(VENV) …"
 	@$(PIP) install --editable '.[$(EXTRAS)]'
 	@touch $@

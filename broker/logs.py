@@ -4,15 +4,20 @@ The lines of other libraries (uvicorn, SQLAlchemy, botocore) pass the same proce
 """
 
 import asyncio
+import atexit
 import logging
 import re
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, TextIO
+from io import TextIOBase
+from queue import Full, Queue
+from threading import Thread
+from typing import Any, TextIO, cast
 
 import structlog
 from pydantic_core import to_json
@@ -54,6 +59,10 @@ _SECRETS_BY_FORM = re.compile(
     """,
     re.VERBOSE,
 )
+MAX_WAITING_WRITES = 1000
+"""How many writes may wait for a reader of the log; each is a line, or the requests of one event loop iteration."""
+FINISH_SECONDS = 2.0
+"""How long the end of the process waits until the log is written."""
 MIN_KNOWN_LENGTH = 8
 """A shorter secret is not searched for by its text, because it would match inside harmless words."""
 
@@ -100,6 +109,7 @@ class AccessLog:
 
     def __init__(self) -> None:
         self._stream: TextIO | None = None
+        self._lines: list[str] = []
         self._flushing_on: asyncio.AbstractEventLoop | None = None
 
     def write_to(self, stream: TextIO | None) -> None:
@@ -112,7 +122,7 @@ class AccessLog:
             structlog.get_logger("broker.access").info("request", **members)
             return
         line = to_json({**members, "event": "request", "level": "info", "timestamp": _now()})
-        self._stream.write(f"{line.decode()}\n")
+        self._lines.append(f"{line.decode()}\n")
         loop = asyncio.get_running_loop()
         if self._flushing_on is not loop:
             self._flushing_on = loop
@@ -120,10 +130,63 @@ class AccessLog:
 
     def _flush(self, stream: TextIO) -> None:
         self._flushing_on = None
+        lines, self._lines = self._lines, []
+        stream.write("".join(lines))
         stream.flush()
 
 
 access_log = AccessLog()
+
+
+class UnblockedStream(TextIOBase):
+    """Write to a stream on a thread, so that a reader that does not read never blocks the event loop.
+
+    Text beyond MAX_WAITING_WRITES is dropped; a line tells how much once the stream is read again.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self._waiting: Queue[str | None] = Queue(MAX_WAITING_WRITES)
+        self._dropped = 0
+        self._thread = Thread(target=self._write_all, name="log", daemon=True)
+        self._thread.start()
+        atexit.register(self._finish)
+
+    def write(self, text: str) -> int:
+        """Queue `text`, or drop it if the stream is too far behind."""
+        try:
+            self._waiting.put_nowait(text)
+        except Full:
+            self._dropped += 1
+        return len(text)
+
+    def flush(self) -> None:
+        """Do nothing; the thread flushes after each write."""
+
+    def isatty(self) -> bool:
+        """Return whether the stream is a terminal."""
+        return self._stream.isatty()
+
+    def _write_all(self) -> None:
+        reported = 0
+        while (text := self._waiting.get()) is not None:
+            if count := self._dropped - reported:
+                reported += count
+                text += f'{{"event": "log writes were dropped", "count": {count}, "level": "warning"}}\n'
+            with suppress(OSError, ValueError):  # the stream was closed
+                self._stream.write(text)
+                self._stream.flush()
+
+    def _finish(self) -> None:
+        with suppress(Full):
+            self._waiting.put_nowait(None)
+        self._thread.join(FINISH_SECONDS)
+
+
+@lru_cache(maxsize=1)
+def _unblocked(stream: TextIO) -> TextIO:
+    return cast(TextIO, UnblockedStream(stream))
 
 
 def configure_logging(
@@ -133,7 +196,7 @@ def configure_logging(
 
     Tracebacks are written without the values of variables, and redacted like all else.
     """
-    out = stream or sys.stdout
+    out = stream or _unblocked(sys.stdout)
     least = logging.getLevelNamesMapping()[level.upper()]
     redact = Redact(secrets)
     access_log.write_to(None if pretty or least > logging.INFO else out)

@@ -1,4 +1,4 @@
-"""What every suite may ask for: a running embedded S3, and fresh buckets in it."""
+"""Fixtures of every suite: a running embedded S3, and fresh buckets in it."""
 
 import secrets
 from collections.abc import Callable, Iterator
@@ -10,7 +10,15 @@ from botocore.config import Config
 
 from broker.dev.s3 import EmbeddedS3, start_embedded_s3
 
-pytest_plugins = ("tests.support.postgres", "tests.support.databases")
+pytest_plugins = (
+    "tests.support.ceph_rgw",
+    "tests.support.postgres",
+    "tests.support.databases",
+    "tests.support.seaweedfs",
+    "tests.support.skips",
+    "tests.support.world",
+    "tests.support.scheduling",
+)
 
 PAGE_ORIGIN = "https://app.example"
 

@@ -27,7 +27,7 @@ def _sha256(text: str) -> str:
         digest = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         digest = b""
-    if len(digest) != 32:
+    if len(digest) != 32 or base64.b64encode(digest).decode() != text:  # S3 refuses stray bits in the last character
         raise ValueError("should be the base64 form of a SHA-256 digest, 44 characters")
     return text
 

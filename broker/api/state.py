@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from broker.aws.health import Health
 
 STATE_NAME = "s3_media"
+NOT_STARTED = (
+    "the broker was not started, because app.mount() does not run the lifespan of a mounted application: "
+    "use app.include_router(create_router(settings), prefix=...) instead, "
+    "or give the outer application lifespan=broker_app.router.lifespan_context"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,8 @@ class Services:
 
 
 def services(request: Request) -> Services:
-    """Return the services that the lifespan built."""
-    built: Services = request.scope["state"][STATE_NAME]
+    """Return the services that the lifespan built. Raises RuntimeError if no server has run it."""
+    built: Services | None = request.scope.get("state", {}).get(STATE_NAME)
+    if built is None:
+        raise RuntimeError(NOT_STARTED)
     return built

@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 import h11
 import httpx
 
-from broker.domain.rules import EXTENSIONS
+from broker.domain.video_types import type_of_file
 
 TRIES = 4
 """How often a file, or an unanswered request, is sent in all."""
@@ -37,9 +37,6 @@ RETRIED = frozenset(
 )
 # A proxy of the environment is not meant for this machine.
 _DIRECT: dict[str, httpx.BaseTransport | None] = {"all://127.0.0.1": None, "all://localhost": None}
-
-
-_TYPES = {f".{extension}": kind for kind, extension in EXTENSIONS.items()}
 
 
 class UploadFailed(Exception):
@@ -160,8 +157,7 @@ def bare_token(token: str) -> str:
 
 def type_of(name: str) -> str | None:
     """Return the content type for a file name's extension, or None if it is unknown."""
-    suffix = PurePath(name).suffix.lower()
-    return _TYPES.get(suffix) or mimetypes.types_map.get(suffix)
+    return type_of_file(name) or mimetypes.types_map.get(PurePath(name).suffix.lower())
 
 
 def _reason(error: httpx.TransportError | httpx.InvalidURL) -> str:

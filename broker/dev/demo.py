@@ -8,7 +8,7 @@ import html
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from string import Template
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
@@ -46,16 +46,27 @@ def demo_router(
         return JSONResponse(answer, headers={**headers, "Cache-Control": "no-store"})
 
     @router.get("/form")
-    async def form(request: Request) -> Response:
+    async def choose() -> Response:
+        options = "".join(f"<option>{html.escape(name)}</option>" for name in rules.types)
+        return _page(headers, "Upload a video", "choose.html", key=uuid4().hex, types=_Html(options))
+
+    @router.get("/form/upload")
+    async def form(request: Request, key: str, name: str, content_type: str) -> Response:
         base = str(request.base_url).rstrip("/")
-        body = {"content_type": "video/mp4", "redirect_url": f"{base}/form/done"}
-        async with httpx.AsyncClient(base_url=base, headers={"Authorization": f"Bearer {token()}"}) as broker:
+        body = {"content_type": content_type, "filename": name, "redirect_url": f"{base}/form/done"}
+        # The key makes a reload return the same media instead of issuing another.
+        authorized = {"Authorization": f"Bearer {token()}", "Idempotency-Key": key}
+        async with httpx.AsyncClient(base_url=base, headers=authorized) as broker:
             issued = await broker.post(f"{prefix}/upload", json=body)
-        if issued.status_code != 201:
-            return _page(headers, "Upload refused", "trouble.html", detail=issued.json()["detail"])
-        upload = issued.json()["upload"]
-        fields = "\n      ".join(_hidden(name, value) for name, value in upload["fields"].items())
-        return _page(headers, "Upload a video", "form.html", action=upload["url"], fields=_Html(fields))
+        answer = issued.json()
+        if not issued.is_success:
+            return _page(headers, "Upload refused", "trouble.html", detail=answer["detail"])
+        upload = answer["upload"]
+        if upload is None:
+            return _page(headers, "Already uploaded", "trouble.html", detail="This form was already used.")
+        fields = _Html("\n      ".join(_hidden(field, value) for field, value in upload["fields"].items()))
+        members = {"action": upload["url"], "fields": fields, "content_type": content_type}
+        return _page(headers, "Upload a video", "form.html", **members)
 
     @router.get("/form/done")
     async def done(request: Request, media_id: UUID, status: str) -> Response:

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from broker.domain.ids import created_on
 from broker.domain.media import Media
-from broker.domain.rules import EXTENSIONS
+from broker.domain.video_types import EXTENSIONS
 
 
 def staging_key(media_id: UUID) -> str:

@@ -2,10 +2,10 @@
 
 import json
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from broker.domain.media import Arrived, Media, Video
 from broker.domain.origin import origin
+from broker.domain.video_types import DEFAULT_TYPES, OTHER_NAMES
 from broker.errors import (
     DurationNotAllowed,
     MetadataTooLarge,
@@ -14,33 +14,6 @@ from broker.errors import (
     TypeNotAllowed,
 )
 
-EXTENSIONS = MappingProxyType(
-    {
-        "video/mp4": "mp4",
-        "video/webm": "webm",
-        "video/quicktime": "mov",
-        "video/x-matroska": "mkv",
-        "video/mpeg": "mpg",
-        "video/3gpp": "3gp",
-        "video/3gpp2": "3g2",
-        "video/x-m4v": "m4v",
-        "video/ogg": "ogv",
-        "video/x-msvideo": "avi",
-        "video/mp2t": "ts",
-    }
-)
-"""The extension of the final key for each type; any other type gets `bin`."""
-
-DEFAULT_TYPES = tuple(EXTENSIONS)
-OTHER_NAMES = MappingProxyType(
-    {
-        "video/matroska": "video/x-matroska",
-        "video/avi": "video/x-msvideo",
-        "video/msvideo": "video/x-msvideo",
-        "video/vnd.avi": "video/x-msvideo",
-    }
-)
-"""Other names of a type that browsers and systems use; RFC 9559 registers the first."""
 ACTIVE_TYPES = frozenset(
     {
         "application/ecmascript",

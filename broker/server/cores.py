@@ -1,4 +1,4 @@
-"""How many processes can run at once here."""
+"""The number of cores that this process may use."""
 
 import math
 import os
@@ -11,7 +11,7 @@ OWN_CGROUP = Path("/proc/self/cgroup")
 
 
 def usable_cores(cgroups: Path = CGROUPS, own_cgroup: Path = OWN_CGROUP) -> int:
-    """Return the number of cores that this process may use, no more than its container's share of time fills.
+    """Return the number of cores that this process may use, at most what its container's share of time fills.
 
     A container with a limit of one core sees all cores of its machine. Source: Linux's documentation of control groups,
     `cpu.max` (version 2), `cpu.cfs_quota_us` and `cpu.cfs_period_us` (version 1).
@@ -21,7 +21,7 @@ def usable_cores(cgroups: Path = CGROUPS, own_cgroup: Path = OWN_CGROUP) -> int:
 
 
 def _shares(cgroups: Path, own_cgroup: Path) -> Iterator[float]:
-    """Yield how many cores' time each group has that this process is in, for those with a limit."""
+    """Yield the limit, in cores, of each control group that this process is in and that has one."""
     for group in _groups(cgroups, own_cgroup):
         with suppress(OSError, ValueError):  # "max": no limit
             quota, period = (group / "cpu.max").read_text().split()
@@ -33,7 +33,7 @@ def _shares(cgroups: Path, own_cgroup: Path) -> Iterator[float]:
 
 
 def _groups(cgroups: Path, own_cgroup: Path) -> Iterator[Path]:
-    """Yield the groups of this process, and what they are in; a container may see its own as the root."""
+    """Yield the control groups of this process and their parents. A container may see its own group as the root."""
     with suppress(OSError):
         for line in own_cgroup.read_text().splitlines():
             _, controllers, path = line.split(":", 2)

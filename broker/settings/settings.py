@@ -11,8 +11,9 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from broker.aws.cloudfront import Distribution
 from broker.domain.policy import MAX_POLICY_SECONDS
 from broker.domain.quota import Quota
-from broker.domain.rules import DEFAULT_TYPES, MAX_OBJECT_BYTES, Rules, is_active, media_type
+from broker.domain.rules import MAX_OBJECT_BYTES, Rules, is_active, media_type
 from broker.domain.sigv4 import Credentials
+from broker.domain.video_types import DEFAULT_TYPES
 from broker.errors import SettingsInvalid
 from broker.settings.fields import CommaSeparated, Positive, bare_address, exact_origins, require_extra
 from broker.settings.worker import WorkerSettings
@@ -117,8 +118,8 @@ class Settings(WorkerSettings):
     @field_validator("allowed_types")
     @classmethod
     def _types_are_media_types(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not value or any(media_type(name) != name or name.count("/") != 1 for name in value):
-            raise ValueError("should be media types in lower case, such as video/mp4,video/webm")
+        if not value or any(media_type(name) != name or name.count("/") != 1 or "*" in name for name in value):
+            raise ValueError("should be full types in lower case, such as video/mp4,video/webm")
         return value
 
     @model_validator(mode="after")

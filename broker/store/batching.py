@@ -1,15 +1,15 @@
-"""Threads that do together what many coroutines ask for at the same time.
+"""Batches: threads that run the operations of many coroutines together.
 
-A coroutine asks for an operation and awaits its future. What one turn of an event loop asks for is handed over
-together; a thread takes all that has gathered meanwhile, runs it as one batch, and answers a whole batch with one
-call into each loop. So nothing blocks the loop, and a commit, a query or a change of threads is paid once for many
-requests.
+A coroutine submits an operation and awaits its future. The operations of one iteration of an event loop are handed over
+together. A thread takes all that have gathered, runs them as one batch, and resolves the batch with one call into each
+loop. So no operation blocks the loop, and many requests share one commit, one query or one change of threads.
 """
 
 import asyncio
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -19,32 +19,34 @@ from broker.errors import DatabaseUnavailable
 T = TypeVar("T")
 
 GATHER_SECONDS = 0.005
-"""How long turns of an event loop may bring more to what is handed over together."""
+"""How long further iterations of an event loop may add operations to a batch."""
+LATE_CHECK_SECONDS = 0.1
+"""How often an event loop looks for operations that have taken too long; only while there are any."""
 
 logger = logging.getLogger(__name__)
 
 
 class Operation(Generic[T]):
-    """One thing asked of the database, which answers a T."""
+    """An operation on the database whose outcome is a T."""
 
     __slots__ = ()
 
 
-class _Asked(NamedTuple):
+class _Submitted(NamedTuple):
     operation: Operation[Any]
     future: "asyncio.Future[Any]"
     at: float
 
 
 Run = Callable[[Sequence[Operation[Any]]], Sequence[object]]
-"""Run a batch; return one outcome for each operation, an exception where it failed."""
+"""Run a batch and return one outcome for each operation: an exception if it failed."""
 
 
 class Batcher:
-    """Run operations in batches of about `limit` (below twice as many) on `threads` threads, which start with the
-    first operation.
+    """Run operations in batches of about `limit`, less than twice as many, on `threads` threads.
 
-    What has waited longer than `patience_seconds` is not begun any more: DatabaseUnavailable.
+    The threads start with the first operation. An operation that was not answered within `patience_seconds` fails with
+    DatabaseUnavailable. If it was not begun by then, it never is.
     """
 
     def __init__(self, name: str, run: Run, *, limit: int, threads: int, patience_seconds: float) -> None:
@@ -52,18 +54,19 @@ class Batcher:
         self._run = run
         self._limit = limit
         self._patience_seconds = patience_seconds
-        self._gathered: dict[asyncio.AbstractEventLoop, list[_Asked]] = {}
-        self._queue: SimpleQueue[list[_Asked] | None] = SimpleQueue()
+        self._gathered: dict[asyncio.AbstractEventLoop, list[_Submitted]] = {}
+        self._unanswered: dict[asyncio.AbstractEventLoop, deque[_Submitted]] = {}
+        self._queue: SimpleQueue[list[_Submitted] | None] = SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True) for number in range(threads)
         ]
         self._changing = threading.Lock()
-        """Held while what is started and closed changes, and while something is handed over."""
+        """Held while the batcher starts or closes, and while operations are handed over."""
         self._started = False
         self._closed = False
 
     def submit(self, operation: Operation[T]) -> "asyncio.Future[T]":
-        """Return the future of what `operation` answers; it belongs to the running loop."""
+        """Return the future of the outcome; it belongs to the running loop. Raises DatabaseUnavailable once closed."""
         if not self._started:
             self._start()
         if self._closed:
@@ -74,12 +77,31 @@ class Batcher:
         if gathered is None:
             gathered = self._gathered[loop] = []
             loop.call_soon(self._hand_over, loop, 0, loop.time() + GATHER_SECONDS)
-        gathered.append(_Asked(operation, future, time.monotonic()))
+        submitted = _Submitted(operation, future, time.monotonic())
+        gathered.append(submitted)
+        unanswered = self._unanswered.get(loop)
+        if unanswered is None:
+            unanswered = self._unanswered[loop] = deque()
+            loop.call_later(LATE_CHECK_SECONDS, self._fail_late, loop)
+        unanswered.append(submitted)
         return future
 
+    def _fail_late(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Fail what waits for too long, even if a thread never comes back from the database."""
+        unanswered = self._unanswered[loop]
+        patient_since = time.monotonic() - self._patience_seconds
+        while unanswered and (unanswered[0].future.done() or unanswered[0].at < patient_since):
+            late = unanswered.popleft()
+            if not late.future.done():
+                late.future.set_exception(DatabaseUnavailable())
+        if unanswered:
+            loop.call_later(LATE_CHECK_SECONDS, self._fail_late, loop)
+        else:
+            del self._unanswered[loop]
+
     async def close(self) -> None:
-        """Finish what was submitted, then end the threads."""
-        # What this turn of the loop asked for is handed over first.
+        """Finish the submitted operations, then end the threads."""
+        # Operations of this iteration of the loop are handed over first.
         await asyncio.sleep(0)
         await asyncio.to_thread(self._close)
 
@@ -98,10 +120,10 @@ class Batcher:
                     thread.start()
                 self._started = True
 
-    def _hand_over(self, loop: asyncio.AbstractEventLoop, seen: int, until: float) -> None:
-        """Give the threads what was asked for, unless the last turn of `loop` brought more: then the next may too."""
+    def _hand_over(self, loop: asyncio.AbstractEventLoop, known: int, until: float) -> None:
+        """Hand the gathered operations to the threads; if the last iteration added some, wait for one more."""
         count = len(self._gathered[loop])
-        if seen < count < self._limit and loop.time() < until:
+        if known < count < self._limit and loop.time() < until:
             loop.call_soon(self._hand_over, loop, count, until)
             return
         gathered = self._gathered.pop(loop)
@@ -114,50 +136,50 @@ class Batcher:
 
     def _work(self) -> None:
         while (batch := self._queue.get()) is not None:
-            while len(batch) < self._limit and (more := self._next()) is not None:
-                batch += more
+            while len(batch) < self._limit and (added := self._next()) is not None:
+                batch += added
             self._settle(batch)
-        # One mark ends every thread.
+        # None ends every thread.
         self._queue.put(None)
 
-    def _next(self) -> list[_Asked] | None:
+    def _next(self) -> list[_Submitted] | None:
         try:
-            asked = self._queue.get_nowait()
+            batch = self._queue.get_nowait()
         except Empty:
             return None
-        if asked is None:
-            # The mark of the end, put back for the outer loop.
+        if batch is None:
+            # Put back for the outer loop, which ends.
             self._queue.put(None)
-        return asked
+        return batch
 
-    def _settle(self, batch: list[_Asked]) -> None:
+    def _settle(self, batch: list[_Submitted]) -> None:
         patient_since = time.monotonic() - self._patience_seconds
         if batch[0].at < patient_since:
-            late = [asked for asked in batch if asked.at < patient_since]
+            late = [submitted for submitted in batch if submitted.at < patient_since]
             _answer(late, [DatabaseUnavailable() for _ in late])
-        # Nobody awaits what was cancelled, and nothing of it has been done yet.
-        awaited = [asked for asked in batch if asked.at >= patient_since and not asked.future.cancelled()]
+        # An operation that was cancelled or has failed has no waiter, and nothing of it has been done.
+        awaited = [submitted for submitted in batch if submitted.at >= patient_since and not submitted.future.done()]
         if awaited:
-            _answer(awaited, self._outcomes([asked.operation for asked in awaited]))
+            _answer(awaited, self._outcomes([submitted.operation for submitted in awaited]))
 
     def _outcomes(self, operations: Sequence[Operation[Any]]) -> Sequence[object]:
         try:
             return self._run(operations)
         except Exception:
-            # The thread goes on, whatever happened, since others depend on it.
+            # The thread goes on, because later operations depend on it.
             logger.exception("a batch of the %s failed", self._name)
             return [DatabaseUnavailable() for _ in operations]
 
 
-def _answer(batch: Sequence[_Asked], outcomes: Sequence[object]) -> None:
+def _answer(batch: Sequence[_Submitted], outcomes: Sequence[object]) -> None:
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], object]]] = {}
-    for asked, outcome in zip(batch, outcomes, strict=True):
-        by_loop.setdefault(asked.future.get_loop(), []).append((asked.future, outcome))
+    for submitted, outcome in zip(batch, outcomes, strict=True):
+        by_loop.setdefault(submitted.future.get_loop(), []).append((submitted.future, outcome))
     for loop, answers in by_loop.items():
         try:
             loop.call_soon_threadsafe(_resolve, answers)
         except RuntimeError:
-            logger.debug("an event loop was closed before %d answers reached it", len(answers))
+            logger.debug("an event loop was closed before %d outcomes reached it", len(answers))
 
 
 def _resolve(answers: Sequence[tuple["asyncio.Future[Any]", object]]) -> None:

@@ -134,6 +134,7 @@ def _engine(url: sa.URL, *, timeout_seconds: float, **options: Any) -> sa.Engine
         connect_args={name: value for name, value in arguments.items() if name not in url.query},
         pool_timeout=timeout_seconds,
         max_overflow=0,
+        hide_parameters=True,  # an error's text is logged, and the parameters are clients' data
         json_serializer=lambda document: to_json(document).decode(),
         json_deserializer=from_json,
         **options,

@@ -6,7 +6,7 @@ dialect, which reading and writing rows does not need.
 
 import sqlalchemy as sa
 
-from broker.store.schema import METADATA, PENDING, media, outbox
+from broker.store.schema import METADATA, PENDING, PROMOTING, media, outbox
 
 __all__ = ["METADATA"]
 
@@ -15,6 +15,7 @@ sa.Index("ix_media_state", media.c.owner, media.c.state, media.c.id)
 _IS_DUE = media.c.due_at.is_not(None)
 sa.Index("ix_media_due", media.c.due_at, sqlite_where=_IS_DUE, postgresql_where=_IS_DUE)
 sa.Index("ix_media_pending", media.c.created_at, sqlite_where=PENDING, postgresql_where=PENDING)
+sa.Index("ix_media_promoting", media.c.due_at, sqlite_where=PROMOTING, postgresql_where=PROMOTING)
 _HAS_KEY = media.c.idempotency_key.is_not(None)
 sa.Index(
     "uq_media_idempotency",

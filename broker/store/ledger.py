@@ -1,4 +1,4 @@
-"""What owners use, held still while one transaction reckons with it."""
+"""The usage of owners, locked for one transaction."""
 
 from collections.abc import Iterable, Sequence
 
@@ -32,11 +32,10 @@ _WRITE = Prepared(
 
 
 class Ledger:
-    """Lock the usage of `owners`, reckon in memory, and write what changed.
+    """Lock the usage of `owners`, add and subtract in memory, and write the rows that changed.
 
-    All rows are locked at once and in one order, before any row of a media, so that two transactions never
-    wait for each other. What an owner adds is thereby also in order, which is why a repeated idempotency key
-    can be looked up first.
+    All rows are locked by one statement, in sorted order and before any row of a media, to prevent deadlocks. The lock
+    also puts an owner's additions in order, so that a repeated idempotency key can be looked up first.
     """
 
     def __init__(self, connection: sa.Connection, owners: Iterable[str]) -> None:
@@ -49,9 +48,9 @@ class Ledger:
         self._now = dict(self._before)
 
     def _open(self, owners: list[str]) -> None:
-        """Make the rows of new owners. Who holds one waits for later ones alone, or two would wait in a circle."""
+        """Insert usage rows for new owners, in sorted order to prevent deadlocks."""
         self._connection.rollback()
-        if self._connection.dialect.name == "sqlite":  # has one writer, who waits for nobody
+        if self._connection.dialect.name == "sqlite":  # has a single writer, so no deadlock
             _OPEN_ON_SQLITE.run(self._connection, [{"owner": owner, **Usage()._asdict()} for owner in owners])
         else:
             self._connection.exec_driver_sql(_OPEN_IN_ORDER, {"owners": owners})
@@ -64,13 +63,13 @@ class Ledger:
         return {owner: Usage(*counters) for owner, *counters in rows}
 
     def reserve(self, owner: str, media: Sequence[Media], quota: Quota) -> list[tuple[Media, QuotaExceeded]]:
-        """Count new media of one owner in, one after another; return those that do not fit, and why."""
+        """Reserve quota for new media of one owner, in order; return those that do not fit, each with the reason."""
         exceeded = self._reserve(owner, total(map(footprint, media)), quota)
         if exceeded is None:
-            return []  # no media takes less than nothing, so that each fits where all do
+            return []  # each fits if all fit together, because no footprint is negative
         if len(media) == 1:
             return [(media[0], exceeded)]
-        return [refused for one in media for refused in self.reserve(owner, [one], quota)]
+        return [refused for each in media for refused in self.reserve(owner, [each], quota)]
 
     def _reserve(self, owner: str, asked: Usage, quota: Quota) -> QuotaExceeded | None:
         try:
@@ -80,11 +79,11 @@ class Ledger:
         return None
 
     def move(self, owner: str, difference: Usage) -> None:
-        """Count `difference` in, which may be negative."""
+        """Add `difference`, which may be negative."""
         self._now[owner] += difference
 
     def write(self) -> None:
-        """Write the usage that differs from what was locked."""
+        """Write the rows whose usage has changed since they were locked."""
         changed = [
             {"of_owner": owner, **used._asdict()} for owner, used in self._now.items() if used != self._before[owner]
         ]
@@ -92,6 +91,6 @@ class Ledger:
 
 
 def read_usage(connection: sa.Connection, owner: str) -> Usage:
-    """Return what `owner` uses."""
+    """Return the usage of `owner`."""
     row = connection.execute(_READ, {"owner": owner}).one_or_none()
     return Usage() if row is None else Usage(*row)

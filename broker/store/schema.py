@@ -101,7 +101,8 @@ METADATA = sa.MetaData(
 )
 
 PENDING = sa.text("state = 'pending'")
-"""A literal, because planners do not match a partial index against a parameter."""
+PROMOTING = sa.text("state = 'promoting'")
+"""Literals, because planners do not match a partial index against a parameter."""
 
 media = sa.Table(
     "media",

@@ -17,6 +17,7 @@ from broker.domain.quota import Quota, Usage
 from broker.errors import DatabaseUnavailable
 from broker.store import reads, writes
 from broker.store.batching import Batcher, Operation
+from broker.store.deadlines import Deadlines
 from broker.store.engine import (
     UNAVAILABLE,
     is_deadlock,
@@ -64,6 +65,10 @@ class Store:
         readers = max(1, pool_size - 1)
         self._writing = writing_engine(parsed, timeout_seconds=timeout_seconds)
         self._reading = reading_engine(parsed, timeout_seconds=timeout_seconds, pool_size=readers)
+        # A batch may hold several statements, of which each may take the time-out; so a thread may take twice as long.
+        self._deadlines = Deadlines(2 * timeout_seconds)
+        for engine in (self._writing, self._reading):
+            self._deadlines.watch(engine)
         self._writes = Batcher("writer", self._write, limit=MAX_BATCH, threads=1, patience_seconds=timeout_seconds)
         self._reads = Batcher("reader", self._read, limit=MAX_BATCH, threads=readers, patience_seconds=timeout_seconds)
         self.outbox = Outbox(self._writes, self._reads)
@@ -126,6 +131,7 @@ class Store:
         """Finish the submitted operations, then close all connections; no operation is accepted afterwards."""
         for batcher in (self._writes, self._reads):
             await batcher.close()
+        self._deadlines.close()
         for engine in (self._writing, self._reading):
             await asyncio.to_thread(engine.dispose)
 
@@ -144,7 +150,7 @@ class Store:
         return _guarded(self._answer_reads, operations)
 
     def _transact(self, operations: Sequence[Operation[Any]]) -> Sequence[object]:
-        with self._writing.connect() as connection:
+        with self._deadlines.limit(), self._writing.connect() as connection:
             outcomes = writes.apply(connection, operations)
             try:
                 connection.commit()
@@ -155,7 +161,7 @@ class Store:
             return outcomes
 
     def _answer_reads(self, operations: Sequence[Operation[Any]]) -> Sequence[object]:
-        with self._reading.connect() as connection:
+        with self._deadlines.limit(), self._reading.connect() as connection:
             return reads.answer(connection, operations)
 
 

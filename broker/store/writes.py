@@ -6,7 +6,7 @@ cost the other operations of the batch little, and need no savepoint.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from broker.store.ledger import Ledger
 from broker.store.outbox import OutboxOperation
 from broker.store.prepared import Prepared, PreparedInsert
 from broker.store.rows import CHANGEABLE, COLUMNS, NAMES
+from broker.store.schema import PROMOTING
 from broker.store.schema import media as table
 
 
@@ -51,13 +52,19 @@ class Change(Operation[Media | None]):
 
 @dataclass(slots=True)
 class Claim(Operation[list[Media]]):
-    """Lease at most `limit` due media, the longest overdue first."""
+    """Lease at most `limit` due media, the longest overdue first.
+
+    A promotion whose lease ends later than one that begins now, by more than CLOCK_SKEW, counts as due as well: its
+    lease was taken by a clock that was ahead, or this clock has jumped back.
+    """
 
     now: datetime
     lease_until: datetime
     limit: int
 
 
+CLOCK_SKEW = timedelta(minutes=1)
+"""How far the clocks of replicas may differ without one of them taking over the other's leases."""
 _NOTHING = Usage()
 _REPEATED = sa.select(*COLUMNS).where(
     sa.tuple_(table.c.owner, table.c.idempotency_key).in_(sa.bindparam("keys", expanding=True)),
@@ -75,21 +82,28 @@ _UPDATE = Prepared(
     .where(table.c.id == sa.bindparam("of_id"))
     .values({name: sa.bindparam(name) for name in ("state", "version", *CHANGEABLE)})
 )
+
+
 # A common table expression, because PostgreSQL may run a locking subquery more than once.
-_DUE = (
-    sa.select(table.c.id)
-    .where(table.c.due_at <= sa.bindparam("now"))
-    .order_by(table.c.due_at)
-    .limit(sa.bindparam("at_most"))
-    .with_for_update(skip_locked=True)
-    .cte("due")
-)
-_CLAIM = (
-    table.update()
-    .where(table.c.id.in_(sa.select(_DUE.c.id)))
-    .values(due_at=sa.bindparam("lease_until"), version=table.c.version + 1)
-    .returning(*COLUMNS)
-)
+def _claim_where(*conditions: sa.ColumnElement[bool] | sa.TextClause) -> sa.UpdateBase:
+    due = (
+        sa.select(table.c.id)
+        .where(*conditions)
+        .order_by(table.c.due_at)
+        .limit(sa.bindparam("at_most"))
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+    return (
+        table.update()
+        .where(table.c.id.in_(sa.select(due.c.id)))
+        .values(due_at=sa.bindparam("lease_until"), version=table.c.version + 1)
+        .returning(*COLUMNS)
+    )
+
+
+_CLAIM = _claim_where(table.c.due_at <= sa.bindparam("now"))
+_CLAIM_STRAYS = _claim_where(PROMOTING, table.c.due_at > sa.bindparam("latest"))
 
 
 def apply(connection: sa.Connection, operations: Sequence[Operation[Any]]) -> list[object]:
@@ -189,5 +203,9 @@ def _change(connection: sa.Connection, changes: Sequence[Change], ledger: Ledger
 
 
 def _claim(connection: sa.Connection, claim: Claim) -> list[Media]:
-    rows = connection.execute(_CLAIM, {"now": claim.now, "lease_until": claim.lease_until, "at_most": claim.limit})
+    lease = {"lease_until": claim.lease_until}
+    rows = [*connection.execute(_CLAIM, {"now": claim.now, "at_most": claim.limit, **lease})]
+    if room := claim.limit - len(rows):
+        latest = claim.lease_until + CLOCK_SKEW
+        rows += connection.execute(_CLAIM_STRAYS, {"latest": latest, "at_most": room, **lease})
     return sorted(map(Media._make, rows), key=lambda media: media.id)

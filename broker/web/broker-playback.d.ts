@@ -12,7 +12,7 @@ export interface PlaybackLink {
 
 export interface LinkOptions {
   getToken(wish: { renewed: boolean }): string | Promise<string>;
-  /** The broker's prefix. By default, the address that served this module. */
+  /** The broker's prefix. By default, the address that served this module; required in a bundle. */
   prefix?: string | URL;
   /** Seconds, 1 to 86400; 3600 by default. */
   expiresIn?: number;

@@ -2,13 +2,14 @@
 
 /** Seconds before expiry at which a link is replaced; a short one is replaced at nine tenths of its life. */
 const REPLACE_BEFORE = 60;
-const HERE = import.meta.url.replace(/[^/]*$/, "");
+const HERE = import.meta.url?.replace(/[^/]*$/, ""); // undefined in a bundle that is no module
 const NETWORK = 2; // MediaError.MEDIA_ERR_NETWORK
 const LONGEST_WAIT = 2 ** 31 - 1; // milliseconds; the longest delay of setTimeout
 
 /** Return the broker's answer for one media, with a fresh `signed_url` that lives for `expiresIn` seconds. */
 export async function link(mediaId, options) {
   const { getToken, prefix = HERE, expiresIn = 3600, download = false, signal } = options;
+  if (!prefix) throw new TypeError("The option `prefix` is required, because this bundle does not know the broker's address.");
   const base = String(new URL(prefix, globalThis.location?.href)).replace(/\/*$/, "/");
   const url = new URL(base + mediaId);
   url.search = new URLSearchParams({ expires_in: String(expiresIn), download: String(download) }).toString();

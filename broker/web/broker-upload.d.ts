@@ -49,7 +49,7 @@ export interface Limit {
 export interface UploadOptions {
   /** Return the caller's bearer token. Called before every request; `renewed` is true after a 401. */
   getToken(wish: { renewed: boolean }): string | Promise<string>;
-  /** The broker's prefix, such as `https://api.example/api/v1/s3-media`. By default, the address that served this module. */
+  /** The broker's prefix, such as `https://api.example/api/v1/s3-media`. By default, the address that served this module; required in a bundle. */
   prefix?: string | URL;
   onProgress?(progress: Progress): void;
   /** Abort the upload: the transfer stops, and the broker deletes the media. */
@@ -74,7 +74,7 @@ export function upload(file: File | Blob, options: UploadOptions): Promise<Ready
 /** Return a limit of `count` concurrent uploads. */
 export function limitTo(count: number): Limit;
 
-/** Return the file's video type, by its extension if the browser does not know the type. */
+/** Return the file's video type by its usual name; by its extension if the browser's type is not a known video type. */
 export function contentTypeOf(file: File | Blob): string;
 
 /** Return a size for display, such as `100 MB`. */

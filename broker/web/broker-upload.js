@@ -14,12 +14,24 @@ const STALLED_AFTER = 60; // without progress for so long, a transfer counts as 
 const ANSWER_WITHIN = 120; // timeout of the broker's answer, and of S3's after the last byte
 const RENEW_BEFORE = 10; // a policy with less time left is renewed before sending
 const SPEED_OVER = 5; // the window over which speed is averaged
-const HERE = import.meta.url.replace(/[^/]*$/, "");
-const TYPES = {
-  mp4: "video/mp4", webm: "video/webm", mov: "video/quicktime", qt: "video/quicktime", mkv: "video/x-matroska",
-  mpg: "video/mpeg", mpeg: "video/mpeg", "3gp": "video/3gpp", "3g2": "video/3gpp2", m4v: "video/x-m4v",
-  ogv: "video/ogg", avi: "video/x-msvideo", ts: "video/mp2t", mts: "video/mp2t", m2ts: "video/mp2t",
-};
+// A bundle that is no module has no import.meta.url; its worker is then beside the script that is loading now.
+const HERE = import.meta.url?.replace(/[^/]*$/, "");
+const SCRIPT = globalThis.document?.currentScript?.src;
+// video types: drawn by `make readme` from broker/domain/video_types.py; each row has a name, its extensions, its aliases
+const TYPES = [
+  ["video/mp4", ["mp4", "f4v"], ["application/mp4", "video/mp4v-es", "video/x-mp4"]],
+  ["video/webm", ["webm"], []],
+  ["video/quicktime", ["mov", "qt"], ["video/mov", "video/x-quicktime"]],
+  ["video/x-matroska", ["mkv"], ["video/matroska", "video/mkv", "video/x-mkv", "application/x-matroska"]],
+  ["video/mpeg", ["mpg", "mpeg", "mpe", "m1v", "m2v", "vob"], ["video/mpg", "video/x-mpeg", "video/x-mpeg2", "video/mpeg-system", "video/x-mpeg-system"]],
+  ["video/3gpp", ["3gp", "3gpp"], ["video/3gp"]],
+  ["video/3gpp2", ["3g2", "3gp2", "3gpp2"], ["video/3g2"]],
+  ["video/x-m4v", ["m4v"], ["video/m4v"]],
+  ["video/ogg", ["ogv"], ["video/x-ogg"]],
+  ["video/x-msvideo", ["avi", "divx"], ["video/avi", "video/msvideo", "video/vnd.avi", "video/x-avi", "video/divx", "video/vnd.divx"]],
+  ["video/mp2t", ["ts", "mts", "m2ts", "m2t"], ["video/mp2ts", "video/m2ts", "video/vnd.dlna.mpeg-tts", "video/x-mpegts"]],
+];
+// end of the video types
 
 /** A failed upload: its cause (`what`), its fix (`cure`), and the step to retry from (`again`), or null if none helps. */
 export class UploadError extends Error {
@@ -63,10 +75,13 @@ export function limitTo(count) {
 
 const shared = limitTo(3);
 
-/** Return the file's video type, by its extension if the browser does not know the type. */
+/** Return the file's video type by its usual name; by its extension if the browser's type is not a known video type. */
 export function contentTypeOf(file) {
+  const type = (file.type ?? "").split(";")[0].trim().toLowerCase();
   const extension = (file.name ?? "").split(".").pop().toLowerCase();
-  return file.type.startsWith("video/") ? file.type : TYPES[extension] ?? (file.type || "application/octet-stream");
+  const row = TYPES.find(([name, , aliases]) => name === type || aliases.includes(type))
+    ?? TYPES.find(([, extensions]) => extensions.includes(extension));
+  return row?.[0] ?? (file.type || "application/octet-stream");
 }
 
 /** Upload one file; resolve to the ready media, or reject with an UploadError or with the signal's reason. */
@@ -90,6 +105,7 @@ class Upload {
     Object.assign(this, { file, getToken, onProgress, signal, attempts, key: idempotencyKey });
     this.checksum = checksum || undefined;
     this.description = { filename: filename ?? file.name, duration_seconds: durationSeconds, metadata };
+    if (!prefix) throw new TypeError("The option `prefix` is required, because this bundle does not know the broker's address.");
     this.prefix = String(new URL(prefix, globalThis.location?.href)).replace(/\/*$/, "/");
     this.next = "issue"; // then "send", then "complete"
     this.issued = null;
@@ -212,8 +228,7 @@ class Upload {
       const token = await this.getToken({ renewed });
       const sent = { ...headers, Authorization: `Bearer ${token}` };
       if (body) sent["Content-Type"] = "application/json";
-      const late = AbortSignal.timeout(ANSWER_WITHIN * 1000);
-      const signal = this.signal ? AbortSignal.any([this.signal, late]) : late;
+      const { signal, release } = deadline(ANSWER_WITHIN, this.signal);
       let response, answer;
       try {
         response = await fetch(this.prefix + path, { method, headers: sent, body, signal, cache: "no-store" });
@@ -221,6 +236,8 @@ class Upload {
       } catch (cause) {
         this.signal?.throwIfAborted();
         throw unreachable("The broker", this.prefix, { again: this.next, cause });
+      } finally {
+        release();
       }
       if (response.ok && answer.media_id) return answer;
       if (response.ok)
@@ -317,6 +334,20 @@ function newKey() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+/** Return a signal that aborts with `signal` or after `seconds`. Safari before 17.4 has no AbortSignal.any. */
+function deadline(seconds, signal) {
+  const controller = new AbortController();
+  const abort = () => controller.abort(signal.reason);
+  const timer = setTimeout(() => controller.abort(), seconds * 1000);
+  if (signal?.aborted) abort();
+  signal?.addEventListener("abort", abort);
+  const release = () => {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", abort);
+  };
+  return { signal: controller.signal, release };
+}
+
 function pause(seconds, signal) {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, seconds * 1000);
@@ -326,12 +357,17 @@ function pause(seconds, signal) {
 
 /** Return the file's SHA-256 in base64, computed in chunks by a worker. */
 async function sha256(file, signal) {
-  const url = new URL("./sha256-worker.js", import.meta.url);
+  const base = import.meta.url ?? SCRIPT;
+  if (!base)
+    throw new UploadError("checksum", "This bundle does not know the address of sha256-worker.js.",
+      "Load the bundle by a script element with src, or as a module.");
+  const url = new URL("./sha256-worker.js", base);
   // A worker's script must have the page's origin. If this module has another, a blob of the page's origin imports it.
   const foreign = url.origin !== globalThis.location.origin;
   const start = foreign && URL.createObjectURL(new Blob([`import "${url}";`], { type: "text/javascript" }));
-  const worker = foreign
-    ? new Worker(start, { type: "module" })
+  // Bundlers recognize the last form only, word for word.
+  const worker = foreign || !import.meta.url
+    ? new Worker(start || url, { type: "module" })
     : new Worker(new URL("./sha256-worker.js", import.meta.url), { type: "module" });
   try {
     return await new Promise((resolve, reject) => {

@@ -30,11 +30,13 @@ resource "aws_cloudfront_key_group" "playback" {
 resource "aws_cloudfront_cache_policy" "media" {
   count = local.with_cloudfront ? 1 : 0
 
+  # Media never change under their key, but a deleted one should end soon at the edge, too. After this time CloudFront
+  # asks S3 with If-None-Match, which sends no bytes again.
   name        = var.bucket_name
-  comment     = "Media never change under their key"
+  comment     = "Media are deleted at the edge within minutes"
   min_ttl     = 1
-  default_ttl = 86400
-  max_ttl     = 31536000
+  default_ttl = 300
+  max_ttl     = 300
 
   parameters_in_cache_key_and_forwarded_to_origin {
     # Media are compressed already.

@@ -1,4 +1,4 @@
-"""A client of the broker: it asks over HTTP, and uploads to S3 as a browser does."""
+"""A client of the broker's HTTP interface that uploads to S3 as a browser does."""
 
 import time
 from collections.abc import Callable
@@ -21,7 +21,7 @@ SECRET = "a secret that only the tests use, of 32 bytes and more"
 
 @dataclass
 class Client:
-    """One user of a broker in front of one S3."""
+    """One user of a broker in front of one S3 server."""
 
     http: httpx.Client
     s3: S3
@@ -37,9 +37,9 @@ class Client:
         }
         return {"Authorization": f"Bearer {jwt.encode(claims, SECRET)}"}
 
-    def issue(self, **asked: Any) -> dict[str, Any]:
-        """Ask for an upload; the answer must be good."""
-        answer = self.http.post(f"{PREFIX}/upload", json={"content_type": TYPE, **asked}, headers=self._headers)
+    def issue(self, **members: Any) -> dict[str, Any]:
+        """Request an upload with these members in its body. The broker must accept it."""
+        answer = self.http.post(f"{PREFIX}/upload", json={"content_type": TYPE, **members}, headers=self._headers)
         assert answer.status_code == 201, answer.text
         issued: dict[str, Any] = answer.json()
         self.issued.append(UUID(issued["media_id"]))
@@ -48,49 +48,51 @@ class Client:
     def upload(
         self, issued: dict[str, Any], content: bytes = VIDEO, change: Callable[[Form], Form] = lambda form: form
     ) -> httpx.Response:
-        """Post the issued fields and the file to S3, after `change` was made to them."""
+        """Post the issued fields and the file to S3, as `change` returns them."""
         content_type, body = multipart(change([*issued["upload"]["fields"].items(), ("file", content)]))
         return self.s3.http.post(issued["upload"]["url"], headers={"Content-Type": content_type}, content=body)
 
     def complete(self, issued: dict[str, Any]) -> httpx.Response:
-        """Say that the upload is done."""
+        """Complete the upload."""
         return self.http.post(issued["complete_url"], headers=self._headers)
 
-    def playback(self, issued: dict[str, Any], **asked: Any) -> httpx.Response:
-        """Ask for a link."""
-        return self.http.get(f"{PREFIX}/{issued['media_id']}", params=asked, headers=self._headers)
+    def playback(self, issued: dict[str, Any], **parameters: Any) -> httpx.Response:
+        """Request a playback link."""
+        return self.http.get(f"{PREFIX}/{issued['media_id']}", params=parameters, headers=self._headers)
 
     def delete(self, issued: dict[str, Any]) -> httpx.Response:
-        """Ask to delete the media."""
+        """Delete the media."""
         return self.http.delete(f"{PREFIX}/{issued['media_id']}", headers=self._headers)
 
     def objects(self, issued: dict[str, Any]) -> set[str]:
-        """Return which objects of the media lie in the bucket: `staging`, `final`, both or none."""
-        keys = _keys(UUID(issued["media_id"]))
-        return {name for name, key in keys.items() if self.s3.head(key) is not None}
+        """Return the objects of the media that are in the bucket: `staging`, `final`, both or none."""
+        prefixes = _prefixes(UUID(issued["media_id"]))
+        return {name for name, prefix in prefixes.items() if self.s3.keys(prefix)}
 
     def versions(self, issued: dict[str, Any]) -> list[str]:
-        """Return the keys of all versions and delete markers of the media that lie in the bucket."""
-        found: list[str] = []
-        for key in _keys(UUID(issued["media_id"])).values():
-            listing = self.s3.client.list_object_versions(Bucket=self.s3.bucket, Prefix=key)
-            found += [entry["Key"] for kind in ("Versions", "DeleteMarkers") for entry in listing.get(kind, [])]
-        return found
+        """Return the keys of all versions and delete markers of the media in the bucket."""
+        keys: list[str] = []
+        for prefix in _prefixes(UUID(issued["media_id"])).values():
+            listing = self.s3.client.list_object_versions(Bucket=self.s3.bucket, Prefix=prefix)
+            keys += [entry["Key"] for kind in ("Versions", "DeleteMarkers") for entry in listing.get(kind, [])]
+        return keys
 
-    def forget(self) -> None:
-        """Remove all objects that this client's media may have left in the bucket."""
+    def remove_objects(self) -> None:
+        """Delete all objects of this client's media from the bucket."""
         for media_id in self.issued:
-            for key in _keys(media_id).values():
-                self.s3.client.delete_object(Bucket=self.s3.bucket, Key=key)
+            for prefix in _prefixes(media_id).values():
+                for key in self.s3.keys(prefix):
+                    self.s3.client.delete_object(Bucket=self.s3.bucket, Key=key)
 
 
-def eventually(holds: Callable[[], bool], within_seconds: float = 15) -> bool:
-    """Wait until `holds()`; tell whether it came to that in time."""
+def eventually(condition: Callable[[], bool], within_seconds: float = 15) -> bool:
+    """Poll `condition` until it is true. Return False if it is still false after `within_seconds`."""
     deadline = time.monotonic() + within_seconds
-    while not (held := holds()) and time.monotonic() < deadline:
+    while not (fulfilled := condition()) and time.monotonic() < deadline:
         time.sleep(0.1)
-    return held
+    return fulfilled
 
 
-def _keys(media_id: UUID) -> dict[str, str]:
-    return {"staging": staging_key(media_id), "final": final_key(media_id, TYPE)}
+def _prefixes(media_id: UUID) -> dict[str, str]:
+    """Return the prefix of the staging keys, and the one that the final keys of all attempts share."""
+    return {"staging": staging_key(media_id), "final": final_key(media_id, TYPE, 0).rpartition(".")[0]}

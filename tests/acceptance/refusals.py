@@ -1,4 +1,4 @@
-"""What S3 refuses, as a table: what somebody does to a good form, and the answer that AWS gives.
+"""A table of invalid uploads and AWS's answers to them. Each row changes a valid form in one way.
 
 Source: Amazon S3 API Reference, "POST Object", "Creating a POST policy" and "Error responses".
 """
@@ -19,7 +19,7 @@ HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class Refusal:
-    """One row: what is sent for an upload, and the status and the codes that may answer it."""
+    """One row: a function that sends the invalid upload, and the status and error codes that may answer it."""
 
     send: Callable[[Upload], httpx.Response]
     status: int
@@ -45,7 +45,7 @@ def refused(
     return add
 
 
-# The policy says no.
+# The policy does not allow it.
 
 
 @refused(403, "AccessDenied")
@@ -94,7 +94,7 @@ def an_acl_without_a_condition(upload: Upload) -> httpx.Response:
 
 
 @refused(403, "AccessDenied")
-def a_button_of_a_plain_form(upload: Upload) -> httpx.Response:
+def a_submit_button_as_a_field(upload: Upload) -> httpx.Response:
     return upload.send([("submit", "Upload"), *upload.form()])
 
 
@@ -104,18 +104,18 @@ def a_condition_without_its_field(upload: Upload) -> httpx.Response:
 
 
 @refused(403, "AccessDenied")
-def no_type_where_one_is_asked_for(upload: Upload) -> httpx.Response:
+def no_type_although_the_policy_has_one(upload: Upload) -> httpx.Response:
     return upload.send(upload.form(fields={"Content-Type": None}))
 
 
 @refused(400, "EntityTooLarge")
 def one_byte_too_many(upload: Upload) -> httpx.Response:
-    return upload.send(upload.form(conditions=upload.conditions(most=len(VIDEO) - 1)))
+    return upload.send(upload.form(conditions=upload.conditions(max_size=len(VIDEO) - 1)))
 
 
 @refused(400, "EntityTooSmall")
 def one_byte_too_few(upload: Upload) -> httpx.Response:
-    return upload.send(upload.form(conditions=upload.conditions(least=len(VIDEO) + 1)))
+    return upload.send(upload.form(conditions=upload.conditions(min_size=len(VIDEO) + 1)))
 
 
 @refused(400, "EntityTooSmall")
@@ -123,7 +123,7 @@ def an_empty_file(upload: Upload) -> httpx.Response:
     return upload.send(upload.form(content=b""))
 
 
-# The signature does not hold.
+# The signature is invalid.
 
 
 @refused(403, "SignatureDoesNotMatch")
@@ -138,12 +138,12 @@ def a_signature_with_another_secret(upload: Upload) -> httpx.Response:
 
 
 @refused(403, "SignatureDoesNotMatch")
-def a_signature_of_nothing(upload: Upload) -> httpx.Response:
+def a_signature_of_zeros(upload: Upload) -> httpx.Response:
     return upload.send(replaced(upload.form(), "x-amz-signature", "0" * 64))
 
 
 @refused(403, "InvalidAccessKeyId")
-def an_access_key_that_nobody_has(upload: Upload) -> httpx.Response:
+def an_unknown_access_key(upload: Upload) -> httpx.Response:
     return upload.send(upload.form(credentials=replace(upload.s3.credentials, access_key="AKIAIOSFODNN7EXAMPLE")))
 
 
@@ -191,15 +191,15 @@ def a_policy_that_is_not_json(upload: Upload) -> httpx.Response:
 
 
 @refused(400, "InvalidPolicyDocument")
-def a_policy_that_never_ends(upload: Upload) -> httpx.Response:
+def a_policy_without_an_expiration(upload: Upload) -> httpx.Response:
     document = {"conditions": upload.document()["conditions"]}
     return upload.send(upload.form_around(json.dumps(document).encode()))
 
 
 @refused(400, "InvalidPolicyDocument")
 def a_condition_with_two_fields(upload: Upload) -> httpx.Response:
-    both: dict[str, str] = {"Content-Type": "video/mp4", "success_action_status": "201"}
-    return upload.send(upload.form(conditions=[both, *upload.conditions()[2:]]))
+    two_fields: dict[str, str] = {"Content-Type": "video/mp4", "success_action_status": "201"}
+    return upload.send(upload.form(conditions=[two_fields, *upload.conditions()[2:]]))
 
 
 @refused(400, "MaxPostPreDataLengthExceeded")
@@ -224,7 +224,7 @@ def another_checksum(upload: Upload) -> httpx.Response:
     )
 
 
-# AWS documents both codes, and does not say which of them this is.
+# AWS documents both codes, and not which of them applies here.
 @refused(400, "MalformedPOSTRequest", "IncompleteBody")
 def a_body_that_ends_early(upload: Upload) -> httpx.Response:
     content_type, body = multipart(upload.form())

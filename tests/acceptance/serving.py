@@ -1,4 +1,4 @@
-"""The broker, served over HTTP in front of one S3."""
+"""A broker that serves HTTP in front of one S3 server."""
 
 import socket
 import threading

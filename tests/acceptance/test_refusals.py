@@ -1,4 +1,4 @@
-"""Whatever the policy does not promise is refused, and leaves nothing behind."""
+"""Invalid uploads: S3 refuses each and stores nothing."""
 
 import pytest
 
@@ -9,14 +9,14 @@ each_refusal = pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: 
 
 
 @each_refusal
-def test_nothing_is_stored(upload: Upload, refusal: Refusal) -> None:
+def test_an_invalid_upload_stores_nothing(upload: Upload, refusal: Refusal) -> None:
     answer = refusal.send(upload)
     assert answer.is_client_error
     assert upload.s3.keys(upload.prefix) == []
 
 
 @each_refusal
-def test_the_answer_says_why(upload: Upload, refusal: Refusal) -> None:
+def test_an_invalid_upload_is_answered_as_by_aws(upload: Upload, refusal: Refusal) -> None:
     answer = refusal.send(upload)
     assert answer.status_code == refusal.status
     assert xml(answer).findtext("Code") in refusal.codes

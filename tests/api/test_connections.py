@@ -204,6 +204,15 @@ def test_a_body_that_ends_after_its_response_gets_no_second_response(address: st
         assert rest_of(connection) == b""
 
 
+def test_a_body_of_gigabytes_is_not_received_after_its_response(address: str) -> None:
+    head = f"POST {PREFIX}/upload HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000000\r\n\r\n".encode()
+    with connected(address) as connection:
+        connection.sendall(head)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 401 ")
+        # The kernel's buffers of both sides hold some megabytes more.
+        assert sent_until_closed(connection, b"x" * 65536, times=1000) < 300
+
+
 def test_a_body_in_pieces_is_joined(address: str) -> None:
     body = b'{"content_type": "video/mp4"}'
     head = f"POST {PREFIX}/upload HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n".encode()
@@ -261,6 +270,9 @@ class Transport(asyncio.Transport):
 
     def resume_reading(self) -> None:
         self.reads = True
+
+    def get_write_buffer_size(self) -> int:
+        return 0
 
     def get_extra_info(self, name: str, default: object = None) -> object:
         return default

@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from . import growth, machine
-from .comparison import MEMORY_STEPS, compare, footprint
-from .contenders import OURS, bare, node_peers, ours, tutorial, verifying_each
-from .generator import PROGRAM
-from .plot import draw
-from .report import ROWS, Report
-from .servers import Contender, Running, ask, serving
-from .workplace import Workplace, workplace
+from tests.bench import growth, machine
+from tests.bench.comparison import MEMORY_STEPS, compare, footprint
+from tests.bench.contenders import OURS, bare, node_peers, ours, tutorial, verifying_each
+from tests.bench.generator import PROGRAM
+from tests.bench.plot import draw
+from tests.bench.report import ROWS, Report
+from tests.bench.servers import Contender, Running, ask, serving
+from tests.bench.workplace import Workplace, workplace
 
 HERE = Path(__file__).resolve().parent
 SQLITE, POSTGRESQL = f"{OURS}, SQLite", f"{OURS}, PostgreSQL"
@@ -129,7 +129,7 @@ def _require_fast(servers: Sequence[Running]) -> None:
 
 def _footprints(report: Report, place: Workplace, cores: machine.Cores, options: argparse.Namespace) -> None:
     for contender in report.contenders:
-        steps = (500, 1_000) if options.quick else MEMORY_STEPS
+        steps: tuple[int, ...] = (500, 1_000) if options.quick else MEMORY_STEPS
         if not contender.name.startswith(OURS):
             steps = steps[:1]
         print(f"memory of {contender.name} …", file=sys.stderr)

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from .contenders import OURS
-from .generator import load
-from .rounds import Slot, Slots, Spread, failures, interleave, middle, ratios, warm_up
-from .servers import Contender, Running, serving
-from .workplace import Workplace
+from tests.bench.contenders import OURS
+from tests.bench.generator import load
+from tests.bench.rounds import Slot, Slots, Spread, failures, interleave, middle, ratios, warm_up
+from tests.bench.servers import Contender, Running, serving
+from tests.bench.workplace import Workplace
 
 MEMORY_STEPS = (50_000, 200_000)
 SLOW_SECONDS = 60.0

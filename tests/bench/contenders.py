@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from .generator import Request
-from .servers import Contender, ask, serving
-from .workplace import BUILD, READY, ROOT, Workplace, with_ready_media
+from tests.bench.generator import Request
+from tests.bench.servers import Contender, ask, serving
+from tests.bench.workplace import BUILD, READY, ROOT, Workplace, with_ready_media
 
 APPS = Path(__file__).resolve().parent / "apps"
 NPM = BUILD / "npm"

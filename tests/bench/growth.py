@@ -1,4 +1,4 @@
-"""How the broker grows: with connections, with processes, with rows."""
+"""The growth of the broker's cost: with connections, with processes, with rows."""
 
 import asyncio
 import sys
@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from .contenders import OURS, ours
-from .generator import load
-from .machine import Cores
-from .rounds import Spread, failures, interleave, middle, warm_up
-from .rows import load as load_rows
-from .servers import Running, serving
-from .workplace import Workplace, count_of, some_ready
+from tests.bench.contenders import OURS, ours
+from tests.bench.generator import load
+from tests.bench.machine import Cores
+from tests.bench.rounds import Spread, failures, interleave, middle, warm_up
+from tests.bench.rows import load as load_rows
+from tests.bench.servers import Running, serving
+from tests.bench.workplace import Workplace, count_of, some_ready
 
 CONNECTIONS = (1, 16, 64, 256, 1024)
 ROWS = (1_000, 10_000, 100_000, 1_000_000)

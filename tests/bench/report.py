@@ -4,10 +4,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
-from .comparison import Footprint, Line
-from .growth import Kept, Point
-from .rounds import Spread
-from .servers import Contender
+from tests.bench.comparison import Footprint, Line
+from tests.bench.growth import Kept, Point
+from tests.bench.rounds import Spread
+from tests.bench.servers import Contender
 
 ROWS = {"issue": "POST /upload", "playback": "GET /{id}"}
 

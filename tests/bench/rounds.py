@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from math import nan
 from statistics import median, quantiles
 
-from .generator import Answers, load
-from .servers import Running
+from tests.bench.generator import Answers, load
+from tests.bench.servers import Running
 
 CONNECTIONS = 64
 NODE_WARM_UP = 10_000
@@ -93,7 +93,7 @@ def interleave(
 
 
 def _let_rest(servers: Sequence[Running]) -> None:
-    """Wait until no server works on what was asked before; whoever comes next would share its core with that."""
+    """Wait until no server works on earlier requests, which would share a core with the next contender."""
     deadline = time.monotonic() + MOST_REST_SECONDS
     busy: list[str] = []
     before = [server.cpu_seconds() for server in servers]

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from .generator import Request
+from tests.bench.generator import Request
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0

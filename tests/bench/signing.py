@@ -64,11 +64,11 @@ def jobs() -> Iterator[Job]:
         media_id = new_id(now)
         promise = Promise(bucket=BUCKET, key=staging_key(media_id), content_type=TYPE, min_size=1, max_size=100_000_000)
         fields = promise.exact_fields()
-        conditions = [
+        conditions: list[object] = [
             *({name: value} for name, value in fields.items()),
             ["content-length-range", 1, 100_000_000],
         ]
-        yield Job(now, promise, final_key(media_id, TYPE), fields, conditions)
+        yield Job(now, promise, final_key(media_id, TYPE, 1), fields, conditions)
 
 
 def our_post(job: Job) -> object:

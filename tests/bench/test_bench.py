@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from .generator import PROGRAM
-from .growth import Point
-from .plot import draw
-from .rounds import Spread
-from .workplace import ROOT
+from tests.bench.generator import PROGRAM
+from tests.bench.growth import Point
+from tests.bench.plot import draw
+from tests.bench.rounds import Spread
+from tests.bench.workplace import ROOT
 
 SHORT = ("--quick", "--rounds", "1", "--seconds", "0.5", "--parts", "comparison", "--only", "bare", "--no-postgresql")
 

@@ -1,4 +1,4 @@
-"""What the contenders share: a directory, a key pair, a token, and databases that hold ready media."""
+"""The contenders' shared resources: a directory, a key pair, a token, and databases with ready media."""
 
 import asyncio
 import json
@@ -20,10 +20,9 @@ from broker.domain.ids import new_id
 from broker.domain.media import Media, State
 from broker.domain.quota import Quota
 from broker.store import Store, migrate
+from tests.bench.generator import Request
+from tests.bench.rows import ANN
 from tests.support.postgres import PostgreSQL, find_binaries
-
-from .generator import Request
-from .rows import ANN
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "bench"
@@ -74,7 +73,11 @@ def workplace(*, with_postgresql: bool, python: Path = Path(sys.executable)) -> 
         public_key.write_bytes(
             key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         )
-        claims = {"sub": ANN, "scope": "media:upload media:read", "exp": datetime.now(UTC) + timedelta(days=1)}
+        claims = {
+            "sub": ANN,
+            "scope": "media:upload media:read media:delete",
+            "exp": datetime.now(UTC) + timedelta(days=1),
+        }
         token = jwt.encode(claims, key, algorithm="RS256")
         if not with_postgresql:
             yield Workplace(directory, public_key, token, None, python)

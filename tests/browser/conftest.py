@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from .npm import program
-from .stack import Stack, running_stack
+from tests.support.npm import program
+from tests.support.stack import Stack, running_stack
 
 FLAGS = [
     "--no-sandbox",
@@ -80,7 +80,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def long_film(film: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make an mp4 of three minutes, which a browser does not load completely before it plays."""
     path = tmp_path_factory.mktemp("films") / "concert.mp4"
-    again = ["-stream_loop", "8", "-i", film, "-c", "copy", "-movflags", "+faststart"]
+    again = ["-stream_loop", "8", "-i", str(film), "-c", "copy", "-movflags", "+faststart"]
     subprocess.run([program("ffmpeg"), "-loglevel", "error", "-y", *again, path], check=True)
     return path
 
@@ -111,6 +111,6 @@ def big_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
 def _film(path: Path, size: str, seconds: int) -> Path:
     source = f"testsrc2=size={size}:rate=25:duration={seconds}"
     encoding = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "25", "-movflags", "+faststart"]
-    command = [program("ffmpeg"), "-loglevel", "error", "-y", "-f", "lavfi", "-i", source, *encoding, path]
+    command = [program("ffmpeg"), "-loglevel", "error", "-y", "-f", "lavfi", "-i", source, *encoding, str(path)]
     subprocess.run(command, check=True)
     return path

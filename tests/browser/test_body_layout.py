@@ -5,8 +5,8 @@ from pathlib import Path
 
 import httpx
 
-from .recipes import recipe
-from .stack import Stack, token
+from tests.browser.recipes import recipe
+from tests.support.stack import Stack, token
 
 
 def test_a_body_written_as_documented_is_accepted_and_completed(stack: Stack, film: Path, tmp_path: Path) -> None:

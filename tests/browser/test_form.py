@@ -4,12 +4,13 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from .stack import BUCKET, Stack, token
+from tests.support.stack import BUCKET, Stack, token
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def test_a_form_uploads_and_returns_to_the_apps_page_and_reloading_is_harmless(
 ) -> None:
     urls: list[str] = []
     plain_page.on("request", lambda request: urls.append(request.url))
-    plain_page.goto(f"{stack.broker}/form")
+    open_form(plain_page, stack)
     plain_page.set_input_files("input[type=file]", film)
     plain_page.get_by_role("button", name="Upload").click()
     plain_page.wait_for_url(re.compile(r"/form/done\?media_id=[0-9a-f-]+&status=ready$"))
@@ -37,9 +38,24 @@ def test_a_form_uploads_and_returns_to_the_apps_page_and_reloading_is_harmless(
     assert plain_page.url == landed
 
 
-def test_another_type_ends_at_s3s_refusal(plain_page: Page, stack: Stack, film: Path) -> None:
-    plain_page.route("**/form", lambda route: _with_other_type(route.fetch().text(), route))
+def test_opening_the_page_issues_nothing_and_its_upload_has_the_chosen_name(plain_page: Page, stack: Stack) -> None:
+    name = f"{uuid4().hex}.mp4"
+    before = _names(stack)
     plain_page.goto(f"{stack.broker}/form")
+    assert _names(stack) == before
+    open_form(plain_page, stack, name)
+    plain_page.reload()
+    assert _names(stack) == [name, *before]
+
+
+def _names(stack: Stack) -> list[str]:
+    page = httpx.get(f"{stack.prefix}/?limit=100", headers={"Authorization": f"Bearer {token()}"}).json()
+    return [media["filename"] for media in page["media"]]
+
+
+def test_another_type_ends_at_s3s_refusal(plain_page: Page, stack: Stack, film: Path) -> None:
+    plain_page.route("**/form/upload?*", lambda route: _with_other_type(route.fetch().text(), route))
+    open_form(plain_page, stack)
     plain_page.set_input_files("input[type=file]", film)
     with plain_page.expect_response(f"{stack.s3.endpoint_url}/{BUCKET}/") as answered:
         plain_page.get_by_role("button", name="Upload").click()
@@ -50,7 +66,7 @@ def test_another_type_ends_at_s3s_refusal(plain_page: Page, stack: Stack, film: 
 def test_a_file_that_is_too_large_ends_at_s3s_refusal(
     plain_page: Page, stack: Stack, big_file: Callable[[int], Path]
 ) -> None:
-    plain_page.goto(f"{stack.broker}/form")
+    open_form(plain_page, stack)
     plain_page.set_input_files("input[type=file]", big_file(100_000_001))
     with plain_page.expect_response(f"{stack.s3.endpoint_url}/{BUCKET}/") as answered:
         plain_page.get_by_role("button", name="Upload").click()
@@ -78,6 +94,14 @@ def test_an_altered_state_changes_nothing(stack: Stack, film: Path, damage: Call
     assert httpx.get(f"{stack.prefix}/{media_id}", headers=_bearer()).json()["media_status"] == "pending"
     honest = httpx.get(posted.headers["location"])
     assert honest.headers["location"] == f"{stack.app}/?media_id={media_id}&status=ready"
+
+
+def open_form(page: Page, stack: Stack, name: str = "film.mp4") -> None:
+    """Choose a name and keep the first type, so that the page shows the signed form."""
+    page.goto(f"{stack.broker}/form")
+    page.get_by_label("Name").fill(name)
+    page.get_by_role("button", name="Continue").click()
+    page.locator("input[type=file]").wait_for()
 
 
 def _with_other_type(page: str, route: object) -> None:

@@ -3,17 +3,18 @@
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route
 
 import broker
-
-from .npm import packages
-from .recipes import recipe
-from .stack import Stack, token
-from .waiting import until
+from broker.domain.keys import staging_key
+from tests.browser.recipes import recipe
+from tests.browser.waiting import until
+from tests.support.npm import packages
+from tests.support.stack import BUCKET, Stack, token
 
 WEB = Path(broker.__file__).parent / "web"
 ESBUILD = "esbuild@0.28.2"
@@ -26,7 +27,7 @@ def load(page: Page, stack: Stack, tmp_path: Path) -> Load:
     """Return a function that bundles a recipe, loads it on the application's page, and returns its owner."""
 
     def bundled(heading: str, *specs: str) -> str:
-        folder = packages(ESBUILD, *specs)
+        folder = packages(ESBUILD, *specs, str(WEB))
         owner = heading
         (tmp_path / "node_modules").symlink_to(folder / "node_modules")
         exports = f"export const prefix = {stack.prefix!r}; export const getToken = () => {token(owner)!r};"
@@ -36,7 +37,7 @@ def load(page: Page, stack: Stack, tmp_path: Path) -> Load:
         (tmp_path / "recipe.js").write_text(code)
         (tmp_path / "entry.js").write_text('import * as recipe from "./recipe.js"; Object.assign(window, recipe);')
         esbuild = folder / "node_modules" / ".bin" / "esbuild"
-        command = [esbuild, "entry.js", "--bundle", "--outfile=bundle.js"]
+        command = [str(esbuild), "entry.js", "--bundle", "--outfile=bundle.js"]
         done = subprocess.run([*command, "--format=esm"], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         page.goto(stack.app)
@@ -57,7 +58,7 @@ def test_uppy_uploads_three_files(load: Load, page: Page, stack: Stack, films: l
 
 
 def test_filepond_uploads_three_files(load: Load, page: Page, stack: Stack, films: list[Path]) -> None:
-    owner = load("FilePond", "filepond@4.32.12", str(WEB))
+    owner = load("FilePond", "filepond@4.32.12")
     page.locator("input.filepond--browser").set_input_files(films)
     page.evaluate("pond.processFiles()")
     _wait_for_three(stack, owner, page)
@@ -68,6 +69,86 @@ def test_dropzone_uploads_three_files(load: Load, page: Page, stack: Stack, film
     page.locator("input.dz-hidden-input").set_input_files(films)
     until(page, "dropzone.files.length === 3 && dropzone.files.every(({ status }) => status === 'success')")
     _wait_for_three(stack, owner, page)
+
+
+def test_uppy_shows_a_rejected_upload_as_failed(load: Load, page: Page, rejected: None, film: Path) -> None:
+    load("Uppy 5", "@uppy/core@5.2.0", "@uppy/dashboard@5.1.1", "@uppy/aws-s3@5.1.0")
+    page.locator("#uploader input[type=file]").first.set_input_files(film)
+    page.get_by_role("button", name="Upload 1 file").click()
+    page.locator(".uppy-StatusBar.is-error").wait_for()
+    assert page.locator(".uppy-StatusBar.is-complete").count() == 0
+    assert "the size is 3 bytes" in page.evaluate("uppy.getFiles()[0].error")
+
+
+def test_filepond_shows_why_an_upload_was_rejected(load: Load, page: Page, rejected: None, film: Path) -> None:
+    load("FilePond", "filepond@4.32.12")
+    page.locator("input.filepond--browser").set_input_files(film)
+    page.evaluate("pond.processFiles().catch(() => {})")
+    status = page.locator(".filepond--file-status-main", has_text="the size is 3 bytes")
+    status.wait_for()
+
+
+def test_filepond_undo_deletes_the_media(load: Load, page: Page, stack: Stack, film: Path) -> None:
+    owner = load("FilePond", "filepond@4.32.12")
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(f"{request.method} {request.url}"))
+    page.locator("input.filepond--browser").set_input_files(film)
+    until(page, "pond.getFiles()[0]?.status === 5")  # FilePond's FileStatus.PROCESSING_COMPLETE
+    media_id = page.evaluate("pond.getFiles()[0].serverId")
+    with page.expect_response(lambda response: response.request.method == "DELETE") as deleted:
+        page.evaluate("pond.removeFile(0, { revert: true })")
+    assert (deleted.value.url, deleted.value.status) == (f"{stack.prefix}/{media_id}", 200)
+    assert httpx.get(f"{stack.prefix}/{media_id}", headers=_bearer(owner)).status_code == 404
+    assert [request for request in requests if request.startswith(f"DELETE {stack.app}")] == []
+
+
+def test_dropzone_shows_a_rejected_upload_as_failed(load: Load, page: Page, rejected: None, film: Path) -> None:
+    load("Dropzone", "dropzone@6.3.5")
+    page.locator("input.dz-hidden-input").set_input_files(film)
+    until(page, "dropzone.files[0]?.status === 'error'")
+    assert page.locator(".dz-success").count() == 0
+    assert "the size is 3 bytes" in page.locator(".dz-error-message").inner_text()
+
+
+def test_a_file_without_a_type_is_sent_with_that_of_its_extension(load: Load, page: Page, stack: Stack) -> None:
+    owner = load("Dropzone", "dropzone@6.3.5")
+    page.evaluate("dropzone.addFile(new File(['a film'], 'trip.MOV'))")
+    until(page, "dropzone.files[0]?.status === 'success' || dropzone.files[0]?.status === 'error'")
+    assert page.locator(".dz-error-message").inner_text() == ""
+    until(page, "dropzone.files[0].issued !== undefined")
+    media = httpx.get(f"{stack.prefix}/", headers=_bearer(owner)).json()["media"]
+    assert (media[0]["filename"], media[0]["content_type"]) == ("trip.MOV", "video/quicktime")
+
+
+@pytest.mark.parametrize(
+    ("heading", "spec", "selector", "style", "value"),
+    [
+        ("FilePond", "filepond@4.32.12", ".filepond--root", "position", "relative"),
+        ("Dropzone", "dropzone@6.3.5", "#uploader", "minHeight", "150px"),
+    ],
+)
+def test_a_recipe_comes_with_its_librarys_styles(
+    load: Load, page: Page, heading: str, spec: str, selector: str, style: str, value: str
+) -> None:
+    load(heading, spec)
+    page.locator(selector).first.wait_for()
+    assert page.evaluate(f"getComputedStyle(document.querySelector({selector!r})).{style}") == value
+
+
+@pytest.fixture
+def rejected(page: Page, stack: Stack) -> None:
+    """Overwrite each staging object with another size just before it is completed, so that the broker rejects it."""
+
+    def overwrite(route: Route) -> None:
+        media_id = UUID(route.request.url.split("/")[-2])
+        stack.s3_client().put_object(Bucket=BUCKET, Key=staging_key(media_id), Body=b"abc", ContentType="video/mp4")
+        route.continue_()
+
+    page.route("**/complete", overwrite)
+
+
+def _bearer(owner: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token(owner)}"}
 
 
 def _wait_for_three(stack: Stack, owner: str, page: Page) -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 import broker
-from broker.domain import rules
-
-from .npm import packages, program
+from broker.domain.video_types import VIDEO_TYPES
+from tests.support.npm import packages, program
 
 HERE = Path(__file__).parent
 WEB = Path(broker.__file__).parent / "web"
@@ -41,13 +40,19 @@ def test_tsc_accepts_valid_code_of_an_application_and_refuses_misuse(tmp_path: P
     assert done.returncode == 0, done.stdout
 
 
-def test_the_helper_infers_every_type_for_which_the_broker_has_an_extension() -> None:
+def test_the_helper_infers_every_type_of_the_table_by_name_alias_and_extension() -> None:
+    files = {
+        (f"film.{extension}", given): row.name
+        for row in VIDEO_TYPES
+        for extension in row.extensions
+        for given in ("", "application/octet-stream", "video/x-unknown")
+    }
+    files |= {("film", given): row.name for row in VIDEO_TYPES for given in (row.name, *row.other_names)}
     script = f"""
         import {{ contentTypeOf }} from {json.dumps((WEB / "broker-upload.js").as_uri())};
-        const names = {json.dumps(sorted(rules.EXTENSIONS.values()))};
-        console.log(JSON.stringify(names.map((name) => contentTypeOf(new File([], `film.${{name}}`)))));
+        const files = {json.dumps(list(files))};
+        console.log(JSON.stringify(files.map(([name, type]) => contentTypeOf(new File([], name, {{ type }})))));
     """
     command = [program("node"), "--input-type=module", "--eval", script]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    by_extension = {extension: content_type for content_type, extension in rules.EXTENSIONS.items()}
-    assert json.loads(done.stdout) == [by_extension[name] for name in sorted(by_extension)]
+    assert json.loads(done.stdout) == list(files.values())

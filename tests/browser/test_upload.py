@@ -13,8 +13,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Request
 
 from broker.dev.s3 import Fault
-
-from .stack import BUCKET, Stack, token
+from tests.support.stack import BUCKET, Stack, token
 
 MB = 1_000_000
 UPLOAD_ALL = """async ({ module, token, more, stopAfter }) => {
@@ -41,6 +40,27 @@ UPLOAD_ALL = """async ({ module, token, more, stopAfter }) => {
     const ends = await Promise.all(Array.from(document.querySelector("input").files, one));
     return { ends, steps };
 }"""
+
+
+NEWER_THAN_SAFARI_15_4 = [
+    "AbortSignal.any",
+    "AbortSignal.timeout",
+    "Array.fromAsync",
+    "Array.prototype.toReversed",
+    "Array.prototype.toSorted",
+    "Array.prototype.with",
+    "Map.groupBy",
+    "Object.groupBy",
+    "Promise.try",
+    "Promise.withResolvers",
+    "Set.prototype.union",
+    "URL.canParse",
+    "Uint8Array.prototype.toBase64",
+]
+"""APIs of today's browsers that the oldest supported one does not have (caniuse.com, MDN)."""
+REMOVE = (
+    "{ const names = path.split('.'), last = names.pop(); delete names.reduce((o, name) => o[name], window)[last]; }"
+)
 
 
 @dataclass
@@ -220,6 +240,17 @@ def test_a_checksum_is_computed_in_a_worker_and_sent_to_s3(
 def test_a_checksum_of_other_bytes_is_refused(uploads: Uploads, film: Path) -> None:
     outcome = uploads(film, checksum=base64.b64encode(bytes(32)).decode(), attempts=1)
     assert outcome.error["code"] == "BadDigest"
+
+
+def test_a_browser_as_old_as_safari_15_4_uploads_with_a_checksum(
+    context: BrowserContext, uploads: Uploads, page: Page, stack: Stack, film: Path
+) -> None:
+    context.add_init_script(f"for (const path of {json.dumps(NEWER_THAN_SAFARI_15_4)}) {REMOVE}")
+    page.goto(stack.app)
+    assert page.evaluate("[typeof AbortSignal.any, typeof AbortSignal.timeout]") == ["undefined", "undefined"]
+    outcome = uploads(film, checksum=True)
+    assert outcome.ends[0].get("error") is None
+    assert outcome.ends[0]["media"]["status"] == "ready"
 
 
 @pytest.fixture

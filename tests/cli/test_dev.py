@@ -13,9 +13,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from tests.cli.conftest import Dev
 from tests.support.processes import CLIP, done, read_variables, running
-
-from .conftest import Dev
 
 
 def test_it_answers_within_seconds(dev: Dev) -> None:
@@ -88,7 +87,7 @@ def test_a_taken_port_is_named_and_a_free_one_used(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with running("dev", "--port", str(port), cwd=tmp_path) as started:
-            other = started.wait_for(rf"Port {port}: Address already in use; (\d+) is used instead")[1]
+            other = started.wait_for(rf"Port {port}: Address already in use; using (\d+) instead")[1]
             started.wait_for("Try in another terminal")
             assert httpx.get(f"http://127.0.0.1:{other}/").status_code == 200
 
@@ -97,8 +96,8 @@ def test_a_second_one_in_the_same_directory_is_refused(dev: Dev) -> None:
     second = done("dev", "--port", "0", cwd=dev.cwd)
     assert (second.returncode, second.stderr) == (
         2,
-        f"var is in use: another `broker dev` serves it at {dev.url.partition('/api')[0]}/. "
-        "Open that, stop it with Ctrl-C, or name another directory with --data-dir.\n",
+        f"var is in use by another `broker dev` at {dev.url.partition('/api')[0]}/. "
+        "Use that one, stop it with Ctrl-C, or name another directory with --data-dir.\n",
     )
 
 

@@ -81,9 +81,9 @@ def test_the_first_json_line_reports_why_the_database_is_unavailable(
 ) -> None:
     variables = VALID | {"BROKER_DATABASE_URL": f"postgresql://{database}/broker"}
     with running(*command.split(), cwd=tmp_path, **variables) as server:
-        server.wait_for("the database cannot be asked for its revision")
+        server.wait_for("the database is unavailable, so its revision is unknown")
         line = json.loads(server.lines[0])
-    assert line["event"] == "the database cannot be asked for its revision"
+    assert line["event"] == "the database is unavailable, so its revision is unknown"
     assert re.match(reason, line["reason"])
     assert "word" not in server.said
 

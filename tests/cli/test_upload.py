@@ -15,10 +15,9 @@ import pytest
 
 from broker.cli.upload import TRIES, UploadClient, UploadFailed
 from broker.dev.s3 import Fault
+from tests.cli.conftest import Dev
 from tests.support.processes import CLIP, done, environment
-
-from ..browser.stack import Stack, running_stack, token
-from .conftest import Dev
+from tests.support.stack import Stack, running_stack, token
 
 MB = 1_000_000
 LARGE = 1_000 * MB if os.environ.get("CI") else 100 * MB
@@ -31,6 +30,13 @@ def test_the_printed_link_plays_the_file(dev: Dev) -> None:
     part = httpx.get(link, headers={"Range": "bytes=1000-1999"})
     assert (part.status_code, part.content) == (206, CLIP.read_bytes()[1000:2000])
     assert part.headers["Content-Type"] == "video/mp4"
+
+
+def test_a_camera_file_is_sent_with_the_usual_type_of_its_extension(dev: Dev, tmp_path: Path) -> None:
+    (tmp_path / "00001.MTS").write_bytes(CLIP.read_bytes())
+    uploaded = done("upload", "00001.MTS", cwd=tmp_path, **dev.variables)
+    assert uploaded.returncode == 0, uploaded.stderr
+    assert httpx.get(uploaded.stdout.strip()).headers["Content-Type"] == "video/mp2t"
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""One suite for the store, which every database must pass."""
+"""The suite of the store, which every database must pass."""

@@ -1,4 +1,4 @@
-"""New media on PostgreSQL take one statement where they fit, and wait for nobody in a circle."""
+"""New media on PostgreSQL: one statement for all that are within the quota, and no deadlocks."""
 
 import asyncio
 import random
@@ -29,7 +29,7 @@ def kind() -> str:
 
 @contextmanager
 def statements(store: Store) -> Iterator[list[str]]:
-    """Collect the first word of each statement that a store writes with."""
+    """Collect the first word of each statement of the writing connection."""
     found: list[str] = []
 
     def collect(*arguments: Any) -> None:
@@ -41,7 +41,7 @@ def statements(store: Store) -> Iterator[list[str]]:
     sa.event.remove(engine, "before_cursor_execute", collect)
 
 
-async def test_what_fits_takes_one_statement_whoever_is_new(store: Store) -> None:
+async def test_media_within_the_quota_take_one_statement_for_new_and_known_owners(store: Store) -> None:
     await store.add(pending("ann"), UNLIMITED)
     with statements(store) as written:
         added = [pending(owner, idempotency_key=key) for owner in ("bob", "ann", "cid") for key in (None, owner)]
@@ -64,7 +64,7 @@ async def test_what_fits_takes_one_statement_whoever_is_new(store: Store) -> Non
     ids=str,
 )
 @pytest.mark.parametrize("before", [0, 1])
-async def test_no_limit_is_passed_by_a_new_owner_or_a_known_one(
+async def test_neither_a_new_owner_nor_a_known_one_exceeds_a_limit(
     store: Store, quota: Quota, fit: int, before: int
 ) -> None:
     for _ in range(before):
@@ -75,17 +75,17 @@ async def test_no_limit_is_passed_by_a_new_owner_or_a_known_one(
     assert await store.usage("ann") == Usage(before + fitting, 1000 * (before + fitting), 0, before + fitting)
 
 
-async def test_a_key_that_was_used_is_found(store: Store) -> None:
+async def test_a_used_key_returns_the_earlier_media(store: Store) -> None:
     earlier = await store.add(pending(idempotency_key="one"), UNLIMITED)
     with statements(store) as written:
         fresh = pending()
         ends = await asyncio.gather(store.add(fresh, UNLIMITED), store.add(pending(idempotency_key="one"), UNLIMITED))
-    assert ends == [fresh, earlier]
+    assert ends == (fresh, earlier)
     assert written[0] == "WITH"
     assert await store.usage("ann") == Usage(pending_count=2, promised_bytes=2000, media_count=2)
 
 
-async def test_a_key_that_was_used_costs_its_neighbours_no_row(store: Store, database_url: str) -> None:
+async def test_a_used_key_costs_the_rest_of_its_batch_no_row(store: Store, database_url: str) -> None:
     await store.add(pending(idempotency_key="one"), UNLIMITED)
     for _ in range(3):
         await asyncio.gather(
@@ -99,11 +99,11 @@ async def test_a_key_that_was_used_costs_its_neighbours_no_row(store: Store, dat
 
 
 def insert(owner: str) -> str:
-    """Return the statement of another transaction that makes an owner's row."""
+    """Return the statement by which another transaction inserts an owner's row."""
     return f"INSERT INTO usage VALUES ('{owner}', 0, 0, 0, 0) ON CONFLICT DO NOTHING"  # noqa: S608 a test's own
 
 
-async def test_the_ledger_holds_no_new_owner_while_it_waits_for_a_known_one(store: Store, database_url: str) -> None:
+async def test_the_ledger_locks_no_new_owner_while_it_waits_for_a_known_one(store: Store, database_url: str) -> None:
     changed, deleted = [await store.add(pending("a known one"), UNLIMITED) for _ in range(2)]
     with psycopg.connect(database_url) as other:
         other.execute("SET deadlock_timeout = '60s'")
@@ -126,14 +126,14 @@ async def test_the_ledger_holds_no_new_owner_while_it_waits_for_a_known_one(stor
 
 @pytest.fixture
 def sorted_as_in_a_dictionary(postgresql: PostgreSQL) -> Iterator[str]:
-    """Return the URL of a database in whose order small and capital letters are mixed, as most are."""
+    """Return the URL of a database whose collation mixes small and capital letters."""
     name = f"test_{secrets.token_hex(6)}"
     postgresql.execute(f"CREATE DATABASE {name} TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'")
     yield postgresql.url(name)
     postgresql.drop(name)
 
 
-async def test_new_owners_are_made_in_the_order_of_the_database(sorted_as_in_a_dictionary: str) -> None:
+async def test_new_owners_are_inserted_in_the_order_of_the_database(sorted_as_in_a_dictionary: str) -> None:
     migrate(sorted_as_in_a_dictionary)
     store = Store(sorted_as_in_a_dictionary)
     changed = await store.add(pending("known"), UNLIMITED)
@@ -150,22 +150,24 @@ async def test_new_owners_are_made_in_the_order_of_the_database(sorted_as_in_a_d
 
 
 async def soon(seconds: float, asked: list[Coroutine[Any, Any, Any]]) -> None:
-    """Begin all of `asked` together, in so many seconds."""
+    """Start all coroutines together after `seconds`."""
     await asyncio.sleep(seconds)
     await asyncio.gather(*asked)
 
 
-async def test_replicas_never_wait_for_each_other_in_a_circle(open_store: OpenStore, database_url: str) -> None:
+async def test_replicas_never_deadlock(open_store: OpenStore, database_url: str) -> None:
     chance = random.Random(7)  # noqa: S311
     stores = [open_store(timeout_seconds=30) for _ in range(3)]
     known = [f"{letter} known" for letter in "abcdefgh"]
     recorded = [await stores[0].add(pending(owner), UNLIMITED) for owner in known]
     for number in range(60):
         owners = known + [f"{letter} new in round {number}" for letter in "abcdefgh"]
-        # Two add media, each all at once, while the third changes some beside and asks the ledger.
+        # Two replicas add media by one statement each; the third also changes some, through the ledger.
         added = [[pending(owner) for owner in chance.sample(owners, len(owners))] for _ in stores]
         changed = chance.sample(recorded, 2)
-        asked = [[store.add(one, UNLIMITED) for one in media] for store, media in zip(stores, added, strict=True)]
+        asked: list[list[Coroutine[Any, Any, Media | None]]] = [
+            [store.add(one, UNLIMITED) for one in media] for store, media in zip(stores, added, strict=True)
+        ]
         asked[2] += [stores[2].change(one, Event.DELETE) for one in changed]
         await asyncio.gather(*(soon(chance.uniform(0, 0.004), one) for one in asked))
         recorded = [one for one in recorded if one not in changed] + added[0][:4]
@@ -175,6 +177,6 @@ async def test_replicas_never_wait_for_each_other_in_a_circle(open_store: OpenSt
     for store in stores:
         await store.close()
     with psycopg.connect(database_url) as connection:
-        # A server counts what a connection did when that ends.
+        # PostgreSQL counts the events of a connection when it closes.
         found = connection.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
         assert found.fetchone() == (0,)

@@ -1,4 +1,4 @@
-"""The database goes away, comes back, and has kept whatever was acknowledged."""
+"""An unavailable database: operations fail in time, and acknowledged data survives."""
 
 import asyncio
 import signal
@@ -37,7 +37,7 @@ asyncio.run(main())
 """
 
 
-async def test_what_was_acknowledged_survives_the_death_of_the_process(store: Store, database_url: str) -> None:
+async def test_acknowledged_media_survive_the_death_of_the_process(store: Store, database_url: str) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", ADD_FOREVER, database_url, stdout=asyncio.subprocess.PIPE
     )
@@ -50,7 +50,7 @@ async def test_what_was_acknowledged_survives_the_death_of_the_process(store: St
     assert len(acknowledged) >= 200
     for media_id in acknowledged:
         assert (await store.get(media_id, "ann")).id == media_id
-    # On PostgreSQL the server may still be finishing what the dead process had sent.
+    # PostgreSQL may still be running the last statement of the dead process.
     await asyncio.sleep(0.2)
     page, recorded = await store.list("ann", state=None, limit=1000, before=None), 0
     while page:
@@ -59,7 +59,7 @@ async def test_what_was_acknowledged_survives_the_death_of_the_process(store: St
     assert (await store.usage("ann")).media_count == recorded
 
 
-async def test_a_database_locked_beyond_the_timeout_is_away_until_it_is_free(
+async def test_a_database_locked_beyond_the_timeout_is_unavailable_until_it_is_free(
     open_store: OpenStore, database_url: str
 ) -> None:
     store = open_store(timeout_seconds=0.3)
@@ -78,7 +78,7 @@ async def test_a_database_locked_beyond_the_timeout_is_away_until_it_is_free(
     assert await store.usage("ann") == Usage(pending_count=2, promised_bytes=2000, media_count=2)
 
 
-async def test_a_database_that_is_not_there_is_away(kind: str) -> None:
+async def test_a_missing_database_is_unavailable(kind: str) -> None:
     url = {"sqlite": "sqlite:////no/such/directory/broker.db", "postgresql": "postgresql://127.0.0.1:1/broker"}[kind]
     store = Store(url, timeout_seconds=1)
     for asked in (store.ping(), store.add(pending(), UNLIMITED), store.usage("ann")):
@@ -87,7 +87,7 @@ async def test_a_database_that_is_not_there_is_away(kind: str) -> None:
     await store.close()
 
 
-async def test_a_database_without_the_tables_is_away_until_it_is_migrated(empty_urls: tuple[str, str]) -> None:
+async def test_a_database_without_tables_is_unavailable_until_it_is_migrated(empty_urls: tuple[str, str]) -> None:
     store = Store(empty_urls[0], timeout_seconds=2)
     for asked in (store.ping(), store.add(pending(), UNLIMITED), store.usage("ann"), store.ping()):
         with pytest.raises(DatabaseUnavailable):
@@ -97,7 +97,7 @@ async def test_a_database_without_the_tables_is_away_until_it_is_migrated(empty_
     await store.close()
 
 
-async def test_a_database_that_lacks_a_column_is_away(database_url: str) -> None:
+async def test_a_database_that_lacks_a_column_is_unavailable(database_url: str) -> None:
     engine = sa.create_engine(parse_url(database_url))
     with engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE media DROP COLUMN height"))
@@ -130,7 +130,7 @@ async def test_the_store_recovers_when_postgresql_comes_back(
     await store.close()
 
 
-async def test_connections_that_died_in_the_pool_are_not_noticed(
+async def test_connections_that_died_in_the_pool_are_replaced_unnoticed(
     restarted_postgresql: PostgreSQL, migrated_template: str
 ) -> None:
     server = restarted_postgresql
@@ -144,7 +144,7 @@ async def test_connections_that_died_in_the_pool_are_not_noticed(
     await store.close()
 
 
-async def test_what_a_restart_interrupts_is_told_so_and_counted_right(
+async def test_operations_that_a_restart_interrupts_fail_and_are_counted_correctly(
     restarted_postgresql: PostgreSQL, migrated_template: str
 ) -> None:
     server = restarted_postgresql

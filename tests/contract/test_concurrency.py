@@ -1,4 +1,4 @@
-"""Who comes at the same time is served exactly once, and quotas hold to the byte."""
+"""Concurrent operations: exactly one wins, and quotas are exact to the byte."""
 
 import asyncio
 import random
@@ -18,7 +18,7 @@ from tests.support.samples import UNLIMITED, locked, pending
 
 
 async def sums(store: Store, owner: str, ids: set[object]) -> Usage:
-    """Return what the rows of `owner` take, counted one by one."""
+    """Return the usage of `owner`, counted from the rows."""
     rows = [await store.get(media_id, owner) for media_id in ids]  # type: ignore[arg-type]
     return reduce(Usage.__add__, map(footprint, rows), Usage())
 
@@ -69,7 +69,7 @@ async def test_a_quota_is_exact_across_replicas(open_store: OpenStore, quota: Qu
     assert len(await stores[1].list("ann", state=None, limit=100, before=None)) == fit
 
 
-async def test_what_does_not_fit_takes_no_place_from_what_does(store: Store) -> None:
+async def test_a_media_over_quota_leaves_room_for_others_that_fit(store: Store) -> None:
     asked = [
         ("ann", 1000, None),
         ("ann", 3000, "twice"),
@@ -92,7 +92,7 @@ async def test_what_does_not_fit_takes_no_place_from_what_does(store: Store) -> 
     assert (await store.usage("ann")).promised_bytes == (await store.usage("bob")).promised_bytes == 2500
 
 
-async def test_who_repeats_the_key_of_what_does_not_fit_is_judged_by_itself(store: Store) -> None:
+async def test_a_repetition_of_a_refused_request_is_judged_by_itself(store: Store) -> None:
     asked = [3000, 500, 3000, 700]
     ends = await asyncio.gather(
         *(store.add(pending(promised_size=size, idempotency_key="one"), Quota(promised_bytes=2500)) for size in asked),
@@ -104,14 +104,14 @@ async def test_who_repeats_the_key_of_what_does_not_fit_is_judged_by_itself(stor
     assert await store.usage("ann") == Usage(pending_count=1, promised_bytes=500, media_count=1)
 
 
-async def test_each_is_judged_by_the_quota_that_it_was_asked_with(store: Store) -> None:
+async def test_each_media_is_judged_by_its_own_quota(store: Store) -> None:
     ends = await asyncio.gather(
         *(store.add(pending(), Quota(pending_count=count)) for count in (9, 1, 9, 0)), return_exceptions=True
     )
     assert [type(end) for end in ends] == [Media, QuotaExceeded, Media, QuotaExceeded]
 
 
-async def test_over_quota_tells_the_numbers(store: Store) -> None:
+async def test_an_exceeded_quota_names_the_numbers(store: Store) -> None:
     quota = Quota(promised_bytes=2500)
     for _ in range(2):
         await store.add(pending(), quota)
@@ -121,7 +121,7 @@ async def test_over_quota_tells_the_numbers(store: Store) -> None:
     await store.add(pending("bob"), quota)
 
 
-async def test_usage_equals_the_rows_after_any_mixture(open_store: OpenStore) -> None:
+async def test_usage_equals_the_rows_after_any_mixture_of_operations(open_store: OpenStore) -> None:
     stores = [open_store(), open_store()]
     chance = random.Random(7)  # noqa: S311
     quota = Quota(pending_count=6, media_count=12)
@@ -157,7 +157,9 @@ async def test_usage_equals_the_rows_after_any_mixture(open_store: OpenStore) ->
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
-async def test_one_idempotency_key_at_the_same_time_is_one_media(open_store: OpenStore, replicas: int) -> None:
+async def test_concurrent_requests_with_one_idempotency_key_make_one_media(
+    open_store: OpenStore, replicas: int
+) -> None:
     stores = [open_store() for _ in range(replicas)]
     ends = await asyncio.gather(
         *(stores[number % replicas].add(pending(idempotency_key="key"), UNLIMITED) for number in range(40))
@@ -166,7 +168,7 @@ async def test_one_idempotency_key_at_the_same_time_is_one_media(open_store: Ope
     assert await stores[0].usage("ann") == footprint(ends[0])
 
 
-async def test_owners_in_opposite_order_do_not_block_each_other(open_store: OpenStore) -> None:
+async def test_batches_with_owners_in_opposite_order_do_not_deadlock(open_store: OpenStore) -> None:
     stores = [open_store(), open_store()]
     owners = [f"owner-{number:02}" for number in range(30)]
 
@@ -179,11 +181,11 @@ async def test_owners_in_opposite_order_do_not_block_each_other(open_store: Open
     assert {usage.media_count for usage in usages} == {20}
 
 
-async def test_a_spoilt_operation_fails_none_of_its_neighbours(store: Store, database_url: str) -> None:
+async def test_a_failing_operation_fails_no_other_of_its_batch(store: Store, database_url: str) -> None:
     known = await store.add(pending("zoe"), UNLIMITED)
     naive = datetime(2026, 6, 1)  # noqa: DTZ001
     with locked(database_url):
-        # While the database is held, all of these gather in one batch.
+        # While the database is locked, all of these gather in one batch.
         asked = [
             store.add(pending(due_at=naive), UNLIMITED),
             store.add(known, UNLIMITED),
@@ -205,7 +207,7 @@ async def test_a_spoilt_operation_fails_none_of_its_neighbours(store: Store, dat
     assert await store.usage("owner-7") == footprint(pending())
 
 
-async def test_claimers_share_what_is_due_without_overlap(open_store: OpenStore) -> None:
+async def test_concurrent_claims_do_not_overlap(open_store: OpenStore) -> None:
     stores = [open_store(), open_store()]
     now = datetime.now(UTC)
     lease = now + timedelta(minutes=5)
@@ -227,7 +229,7 @@ async def test_claimers_share_what_is_due_without_overlap(open_store: OpenStore)
     assert len(await stores[0].claim_due(lease, lease_until=lease, limit=500)) == 151
 
 
-async def test_a_claimer_goes_round_what_someone_else_holds(postgresql_url: str) -> None:
+async def test_a_claim_skips_locked_rows(postgresql_url: str) -> None:
     migrate(postgresql_url)
     store = Store(postgresql_url, timeout_seconds=2)
     now = datetime.now(UTC)
@@ -239,7 +241,7 @@ async def test_a_claimer_goes_round_what_someone_else_holds(postgresql_url: str)
     await store.close()
 
 
-async def test_the_longest_due_is_claimed_first(store: Store) -> None:
+async def test_the_longest_overdue_media_is_claimed_first(store: Store) -> None:
     now = datetime.now(UTC)
     media = [pending(due_at=now - timedelta(seconds=seconds)) for seconds in (1, 3, 2, 4)]
     for one in media:
@@ -248,7 +250,7 @@ async def test_the_longest_due_is_claimed_first(store: Store) -> None:
     assert {one.id for one in claimed} == {media[3].id, media[1].id}
 
 
-async def test_a_claim_wins_over_what_was_decided_before_it(store: Store) -> None:
+async def test_a_claim_invalidates_earlier_decisions(store: Store) -> None:
     now = datetime.now(UTC)
     media = await store.add(pending(due_at=now), UNLIMITED)
     [claimed] = await store.claim_due(now, lease_until=now + timedelta(minutes=1), limit=1)
@@ -259,7 +261,7 @@ async def test_a_claim_wins_over_what_was_decided_before_it(store: Store) -> Non
     assert expired.state is State.EXPIRED
 
 
-async def test_nothing_is_answered_before_it_is_committed(store: Store, database_url: str) -> None:
+async def test_no_operation_returns_before_its_commit(store: Store, database_url: str) -> None:
     media = pending()
     with locked(database_url):
         adding = asyncio.create_task(store.add(media, UNLIMITED))
@@ -268,7 +270,7 @@ async def test_nothing_is_answered_before_it_is_committed(store: Store, database
     assert await adding == media
 
 
-async def test_a_caller_that_went_away_takes_nobody_along(store: Store, database_url: str) -> None:
+async def test_a_cancelled_caller_fails_no_other_caller(store: Store, database_url: str) -> None:
     with locked(database_url):
         tasks = [asyncio.create_task(store.add(pending(), UNLIMITED)) for _ in range(30)]
         await asyncio.sleep(0.1)
@@ -283,7 +285,7 @@ async def test_a_caller_that_went_away_takes_nobody_along(store: Store, database
     assert (await store.usage("ann")).media_count == len(recorded)
 
 
-async def test_closing_finishes_what_was_asked(open_store: OpenStore, database_url: str) -> None:
+async def test_closing_finishes_submitted_operations(open_store: OpenStore, database_url: str) -> None:
     store = open_store()
     with locked(database_url):
         tasks = [asyncio.create_task(store.add(pending(), UNLIMITED)) for _ in range(300)]

@@ -1,7 +1,8 @@
-"""What is to be told is written with the change that it tells of, and claimed once at a time."""
+"""The outbox: announcements are written with their change of state, and each is claimed by one caller at a time."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -9,9 +10,8 @@ from broker.domain.announcement import PATIENCE, Announcement
 from broker.domain.media import Event, Media, State
 from broker.errors import DatabaseUnavailable
 from broker.store import Store
+from tests.contract.conftest import OpenStore
 from tests.support.samples import UNLIMITED, locked, pending
-
-from .conftest import OpenStore
 
 HERE, THERE = "https://here.example/hook", "https://there.example/hook"
 LEASE = timedelta(minutes=1)
@@ -23,11 +23,11 @@ def now() -> datetime:
 
 @pytest.fixture
 def telling(open_store: OpenStore) -> Store:
-    """Return a store that tells two targets."""
-    return open_store(announce_to=(HERE, THERE))  # type: ignore[arg-type]
+    """Return a store that announces changes to two targets."""
+    return open_store(announce_to=(HERE, THERE))
 
 
-async def rejected(store: Store, **fields: object) -> Media:
+async def rejected(store: Store, **fields: Any) -> Media:
     media = await store.add(pending(**fields), UNLIMITED)
     after = await store.change(media, Event.DIFFER, differences="it differs")
     assert after is not None
@@ -39,7 +39,7 @@ async def claim(store: Store, target: str = HERE, *, at: datetime | None = None,
     return await store.outbox.claim(target, at, lease_until=at + LEASE, limit=limit)
 
 
-async def test_a_change_is_told_to_each_target_once(telling: Store) -> None:
+async def test_a_change_is_announced_once_to_each_target(telling: Store) -> None:
     media = await rejected(telling, metadata={"title": "ü"})
     for target in (HERE, THERE):
         (told,) = await claim(telling, target)
@@ -51,7 +51,7 @@ async def test_a_change_is_told_to_each_target_once(telling: Store) -> None:
     assert await telling.outbox.kept(10) == []
 
 
-async def test_who_loses_the_race_tells_nothing(telling: Store, open_store: OpenStore) -> None:
+async def test_the_loser_of_a_race_announces_nothing(telling: Store, open_store: OpenStore) -> None:
     media = await telling.add(pending(), UNLIMITED)
     racing = [telling.change(media, Event.DIFFER, differences=str(number)) for number in range(20)]
     ends = await asyncio.gather(*racing, telling.change(media, Event.EXPIRE, due_at=None))
@@ -59,10 +59,10 @@ async def test_who_loses_the_race_tells_nothing(telling: Store, open_store: Open
     assert len(await telling.outbox.kept(100)) == 2
 
 
-async def test_a_change_that_is_not_written_is_not_told(
+async def test_a_change_that_is_not_written_is_not_announced(
     telling: Store, database_url: str, open_store: OpenStore
 ) -> None:
-    hasty = open_store(timeout_seconds=0.3, announce_to=(HERE,))  # type: ignore[arg-type]
+    hasty = open_store(timeout_seconds=0.3, announce_to=(HERE,))
     media = await telling.add(pending(), UNLIMITED)
     with locked(database_url), pytest.raises(DatabaseUnavailable):
         await hasty.change(media, Event.DIFFER, differences="it differs")
@@ -70,7 +70,7 @@ async def test_a_change_that_is_not_written_is_not_told(
     assert (await telling.get(media.id, None)).state is State.PENDING
 
 
-async def test_states_on_the_way_are_not_told(telling: Store) -> None:
+async def test_intermediate_states_are_not_announced(telling: Store) -> None:
     media = await telling.add(pending(), UNLIMITED)
     promoting = await telling.change(media, Event.MATCH, size=1, etag="e", judgements=1)
     assert promoting is not None
@@ -80,7 +80,7 @@ async def test_states_on_the_way_are_not_told(telling: Store) -> None:
     assert await telling.outbox.kept(10) == []
 
 
-async def test_replicas_share_what_is_due_and_nobody_gets_it_twice(telling: Store, open_store: OpenStore) -> None:
+async def test_replicas_share_the_due_announcements_without_overlap(telling: Store, open_store: OpenStore) -> None:
     media = [await rejected(telling) for _ in range(30)]
     replicas = [open_store() for _ in range(3)]
     at = now()
@@ -91,7 +91,7 @@ async def test_replicas_share_what_is_due_and_nobody_gets_it_twice(telling: Stor
     assert sorted(claimed) == sorted(one.id for one in media)
 
 
-async def test_a_lease_that_runs_out_is_claimed_again_and_its_late_holder_changes_nothing(telling: Store) -> None:
+async def test_an_expired_lease_is_claimed_again_and_its_former_holder_changes_nothing(telling: Store) -> None:
     await rejected(telling)
     at = now()
     (late,) = await claim(telling, at=at)
@@ -106,7 +106,7 @@ async def test_a_lease_that_runs_out_is_claimed_again_and_its_late_holder_change
 
 
 @pytest.mark.parametrize("end", ["told", "given up"])
-async def test_the_later_of_one_media_waits_for_the_earlier(telling: Store, end: str) -> None:
+async def test_announcements_of_one_media_are_claimed_in_order(telling: Store, end: str) -> None:
     first = await rejected(telling)
     deleting = await telling.change(first, Event.DELETE)
     assert deleting is not None
@@ -122,7 +122,7 @@ async def test_the_later_of_one_media_waits_for_the_earlier(telling: Store, end:
     assert later.state is State.DELETED
 
 
-async def test_a_disabled_target_is_left_alone_until_it_is_enabled(telling: Store) -> None:
+async def test_a_disabled_target_gets_nothing_until_it_is_enabled(telling: Store) -> None:
     await rejected(telling)
     at = now()
     await telling.outbox.disable(HERE, at)
@@ -135,7 +135,7 @@ async def test_a_disabled_target_is_left_alone_until_it_is_enabled(telling: Stor
     assert len(await claim(telling)) == 1
 
 
-async def test_what_waits_too_long_is_given_up_and_later_forgotten(telling: Store) -> None:
+async def test_an_announcement_that_waits_too_long_is_given_up_and_later_deleted(telling: Store) -> None:
     await rejected(telling)
     at = now()
     await telling.outbox.tidy(at, forget_before=at)

@@ -1,4 +1,4 @@
-"""What PostgreSQL alone does: standbys that only read, transactions that collide, a stricter default isolation."""
+"""Behavior of PostgreSQL alone: read-only standbys, deadlocks, and a stricter default isolation."""
 
 import asyncio
 
@@ -18,15 +18,15 @@ def kind() -> str:
 
 
 def set_default(url: str, setting: str, value: str) -> None:
-    """Set what every new session with the database begins with."""
+    """Set defaults for every new session of the database."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET default_transaction_read_only = off")
         name = connection.info.dbname
         connection.execute(f"ALTER DATABASE {name} SET {setting} = '{value}'".encode())
 
 
-async def test_a_server_that_only_reads_is_away_until_another_answers_in_its_place(database_url: str) -> None:
-    # After a failover a name may still lead to the old primary, which is a standby now and keeps its connections.
+async def test_a_read_only_server_is_unavailable_until_a_writable_one_answers(database_url: str) -> None:
+    # After a failover a name may still lead to the old primary, which is now a standby and accepts connections.
     set_default(database_url, "default_transaction_read_only", "on")
     store = Store(database_url, timeout_seconds=2)
     for asked in (store.add(pending(), UNLIMITED), store.ping()):
@@ -38,7 +38,7 @@ async def test_a_server_that_only_reads_is_away_until_another_answers_in_its_pla
     await store.close()
 
 
-async def test_a_stricter_default_isolation_fails_nobody(database_url: str) -> None:
+async def test_a_stricter_default_isolation_fails_no_operation(database_url: str) -> None:
     set_default(database_url, "default_transaction_isolation", "serializable")
     stores = [Store(database_url) for _ in range(3)]
     await asyncio.gather(*(store.add(pending(), UNLIMITED) for store in stores * 50))
@@ -47,14 +47,14 @@ async def test_a_stricter_default_isolation_fails_nobody(database_url: str) -> N
         await store.close()
 
 
-async def test_a_transaction_that_a_deadlock_ended_is_done_again(database_url: str) -> None:
+async def test_a_transaction_that_lost_a_deadlock_is_retried(database_url: str) -> None:
     store = Store(database_url, timeout_seconds=10)
     media = await store.add(pending(), UNLIMITED)
     async with await psycopg.AsyncConnection.connect(database_url) as other:
         await other.execute("SET deadlock_timeout = '60s'")
         await other.execute("SELECT 1 FROM media FOR UPDATE")
         changing = asyncio.create_task(store.change(media, Event.EXPIRE))
-        # PostgreSQL looks for a deadlock once, a second after a wait began: this one has to be there by then.
+        # PostgreSQL checks for a deadlock once, a second after a wait began; the deadlock must exist by then.
         await until_somebody_waits(database_url)
         await other.execute("SELECT 1 FROM usage FOR UPDATE")
     assert await changing is not None

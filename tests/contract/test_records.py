@@ -1,4 +1,4 @@
-"""What is recorded comes back as it was, to whom it belongs, page by page."""
+"""Records: they are read as they were written, by their owners, page by page."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -33,14 +33,14 @@ EVERY_FIELD: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("fields", [{}, EVERY_FIELD], ids=["as issued", "every field"])
-async def test_a_media_comes_back_as_it_was_added(store: Store, fields: dict[str, Any]) -> None:
+async def test_a_media_is_read_as_it_was_added(store: Store, fields: dict[str, Any]) -> None:
     media = pending(**fields)
     assert await store.add(media, UNLIMITED) == media
     assert await store.get(media.id, "ann") == media
     assert await store.list("ann", state=None, limit=5, before=None) == [media]
 
 
-async def test_instants_keep_their_microsecond_and_come_back_in_utc(store: Store) -> None:
+async def test_instants_keep_their_microseconds_and_are_read_in_utc(store: Store) -> None:
     noon_in_tokyo = datetime(2026, 6, 1, 12, 0, 0, 1, timezone(timedelta(hours=9)))
     media = pending(created_at=noon_in_tokyo)
     await store.add(media, UNLIMITED)
@@ -55,7 +55,7 @@ async def test_an_instant_without_a_zone_is_refused(store: Store) -> None:
     assert await store.usage("ann") == Usage()
 
 
-async def test_a_media_is_its_owners_or_an_administrators(store: Store) -> None:
+async def test_a_media_is_visible_to_its_owner_and_to_administrators(store: Store) -> None:
     media = await store.add(pending("ann"), UNLIMITED)
     assert await store.get(media.id, None) == media
     for media_id, owner in ((media.id, "bob"), (uuid4(), "ann"), (uuid4(), None)):
@@ -80,14 +80,14 @@ async def test_a_change_follows_the_table_and_moves_the_usage(store: Store) -> N
     assert await store.get(media.id, "ann") == deleting
 
 
-async def test_an_event_that_the_table_lacks_changes_nothing(store: Store) -> None:
+async def test_an_illegal_event_changes_nothing(store: Store) -> None:
     media = await store.add(pending(), UNLIMITED)
     with pytest.raises(IllegalTransition):
         await store.change(media, Event.PROMOTE)
     assert await store.get(media.id, None) == media
 
 
-async def test_amending_keeps_the_state_and_counts_a_version(store: Store) -> None:
+async def test_an_amendment_keeps_the_state_and_increments_the_version(store: Store) -> None:
     media = await store.add(pending(), UNLIMITED)
     later = media.policy_expires_at + timedelta(hours=1)
     amended = await store.amend(media, policy_expires_at=later)
@@ -98,19 +98,19 @@ async def test_amending_keeps_the_state_and_counts_a_version(store: Store) -> No
 
 
 @pytest.mark.parametrize("name", ["id", "owner", "state", "version", "created_at", "idempotency_key"])
-async def test_what_identifies_a_media_can_not_be_changed(store: Store, name: str) -> None:
+async def test_identifying_fields_cannot_be_changed(store: Store, name: str) -> None:
     media = await store.add(pending(), UNLIMITED)
     with pytest.raises(ValueError, match=name):
         await store.amend(media, **{name: getattr(media, name)})
 
 
-async def test_changing_a_media_that_was_never_added_is_a_lost_race(store: Store) -> None:
+async def test_a_change_of_an_unknown_media_is_a_lost_race(store: Store) -> None:
     assert await store.change(pending(), Event.DELETE) is None
     assert await store.usage("ann") == Usage()
 
 
 async def collection(store: Store) -> list[Media]:
-    """Add 5 media of Ann's in each of five states, and as many of Bob's; return Ann's that are shown, newest first."""
+    """Add 5 media of Ann and of Bob in each of five states; return the visible ones of Ann, the newest first."""
     shown = []
     for number in range(25):
         await store.add(pending("bob"), UNLIMITED)
@@ -132,7 +132,7 @@ async def pages(store: Store, owner: str | None, state: State | None, limit: int
     return found
 
 
-async def test_pages_go_from_new_to_old_without_a_gap(store: Store) -> None:
+async def test_pages_run_from_new_to_old_without_a_gap(store: Store) -> None:
     shown = await collection(store)
     found = await pages(store, "ann", None, 4)
     assert [len(page) for page in found] == [4, 4, 4, 3]
@@ -140,27 +140,27 @@ async def test_pages_go_from_new_to_old_without_a_gap(store: Store) -> None:
 
 
 @pytest.mark.parametrize("state", list(State))
-async def test_a_list_of_one_state_shows_that_state_alone(store: Store, state: State) -> None:
+async def test_a_list_of_one_state_shows_only_that_state(store: Store, state: State) -> None:
     shown = await collection(store)
     found = [media for page in await pages(store, "ann", state, 2) for media in page]
     assert found == [media for media in shown if media.state is state]
 
 
-async def test_an_administrator_lists_everybodys(store: Store) -> None:
+async def test_an_administrator_lists_the_media_of_all_owners(store: Store) -> None:
     shown = await collection(store)
     found = [media for page in await pages(store, None, None, 7) for media in page]
     assert len(found) == len(shown) + 25
     assert found == sorted(found, key=lambda media: media.id, reverse=True)
 
 
-async def test_a_page_does_not_move_when_something_new_arrives(store: Store) -> None:
+async def test_new_media_do_not_shift_a_page(store: Store) -> None:
     shown = await collection(store)
     first = await store.list("ann", state=None, limit=4, before=None)
     await store.add(pending("ann"), UNLIMITED)
     assert await store.list("ann", state=None, limit=4, before=first[-1].id) == shown[4:8]
 
 
-async def test_a_repeated_idempotency_key_answers_the_earlier_media(store: Store) -> None:
+async def test_a_repeated_idempotency_key_returns_the_earlier_media(store: Store) -> None:
     first = await store.add(pending(idempotency_key="key", idempotency_digest="one"), UNLIMITED)
     again = await store.add(pending(idempotency_key="key", idempotency_digest="two"), UNLIMITED)
     assert again == first
@@ -180,7 +180,7 @@ async def test_a_deleted_media_keeps_its_idempotency_key(store: Store) -> None:
     assert await store.usage("ann") == Usage()
 
 
-async def test_the_backlog_tells_what_waits(store: Store) -> None:
+async def test_the_backlog_counts_pending_and_overdue_media(store: Store) -> None:
     assert await store.backlog() == Backlog(0, None, None)
     old, new = [await store.add(pending(owner), UNLIMITED) for owner in ("ann", "bob")]
     assert await store.backlog() == Backlog(2, old.created_at, old.due_at)
@@ -188,5 +188,5 @@ async def test_the_backlog_tells_what_waits(store: Store) -> None:
     assert await store.backlog() == Backlog(1, new.created_at, new.due_at)
 
 
-async def test_ping_answers(store: Store) -> None:
+async def test_ping_returns_on_a_migrated_database(store: Store) -> None:
     await store.ping()

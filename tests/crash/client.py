@@ -1,4 +1,4 @@
-"""A client of a broker that may die at any moment, and what it was told until then."""
+"""A client of a broker that may die at any moment, and the answers that it got."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -9,8 +9,8 @@ import httpx
 
 from broker.dev.tokens import mint_token
 from broker.domain.media import Media, State
-from tests.crash.dying import VIDEO
 from tests.crash.invariants import Found
+from tests.support.dying import VIDEO
 
 SECRET = "a-secret-of-the-crash-tests-and-no-other"
 SCOPE = "media:upload media:read media:delete"
@@ -25,22 +25,22 @@ def bearer(owner: str) -> dict[str, str]:
 
 @dataclass(slots=True)
 class Client:
-    """Ask a broker, and remember what it promised. Every request says what time it is for the broker."""
+    """Send requests to a broker and remember its promises. Every request sets the broker's clock."""
 
     http: httpx.Client
     url: str
     owner: str = "anna"
     clock: float = 0
-    """How far ahead of the machine's time the broker is, in seconds."""
-    told: dict[str, str] = field(default_factory=dict)
-    """The last that was said of each media: issued, ready, rejected or deleted."""
+    """The offset of the broker's clock, in seconds."""
+    outcomes: dict[str, str] = field(default_factory=dict)
+    """The last known outcome of each media: issued, ready, rejected or deleted."""
 
     def issue(self, *, key: str | None = None, **steering: str) -> dict[str, Any]:
-        """Ask for an upload; return the answer."""
+        """Issue an upload; return the answer."""
         headers = steering if key is None else steering | {"Idempotency-Key": key}
         answer = self.ask("POST", "/upload", json=MP4, **headers)
         assert answer.status_code == 201, answer.text
-        self.told.setdefault(answer.json()["media_id"], "issued")
+        self.outcomes.setdefault(answer.json()["media_id"], "issued")
         return {"steps": answer.headers["x-steps"], **answer.json()}
 
     def upload(self, issued: dict[str, Any], body: bytes = VIDEO) -> None:
@@ -50,33 +50,33 @@ class Client:
         assert answer.status_code == 201, answer.text
 
     def complete(self, media_id: str, **steering: str) -> httpx.Response:
-        """Say that it is uploaded."""
+        """Complete an upload."""
         answer = self.ask("POST", f"/{media_id}/complete", **steering)
-        if said := {200: "ready", 422: "rejected"}.get(answer.status_code):
-            self.told[media_id] = said
+        if outcome := {200: "ready", 422: "rejected"}.get(answer.status_code):
+            self.outcomes[media_id] = outcome
         return answer
 
     def delete(self, media_id: str, **steering: str) -> httpx.Response:
-        """Delete a media; from when it is asked on, nothing that was said of it is owed any more."""
-        self.told.pop(media_id, None)
+        """Delete a media; from this request on, earlier promises about it no longer hold."""
+        self.outcomes.pop(media_id, None)
         answer = self.ask("DELETE", f"/{media_id}", **steering)
         if answer.status_code in (200, 404):
-            self.told[media_id] = "deleted"
+            self.outcomes[media_id] = "deleted"
         return answer
 
     def ask(self, method: str, path: str, *, json: object = None, **headers: str) -> httpx.Response:
         """Send one request."""
-        said = bearer(self.owner) | {"x-clock": str(self.clock)} | headers
-        return self.http.request(method, self.url + path, json=json, headers=said)
+        headers = bearer(self.owner) | {"x-clock": str(self.clock)} | headers
+        return self.http.request(method, self.url + path, json=json, headers=headers)
 
     def untrue(self, found: Found) -> list[str]:
-        """Say which of the things that the broker told are true no more, once everything has settled."""
+        """Return the promises of the broker that no longer hold once everything has settled."""
         wrong = []
-        for media_id, said in self.told.items():
+        for media_id, outcome in self.outcomes.items():
             media = found.of(media_id)
             state = None if media is None else media.state
-            if state not in _ALLOWED[said]:
-                wrong.append(f"{media_id} was told to be {said}, and is {state}")
+            if state not in _ALLOWED[outcome]:
+                wrong.append(f"{media_id} was reported as {outcome}, and is {state}")
             elif (answer := self.ask("GET", f"/{media_id}")).status_code != _SHOWN.get(state, 409):
                 wrong.append(f"{media_id} is {state}, and is answered with {answer.status_code}")
             elif media is not None and state is State.READY and not self._plays(answer.json()["signed_url"], media):

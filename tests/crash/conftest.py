@@ -51,7 +51,7 @@ def overrides(embedded_s3: EmbeddedS3, bucket: str) -> Overrides:
 
 @dataclass
 class World:
-    """A broker, its client, and what stands in its database and its bucket."""
+    """A broker, its client, its database and its bucket."""
 
     settings: dict[str, Any]
     database: sa.Engine
@@ -65,11 +65,11 @@ class World:
 
     @property
     def broker(self) -> Broker:
-        """Return the broker that runs now."""
+        """Return the running broker."""
         return self.brokers[-1]
 
     def restart(self) -> None:
-        """Start anew after a death."""
+        """Start another broker after a death."""
         self.brokers.append(start_broker(self.settings))
         self.client.url = self.broker.url
 
@@ -79,20 +79,20 @@ class World:
         return self.http.post(f"{self.broker.origin}/sweep", headers=headers).raise_for_status()
 
     def settle(self) -> None:
-        """Let time pass until nothing is due any more: what is promoted late is looked at once more."""
+        """Sweep at two later times, so that media that were promoted by the first sweep are purged by the second."""
         for clock in (LONG, 2 * LONG):
             self.sweep(clock)
 
     def find(self) -> Found:
-        """Look up what is there."""
+        """Return all rows and objects."""
         return find_all(self.database, self.s3, self.settings["bucket_name"])
 
     def wrong(self) -> list[str]:
-        """Say what does not hold now."""
+        """Return the broken invariants."""
         return list(broken(self.find()))
 
     def wrong_once_settled(self) -> list[str]:
-        """Let everything settle, and say what does not hold then, or is not as the client was told."""
+        """Let everything settle, and return the broken invariants and promises."""
         self.settle()
         found = self.find()
         return [*unsettled(found, datetime.now(UTC) + timedelta(seconds=2 * LONG)), *self.client.untrue(found)]
@@ -100,7 +100,7 @@ class World:
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[sa.Engine]:
-    """Look into the database past the broker."""
+    """Return an engine on the database, independent of the broker."""
     engine = sa.create_engine(parse_url(database_url), poolclass=sa.NullPool)
     yield engine
     engine.dispose()
@@ -108,7 +108,7 @@ def database(database_url: str) -> Iterator[sa.Engine]:
 
 @pytest.fixture
 def world(overrides: Overrides, database_url: str, database: sa.Engine, s3_client: Any) -> Iterator[World]:
-    """Return a broker that runs, and everything around it."""
+    """Return a running broker and its surroundings."""
     with httpx.Client(timeout=30) as http:
         made = World(overrides(database_url), database, s3_client, http)
         yield made

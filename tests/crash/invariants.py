@@ -1,4 +1,4 @@
-"""What holds for rows and objects, whatever happened; one list for every test of this directory."""
+"""The invariants of rows and objects, shared by all tests of this directory."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from botocore.exceptions import ClientError
 
-from broker.domain.keys import final_key, staging_key
+from broker.domain.keys import current_key, every_final_key, staging_key
 from broker.domain.media import Arrived, Media, State
 from broker.domain.quota import Usage, footprint
 from broker.store.rows import COLUMNS
@@ -30,34 +31,41 @@ class Found:
 
 
 def find_all(database: sa.Engine, s3: Any, bucket: str) -> Found:
-    """Look everything up, past the broker."""
+    """Read all rows and objects, independently of the broker."""
     with database.connect() as connection:
         media = [Media._make(row) for row in connection.execute(sa.select(*COLUMNS))]
         counters = sa.select(usage_table.c.owner, *(usage_table.c[name] for name in Usage._fields))
         usage = {owner: Usage(*numbers) for owner, *numbers in connection.execute(counters)}
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
     keys = [found["Key"] for page in pages for found in page.get("Contents", ())]
-    return Found(media, usage, {key: _head(s3, bucket, key) for key in keys})
+    heads = {key: _head(s3, bucket, key) for key in keys}
+    return Found(media, usage, {key: head for key, head in heads.items() if head is not None})
 
 
-def _head(s3: Any, bucket: str, key: str) -> Arrived:
-    answer = s3.head_object(Bucket=bucket, Key=key)
+def _head(s3: Any, bucket: str, key: str) -> Arrived | None:
+    """Return an object, or None if a purge in the background has just removed it."""
+    try:
+        answer = s3.head_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+            raise
+        return None
     return Arrived(answer["ContentLength"], answer["ETag"].strip('"'), answer["ContentType"])
 
 
 def broken(found: Found) -> Iterator[str]:
-    """Say what does not hold although it must at any moment at which no request is under way."""
-    finals = {final_key(media.id, media.content_type): media for media in found.media}
-    staged = {staging_key(media.id) for media in found.media}
-    for key, media in finals.items():
-        there = found.objects.get(key)
-        if media.state is State.READY and (there is None or media.judged is None):
+    """Yield what is wrong although it must hold whenever no request is running."""
+    known = {key for media in found.media for key in (staging_key(media.id), *every_final_key(media))}
+    for media in found.media:
+        if media.state is not State.READY:
+            continue
+        there = found.objects.get(current_key(media))
+        if there is None or media.judged is None:
             yield f"{media.id} is ready without an object"
-        elif media.state is State.READY and there is not None and not _is_judged(media, there):
+        elif not _is_judged(media, there):
             yield f"{media.id} is ready, but its object is {there}, and {media.judged} was judged"
-    for key in found.objects:
-        if key not in finals and key not in staged:
-            yield f"{key} is of no media"
+    for key in found.objects.keys() - known:
+        yield f"{key} belongs to no media"
     owners = {media.owner for media in found.media} | set(found.usage)
     for owner in owners:
         held = sum((footprint(media) for media in found.media if media.owner == owner), Usage())
@@ -66,14 +74,11 @@ def broken(found: Found) -> Iterator[str]:
 
 
 def unsettled(found: Found, now: datetime) -> Iterator[str]:
-    """Say what is left although all policies are over and the sweep has looked at everything that was due."""
+    """Yield what is left although all policies have expired and the sweep has settled everything that was due."""
     yield from broken(found)
-    finals = {final_key(media.id, media.content_type): media for media in found.media}
-    for key in found.objects:
-        if key not in finals:
-            yield f"{key} outlives its policy"
-        elif (media := finals[key]).state is not State.READY:
-            yield f"{key} is the final object of a media that is {media.state}"
+    ready = {current_key(media) for media in found.media if media.state is State.READY}
+    for key in found.objects.keys() - ready:
+        yield f"{key} is left over"
     for media in found.media:
         if media.state in (*UNDER_WAY, State.DELETING):
             yield f"{media.id} is still {media.state}"

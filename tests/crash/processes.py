@@ -1,4 +1,4 @@
-"""Brokers in processes of their own, started in a moment: each is forked from one that has imported everything."""
+"""Brokers in processes of their own, each forked from one that has imported everything."""
 
 import multiprocessing
 import signal
@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from tests.crash import dying
+from tests.support import dying
 
 START_SECONDS = 30.0
 
@@ -18,18 +18,18 @@ _FORKING.set_forkserver_preload(["tests.crash.warm"])
 
 @dataclass(slots=True)
 class Broker:
-    """One process that serves, and where."""
+    """One serving process and its address."""
 
     process: ForkServerProcess
     origin: str
 
     @property
     def url(self) -> str:
-        """Return where the routes of the media are."""
+        """Return the URL of the media routes."""
         return f"{self.origin}/api/v1/s3-media"
 
     def kill(self) -> None:
-        """End it as a crash does, wherever it is."""
+        """Kill it, as a crash does."""
         self.process.kill()
         self.join()
 
@@ -45,12 +45,12 @@ class Broker:
 
     @property
     def was_killed(self) -> bool:
-        """Tell whether SIGKILL ended it."""
+        """Return whether SIGKILL ended it."""
         return self.process.exitcode == -signal.SIGKILL
 
 
 def start_broker(overrides: dict[str, Any]) -> Broker:
-    """Start a broker and return once it answers; `overrides` are settings by the names of their fields."""
+    """Start a broker and return once it answers. `overrides` are settings by field name."""
     listening, told = _FORKING.Pipe(duplex=False)
     process = _FORKING.Process(target=dying.serve, args=(overrides, told), daemon=True)
     process.start()

@@ -1,4 +1,4 @@
-"""The database goes away and comes back under a running broker; a broker that is asked to end ends in order."""
+"""Outages of the database under a running broker, and the orderly end of a broker."""
 
 import asyncio
 import signal
@@ -21,7 +21,7 @@ from tests.support.postgres import PostgreSQL
 def on_postgresql(
     restarted_postgresql: PostgreSQL, migrated_template: str, overrides: Overrides, s3_client: Any
 ) -> Iterator[World]:
-    """Return a broker on a server that the test may stop."""
+    """Return a broker on a database server that the test may stop."""
     url = restarted_postgresql.url(restarted_postgresql.create(migrated_template))
     engine = sa.create_engine(parse_url(url), poolclass=sa.NullPool)
     with httpx.Client(timeout=30) as http:
@@ -31,7 +31,7 @@ def on_postgresql(
 
 
 @pytest.mark.parametrize("at_once", [False, True], ids=["stopped", "crashed"])
-def test_a_database_that_is_away_is_503_with_nothing_signed_until_it_is_back(
+def test_an_unavailable_database_is_503_with_nothing_signed_until_it_is_back(
     on_postgresql: World, restarted_postgresql: PostgreSQL, at_once: bool
 ) -> None:
     client = on_postgresql.client
@@ -62,7 +62,7 @@ def test_a_database_that_is_away_is_503_with_nothing_signed_until_it_is_back(
     assert on_postgresql.wrong_once_settled() == []
 
 
-async def test_requests_in_flight_are_answered_and_all_that_is_recorded_was_told(
+async def test_requests_in_flight_are_answered_and_every_record_was_acknowledged(
     world: World, embedded_s3: EmbeddedS3
 ) -> None:
     uploads = [world.client.issue() for _ in range(4)]

@@ -1,4 +1,4 @@
-"""A broker that dies before any of its steps on the database and on S3 loses nothing, and leaves nothing behind.
+"""A broker that dies before any of its steps loses nothing and leaves nothing behind.
 
 Each course is run once to learn its steps; then it is run again for each of them, and the process is killed before it.
 A step that is added to the broker is thereby tested as well. `expected` holds the steps that a course takes at least,
@@ -16,7 +16,7 @@ import pytest
 from broker.domain.keys import staging_key
 from broker.domain.media import State
 from tests.crash.conftest import GRACE_SECONDS, POLICY_SECONDS, World
-from tests.crash.dying import OTHER
+from tests.support.dying import OTHER
 
 Prepare = Callable[[World], str]
 Act = Callable[..., str]
@@ -26,7 +26,7 @@ AFTER_LEASE = 130.0
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What is done to a media that was prepared, and which steps that takes; a client may be able to do it again."""
+    """An operation on a prepared media, its expected steps, and whether a client can repeat it."""
 
     prepare: Prepare
     act: Act
@@ -94,7 +94,7 @@ def deleted_and_replayed(world: World) -> str:
 
 
 def promoting(world: World) -> str:
-    """Prepare a media whose promotion ended with the process, right after the copy was made."""
+    """Prepare a media whose broker died right after the copy."""
     media_id = uploaded(world)
     with dies(world):
         complete(world, media_id, **{"x-die-before": "5"})
@@ -145,41 +145,30 @@ def steps_of(answer: httpx.Response, *statuses: int) -> str:
 COURSES = {
     "issue": Course(nothing, issue, "add answer"),
     "issue again, later": Course(issued_with_key, issue_again, "add amend answer"),
-    "complete": Course(
-        uploaded, complete, "get head_object MATCH copy_object head_object PROMOTE delete_object answer", True
-    ),
-    "complete what is overwritten meanwhile": Course(
+    "complete": Course(uploaded, complete, "get head_object MATCH copy_object PROMOTE answer", True),
+    "complete an upload that is overwritten meanwhile": Course(
         uploaded,
         complete_overwritten,
-        "get head_object MATCH copy_object head_object OVERWRITE "
-        "head_object MATCH copy_object head_object PROMOTE delete_object answer",
+        "get head_object MATCH copy_object head_object OVERWRITE head_object MATCH copy_object PROMOTE answer",
         True,
     ),
-    "complete what is not as promised": Course(
-        not_as_promised, complete, "get head_object DIFFER delete_object answer", True
-    ),
-    "delete before the upload is completed": Course(
-        uploaded, delete, "get DELETE delete_object delete_object answer", True
-    ),
-    "delete what is ready": Course(ready, delete, "get DELETE delete_object delete_object answer", True),
-    "sweep what nobody uploaded": Course(issued, sweep, "claim head_object head_bucket EXPIRE answer"),
-    "sweep what nobody completed": Course(
+    "complete an upload that differs": Course(not_as_promised, complete, "get head_object DIFFER answer", True),
+    "delete before the upload is completed": Course(uploaded, delete, "get DELETE delete_objects answer", True),
+    "delete a ready media": Course(ready, delete, "get DELETE delete_objects answer", True),
+    "sweep a media without an upload": Course(issued, sweep, "claim head_object head_bucket EXPIRE answer"),
+    "sweep an upload without a complete": Course(
         uploaded,
         sweep,
-        "claim head_object MATCH copy_object head_object PROMOTE delete_object answer",
+        "claim head_object MATCH copy_object PROMOTE answer",
     ),
-    "sweep what is not as promised": Course(not_as_promised, sweep, "claim head_object DIFFER delete_object answer"),
-    "sweep what a death left promoting": Course(
-        promoting, sweep_early, "claim copy_object head_object PROMOTE delete_object answer"
+    "sweep an upload that differs": Course(not_as_promised, sweep, "claim head_object DIFFER answer"),
+    "sweep an interrupted promotion": Course(promoting, sweep_early, "claim amend copy_object PROMOTE answer"),
+    "sweep a rejected media": Course(rejected, sweep, "claim delete_objects delete_objects amend answer"),
+    "sweep a replayed media": Course(replayed, sweep, "claim delete_objects amend answer"),
+    "sweep a deletion while the policy is open": Course(
+        deleted_and_replayed, sweep_early, "claim delete_objects delete_objects amend answer"
     ),
-    "sweep what was rejected": Course(rejected, sweep, "claim delete_object amend answer"),
-    "sweep what was replayed": Course(replayed, sweep, "claim delete_object amend answer"),
-    "sweep what is being deleted while its policy lives": Course(
-        deleted_and_replayed, sweep_early, "claim delete_object delete_object amend answer"
-    ),
-    "sweep what is being deleted": Course(
-        deleted_and_replayed, sweep, "claim delete_object delete_object PURGE answer"
-    ),
+    "sweep a deletion": Course(deleted_and_replayed, sweep, "claim delete_objects delete_objects PURGE answer"),
 }
 
 
@@ -188,7 +177,7 @@ REPEATABLE = {name: course for name, course in COURSES.items() if course.repeata
 
 @contextmanager
 def dies(world: World) -> Iterator[None]:
-    """Expect that the broker is killed while it is asked."""
+    """Expect that the broker is killed during the request."""
     with pytest.raises(httpx.TransportError):
         yield
     world.broker.join()
@@ -201,27 +190,27 @@ def contains_in_order(steps: list[str], expected: list[str]) -> bool:
 
 
 @pytest.mark.parametrize("course", COURSES.values(), ids=COURSES.keys())
-def test_a_death_before_any_step_is_made_good_by_the_sweep(world: World, course: Course) -> None:
+def test_the_sweep_recovers_from_a_death_before_any_step(world: World, course: Course) -> None:
     for where in deaths(world, course):
         assert world.wrong_once_settled() == [], where
 
 
 @pytest.mark.parametrize("course", REPEATABLE.values(), ids=REPEATABLE.keys())
-def test_a_death_before_any_step_is_made_good_by_the_client_that_asks_again(world: World, course: Course) -> None:
+def test_a_retrying_client_recovers_from_a_death_before_any_step(world: World, course: Course) -> None:
     for where in deaths(world, course, then=course.act):
-        assert set(world.client.told.values()) <= {"ready", "rejected", "deleted"}, where
+        assert set(world.client.outcomes.values()) <= {"ready", "rejected", "deleted"}, where
         assert world.wrong_once_settled() == [], where
 
 
 def deaths(world: World, course: Course, then: Act | None = None) -> Iterator[str]:
-    """Let the broker die before each step of a course in turn, and say which it was once another broker runs.
+    """Let the broker die before each step of a course in turn; yield the step once another broker runs.
 
-    `then` is done first, when every lease of the dead has ended.
+    Before that, do `then` after every lease of the dead broker has expired.
     """
     steps = course.act(world, course.prepare(world)).split(",")
     assert contains_in_order(steps, course.expected.split()), steps
     for number, step in enumerate(steps, 1):
-        world.client.told.clear()
+        world.client.outcomes.clear()
         subject = course.prepare(world)
         with dies(world):
             course.act(world, subject, **{"x-die-before": str(number)})

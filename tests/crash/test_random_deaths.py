@@ -1,4 +1,4 @@
-"""Clients that issue while the broker is killed at random: what anybody received is recorded."""
+"""Clients that issue while the broker is killed at random: every received media is recorded."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from tests.crash.conftest import World
 CLIENTS = 64
 ROUNDS = 20
 LAST_DEATH_SECONDS = 0.3
-"""How long after the first answer of a round the process lives at most."""
+"""The longest life of the process after the first answer of a round."""
 
 LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n")
 GONE = (ConnectionError, asyncio.IncompleteReadError)
@@ -29,7 +29,7 @@ async def test_every_media_that_a_client_received_is_recorded(world: World) -> N
     recorded = {str(media.id) for media in found.media}
     assert received <= recorded
     assert world.wrong() == []
-    # Each client leaves one request of a round unanswered at most.
+    # Each client has at most one unanswered request per round.
     assert len(recorded) - len(received) <= CLIENTS * ROUNDS
 
 
@@ -56,7 +56,7 @@ async def issue_until_it_dies(world: World, lives_seconds: float, received: set[
 
 
 def request(owner: str) -> bytes:
-    """Return the bytes of an issue; a client library would take longer over them than the broker."""
+    """Return the bytes of an issue; a client library would take longer to build them than the broker to answer."""
     body = json.dumps(MP4)
     headers = {"Host": "broker", "Content-Type": "application/json", "Content-Length": len(body), **bearer(owner)}
     lines = ["POST /api/v1/s3-media/upload HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
@@ -64,7 +64,7 @@ def request(owner: str) -> bytes:
 
 
 async def read_media_id(reader: asyncio.StreamReader) -> str:
-    """Read one whole answer, and return the id of the media that was issued."""
+    """Read one answer and return the id of the issued media."""
     head = await reader.readuntil(b"\r\n\r\n")
     length = LENGTH.search(head)
     assert head.startswith(b"HTTP/1.1 201 ")

@@ -19,7 +19,7 @@ from tests.doctor.answering import serving
 
 
 class Refusal(Exception):
-    """What is refused, by CloudFront's code."""
+    """A refusal, by CloudFront's code."""
 
 
 @dataclass

@@ -16,7 +16,6 @@ from broker.aws.bucket import BucketConfig
 from broker.doctor import Deployment, Finding, Verdict, examine, report
 from broker.domain.sigv4 import Credentials
 from broker.store import migrate
-from tests.acceptance.conftest import ceph_rgw  # noqa: F401 (a fixture)
 from tests.doctor.deployed import ABORTED, BLOCKED, CLEARED, over_tls, page_rule, unhealthy
 from tests.support.ceph_rgw import CephRGW
 
@@ -83,10 +82,7 @@ async def test_plain_moto_is_loudly_reported_as_not_enforcing_policies(plain_mot
     assert "Contents" not in client.list_objects_v2(Bucket=described.bucket.name)
 
 
-async def test_of_ceph_exactly_the_known_gaps_are_reported(
-    ceph_rgw: CephRGW,  # noqa: F811
-    tmp_path: Path,
-) -> None:
+async def test_of_ceph_exactly_the_known_gaps_are_reported(ceph_rgw: CephRGW, tmp_path: Path) -> None:
     keys = Credentials(ceph_rgw.access_key, ceph_rgw.secret_key)
     described, client = deployment(ceph_rgw.endpoint_url, keys, tmp_path)
     document = {"Version": "2012-10-17", "Statement": [over_tls(described.bucket.name)]}

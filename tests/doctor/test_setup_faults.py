@@ -12,7 +12,7 @@ from tests.doctor.fixing import apply_fix
 
 
 class Fault(NamedTuple):
-    """What is spoilt, and the checks that find it, with how badly they take it."""
+    """A fault, and the verdicts of the checks that find it."""
 
     spoil: Callable[[Deployed], object]
     found_by: dict[str, Verdict]

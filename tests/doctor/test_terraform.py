@@ -67,6 +67,14 @@ def test_staging_objects_outlive_every_promise() -> None:
     assert RENEW_WITHIN + grace < timedelta(hours=2) < timedelta(days=STAGING_DAYS)
 
 
+def test_cloudfront_caches_a_deleted_media_for_no_longer_than_the_readme_says() -> None:
+    policy = MODULE.partition('resource "aws_cloudfront_cache_policy" "media"')[2].partition("\n}")[0]
+    lifetimes = dict(re.findall(r"(\w+_ttl)\s*=\s*(\d+)", policy))
+    assert lifetimes == {"min_ttl": "1", "default_ttl": "300", "max_ttl": "300"}
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert "an edge may serve a cached object for five more minutes" in readme
+
+
 def test_the_rights_that_the_doctor_needs_are_granted() -> None:
     calls = {
         "get_bucket_policy": "s3:GetBucketPolicy",

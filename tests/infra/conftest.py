@@ -38,7 +38,7 @@ def lives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Life]]
     require_terraform()
     with aws_stand_in() as endpoint, ThreadPoolExecutor() as both:
         homes = {variant: tmp_path_factory.mktemp("terraform") / "module" for variant in (PLAIN, FULL)}
-        lived = both.map(lambda pair: _live(*pair, endpoint), homes.items())
+        lived = both.map(lambda variant: _live(variant, homes[variant], endpoint), homes)
         yield {life.variant.bucket: life for life in lived}
 
 

@@ -24,7 +24,10 @@ SERVICES = ("cloudfront", "cloudwatch", "iam", "kms", "s3", "sqs", "sts")
 class RememberingQueue(Queue):
     """A queue that stores both redrive policies unchanged."""
 
-    BASE_ATTRIBUTES: ClassVar[list[str]] = [*Queue.BASE_ATTRIBUTES, "RedriveAllowPolicy"]
+    BASE_ATTRIBUTES: ClassVar[list[str]] = [  # type: ignore[misc]  # moto declares none
+        *Queue.BASE_ATTRIBUTES,
+        "RedriveAllowPolicy",
+    ]
     redrive_allow_policy: str | None = None
     redrive_policy_text: str | None = None
 
@@ -42,7 +45,7 @@ class RememberingQueue(Queue):
 def aws_stand_in() -> Iterator[str]:
     """Serve on a free port of 127.0.0.1 and yield the address."""
     own_queue, own_paths = moto.sqs.models.Queue, moto.cloudfront.urls.url_paths
-    moto.sqs.models.Queue, moto.cloudfront.urls.url_paths = RememberingQueue, cloudfront.paths()
+    vars(moto.sqs.models)["Queue"], moto.cloudfront.urls.url_paths = RememberingQueue, cloudfront.paths()
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
@@ -50,7 +53,7 @@ def aws_stand_in() -> Iterator[str]:
         yield f"http://{host}:{port}"
     finally:
         server.stop()
-        moto.sqs.models.Queue, moto.cloudfront.urls.url_paths = own_queue, own_paths
+        vars(moto.sqs.models)["Queue"], moto.cloudfront.urls.url_paths = own_queue, own_paths
 
 
 def write_provider(folder: Path, endpoint: str) -> None:

@@ -81,7 +81,7 @@ def test_a_load_of_zero_or_less_is_refused(uploads: float, scale: ModuleType) ->
 
 
 def test_an_option_changes_the_sum() -> None:
-    command = [sys.executable, INFRA / "scale.py", "3500", "--staging-writes", "2"]
+    command = [sys.executable, str(INFRA / "scale.py"), "3500", "--staging-writes", "2"]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "| S3: `staging/` prefixes, of 256 | 2 |" in output
 

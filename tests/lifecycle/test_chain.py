@@ -1,4 +1,4 @@
-"""Keys that cannot be had are no word of S3's: nothing is signed, and nothing is taken for absent."""
+"""Missing credentials: nothing is signed, and no object counts as absent."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ ENDED = {"Version": 1, "AccessKeyId": "AK", "SecretAccessKey": "sk", "Expiration
 
 @pytest.fixture(params=["ended keys", "refused", "not found"])
 async def chain(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    """Have AWS's ordinary chain find a source of keys that has none to give."""
+    """Give AWS's ordinary credential chain a source without valid keys."""
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     if request.param == "ended keys":
@@ -50,21 +50,21 @@ async def open_bucket(embedded_s3: EmbeddedS3, bucket: str, chain: None) -> Asyn
         BucketConfig(name=bucket, region=embedded_s3.region, endpoint_url=embedded_s3.endpoint_url, path_style=True),
     )
     yield opened
-    await asyncio.to_thread(opened.close)
+    await opened.close()
 
 
-async def test_nothing_is_signed(open_bucket: Bucket) -> None:
+async def test_nothing_is_signed_without_credentials(open_bucket: Bucket) -> None:
     with pytest.raises(CredentialsExpired):
         await open_bucket.credentials(datetime.now(UTC))
 
 
-async def test_no_object_is_taken_for_absent(open_bucket: Bucket) -> None:
+async def test_no_object_counts_as_absent_without_credentials(open_bucket: Bucket) -> None:
     for asked in (open_bucket.head("key"), open_bucket.purge("key"), open_bucket.internal_link("key", expires_in=9)):
         with pytest.raises(StorageUnavailable):
             await asked
 
 
-async def test_the_queue_is_away(embedded_s3: EmbeddedS3, chain: None) -> None:
+async def test_the_queue_is_unavailable_without_credentials(embedded_s3: EmbeddedS3, chain: None) -> None:
     config = QueueConfig(
         url=f"{embedded_s3.endpoint_url}/1/q", region="eu-central-1", endpoint_url=embedded_s3.endpoint_url
     )

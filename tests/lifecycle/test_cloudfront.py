@@ -1,4 +1,4 @@
-"""With a key pair set, links go through CloudFront, in the same answer."""
+"""Links through CloudFront, if a key pair is set."""
 
 import base64
 import json
@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from broker.domain.keys import final_key
 from broker.errors import SettingsInvalid
-from tests.lifecycle.test_lifetimes import NOW, ready_media, settings_for, verbs_of
+from tests.lifecycle.offline import NOW, ready_media, settings_for, verbs_of
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 PEM = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
@@ -26,12 +26,12 @@ CLOUDFRONT = {
 
 
 def decoded(text: str) -> bytes:
-    """Undo CloudFront's own base64 alphabet."""
+    """Decode CloudFront's variant of base64."""
     return base64.b64decode(text.replace("-", "+").replace("_", "=").replace("~", "/"))
 
 
 @pytest.mark.parametrize("download", [False, True])
-async def test_a_link_is_the_distribution_s_and_signed_by_the_pair(tmp_path: Path, download: bool) -> None:
+async def test_a_link_points_to_the_distribution_and_is_signed_by_the_key_pair(tmp_path: Path, download: bool) -> None:
     settings = settings_for(tmp_path, **KEYS, **CLOUDFRONT)
     began = int(time.time())
     async with verbs_of(settings) as verbs:
@@ -56,7 +56,7 @@ async def test_a_link_is_the_distribution_s_and_signed_by_the_pair(tmp_path: Pat
     KEY.public_key().verify(decoded(query["Signature"][0]), written, padding.PKCS1v15(), SHA1())  # noqa: S303
 
 
-async def test_a_link_does_not_end_with_the_broker_s_own_keys(tmp_path: Path) -> None:
+async def test_a_link_does_not_expire_with_the_credentials_of_the_broker(tmp_path: Path) -> None:
     soon = {**KEYS, "session_token": "token", "credential_expiration": NOW}
     settings = settings_for(tmp_path, **KEYS, **CLOUDFRONT)
     async with verbs_of(settings) as verbs:
@@ -75,12 +75,12 @@ async def test_a_link_does_not_end_with_the_broker_s_own_keys(tmp_path: Path) ->
     ],
     ids=str,
 )
-def test_half_a_pair_is_refused_at_the_start(tmp_path: Path, wrong: dict[str, str | None]) -> None:
+def test_an_incomplete_key_pair_is_refused_at_the_start(tmp_path: Path, wrong: dict[str, str | None]) -> None:
     with pytest.raises(SettingsInvalid, match="BROKER_CLOUDFRONT_PRIVATE_KEY"):
         settings_for(tmp_path, **KEYS, **{**CLOUDFRONT, **wrong})
 
 
-def test_the_key_may_stand_in_a_file(tmp_path: Path) -> None:
+def test_the_private_key_may_be_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "key.pem").write_text(PEM)
     settings = settings_for(tmp_path, **KEYS, **{**CLOUDFRONT, "cloudfront_private_key": str(tmp_path / "key.pem")})
     assert settings.cloudfront == ("https://media.example", "K2EXAMPLE", PEM)

@@ -1,4 +1,4 @@
-"""The same key gets the same media again, and a policy only while that waits for its upload."""
+"""Idempotency keys: the same key returns the same media, with a policy while it is pending."""
 
 import asyncio
 from typing import Any
@@ -8,8 +8,7 @@ import pytest
 from broker.domain.media import State
 from broker.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, UploadExpired
 from broker.lifecycle.requests import Issued, UploadRequest
-from tests.lifecycle.conftest import VIDEO, World
-from tests.lifecycle.test_completion import OVER
+from tests.support.world import OVER, VIDEO, World
 
 ASKED = UploadRequest(content_type="video/mp4", size=len(VIDEO))
 
@@ -28,7 +27,7 @@ async def test_a_pending_media_gets_a_fresh_policy_that_works(world: World) -> N
     assert (await world.verbs.complete(first.media.id, "anna")).media.state is State.READY
 
 
-async def test_a_media_that_was_completed_gets_no_policy_any_more(world: World) -> None:
+async def test_a_completed_media_gets_no_further_policy(world: World) -> None:
     first = await issue(world)
     world.post(first)
     await world.verbs.complete(first.media.id, "anna")
@@ -37,7 +36,7 @@ async def test_a_media_that_was_completed_gets_no_policy_any_more(world: World) 
 
 
 @pytest.mark.parametrize("ends", ["deleted", "expired"])
-async def test_a_media_that_is_over_gets_none_either(world: World, ends: str) -> None:
+async def test_a_finished_media_gets_no_further_policy(world: World, ends: str) -> None:
     first = await issue(world)
     if ends == "deleted":
         await world.verbs.delete(first.media.id, "anna")
@@ -64,16 +63,16 @@ async def test_another_owner_may_use_the_same_key(world: World) -> None:
     assert (await issue(world)).media.id != (await issue(world, owner="bert")).media.id
 
 
-async def test_a_repetition_beside_the_first_is_told_to_wait(world: World) -> None:
+async def test_a_concurrent_repetition_is_refused_until_the_first_is_done(world: World) -> None:
     answers = await asyncio.gather(*(issue(world) for _ in range(5)), return_exceptions=True)
     issued = [answer for answer in answers if isinstance(answer, Issued)]
     assert len(issued) == 1
     assert sum(isinstance(answer, IdempotencyKeyInFlight) for answer in answers) == 4
 
 
-def test_what_was_not_asked_for_does_not_tell_two_requests_apart() -> None:
-    """So a version with more to ask for knows the requests of an earlier one again."""
+def test_unset_fields_do_not_change_the_digest() -> None:
+    """A later version with more fields still recognizes the requests of an earlier one."""
     bare = UploadRequest(content_type="video/mp4")
     assert bare.digest() == UploadRequest(content_type="video/mp4", size=None, metadata={}).digest()
-    # Pinned: a retry may reach another version than the first try.
+    # Pinned, because a retry may reach another version than the first request.
     assert bare.digest() == "28353330e824a039e93673c332262e49725a3914efe76ab2d90699382f2b8b26"

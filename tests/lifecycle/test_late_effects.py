@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from broker.dev.s3 import EmbeddedS3
-from tests.lifecycle.conftest import OTHER, VIDEO, MakeWorld, outcome_of
 from tests.support.s3_proxy import PASS, Fate, Request, S3Proxy
+from tests.support.world import OTHER, VIDEO, MakeWorld, outcome_of
 
 
 @pytest.fixture

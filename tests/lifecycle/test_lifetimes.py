@@ -1,38 +1,14 @@
-"""What is said of a lifetime is true, also where the broker's own credentials end first."""
+"""Lifetimes of policies and links: the answer is true even if the broker's credentials expire first."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
-from uuid import UUID
 
 import pytest
 from freezegun import freeze_time
 
-from broker.domain.media import Event
 from broker.errors import CredentialsExpired
-from broker.lifecycle.requests import UploadRequest
-from broker.lifecycle.verbs import Lifecycle
-from broker.settings import Settings, load_settings
-from broker.store import Store, migrate
-from broker.wiring import running
-
-NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
-MP4 = UploadRequest(content_type="video/mp4", size=1000)
-
-
-def settings_for(directory: Path, **overrides: object) -> Settings:
-    url = f"sqlite:///{directory}/broker.db"
-    migrate(url)
-    return load_settings(
-        None,
-        bucket_name="videos",
-        region="eu-central-1",
-        secret_key="a-secret-of-the-tests-and-no-other",
-        database_url=url,
-        **overrides,
-    )
+from tests.lifecycle.offline import MP4, NOW, ready_media, settings_for, verbs_of
 
 
 def ending(seconds: int) -> dict[str, object]:
@@ -42,23 +18,6 @@ def ending(seconds: int) -> dict[str, object]:
         "session_token": "token",
         "credential_expiration": NOW + timedelta(seconds=seconds),
     }
-
-
-@asynccontextmanager
-async def verbs_of(settings: Settings) -> AsyncIterator[Lifecycle]:
-    async with running(settings) as (services, _):
-        yield services.lifecycle
-
-
-async def ready_media(settings: Settings, verbs: Lifecycle) -> UUID:
-    """Record a media that was uploaded and promoted, without an S3: only links are signed for it here."""
-    issued = await verbs.issue(MP4, "anna")
-    store = Store(settings.database_url)
-    promoting = await store.change(issued.media, Event.MATCH, size=1000, etag="e", judgements=1)
-    assert promoting is not None
-    assert await store.change(promoting, Event.PROMOTE, ready_at=NOW)
-    await store.close()
-    return issued.media.id
 
 
 @pytest.mark.parametrize(
@@ -89,7 +48,7 @@ async def test_a_policy_lives_no_longer_than_the_credentials(
     assert issued.expires_at == issued.media.policy_expires_at == NOW + timedelta(seconds=told)
 
 
-async def test_the_chain_s_credentials_end_when_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_expiry_of_the_credential_chain_is_honored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "ASIAEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "token")
@@ -106,7 +65,7 @@ async def test_the_chain_s_credentials_end_when_they_say(tmp_path: Path, monkeyp
     assert issued.fields["x-amz-security-token"] == "token"
 
 
-async def test_ended_credentials_sign_nothing_and_record_nothing(tmp_path: Path) -> None:
+async def test_expired_credentials_sign_nothing_and_record_nothing(tmp_path: Path) -> None:
     settings = settings_for(tmp_path, **ending(0))
     with freeze_time(NOW, real_asyncio=True):
         async with verbs_of(settings) as verbs:

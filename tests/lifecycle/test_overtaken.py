@@ -1,4 +1,4 @@
-"""Whoever was away for longer than its lease finds the media in others' hands, and does it no harm."""
+"""A caller that was slower than its lease finds that another one took over, and does no harm."""
 
 import asyncio
 
@@ -9,14 +9,14 @@ from broker.domain.keys import final_key, staging_key
 from broker.domain.media import Arrived, State
 from broker.errors import UploadRejected
 from broker.lifecycle.leases import LEASE
-from tests.lifecycle.conftest import OTHER, VIDEO, MakeWorld, World, outcome_of
-from tests.lifecycle.test_completion import OVER, OverwrittenBetween
+from tests.support.overwriter import OverwrittenBetween
+from tests.support.world import OTHER, OVER, VIDEO, MakeWorld, World, outcome_of
 
 AFTER_LEASE = {"seconds": LEASE.total_seconds() + 1}
 
 
 class Held(Bucket):
-    """A bucket in which the first promotion does not begin before it is let go."""
+    """A bucket in which the first promotion waits until the test lets it go."""
 
     begun: asyncio.Event
     let_go: asyncio.Event
@@ -37,7 +37,7 @@ def slow(make_world: MakeWorld) -> World:
     return world
 
 
-async def test_an_object_that_another_judged_anew_and_promoted_is_kept(slow: World, make_world: MakeWorld) -> None:
+async def test_an_object_that_another_caller_promoted_is_kept(slow: World, make_world: MakeWorld) -> None:
     issued = await slow.uploaded()
     overtaken = asyncio.create_task(outcome_of(slow.verbs.complete(issued.media.id, "anna")))
     await slow.bucket.begun.wait()  # type: ignore[attr-defined]

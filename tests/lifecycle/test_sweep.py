@@ -1,4 +1,4 @@
-"""The sweep does what it can: what S3 fails on, or what fails by itself, holds nothing else up."""
+"""The sweep: a media that fails does not delay the others."""
 
 import asyncio
 
@@ -11,15 +11,14 @@ from broker.domain.media import Arrived, State
 from broker.errors import StorageRefused, StorageUnavailable, UploadRejected
 from broker.lifecycle.settlement import SLOWEST_UPLOAD
 from broker.worker.sweep import Sweep
-from tests.lifecycle.conftest import MakeWorld, World
-from tests.lifecycle.test_completion import LATER, OVER
+from tests.support.world import LATER, OVER, MakeWorld, World
 
 REFUSED = Fault(operation="HeadObject", status=403, code="AccessDenied", count=1)
 AWAY = Fault(operation="HeadObject", status=503, code="SlowDown", count=3)
 
 
 @pytest.mark.parametrize("fault", [AWAY, REFUSED], ids=["away", "refused"])
-async def test_one_that_s3_fails_on_does_not_hold_up_the_others(
+async def test_a_media_that_s3_fails_on_does_not_delay_the_others(
     world: World, embedded_s3: EmbeddedS3, fault: Fault
 ) -> None:
     media = [(await world.uploaded()).media for _ in range(3)]
@@ -33,7 +32,7 @@ async def test_one_that_s3_fails_on_does_not_hold_up_the_others(
     assert await world.state(media[1].id) == State.READY
 
 
-async def test_an_s3_that_is_away_for_all_is_told_so_that_the_sweep_rests(
+async def test_an_s3_that_is_unavailable_for_every_media_pauses_the_sweep(
     world: World, embedded_s3: EmbeddedS3
 ) -> None:
     media = [(await world.uploaded()).media for _ in range(2)]
@@ -47,7 +46,7 @@ async def test_an_s3_that_is_away_for_all_is_told_so_that_the_sweep_rests(
 
 
 class FailsOnce(Bucket):
-    """A bucket with a defect that shows once."""
+    """A bucket whose first HEAD raises an unexpected error."""
 
     failed = False
 
@@ -58,7 +57,7 @@ class FailsOnce(Bucket):
         return await super().head(key)
 
 
-async def test_a_defect_that_one_media_shows_does_not_end_the_sweep(make_world: MakeWorld) -> None:
+async def test_an_unexpected_error_of_one_media_does_not_end_the_sweep(make_world: MakeWorld) -> None:
     world = make_world(FailsOnce)
     media = [(await world.uploaded()).media for _ in range(2)]
     world.clock.move(**OVER)
@@ -79,7 +78,7 @@ async def test_a_rejected_object_that_s3_would_not_remove_is_removed_later(
     issued = await world.issue()
     key = staging_key(issued.media.id)
     world.s3.put_object(Bucket=world.bucket.config.name, Key=key, Body=b"<html>", ContentType="text/html")
-    embedded_s3.order_fault(Fault(operation="DeleteObject", status=503, code="SlowDown", count=3))
+    embedded_s3.order_fault(Fault(operation="DeleteObjects", status=503, code="SlowDown", count=3))
     with pytest.raises(UploadRejected):
         await world.verbs.complete(issued.media.id, "anna")
     assert world.staged_bytes(issued.media) == b"<html>"
@@ -88,7 +87,7 @@ async def test_a_rejected_object_that_s3_would_not_remove_is_removed_later(
     assert await world.state(issued.media.id) == State.REJECTED
 
 
-async def test_a_bucket_that_is_not_there_expires_nothing(world: World) -> None:
+async def test_a_missing_bucket_expires_no_media(world: World) -> None:
     media = (await world.issue()).media
     world.s3.delete_bucket(Bucket=world.bucket.config.name)
     with pytest.raises(StorageRefused, match="NoSuchBucket"):
@@ -97,7 +96,7 @@ async def test_a_bucket_that_is_not_there_expires_nothing(world: World) -> None:
     assert await world.state(media.id) == State.PENDING
 
 
-async def test_an_upload_that_was_under_way_for_longer_than_the_grace_is_removed(world: World) -> None:
+async def test_an_upload_that_differs_and_took_longer_than_the_grace_is_removed(world: World) -> None:
     issued = await world.issue()
     await world.sweep_after(**OVER)
     assert await world.state(issued.media.id) == State.EXPIRED

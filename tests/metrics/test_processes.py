@@ -13,8 +13,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.metrics.promtool import promtool
-from tests.metrics.queries import series
 from tests.support.processes import ROOT, done, running
+from tests.support.queries import series
 
 SERVES = r"running on (http://127\.0\.0\.1:\d+)"
 PREFIX = "/api/v1/s3-media"
@@ -94,7 +94,7 @@ def test_a_server_without_a_writable_directory_reports_it_and_serves(
     path = f"{tmp_path}:{ROOT}"
     with running("serve", "--workers", "2", "--port", "0", cwd=tmp_path, **told | {"PYTHONPATH": path}) as server:
         url = server.wait_for(SERVES)[1]
-        assert "each process shows its own metrics" in server.said
+        assert "each process exposes its own metrics" in server.said
         _until(lambda: _answers(url))
         assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.metrics.promtool import promtool
-from tests.metrics.queries import (
+from tests.support.queries import (
     ALERTS,
     DASHBOARD,
     alert_queries,

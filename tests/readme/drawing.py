@@ -1,8 +1,10 @@
-"""The parts of README.md that are drawn from the code: `python -m tests.readme.drawing [README.md]` writes them.
+"""The parts of README.md and of the browser helper that are drawn from the code.
 
-Each part is between `<!-- NAME: … -->` and `<!-- /NAME -->`; text written there by hand is overwritten.
+`python -m tests.readme.drawing [README.md]` writes them. In README each part is between `<!-- NAME: … -->` and
+`<!-- /NAME -->`; text written there by hand is overwritten.
 """
 
+import json
 import re
 import sys
 from collections.abc import Iterable
@@ -14,8 +16,10 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from broker.api.problems import PROBLEMS
+from broker.domain.video_types import VIDEO_TYPES
 from broker.settings import Settings, environment_name
 
+HELPER = Path(__file__).parents[2] / "broker" / "web" / "broker-upload.js"
 REQUIRED = frozenset({"bucket_name", "secret_key"})
 """The required settings; their defaults are placeholders that a start refuses."""
 PLACEHOLDER = re.compile(r"\{(\w+)[^}]*\}")
@@ -60,6 +64,13 @@ def rewritten(text: str) -> str:
     return text
 
 
+def helper_with_types(text: str) -> str:
+    """Return the browser helper's text with its table of video types redrawn."""
+    rows = "".join(f"  {json.dumps(row)},\n" for row in VIDEO_TYPES)
+    place = re.compile(r"(// video types: [^\n]*\n).*?(// end of the video types\n)", re.DOTALL)
+    return place.sub(lambda match: f"{match[1]}const TYPES = [\n{rows}];\n{match[2]}", text)
+
+
 def _default(name: str, field: FieldInfo) -> str:
     value: Any = field.default
     if name in REQUIRED:
@@ -97,3 +108,4 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 if __name__ == "__main__":
     readme = Path(sys.argv[1] if len(sys.argv) > 1 else "README.md")
     readme.write_text(rewritten(readme.read_text("utf-8")), "utf-8")
+    HELPER.write_text(helper_with_types(HELPER.read_text("utf-8")), "utf-8")

@@ -9,8 +9,7 @@ import typer
 from broker.cli.commands import app
 from broker.settings import Settings, environment_name
 from tests.support.processes import ROOT
-
-from ..metrics.queries import series
+from tests.support.queries import series
 
 GUIDES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "infra/README.md", "infra/clients.md", "tests/bench/README.md")
 SETUPS = ("infra/Dockerfile", "infra/compose.yaml", "infra/broker.service", "infra/broker-worker.service")

@@ -13,9 +13,8 @@ from zipfile import ZipFile
 import httpx
 import pytest
 
+from tests.support.npm import missing
 from tests.support.processes import ROOT, environment, read_variables, running
-
-from ..browser.npm import missing
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +53,7 @@ def test_an_installed_wheel_says_its_version_and_runs_broker_dev(distributions: 
     (wheel,) = distributions.glob("*.whl")
     venv = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-    install = [venv / "bin" / "python", "-m", "pip", "install", "--quiet", f"{wheel}[dev]"]
+    install = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", f"{wheel}[dev]"]
     pip = subprocess.run(install, capture_output=True, text=True, check=False)
     if pip.returncode != 0:
         missing(f"package index that gives the wheel's dependencies ({pip.stderr.strip()[-300:]})")

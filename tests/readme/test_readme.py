@@ -14,15 +14,15 @@ from fastapi.testclient import TestClient
 
 from broker.app import create_app
 from broker.dev.s3 import EmbeddedS3
+from broker.domain.video_types import VIDEO_TYPES
 from broker.server.connections import BoundedConnection
 from broker.settings import Settings, environment_name
 from broker.store import migrate
-from tests.readme.drawing import PARTS, rewritten
+from tests.readme.drawing import HELPER, PARTS, helper_with_types, rewritten
 from tests.support.live import live
+from tests.support.npm import program
 from tests.support.processes import CLIP, ROOT, environment, running
 from tests.support.serving import settings_of
-
-from ..browser.npm import program
 
 README = (ROOT / "README.md").read_text("utf-8")
 WALKTHROUGH = ROOT / "tests" / "walkthrough.sh"
@@ -34,6 +34,9 @@ def _blocks(language: str, text: str) -> list[str]:
 
 def test_the_drawn_parts_are_up_to_date() -> None:
     assert rewritten(README) == README, "run `make readme`"
+    helper = HELPER.read_text("utf-8")
+    assert helper_with_types(helper) == helper, "run `make readme`"
+    assert VIDEO_TYPES[0].other_names[0] in helper
 
 
 def test_every_setting_and_every_drawn_part_is_present() -> None:
@@ -94,7 +97,7 @@ def video(request: pytest.FixtureRequest, tmp_path: Path) -> bytes:
 def test_the_walk_through_runs_beside_broker_dev(tmp_path: Path, video: bytes) -> None:
     with running("dev", "--port", "0", cwd=tmp_path) as dev:
         dev.wait_for("Try in another terminal")
-        command = [program("bash"), WALKTHROUGH]
+        command = [program("bash"), str(WALKTHROUGH)]
         script = subprocess.run(
             command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=60, check=False
         )

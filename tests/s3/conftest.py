@@ -1,4 +1,4 @@
-"""What the tests of the embedded S3 share."""
+"""Fixtures of the tests of the embedded S3."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,13 +13,13 @@ from tests.s3.requests import Requests
 
 @pytest.fixture
 def form(embedded_s3: EmbeddedS3, bucket: str) -> Form:
-    """Return a form that is right as it is."""
+    """Return a valid form for the bucket."""
     return Form(embedded_s3, bucket)
 
 
 @pytest.fixture
 def requests(embedded_s3: EmbeddedS3, bucket: str) -> Requests:
-    """Return a sender of requests signed by botocore."""
+    """Return a sender of requests to the bucket that botocore signs."""
     return Requests(embedded_s3, bucket)
 
 

@@ -1,4 +1,4 @@
-"""Forms as a browser posts them: signed right at first, then changed by a test."""
+"""Signed forms as a browser posts them, valid unless a test changes them."""
 
 import base64
 import json
@@ -18,7 +18,7 @@ TEN_BYTES = b"0123456789"
 
 
 def multipart(parts: Iterable[tuple[str, str | bytes, str | None]]) -> bytes:
-    """Encode parts (name, value, filename) as a browser does; None as filename leaves it out."""
+    """Return the body that a browser sends for these parts: name, value and filename, or None for no filename."""
     body = bytearray()
     for name, value, filename in parts:
         disposition = f'form-data; name="{name}"' + ("" if filename is None else f'; filename="{filename}"')
@@ -31,10 +31,10 @@ def multipart(parts: Iterable[tuple[str, str | bytes, str | None]]) -> bytes:
 
 @dataclass
 class Form:
-    """A form for `bucket` whose policy names every field; `send` signs and posts it.
+    """A form for `bucket` whose policy covers every field. `send` signs and posts it.
 
-    `document` replaces the policy, `extra` and `without` change the fields after the policy was made, and
-    `conditions` are added to it. `encode` changes the base64 of the policy before it is signed.
+    `conditions` are added to the policy, and `document` replaces it. `encode` changes the base64 of the policy before
+    it is signed. `extra`, `without` and `after_file` change the parts of the signed form.
     """
 
     s3: EmbeddedS3
@@ -68,10 +68,10 @@ class Form:
             fields["x-amz-security-token"] = self.token
         document = self.document
         if document is None:
-            # A field for which a test asks a prefix is not also held to its exact value.
+            # A field with a starts-with condition gets no exact condition.
             prefixed = [c for c in self.conditions if isinstance(c, list) and c[:1] == ["starts-with"]]
-            own = {c[1].lstrip("$").lower() for c in prefixed}
-            exact = [{name: value} for name, value in fields.items() if name.lower() not in own]
+            prefixed_names = {c[1].lstrip("$").lower() for c in prefixed}
+            exact = [{name: value} for name, value in fields.items() if name.lower() not in prefixed_names]
             document = {
                 "expiration": f"{now + timedelta(seconds=self.expires_in):%Y-%m-%dT%H:%M:%S.%fZ}",
                 "conditions": [{"bucket": self.bucket}, *exact, *self.conditions],
@@ -101,7 +101,7 @@ class Form:
 
 
 def error_code(response: httpx.Response) -> str:
-    """Return the code of S3's XML error, after a look at the elements that each has."""
+    """Return the code of S3's XML error, and check the elements that every error has."""
     root = fromstring(response.content)
     assert root.tag == "Error"
     assert root.findtext("RequestId") == response.headers["x-amz-request-id"]
@@ -111,5 +111,5 @@ def error_code(response: httpx.Response) -> str:
 
 
 def element(response: httpx.Response, name: str) -> str | None:
-    """Return the text of an element of S3's XML answer."""
+    """Return the text of an element of S3's XML answer, or None if it has no such element."""
     return fromstring(response.content).findtext(name)

@@ -1,4 +1,4 @@
-"""Requests that botocore signs, with the parts in reach that a test wants to spoil."""
+"""Requests that botocore signs, with arguments that make them invalid."""
 
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -13,7 +13,7 @@ from broker.dev.s3 import EmbeddedS3
 
 @dataclass
 class Requests:
-    """Sign requests for one bucket."""
+    """Signs and sends requests for one bucket with the server's key, unless a test passes other credentials."""
 
     s3: EmbeddedS3
     bucket: str
@@ -51,7 +51,7 @@ class Requests:
     ) -> dict[str, str]:
         """Return the headers of a signed request."""
         request = AWSRequest(method, url, headers=headers, data=body)
-        # Plain http would have botocore sign the body as well, https not: the body is always signed here.
+        # botocore signs the body over http, and not over https. The tests sign it always.
         request.context["payload_signing_enabled"] = True
         if in_unsigned_chunks:
             request.context["checksum"] = {"request_algorithm": {"in": "trailer"}}
@@ -61,11 +61,11 @@ class Requests:
     def send(
         self, method: str, key: str = "a", headers: dict[str, str] | None = None, body: bytes = b""
     ) -> httpx.Response:
-        """Send a signed request about an object."""
+        """Send a signed request for an object."""
         url = self.url(key)
         return httpx.request(method, url, headers=self.signed_headers(method, url, headers, body), content=body)
 
     @property
     def credentials(self) -> Credentials:
-        """Return the server's own key."""
+        """Return the server's key."""
         return Credentials(self.s3.access_key, self.s3.secret_key)

@@ -38,6 +38,11 @@ def _published(wrong: str, make: Callable[[], str]) -> BadToken:
     return BadToken(wrong, "RS256", make)
 
 
+def _each(*values: Any) -> tuple[Any, ...]:
+    """Return values of several types."""
+    return values
+
+
 def _head(**members: Any) -> Callable[[], str]:
     return lambda: hs256(claims(), KEY, {"alg": "HS256", "typ": "JWT", **members})
 
@@ -152,26 +157,31 @@ CLAIMS = [
     _shared("no exp", _claims(exp=...)),
     _shared("exp over", _later("exp", -1)),
     _shared("exp now", _later("exp", 0)),
-    *(_shared(f"exp {value!r}", _claims(exp=value)) for value in (None, True, "", "9999999999", [], {}, -1, 10**30, 0)),
+    *(
+        _shared(f"exp {value!r}", _claims(exp=value))
+        for value in _each(None, True, "", "9999999999", [], {}, -1, 10**30, 0)
+    ),
     _shared("exp NaN", _payload(json.dumps(claims(exp="X")).replace('"X"', "NaN"))),
     _shared("exp infinite", _payload(json.dumps(claims(exp="X")).replace('"X"', "Infinity"))),
     _shared("exp beyond all numbers", _payload(json.dumps(claims(exp="X")).replace('"X"', "1e999"))),
     _shared("exp of 5,000 digits", _payload(json.dumps(claims(exp="X")).replace('"X"', "9" * 5000))),
     _shared("nbf in an hour", _later("nbf", 3600)),
-    *(_shared(f"nbf {value!r}", _claims(nbf=value)) for value in (True, "0", None, [])),
+    *(_shared(f"nbf {value!r}", _claims(nbf=value)) for value in _each(True, "0", None, [])),
     _shared("iat in an hour", _later("iat", 3600)),
-    *(_shared(f"iat {value!r}", _claims(iat=value)) for value in (True, "0", [])),
+    *(_shared(f"iat {value!r}", _claims(iat=value)) for value in _each(True, "0", [])),
     *(
         _shared(f"iss {value!r}", _claims(iss=value))
-        for value in (..., None, "", "https://evil.example/", "https://login.example", ["https://login.example/"], 7)
+        for value in _each(
+            ..., None, "", "https://evil.example/", "https://login.example", ["https://login.example/"], 7
+        )
     ),
     *(
         _shared(f"aud {value!r}", _claims(aud=value))
-        for value in (..., None, "", "other", "broke", ["other"], [], ["broker", 7], {"broker": 1}, 7, "BROKER")
+        for value in _each(..., None, "", "other", "broke", ["other"], [], ["broker", 7], {"broker": 1}, 7, "BROKER")
     ),
     *(
         _shared(f"sub {value!r}"[:60], _claims(sub=value))
-        for value in (
+        for value in _each(
             ...,
             None,
             "",
@@ -191,13 +201,16 @@ CLAIMS = [
     _shared("sub half a character", _payload(json.dumps(claims(sub="X")).replace("X", "\\ud800"))),
     *(
         _shared(f"crit {value!r}", _head(crit=value))
-        for value in (["exp"], ["b64"], [], "exp", None, [7], ["x-unknown"])
+        for value in _each(["exp"], ["b64"], [], "exp", None, [7], ["x-unknown"])
     ),
     _shared("b64 false", lambda: hs256(claims(), KEY, {"alg": "HS256", "b64": False, "crit": ["b64"]})),
     _shared("crit with b64 true", _head(b64=True, crit=["b64"])),
     _shared("NaN in a claim that is not read", _payload(json.dumps(claims(note="X")).replace('"X"', "NaN"))),
-    *(_shared(f"typ {value!r}", _head(typ=value)) for value in ("logout+jwt", "dpop+jwt", "JWE", "", 7, None, ["JWT"])),
-    *(_shared(f"kid {value!r}", _head(kid=value)) for value in (7, True, [], {"now": 1})),
+    *(
+        _shared(f"typ {value!r}", _head(typ=value))
+        for value in _each("logout+jwt", "dpop+jwt", "JWE", "", 7, None, ["JWT"])
+    ),
+    *(_shared(f"kid {value!r}", _head(kid=value)) for value in _each(7, True, [], {"now": 1})),
 ]
 
 CONFUSED_KEYS = [

@@ -41,7 +41,7 @@ class Deployment:
 async def deployments(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict[str, Deployment]]:
     """Serve one broker for each algorithm."""
     with running_key_server() as provider:
-        configured = {
+        configured: dict[str, dict[str, Any]] = {
             "HS256": {},
             "RS256": {"jwks_url": provider.url, "jwks_loopback_http": True},
             "ES256": {"jwt_algorithm": "ES256", "jwt_public_key": keys.pem(keys.ELLIPTIC)},
@@ -84,7 +84,7 @@ def test_the_corpus_is_large() -> None:
 async def test_a_bad_token_gets_401_on_every_route(bad: BadToken, deployments: dict[str, Deployment]) -> None:
     deployment = deployments[bad.deployment]
     before = await deployment.media()
-    header = ("Authorization", b"Bearer " + bad.make().encode("latin-1"))
+    header = (b"Authorization", b"Bearer " + bad.make().encode("latin-1"))
     for method, path, body in routes(deployment.media_id):
         answer = await deployment.client.request(method, path, headers=[header], **body)
         assert answer.status_code == 401, f"{method} {path}: {answer.text}"
@@ -135,7 +135,7 @@ async def test_a_token_in_the_query_or_the_body_is_ignored(deployments: dict[str
 
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("algorithm", GOOD)
-@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "Bearer  "], ids=repr)
 async def test_a_valid_token_is_accepted(algorithm: str, scheme: str, deployments: dict[str, Deployment]) -> None:
     headers = {"Authorization": f"{scheme} {GOOD[algorithm]()}"}
     assert (await deployments[algorithm].client.get("/", headers=headers)).status_code == 200
@@ -149,3 +149,26 @@ async def test_a_body_is_not_read_before_the_token_is_verified(deployments: dict
 
     answer = await deployments["HS256"].client.post("/upload", content=endless())
     assert answer.status_code == 401
+
+
+ODD_PERMISSIONS = [7, True, {}, {"media:read": True}, [], [7], [["media:read"]], [{"media:read": 1}], "", " ", "media"]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("claim", ["scope", "scp", "permissions"])
+@pytest.mark.parametrize("value", ODD_PERMISSIONS, ids=repr)
+async def test_an_odd_claim_of_permissions_grants_nothing(
+    claim: str, value: Any, deployments: dict[str, Deployment]
+) -> None:
+    raw = hs256(claims(**{"scope": ..., claim: value}), SECRET.encode())
+    answer = await deployments["HS256"].client.get("/", headers={"Authorization": f"Bearer {raw}"})
+    assert (answer.status_code, answer.json()["type"]) == (403, "urn:s3-media:problem:permission-missing")
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("value", [None, 7, {}, ["x"], "x" * 300], ids=lambda value: repr(value)[:20])
+async def test_an_odd_claim_that_is_not_read_changes_nothing(value: Any, deployments: dict[str, Deployment]) -> None:
+    odd = dict.fromkeys(("azp", "client_id", "realm_access", "resource_access", "email", "name"), value)
+    raw = hs256(claims(**odd), SECRET.encode())
+    answer = await deployments["HS256"].client.get("/", headers={"Authorization": f"Bearer {raw}"})
+    assert answer.status_code == 200

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 import pytest
 
 from broker.api.limits.redis import RedisWindows
@@ -91,7 +92,7 @@ async def test_without_redis_each_process_counts_by_itself(tmp_path: Path) -> No
 
 
 async def test_a_redis_that_is_back_counts_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broker.api.limits.redis.REST_SECONDS", 0.1)
+    monkeypatch.setattr("broker.api.limits.redis.PROBE_SECONDS", 0.1)
     limit = Limit("issue", Rate(1, 60))
 
     async def count() -> Window | None:
@@ -103,11 +104,41 @@ async def test_a_redis_that_is_back_counts_again(tmp_path: Path, monkeypatch: py
         assert first is not None
         assert second is not None
         assert (first.count, second.count) == (1, 2)
-        assert 0 < second.ends_at - time.time() <= 60
+        assert 0 < second.ends_at - time.monotonic() <= 60
     assert await count() is None
     with running_redis(tmp_path, port=urlsplit(url).port or 0):
-        await asyncio.sleep(0.2)
-        again = await count()
-        assert again is not None
-        assert again.count == 1  # what was counted is gone with the old Redis
+        async with asyncio.timeout(10):
+            while (again := await count()) is None:
+                await asyncio.sleep(0.05)
+        assert again.count == 1  # the counters are gone with the old Redis
     await windows.close()
+
+
+async def test_a_hung_redis_delays_one_request_at_most_and_is_then_probed_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.api.limits.redis.COUNT_SECONDS", 0.5)
+    monkeypatch.setattr("broker.api.limits.redis.PROBE_SECONDS", 0.1)
+    limit = Limit("issue", Rate(1, 60))
+    with running_redis(tmp_path) as url:
+        windows = RedisWindows(url)
+        assert await windows.count(limit, "anna") is not None
+        (server,) = (child for child in psutil.Process().children() if child.name() == "redis-server")
+        server.suspend()
+        try:
+            burst = await asyncio.gather(*(windows.count(limit, f"{number}") for number in range(200)))
+            assert set(burst) == {None}
+            slowest = 0.0
+            began = time.monotonic()
+            while time.monotonic() < began + 3:  # several probes fail meanwhile
+                asked_at = time.monotonic()
+                assert await windows.count(limit, "anna") is None
+                slowest = max(slowest, time.monotonic() - asked_at)
+                await asyncio.sleep(0.01)
+            assert slowest < 0.3
+        finally:
+            server.resume()
+        async with asyncio.timeout(10):
+            while await windows.count(limit, "anna") is None:
+                await asyncio.sleep(0.05)
+        await windows.close()

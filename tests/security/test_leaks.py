@@ -3,14 +3,18 @@
 import base64
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy
+import sqlalchemy.exc
 
 from broker.store import migrate
+from broker.store.engine import parse_url, reading_engine, writing_engine
 from tests.security.forging import claims, hs256
 from tests.support.processes import Running, running
 from tests.support.serving import bearing
@@ -125,3 +129,18 @@ def test_a_failed_start_names_settings_but_no_value(tmp_path: Path) -> None:
     assert canaries_in(server.said, SECRET[:20]) == []
     for name in ("SECRET_KEY", "AWS_SECRET_ACCESS_KEY", "BROKER_POLICY_SECONDS", "AWS_S3_BUCKET_NAME"):
         assert name in server.said
+
+
+@pytest.mark.parametrize("engine_of", [writing_engine, partial(reading_engine, pool_size=1)], ids=["writes", "reads"])
+def test_an_error_of_the_database_holds_no_parameters(
+    tmp_path: Path, engine_of: Callable[..., sqlalchemy.Engine]
+) -> None:
+    engine = engine_of(parse_url(f"sqlite:///{tmp_path}/broker.db"), timeout_seconds=1)
+    table = sqlalchemy.Table("t", sqlalchemy.MetaData(), sqlalchemy.Column("filename", sqlalchemy.Text, unique=True))
+    with engine.begin() as connection:
+        table.create(connection)
+        connection.execute(table.insert(), {"filename": FILENAME})
+        with pytest.raises(sqlalchemy.exc.IntegrityError) as raised:
+            connection.execute(table.insert(), {"filename": FILENAME})
+    engine.dispose()
+    assert FILENAME not in str(raised.value)

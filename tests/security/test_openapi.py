@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from schemathesis import GenerationMode
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from broker.api import schemas
@@ -81,7 +82,7 @@ def test_the_responses_match_the_document(address: str) -> None:
     document = schemathesis.openapi.from_url(f"{address}/openapi.json")
     # An unknown query parameter is ignored, as is usual in HTTP; tokens have a corpus of their own.
     document.config.generation.update(with_security_parameters=False, allow_extra_parameters=False)
-    operations = [found.ok() for found in document.get_all_operations()]
+    operations = [found.ok() for found in document.get_all_operations() if isinstance(found, Ok)]
     assert len(operations) >= OPERATIONS
     for operation in operations:
 

@@ -1,33 +1,24 @@
-"""Ceph's S3 gateway, from Debian's packages, as a judge that this project did not write.
+"""Ceph's S3 gateway, from Debian's packages: an independent S3 server that judges the acceptance suite.
 
 One monitor, one storage daemon that keeps its objects in memory, and the gateway in front of them: child
-processes on 127.0.0.1, in a temporary directory. By hand, until standard input closes:
+processes on 127.0.0.1, in a temporary directory. To run it by hand until standard input closes:
 
-    python -m tests.acceptance.ceph_rgw
+    python -m tests.support.ceph_rgw
 """
 
-import contextlib
-import os
 import secrets
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import tempfile
-import time
 import uuid
-from pathlib import Path
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
-import httpx
+import pytest
+
+from tests.support.daemons import Daemons, free_ports, run_until_input_closes
+from tests.support.programs import require_programs
 
 PROGRAMS = ("monmaptool", "ceph-mon", "ceph", "ceph-osd", "radosgw-admin", "radosgw", "setpriv")
-"""What must be on PATH: Debian's ceph-common, ceph-mon, ceph-osd, radosgw and util-linux."""
-
-STARTS_IN_SECONDS = 30
-"""How long each step of the start may take; all of them together take two to ten seconds."""
+"""Programs that must be on PATH: from Debian's ceph-common, ceph-mon, ceph-osd, radosgw and util-linux."""
 
 CONFIGURATION = """
 [global]
@@ -54,7 +45,7 @@ osd pool default pg autoscale mode = off
 rgw rados pool pg num min = 1
 mon allow pool size one = true
 
-# A lone monitor needs not wait for others to join a proposal, nor care how full the disk is.
+# A single monitor need not wait for others to join a proposal. It ignores how full the disk is.
 paxos propose interval = 0.02
 paxos min wait = 0.02
 mon data avail crit = 0
@@ -66,43 +57,33 @@ mon data = {home}/mon
 osd data = {home}/osd
 
 [client.rgw]
-# The gateway's own default, an encrypted line, needs the authentication that is switched off above.
+# The gateway's default, an encrypted connection, needs the authentication that is off here.
 ms mon client mode = crc
 rgw frontends = beast endpoint=127.0.0.1:{rgw_port}
 """
 
 
-def missing_programs() -> list[str]:
-    """Return the names of the programs that this machine lacks."""
-    return [program for program in PROGRAMS if shutil.which(program) is None]
-
-
-class StartError(RuntimeError):
-    """A daemon ended, or did not answer in time; the message holds the end of its log."""
-
-
 class CephRGW:
-    """Run a Ceph S3 gateway for as long as the context lasts.
+    """A Ceph S3 gateway that runs while the context is open.
 
-    Within the context `endpoint_url` answers S3 requests, path style, signed with `access_key` and
-    `secret_key` for `region`. The user they belong to may create buckets; there are none yet.
+    Within the context `endpoint_url` answers path-style S3 requests that are signed with `access_key` and
+    `secret_key` for `region`. Their user may create buckets; the server starts without any.
     """
 
     region = "us-east-1"
 
     def __init__(self) -> None:
         self.access_key = secrets.token_hex(10).upper()
-        self.secret_key = secrets.token_urlsafe(30)
-        self._home = Path(tempfile.mkdtemp(prefix="ceph-rgw-"))
-        mon_port, rgw_port = _free_ports(2)
+        self.secret_key = secrets.token_hex(20)
+        self._daemons = Daemons("ceph-rgw-")
+        home = self._daemons.home
+        mon_port, rgw_port = free_ports(2)
         self._mon_address = f"v2:127.0.0.1:{mon_port}"
         self.endpoint_url = f"http://127.0.0.1:{rgw_port}"
         self._fsid = str(uuid.uuid4())
-        self._configuration = self._home / "ceph.conf"
-        self._configuration.write_text(
-            CONFIGURATION.format(fsid=self._fsid, home=self._home, mon_port=mon_port, rgw_port=rgw_port)
-        )
-        self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+        configuration = home / "ceph.conf"
+        configuration.write_text(CONFIGURATION.format(fsid=self._fsid, home=home, mon_port=mon_port, rgw_port=rgw_port))
+        self._daemons.environment = {**self._daemons.environment, "CEPH_CONF": str(configuration)}
 
     def __enter__(self) -> Self:
         try:
@@ -121,120 +102,42 @@ class CephRGW:
         self.stop()
 
     def stop(self) -> None:
-        """Kill the daemons, since nothing of theirs is kept, and remove all that they wrote."""
-        for daemon in reversed(self._daemons.values()):
-            daemon.kill()
-        for daemon in self._daemons.values():
-            daemon.wait()
-        self._daemons.clear()
-        shutil.rmtree(self._home, ignore_errors=True)
+        """Kill the daemons and remove all files that they wrote."""
+        self._daemons.stop()
 
     def _start_monitor(self) -> None:
-        monmap = self._home / "monmap"
-        self._run(
-            "monmaptool",
-            "--create",
-            "--fsid",
-            self._fsid,
-            "--addv",
-            "a",
-            f"[{self._mon_address}]",
-            str(monmap),
-        )
-        (self._home / "mon").mkdir()
-        self._run("ceph-mon", "--mkfs", "-i", "a", "--monmap", str(monmap))
-        self._spawn("ceph-mon", "-i", "a")
+        monmap = self._daemons.home / "monmap"
+        address = f"[{self._mon_address}]"
+        self._daemons.run("monmaptool", "--create", "--fsid", self._fsid, "--addv", "a", address, str(monmap))
+        (self._daemons.home / "mon").mkdir()
+        self._daemons.run("ceph-mon", "--mkfs", "-i", "a", "--monmap", str(monmap))
+        self._daemons.spawn("ceph-mon", "--foreground", "-i", "a")
 
     def _start_storage(self) -> None:
         # The monitor lets an OSD join only under the UUID that was registered for its number.
         osd_uuid = str(uuid.uuid4())
-        self._run("ceph", "osd", "create", osd_uuid)
-        (self._home / "osd").mkdir()
-        self._run("ceph-osd", "--mkfs", "-i", "0", "--osd-uuid", osd_uuid)
-        self._spawn("ceph-osd", "-i", "0")
+        self._daemons.run("ceph", "osd", "create", osd_uuid)
+        (self._daemons.home / "osd").mkdir()
+        self._daemons.run("ceph-osd", "--mkfs", "-i", "0", "--osd-uuid", osd_uuid)
+        self._daemons.spawn("ceph-osd", "--foreground", "-i", "0")
 
     def _create_user(self) -> None:
         keys = ("--access-key", self.access_key, "--secret-key", self.secret_key)
-        self._run(
-            "radosgw-admin",
-            "-n",
-            "client.rgw",
-            "user",
-            "create",
-            "--uid=acceptance",
-            "--display-name=acceptance",
-            *keys,
-        )
+        user = ("--uid=acceptance", "--display-name=acceptance")
+        self._daemons.run("radosgw-admin", "-n", "client.rgw", "user", "create", *user, *keys)
 
     def _start_gateway(self) -> None:
-        gateway = self._spawn("radosgw", "-n", "client.rgw")
-        deadline = time.monotonic() + STARTS_IN_SECONDS
-        while time.monotonic() < deadline and gateway.poll() is None:
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(self.endpoint_url, timeout=5).is_success:
-                    return
-            time.sleep(0.05)
-        raise StartError(self._last_words())
-
-    def _run(self, *command: str) -> None:
-        """Run one of Ceph's tools to its end, or say why it did not come there."""
-        try:
-            subprocess.run(
-                command,
-                env=self._environment(),
-                check=True,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=STARTS_IN_SECONDS,
-            )
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            said = (error.stdout or b"").decode(errors="replace")
-            raise StartError(f"{error}\n{said}\n{self._last_words()}") from error
-
-    def _spawn(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start a daemon that ends with this process, however this process ends."""
-        daemon = subprocess.Popen(
-            ("setpriv", "--pdeathsig", "KILL", program, "--foreground", *arguments),
-            env=self._environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        self._daemons[program] = daemon
-        return daemon
-
-    def _environment(self) -> dict[str, str]:
-        return {**os.environ, "CEPH_CONF": str(self._configuration)}
-
-    def _last_words(self) -> str:
-        ended = [
-            f"{name} ended with {daemon.poll()}" for name, daemon in self._daemons.items() if daemon.poll() is not None
-        ]
-        logs = [
-            f"{log.name}:\n" + "\n".join(log.read_text(errors="replace").splitlines()[-20:])
-            for log in sorted(self._home.glob("*.log"))
-        ]
-        return "\n".join(ended + logs)
+        gateway = self._daemons.spawn("radosgw", "--foreground", "-n", "client.rgw")
+        self._daemons.wait_for_answer(gateway, self.endpoint_url, lambda answer: answer.is_success)
 
 
-def _free_ports(count: int) -> list[int]:
-    """Return ports of 127.0.0.1 on which nothing listens now."""
-    with contextlib.ExitStack() as stack:
-        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [listener.getsockname()[1] for listener in listeners]
-
-
-def main() -> None:
-    """Print where the gateway answers and with which keys, and run until standard input closes."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    with CephRGW() as ceph:
-        for name in ("endpoint_url", "region", "access_key", "secret_key"):
-            sys.stdout.write(f"{name}={getattr(ceph, name)}\n")
-        sys.stdout.flush()
-        with contextlib.suppress(KeyboardInterrupt):
-            sys.stdin.read()
+@pytest.fixture(scope="session")
+def ceph_rgw() -> Iterator[CephRGW]:
+    """Run Ceph RGW for the session."""
+    require_programs(*PROGRAMS, purpose="Ceph RGW")
+    with CephRGW() as server:
+        yield server
 
 
 if __name__ == "__main__":
-    main()
+    run_until_input_closes(CephRGW())

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 
 @contextmanager
-def live(app: FastAPI, **options: Any) -> Iterator[str]:
+def live(app: ASGIApp, **options: Any) -> Iterator[str]:
     """Serve `app` and yield its address; `options` are uvicorn's."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(

@@ -14,10 +14,11 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
 
@@ -27,7 +28,7 @@ START_SECONDS = 30.0
 class PostgreSQL:
     """One server with its own data directory, on 127.0.0.1 and on a Unix socket in that directory."""
 
-    def __init__(self, binaries: Path) -> None:
+    def __init__(self, binaries: Path, *, standby_of: "PostgreSQL | None" = None) -> None:
         self._binaries = binaries
         self._home = Path(tempfile.mkdtemp(prefix="broker-postgresql-"))
         # PostgreSQL refuses to run as root.
@@ -36,20 +37,12 @@ class PostgreSQL:
             shutil.chown(self._home, self._account["user"], self._account["group"])
         self._process: subprocess.Popen[bytes] | None = None
         self.port = _free_port()
+        program, arguments = "initdb", ["-U", "broker", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"]
+        if standby_of is not None:
+            source = f"postgresql://broker@127.0.0.1:{standby_of.port}/"
+            program, arguments = "pg_basebackup", ["-d", source, "-c", "fast", "-X", "stream", "-R", "-N"]
         subprocess.run(
-            [
-                self._binaries / "initdb",
-                "-D",
-                self._data,
-                "-U",
-                "broker",
-                "-A",
-                "trust",
-                "-E",
-                "UTF8",
-                "--locale=C",
-                "-N",
-            ],
+            [self._binaries / program, "-D", self._data, *arguments],
             check=True,
             stdout=subprocess.DEVNULL,
             cwd=self._home,
@@ -95,6 +88,20 @@ class PostgreSQL:
             self._process.send_signal(signal.SIGQUIT if at_once else signal.SIGINT)
             self._process.wait(START_SECONDS)
             self._process = None
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop all processes of the server with SIGSTOP: connections stay open, and nothing answers."""
+        assert self._process is not None
+        server = psutil.Process(self._process.pid)
+        processes = [server, *server.children(recursive=True)]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
 
     def create(self, template: str = "template1") -> str:
         """Create a database like `template`; return its name."""

@@ -1,4 +1,4 @@
-"""botocore as the judge of our signatures: the same arguments, at the same frozen time, by another hand."""
+"""botocore as the reference for signatures: the same arguments at the same frozen time."""
 
 import os
 from collections import Counter
@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 from broker.domain.sigv4 import Credentials
 
 CASES = 5_500 if os.environ.get("CI") else 300
-"""How many cases each of the two equalities is tried on."""
+"""The number of cases of each comparison."""
 
 compared: Counter[str] = Counter()
 
 
 class Place(NamedTuple):
-    """Name a bucket and how to get there, and the URL by which it is expected to answer."""
+    """A bucket, the settings to reach it, and its expected URL."""
 
     url: str
     bucket: str
@@ -89,7 +89,7 @@ def _client(place: Place) -> BaseClient:
 
 @contextmanager
 def botocore_at(place: Place, credentials: Credentials, now: datetime) -> Iterator[BaseClient]:
-    """Lend a client that signs for `place` with these credentials, while botocore's clock stands at `now`."""
+    """Yield a client that signs for `place` with these credentials, while botocore's clock is frozen at `now`."""
     keys = _botocore_session.get_credentials()
     keys.access_key, keys.secret_key = credentials.access_key, credentials.secret_key
     keys.token = credentials.session_token
@@ -97,7 +97,7 @@ def botocore_at(place: Place, credentials: Credentials, now: datetime) -> Iterat
     def clock(remove_tzinfo: bool = True) -> datetime:
         return now.replace(tzinfo=None) if remove_tzinfo else now
 
-    # Where awscrt is installed, it signs URLs for botocore, with the parameters in another order.
+    # If awscrt is installed, botocore signs URLs with it, which changes the order of the parameters.
     own_signer = {"s3v4-query": botocore.auth.S3SigV4QueryAuth}
     with (
         patch.dict(botocore.auth.AUTH_TYPE_MAPS, own_signer),

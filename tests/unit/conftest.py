@@ -1,4 +1,4 @@
-"""What the unit tests tell when they are done."""
+"""The summary of the unit tests."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from tests.unit.botocore_judge import compared
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many signatures were compared with botocore's."""
+    """Report the number of signatures that were compared with botocore's."""
     if compared:
         counts = ", ".join(f"{count} {name}" for name, count in sorted(compared.items()))
         terminalreporter.write_line(f"equal to botocore's, byte for byte: {counts}, {compared.total()} in all")

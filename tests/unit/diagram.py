@@ -1,10 +1,10 @@
-"""The life of a media as a Mermaid diagram, drawn from the table itself: `python -m tests.unit.diagram`."""
+"""The life of a media as a Mermaid diagram, drawn from the table: `python -m tests.unit.diagram`."""
 
 from broker.domain.media import INITIAL, TRANSITIONS, State
 
 
 def state_diagram() -> str:
-    """Return TRANSITIONS as a Mermaid `stateDiagram-v2`; its ends are the states that no event leaves."""
+    """Return TRANSITIONS as a Mermaid `stateDiagram-v2`; states that no event leaves are its ends."""
     sources = {row.source for row in TRANSITIONS}
     lines = ["stateDiagram-v2", f"    [*] --> {INITIAL}: issue"]
     lines += [f"    {row.source} --> {row.target}: {row.event}" for row in TRANSITIONS]

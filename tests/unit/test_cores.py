@@ -1,4 +1,4 @@
-"""How many cores a container leaves to a process, told by files as Linux writes them."""
+"""The number of cores that a container leaves to a process, read from files as Linux writes them."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from broker.server.cores import usable_cores
 
 @pytest.fixture(autouse=True)
 def sixteen_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the machine have sixteen cores."""
+    """Pretend that the machine has sixteen cores."""
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)), raising=False)
 
 
@@ -31,7 +31,7 @@ def sixteen_cores(monkeypatch: pytest.MonkeyPatch) -> None:
         ("2:cpuset:/", {"cpuset/cpu.cfs_quota_us": "100000"}, 16),
     ],
 )
-def test_a_limit_of_time_counts_as_cores(tmp_path: Path, own: str, files: dict[str, str], cores: int) -> None:
+def test_a_limit_on_processor_time_counts_as_cores(tmp_path: Path, own: str, files: dict[str, str], cores: int) -> None:
     for name, text in files.items():
         file = tmp_path / "cgroup" / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -42,5 +42,5 @@ def test_a_limit_of_time_counts_as_cores(tmp_path: Path, own: str, files: dict[s
     assert usable_cores(tmp_path / "cgroup", tmp_path / "self") == cores
 
 
-def test_a_machine_without_groups_has_its_cores(tmp_path: Path) -> None:
+def test_a_machine_without_control_groups_has_all_its_cores(tmp_path: Path) -> None:
     assert usable_cores(tmp_path / "none", tmp_path / "nothing") == 16

@@ -1,4 +1,4 @@
-"""The README draws the table that the code follows, and nothing else."""
+"""The diagram in the README equals the table of transitions."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ README = Path(__file__).parents[2] / "README.md"
 BEGIN, END = "<!-- the life of a media: begin -->", "<!-- the life of a media: end -->"
 
 
-def test_the_readme_shows_the_table_as_it_is() -> None:
+def test_the_readme_shows_the_current_table() -> None:
     _, begin, rest = README.read_text().partition(BEGIN)
     block, end, after = rest.partition(END)
 

@@ -1,4 +1,4 @@
-"""The Content-Disposition of a download, read back by two parsers that are not ours."""
+"""The Content-Disposition of a download, parsed by two independent parsers."""
 
 import re
 import unicodedata
@@ -12,7 +12,7 @@ from werkzeug.http import parse_options_header
 from broker.domain.disposition import MAX_NAME_BYTES, attachment, safe_name
 
 NAMES = [
-    # what an uploader called the file, what it is saved as, and the fallback
+    # the name that an uploader chose, the name that is saved, and the fallback
     ("holiday.mp4", "holiday.mp4", "holiday.mp4"),
     ("Día de sol (1).mp4", "Día de sol (1).mp4", "D_a de sol (1).mp4"),
     ("休暇.webm", "休暇.webm", "__.webm"),
@@ -36,7 +36,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize(("filename", "name", "fallback"), NAMES, ids=[ascii(row[0]) for row in NAMES])
-def test_a_file_is_saved_under_a_name_that_harms_nobody(filename: str, name: str, fallback: str) -> None:
+def test_a_file_is_saved_under_a_safe_name(filename: str, name: str, fallback: str) -> None:
     value = attachment(filename)
 
     assert value.startswith(f'attachment; filename="{fallback}"; filename*=')

@@ -19,7 +19,7 @@ def facts_of(error: type[BrokerError]) -> set[str]:
 
 
 def made() -> dict[str, list[tuple[str, set[str]]]]:
-    """Return where in the broker each error is made, and the names of the facts that it gets there."""
+    """Return each place in the broker that creates an error, with the names of its facts."""
     names = {error.__name__ for error in ERRORS}
     found = defaultdict(list)
     for path in sorted(Path(broker.__file__).parent.rglob("*.py")):
@@ -51,11 +51,11 @@ def test_a_message_is_one_line_that_shows_each_fact(error: type[BrokerError]) ->
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
-def test_wherever_an_error_is_made_it_gets_the_facts_of_its_message(error: type[BrokerError]) -> None:
+def test_every_error_is_created_with_the_facts_of_its_message(error: type[BrokerError]) -> None:
     assert [place for place, facts in MADE[error.__name__] if not facts_of(error) <= facts] == []
 
 
-def test_an_error_keeps_its_facts_for_who_answers() -> None:
+def test_an_error_keeps_its_facts() -> None:
     error = SizeNotAllowed(size=7, max_size=5)
 
     assert error.facts == {"size": 7, "max_size": 5}

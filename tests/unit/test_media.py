@@ -1,4 +1,4 @@
-"""The life of a media: the table holds, and nothing beside it."""
+"""The life of a media: the table of transitions, ids, and the comparison of objects."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -37,7 +37,7 @@ def test_an_event_of_the_table_leads_where_the_table_says(state: str, event: str
 
 @pytest.mark.parametrize(("state", "event"), ILLEGAL)
 def test_any_other_event_raises_and_nothing_happens(state: State, event: Event) -> None:
-    with pytest.raises(IllegalTransition, match=f"A media that is {state} knows no event {event}"):
+    with pytest.raises(IllegalTransition, match=f"Event {event} is not allowed in state {state}"):
         next_state(state, event)
 
 
@@ -58,7 +58,7 @@ def test_every_state_can_be_reached_and_only_deleted_is_an_end() -> None:
     assert set(State) - {row.source for row in TRANSITIONS} == {State.DELETED}
 
 
-def test_nothing_comes_back_once_it_is_being_deleted() -> None:
+def test_a_media_that_is_being_deleted_never_comes_back() -> None:
     assert {row.target for row in TRANSITIONS if row.source in GONE} <= GONE
     assert {row.event for row in TRANSITIONS if row.target in GONE and row.source not in GONE} == {Event.DELETE}
 
@@ -73,7 +73,7 @@ def instant(milliseconds: int) -> datetime:
 
 
 @given(instants)
-def test_an_id_carries_its_instant_to_the_millisecond(milliseconds: int) -> None:
+def test_an_id_holds_its_instant_to_the_millisecond(milliseconds: int) -> None:
     media_id = new_id(instant(milliseconds))
 
     assert media_id.int >> 80 == milliseconds
@@ -106,7 +106,7 @@ def test_ids_of_one_instant_share_nothing_else() -> None:
 
 
 SAME = [
-    # why, one answer of S3, another, and whether they tell of the same object
+    # reason, one object as S3 describes it, another, and whether they are the same
     ("all is equal", Arrived(1, "e", "video/mp4"), Arrived(1, "e", "video/mp4"), True),
     ("the size differs", Arrived(1, "e", "video/mp4"), Arrived(2, "e", "video/mp4"), False),
     ("the type differs", Arrived(1, "e", "video/mp4"), Arrived(1, "e", "video/webm"), False),
@@ -121,12 +121,12 @@ SAME = [
 
 
 @pytest.mark.parametrize(("one", "other", "same"), [row[1:] for row in SAME], ids=[row[0] for row in SAME])
-def test_two_answers_are_compared_as_far_as_s3_tells(one: Arrived, other: Arrived, same: bool) -> None:
+def test_two_objects_are_compared_as_far_as_s3_can_tell(one: Arrived, other: Arrived, same: bool) -> None:
     assert one.same_object(other) is same
     assert other.same_object(one) is same
 
 
-def test_threads_draw_ids_that_all_differ() -> None:
+def test_ids_drawn_by_threads_all_differ() -> None:
     with ThreadPoolExecutor(8) as threads:
         drawn = list(threads.map(lambda _: [new_id(instant(0)) for _ in range(2000)], range(8)))
     assert len({one for ids in drawn for one in ids}) == 16_000

@@ -1,4 +1,4 @@
-"""A presigned POST: what its fields and its policy say, and that botocore writes the same bytes."""
+"""Presigned POSTs: their fields and policies, and their equality with those of botocore."""
 
 import json
 from base64 import b64decode
@@ -36,7 +36,7 @@ def policy_of(fields: dict[str, str]) -> dict[str, Any]:
 
 
 class WithMetadata(Promise):
-    """A promise whose table names some more fields, each of which must then be held as well."""
+    """A promise with additional fields, each of which must get a condition."""
 
     metadata: dict[str, str]
 
@@ -109,7 +109,7 @@ EVERY_FORM = {
 
 @pytest.mark.parametrize("promised", EVERY_FORM.values(), ids=EVERY_FORM)
 @pytest.mark.parametrize("token", [None, "token"])
-def test_every_field_is_held_to_its_one_value(promised: Promise, token: str | None) -> None:
+def test_every_field_has_a_condition_with_its_only_value(promised: Promise, token: str | None) -> None:
     keys = Credentials(KEYS.access_key, KEYS.secret_key, token)
 
     fields = presign_post(promised, keys, now=NOW, region="eu-west-1", expires_in=900)
@@ -144,7 +144,7 @@ def test_a_promise_becomes_these_fields(promised: Promise, more: dict[str, str])
     assert promised.exact_fields() == {"Content-Type": "video/mp4", **more}
 
 
-def test_the_policy_ends_when_it_was_asked_to_across_midnight_and_month() -> None:
+def test_the_policy_expires_at_the_requested_time_across_midnight_and_month() -> None:
     fields = presign_post(promise(), KEYS, now=NOW, region="eu-west-1", expires_in=31)
 
     assert policy_of(fields)["expiration"] == "2026-03-01T00:00:01Z"

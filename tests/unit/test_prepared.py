@@ -1,4 +1,4 @@
-"""Many rows by few statements: each is recorded, and what the driver keeps stays small."""
+"""Prepared inserts: every row is recorded, by few distinct statements for the driver to cache."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +20,7 @@ def connection() -> Iterator[sa.Connection]:
     engine.dispose()
 
 
-def test_however_many_rows_there_are_each_is_inserted_by_one_of_few_statements(connection: sa.Connection) -> None:
+def test_any_number_of_rows_is_inserted_by_few_distinct_statements(connection: sa.Connection) -> None:
     insert = PreparedInsert(NUMBERS, ["number", "half"])
     executed: list[str] = []
 

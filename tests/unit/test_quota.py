@@ -1,4 +1,4 @@
-"""What an owner uses, and what does not fit any more."""
+"""Usage of owners and refusals by quotas."""
 
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -30,12 +30,12 @@ FOOTPRINTS = [
 
 
 @pytest.mark.parametrize(("media", "usage"), [row[1:] for row in FOOTPRINTS], ids=[row[0] for row in FOOTPRINTS])
-def test_a_media_takes_this_much(media: Media, usage: Usage) -> None:
+def test_the_usage_of_a_media_follows_from_its_state(media: Media, usage: Usage) -> None:
     assert footprint(media) == usage
 
 
 CHECKS = [
-    # limits, what is in use, what is asked, and the quota that refuses
+    # limits, usage, request, and the quota that refuses it
     ("no limit", Quota(), Usage(9, 9, 9, 9), Usage(9, 9, 9, 9), None),
     ("the last place", Quota(pending_count=3), Usage(pending_count=2), Usage(pending_count=1), None),
     ("one too many", Quota(pending_count=3), Usage(pending_count=3), Usage(pending_count=1), "pending_count"),
@@ -52,7 +52,9 @@ CHECKS = [
 @pytest.mark.parametrize(
     ("quota", "used", "asked", "refused_by"), [row[1:] for row in CHECKS], ids=[row[0] for row in CHECKS]
 )
-def test_a_quota_refuses_what_does_not_fit(quota: Quota, used: Usage, asked: Usage, refused_by: str | None) -> None:
+def test_a_quota_refuses_a_media_that_exceeds_it(
+    quota: Quota, used: Usage, asked: Usage, refused_by: str | None
+) -> None:
     if refused_by is None:
         assert quota.reserve(used, asked) == used + asked
         return
@@ -62,11 +64,11 @@ def test_a_quota_refuses_what_does_not_fit(quota: Quota, used: Usage, asked: Usa
     assert refused.value.facts["limit"] == getattr(quota, refused_by)
 
 
-def test_a_refusal_tells_the_numbers() -> None:
+def test_a_refusal_names_the_numbers() -> None:
     with pytest.raises(QuotaExceeded) as refused:
         Quota(stored_bytes=10).reserve(Usage(promised_bytes=3, stored_bytes=4), Usage(promised_bytes=5))
     assert str(refused.value) == (
-        "The quota of 10 for stored_bytes would be exceeded: 7 are in use, 5 more were asked for."
+        "The quota of 10 for stored_bytes would be exceeded: 7 are in use, and the request needs 5 more."
     )
 
 
@@ -74,10 +76,10 @@ usages = st.builds(Usage, *[st.integers(0, 2**50)] * len(Usage._fields))
 
 
 @given(usages, usages)
-def test_what_was_added_can_be_taken_away(one: Usage, other: Usage) -> None:
+def test_added_usage_can_be_subtracted(one: Usage, other: Usage) -> None:
     assert one + other - other == one
     assert one + Usage() == one
 
 
-def test_each_quota_limits_something_that_is_counted() -> None:
+def test_each_quota_limits_a_counter() -> None:
     assert {quota.name for quota in fields(Quota)} == set(Usage._fields)

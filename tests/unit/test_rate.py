@@ -1,4 +1,4 @@
-"""How a rate is written: as the library that counts in Redis reads it, for one limit."""
+"""The notation of rates, compared with the library that counts in Redis."""
 
 import limits
 import pytest
@@ -19,7 +19,7 @@ WRITTEN = [
 
 
 @pytest.mark.parametrize(("notation", "rate"), WRITTEN)
-def test_a_rate_is_so_many_requests_in_so_many_seconds(notation: str, rate: Rate) -> None:
+def test_a_rate_is_a_number_of_requests_in_a_number_of_seconds(notation: str, rate: Rate) -> None:
     assert parse_rate(notation) == rate
 
 
@@ -30,7 +30,9 @@ def test_a_rate_is_so_many_requests_in_so_many_seconds(notation: str, rate: Rate
     unit=st.sampled_from(UNITS),
     ending=st.sampled_from(["", "s", "S", " "]),
 )
-def test_the_library_reads_the_same(amount: int, between: str, multiple: int | None, unit: str, ending: str) -> None:
+def test_the_library_parses_the_same_rate(
+    amount: int, between: str, multiple: int | None, unit: str, ending: str
+) -> None:
     notation = f"{amount}{between}{'' if multiple is None else multiple}{unit}{ending}"
     judged = limits.parse(notation)
     assert parse_rate(notation) == (judged.amount, judged.get_expiry())
@@ -56,7 +58,7 @@ def test_the_library_reads_the_same(amount: int, between: str, multiple: int | N
         f"1/{'9' * 5}minutes",
         "0/minute",
         "60/0minutes",
-        "1/second; 5/minute",  # of which the library's `parse` forgets the second
+        "1/second; 5/minute",  # the library's `parse` ignores the second rate
     ],
 )
 def test_anything_else_is_refused(notation: str) -> None:

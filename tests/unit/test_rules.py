@@ -1,4 +1,4 @@
-"""What the broker accepts, where it puts it, and how it tells that what arrived is something else."""
+"""The rules for uploads, the keys of objects, and the comparison of an upload with its promise."""
 
 import base64
 import hashlib
@@ -13,7 +13,8 @@ from broker.domain.ids import new_id
 from broker.domain.keys import current_key, every_final_key, final_key, lost_keys, staging_key
 from broker.domain.media import Arrived, Media
 from broker.domain.origin import origin
-from broker.domain.rules import DEFAULT_TYPES, EXTENSIONS, Rules, differences, media_type
+from broker.domain.rules import Rules, differences, media_type
+from broker.domain.video_types import DEFAULT_TYPES, EXTENSIONS, VIDEO_TYPES, type_of_file
 from broker.errors import (
     DurationNotAllowed,
     MetadataTooLarge,
@@ -46,16 +47,36 @@ def test_a_type_is_accepted_without_its_parameters_and_case(content_type: str, b
         ("video/vnd.avi", "video/x-msvideo"),
         ("video/avi", "video/x-msvideo"),
         ("video/msvideo", "video/x-msvideo"),
+        ("application/mp4", "video/mp4"),
+        ("video/vnd.dlna.mpeg-tts", "video/mp2t"),
+        ("video/mp2ts", "video/mp2t"),
+        *((other, row.name) for row in VIDEO_TYPES for other in row.other_names),
     ],
 )
-def test_a_type_by_another_name_is_accepted_as_the_usual_one(name: str, usual: str) -> None:
+def test_another_name_of_a_type_is_accepted_as_the_usual_one(name: str, usual: str) -> None:
     assert RULES.check_type(name) == usual
 
 
-def test_a_name_counts_as_it_is_where_it_is_accepted_itself_and_not_where_neither_is() -> None:
+def test_another_name_of_a_type_is_kept_if_it_is_accepted_itself() -> None:
     assert Rules(types=("video/matroska",)).check_type("video/matroska") == "video/matroska"
     with pytest.raises(TypeNotAllowed, match="'video/matroska' is not allowed; allowed are video/mp4"):
         Rules(types=("video/mp4",)).check_type("video/matroska")
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type"),
+    [("x.mts", "video/mp2t"), ("IMG_1.MOV", "video/quicktime"), ("a.b.mkv", "video/x-matroska"), ("mp4", "video/mp4")],
+)
+def test_the_extension_of_a_file_gives_its_type(name: str, content_type: str) -> None:
+    assert type_of_file(name) == content_type
+    assert type_of_file("notes.txt") is None
+
+
+def test_no_name_or_extension_stands_for_two_types() -> None:
+    names = [name for row in VIDEO_TYPES for name in (row.name, *row.other_names)]
+    extensions = [extension for row in VIDEO_TYPES for extension in row.extensions]
+    assert len(names) == len(set(names))
+    assert len(extensions) == len(set(extensions))
 
 
 @pytest.mark.parametrize("content_type", DEFAULT_TYPES)
@@ -67,7 +88,7 @@ def test_each_default_type_has_an_extension_of_its_own(content_type: str) -> Non
 @pytest.mark.parametrize(
     "content_type", ["", ";", "video", "video/", "image/png", "text/html", "video/mp4x", "video/*", "x;video/mp4"]
 )
-def test_any_other_type_is_refused_with_what_is_accepted(content_type: str) -> None:
+def test_any_other_type_is_refused_with_the_accepted_ones(content_type: str) -> None:
     with pytest.raises(TypeNotAllowed, match="allowed are video/mp4, video/webm"):
         RULES.check_type(content_type)
 
@@ -105,7 +126,7 @@ METADATA = [
 
 
 @pytest.mark.parametrize(("metadata", "fits"), [row[1:] for row in METADATA], ids=[row[0] for row in METADATA])
-def test_metadata_may_take_2_kb(metadata: dict[str, str], fits: bool) -> None:
+def test_metadata_may_be_2_kb_long(metadata: dict[str, str], fits: bool) -> None:
     if fits:
         RULES.check_metadata(metadata)
     else:
@@ -136,7 +157,7 @@ ORIGINS = [
 
 
 @pytest.mark.parametrize(("url", "expected"), ORIGINS)
-def test_a_url_has_this_origin(url: str, expected: str | None) -> None:
+def test_the_origin_of_a_url_is_found(url: str, expected: str | None) -> None:
     assert origin(url) == expected
 
 
@@ -162,12 +183,12 @@ def test_a_redirect_to_a_configured_origin_is_accepted(url: str | None) -> None:
         "",
     ],
 )
-def test_a_redirect_anywhere_else_is_refused(url: str) -> None:
+def test_a_redirect_to_another_origin_is_refused(url: str) -> None:
     with pytest.raises(RedirectNotAllowed, match="allowed are https://app"):
         RULES.check_redirect(url)
 
 
-def test_without_configured_origins_nothing_redirects_not_even_to_nowhere() -> None:
+def test_without_configured_origins_every_redirect_is_refused() -> None:
     for url in ("https://app.example/", "/", ""):
         with pytest.raises(RedirectNotAllowed, match="no origin is configured"):
             Rules().check_redirect(url)
@@ -200,7 +221,7 @@ def test_a_staging_key_follows_from_the_id() -> None:
 
 
 @given(st.text())
-def test_no_key_holds_what_a_user_wrote(content_type: str) -> None:
+def test_no_key_holds_user_input(content_type: str) -> None:
     assert final_key(ID, content_type, 1).startswith("media/fe/2026/01/02/019b7d2f-1c00-7abc-8def-0123456789fe-1.")
     assert final_key(ID, content_type, 1).rpartition(".")[2] in {*EXTENSIONS.values(), "bin"}
 
@@ -253,5 +274,5 @@ ARRIVALS = [
 @pytest.mark.parametrize(
     ("media", "arrived", "expected"), [row[1:] for row in ARRIVALS], ids=[row[0] for row in ARRIVALS]
 )
-def test_what_arrived_is_compared_with_what_was_promised(media: Media, arrived: Arrived, expected: str) -> None:
+def test_an_upload_is_compared_with_its_promise(media: Media, arrived: Arrived, expected: str) -> None:
     assert differences(media, arrived) == expected

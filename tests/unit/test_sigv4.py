@@ -1,4 +1,4 @@
-"""Signature Version 4: AWS's published examples, a presigned GET by botocore's own hand, and what both stand on."""
+"""Signature Version 4: AWS's published examples, presigned GETs compared with botocore's, and the parts of both."""
 
 import hmac
 from base64 import b64encode
@@ -126,7 +126,7 @@ def test_a_signature_is_an_hmac_with_the_derived_key(secret: str, day: datetime,
     assert sigv4.sign(secret, now, region, text) == key.hex()
 
 
-def test_the_second_signature_of_a_day_owes_nothing_to_the_first() -> None:
+def test_the_second_signature_of_a_day_does_not_depend_on_the_first() -> None:
     first = sigv4.sign("secret", NOW, "eu-west-1", "first")
     second = sigv4.sign("secret", NOW, "eu-west-1", "second")
 
@@ -147,14 +147,14 @@ def test_a_signature_depends_on_each_argument(changed: str, arguments: tuple[str
     assert sigv4.sign(*arguments) != sigv4.sign("secret", NOW, "eu-west-1", "text"), changed
 
 
-def test_signatures_are_compared_whatever_they_hold() -> None:
+def test_signatures_with_any_characters_are_compared() -> None:
     assert sigv4.same_signature("abc", "abc")
     assert not sigv4.same_signature("abc", "abd")
     assert not sigv4.same_signature("abc", "äbc")
 
 
 ADDRESSES = [
-    # a bucket's URL, the URL that keys are appended to, and the host and the path that are signed
+    # a bucket's URL, the URL to which keys are appended, and the signed host and path
     ("https://media.s3.amazonaws.com", "https://media.s3.amazonaws.com/", "media.s3.amazonaws.com", "/"),
     ("https://media.s3.amazonaws.com/", "https://media.s3.amazonaws.com/", "media.s3.amazonaws.com", "/"),
     ("http://store:9000/media", "http://store:9000/media/", "store:9000", "/media/"),
@@ -167,7 +167,7 @@ ADDRESSES = [
 
 
 @pytest.mark.parametrize(("given_url", "url", "host", "path"), ADDRESSES)
-def test_an_address_knows_the_host_that_is_signed(given_url: str, url: str, host: str, path: str) -> None:
+def test_an_address_names_the_signed_host(given_url: str, url: str, host: str, path: str) -> None:
     assert Address.of(given_url) == Address(url, host, path)
 
 
@@ -195,7 +195,7 @@ def test_secrets_do_not_show_in_a_representation() -> None:
 
 
 @given(values)
-def test_an_override_arrives_as_it_was_asked_for(value: str) -> None:
+def test_an_override_arrives_unchanged(value: str) -> None:
     url = presign_get(
         KEYS,
         Address.of("https://media.example/"),

@@ -12,10 +12,7 @@ import pytest
 from broker.aws.queue import Queue, QueueConfig
 from broker.dev.s3 import EmbeddedS3
 from broker.domain.sigv4 import Credentials
-
-from ..lifecycle.conftest import World, make_world, world
-
-__all__ = ["make_world", "world"]
+from tests.support.world import World
 
 MAX_RECEIVES = 3
 VISIBILITY_SECONDS = 1

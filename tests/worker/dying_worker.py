@@ -20,8 +20,7 @@ from broker.settings import load_settings
 from broker.store import Outbox, Store
 from broker.worker import sender as sending
 from broker.worker.sender import Answer, Sender
-
-from ..crash.dying import COURSE, CountedBucket, CountedStore, Course, reach
+from tests.support.dying import COURSE, CountedBucket, CountedStore, Course, reach
 
 _FORKING = multiprocessing.get_context("forkserver")
 _FORKING.set_forkserver_preload(["tests.crash.warm"])
@@ -91,9 +90,9 @@ class CountedSender(Sender):
 
 def work(overrides: dict[str, Any], die_before: int, ahead: timedelta, told: Connection) -> None:
     """Do what `broker worker` does until it is ended; its clock is `ahead` of the machine's."""
-    wiring.Store = CountedWorkerStore  # type: ignore[misc]
-    wiring.Bucket = CountedBucket  # type: ignore[misc]
-    wiring.Queue = CountedQueue  # type: ignore[misc]
+    vars(wiring)["Store"] = CountedWorkerStore
+    vars(wiring)["Bucket"] = CountedBucket
+    vars(wiring)["Queue"] = CountedQueue
     sending.Sender = CountedSender  # type: ignore[misc]
     COURSE.set(ToldCourse(die_before, 0, told=told))
 

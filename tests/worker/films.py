@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from ..browser.npm import program
+from tests.support.npm import program
 
 TEST_CARD = ("-f", "lavfi", "-i", "testsrc2=size=320x180:rate=10")
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")

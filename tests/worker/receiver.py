@@ -12,7 +12,7 @@ Behaviour = Callable[[asyncio.StreamWriter], Any]
 
 @dataclass
 class Receiver:
-    """What arrived, and how it is answered; `answers` are used up one by one, and the last one stays."""
+    """The requests that arrived, and their answers, which are used up one by one; the last one stays."""
 
     port: int = 0
     answers: list[Behaviour] = field(default_factory=list)

@@ -12,10 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from broker.dev.s3 import EmbeddedS3
 from tests.support.processes import CLIP, done, running
-
-from .conftest import Sqs, until
-from .receiver import Receiver, receiving
-from .test_sender import SECRET
+from tests.worker.conftest import Sqs, until
+from tests.worker.receiver import Receiver, receiving
+from tests.worker.sending import SECRET
 
 KEY = "a-key-of-the-tests-and-of-another-else"
 SERVES = r"Uvicorn running on (http://[\d.:]+)"

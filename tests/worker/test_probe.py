@@ -4,7 +4,7 @@ import asyncio
 import resource
 import stat
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +14,18 @@ import psutil
 import pytest
 from structlog.testing import capture_logs
 
+from broker.aws.bucket import Bucket
 from broker.dev.s3 import EmbeddedS3, Fault
 from broker.domain.keys import staging_key
 from broker.domain.media import Media, State, Video
 from broker.errors import ProbeFailed, SettingsInvalid, StorageUnavailable, UploadRejected
 from broker.lifecycle.probe import CONCURRENCY, Probe
 from broker.lifecycle.settlement import MAX_JUDGEMENTS
+from tests.support.npm import program
 from tests.support.processes import CLIP, done
-
-from ..browser.npm import program
-from ..lifecycle.conftest import MakeWorld, World
-from .films import H264, film, padded
+from tests.support.world import MakeWorld, World
+from tests.worker.conftest import until
+from tests.worker.films import H264, film, padded
 
 MAX_SECONDS = 300
 PIECE_SECONDS = 16384 * 8 / 100e6
@@ -170,6 +171,7 @@ async def test_a_film_that_is_too_long_or_no_film_is_rejected(name: str, looking
     with pytest.raises(UploadRejected) as raised:
         await looking.verbs.complete(media.id, "anna")
     assert raised.value.facts["differences"] == reason
+    await looking.purged()
     assert looking.staged_bytes(media) is None
 
 
@@ -262,18 +264,36 @@ async def test_only_the_judged_object_is_probed(looking: World, films: Path, pro
         await probe.inspect(lambda: looking.bucket.internal_link(staging_key(media.id), expires_in=20), "0" * 32)
 
 
-async def test_a_probe_that_waits_long_for_its_turn_gets_a_valid_link(make_world: MakeWorld, tmp_path: Path) -> None:
-    hangs_on_others = f'case "$*" in *elsewhere*) exec /bin/sleep 9;; *) exec {program("ffprobe")} "$@";; esac'
-    probe = pretending(tmp_path / "program", hangs_on_others)
-    world = make_world(probe=probe, max_video_seconds=MAX_SECONDS)
-    media = await put(world, CLIP, "video/mp4")
+async def test_a_probe_that_waits_for_its_turn_gets_its_link_afterwards(make_world: MakeWorld, tmp_path: Path) -> None:
+    released = tmp_path / "released"
+    hangs_on_others = f'case "$*" in *elsewhere*) until [ -e "{released}" ]; do /bin/sleep 0.05; done; exit 3;; esac'
+    path = pretended(tmp_path / "program", f'{hangs_on_others}\nexec {program("ffprobe")} "$@"')
+    inspected = 0
+    released_before_link: list[bool] = []
+
+    class CountedProbe(Probe):
+        async def inspect(self, link: Callable[[], Awaitable[str]], etag: str) -> Video | None:
+            nonlocal inspected
+            inspected += 1
+            return await super().inspect(link, etag)
+
+    class ObservedBucket(Bucket):
+        async def internal_link(self, key: str, *, expires_in: int) -> str:
+            released_before_link.append(released.exists())
+            return await super().internal_link(key, expires_in=expires_in)
 
     async def elsewhere() -> str:
         return "http://127.0.0.1:1/elsewhere"
 
-    others = [asyncio.create_task(probe.inspect(elsewhere, "etag")) for _ in range(3 * CONCURRENCY)]
-    await asyncio.sleep(0)
-    assert (await world.verbs.complete(media.id, "anna")).media.state is State.READY
+    probe = CountedProbe(str(path), timeout_seconds=60)
+    world = make_world(ObservedBucket, probe=probe, max_video_seconds=MAX_SECONDS)
+    media = await put(world, CLIP, "video/mp4")
+    others = [asyncio.create_task(probe.inspect(elsewhere, "etag")) for _ in range(CONCURRENCY)]
+    completing = asyncio.create_task(world.verbs.complete(media.id, "anna"))
+    await until(lambda: inspected == CONCURRENCY + 1)
+    released.touch()
+    assert (await completing).media.state is State.READY
+    assert released_before_link == [True]
     assert {type(end) for end in await asyncio.gather(*others, return_exceptions=True)} == {ProbeFailed}
 
 
@@ -289,9 +309,14 @@ async def test_an_unavailable_s3_is_no_verdict(looking: World, embedded_s3: Embe
 
 def pretending(path: Path, script: str) -> Probe:
     """Return a probe whose program is a shell script."""
+    return Probe(str(pretended(path, script)), timeout_seconds=1)
+
+
+def pretended(path: Path, script: str) -> Path:
+    """Make a program of a shell script."""
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    return Probe(str(path), timeout_seconds=1)
+    return path
 
 
 @pytest.mark.parametrize(
@@ -308,7 +333,7 @@ async def test_an_upload_that_cannot_be_probed_is_retried_and_then_rejected(
             await world.verbs.complete(media.id, "anna")
     with pytest.raises(UploadRejected) as raised:
         await world.verbs.complete(media.id, "anna")
-    assert raised.value.facts["differences"] == "it could not be looked into"
+    assert raised.value.facts["differences"] == "it could not be inspected"
     assert not [child for child in psutil.Process().children() if "sleep" in child.name()]
 
 

@@ -8,16 +8,18 @@ import httpcore
 import pytest
 from httpcore import SOCKET_OPTION, AsyncNetworkStream
 
-from broker.worker.public_network import PublicNetwork, is_public
+from broker.domain.address import is_public
+from broker.worker.public_network import PublicNetwork
 from broker.worker.sender import Sender
-
-from .receiver import Receiver, receiving
-from .test_sender import SECRET, announced
+from tests.worker.receiver import Receiver, receiving
+from tests.worker.sending import SECRET, announced
 
 PUBLIC = "93.184.215.14"
 
 
-@pytest.mark.parametrize("address", [PUBLIC, "1.1.1.1", "2606:4700::1111", f"::ffff:{PUBLIC}", "64:ff9b::5db8:d70e"])
+@pytest.mark.parametrize(
+    "address", [PUBLIC, "1.1.1.1", "192.0.1.1", "2a00::1", "2606:4700::1111", f"::ffff:{PUBLIC}", "64:ff9b::5db8:d70e"]
+)
 def test_a_public_address_is_one(address: str) -> None:
     assert is_public(address)
 
@@ -59,6 +61,12 @@ def test_a_public_address_is_one(address: str) -> None:
         "fe80::1%eth0",
         "ff02::1",
         "2001:db8::1",
+        "192.0.0.8",
+        "192.0.0.192",
+        "::ffff:192.0.0.192",
+        "64:ff9b::c000:c0",
+        "3fff::1",
+        "3fff:fff:ffff::1",
     ],
 )
 def test_an_address_of_a_machine_a_network_or_a_cloud_is_not_public(address: str) -> None:
@@ -115,7 +123,7 @@ async def test_the_checked_address_is_used_after_one_look_up_with_the_name_of_th
 async def test_a_name_that_changes_between_two_look_ups_is_refused_the_second_time() -> None:
     async with receiving(500) as receiver:
         names, wires = Names([PUBLIC], ["127.0.0.1"]), Wires(receiver)
-        for expected in ("it answered 500", "AddressRefused: the name leads to an address that is not public"):
+        for expected in ("it answered 500", "AddressRefused: the host has an address that is not public"):
             sending = sender(names, wires)
             answer = await sending.send(announced("http://hooks.example/in"), datetime.now(UTC))
             await sending.close()

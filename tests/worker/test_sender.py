@@ -1,47 +1,22 @@
 """One delivery attempt: the request can be verified, and no receiver harms the sender."""
 
 import asyncio
-import base64
 import json
 import resource
-import secrets
 import ssl
 import subprocess
 import time
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from broker.domain.announcement import Announcement, announcements
-from broker.domain.media import Media, State
 from broker.worker.public_network import PublicNetwork
 from broker.worker.sender import MAX_READ_BYTES, Sender
-from tests.support.samples import pending
-
-from ..browser.npm import packages, program
-from .receiver import receiving
-
-
-def secret() -> str:
-    return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
-
-
-SECRET, NEXT_SECRET = secret(), secret()
-
-
-def announced(target: str, **fields: object) -> Announcement:
-    now = datetime.now(UTC)
-    media: Media = pending(metadata={"title": "Größe 🎬"}, filename="a b.mp4")._replace(
-        state=State.READY,
-        size=1000,
-        ready_at=now,
-        version=2,
-    )
-    (announcement,) = announcements(media, (target,), now)
-    return replace(announcement, **fields)  # type: ignore[arg-type]
+from tests.support.npm import packages, program
+from tests.worker.receiver import receiving
+from tests.worker.sending import NEXT_SECRET, SECRET, announced, secret
 
 
 def local_sender(*secrets: str, seconds: float = 1.0) -> Sender:

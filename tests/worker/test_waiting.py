@@ -18,8 +18,7 @@ from broker.dev.s3 import EmbeddedS3
 from broker.lifecycle.waiting import MAX_WAITERS_PER_CALLER, Waiting
 from broker.store import Store, migrate
 from tests.support.samples import UNLIMITED, pending
-
-from ..lifecycle.conftest import VIDEO
+from tests.support.world import VIDEO
 
 KEY = "a-key-of-the-tests-and-of-another-else"
 

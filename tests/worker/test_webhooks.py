@@ -1,8 +1,6 @@
 """The deliveries of each media: when, in which order, how often, and until when."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
 import pytest
@@ -14,29 +12,10 @@ from broker.errors import BrokerError
 from broker.worker.public_network import PublicNetwork
 from broker.worker.sender import Answer, Sender
 from broker.worker.webhooks import LEASE, MAX_DELAY_SECONDS, Webhooks, delay
-
-from ..lifecycle.conftest import VIDEO, MakeWorld, World
-from .conftest import until
-from .receiver import Receiver, receiving
-from .test_sender import SECRET
-
-
-@asynccontextmanager
-async def sending(world: World, *receivers: Receiver, seconds: float = 1.0) -> AsyncIterator[Webhooks]:
-    """Return what delivers to these receivers, at rest."""
-    sender = Sender([SECRET], PublicNetwork(loopback=True), timeout_seconds=seconds)
-    yield Webhooks(world.store.outbox, sender, tuple(one.url for one in receivers), clock=world.clock)
-    await sender.close()
-
-
-@asynccontextmanager
-async def telling(world: World, *receivers: Receiver) -> AsyncIterator[Webhooks]:
-    """Deliver to these receivers in the background."""
-    async with sending(world, *receivers) as webhooks:
-        running = asyncio.create_task(webhooks.run())
-        yield webhooks
-        await webhooks.stop()
-        await running
+from tests.support.world import VIDEO, MakeWorld, World
+from tests.worker.conftest import until
+from tests.worker.receiver import receiving
+from tests.worker.sending import SECRET, sending, telling
 
 
 async def test_ready_and_deleted_are_delivered_in_this_order(make_world: MakeWorld) -> None:

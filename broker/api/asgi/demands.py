@@ -1,7 +1,7 @@
-"""Who may enter a route: the address's limit, the token, its permission, and the owner's limit, in this order.
+"""The demands of a route: the address's limit, the token, its permission, and the owner's limit, in this order.
 
-All of it happens before the body is read. A route says what it demands by a parameter such as `caller: Uploader`;
-`ProblemRoute` finds that demand and has it met first, also where the router is mounted in another application.
+Demands are met before the body is read. A route declares one by a parameter such as `caller: Uploader`; `ProblemRoute`
+meets it first, also if the router is mounted in another application.
 """
 
 from abc import ABC, abstractmethod
@@ -19,15 +19,15 @@ from broker.api.state import services
 from broker.errors import NotAuthenticated
 
 CALLER = "s3_media.caller"
-"""Where the request's scope keeps the caller that was let in."""
+"""The key of the admitted caller in the request's scope."""
 
 
 class Demand(ABC):
-    """Be met before a route runs."""
+    """Base of the conditions that a request meets before its route runs."""
 
     @abstractmethod
     async def admit(self, request: Request) -> Standing | None:
-        """Return how much is left of the limit that was counted, or raise what is in the way."""
+        """Admit the request and return the remaining quota of its rate limit. Raises the reason for a refusal."""
 
 
 class AddressDemand(Demand):
@@ -41,7 +41,7 @@ class AddressDemand(Demand):
         return await services(request).limits.count(self.kind, client_address(request))
 
     async def __call__(self) -> None:
-        """Give nothing to the route, which has met this demand already."""
+        """Return None to the route, which has met this demand already."""
 
 
 class TokenDemand(Demand, SecurityBase):
@@ -54,16 +54,16 @@ class TokenDemand(Demand, SecurityBase):
         self.model = HTTPBearer(bearerFormat="JWT", description="A JWT that names its owner and its permissions.")
 
     async def admit(self, request: Request) -> Standing | None:
-        """Let the caller in. Raises RateLimited, NotAuthenticated, KeysUnavailable and PermissionMissing."""
-        found = services(request)
-        of_address = await found.limits.count("address", client_address(request))
-        caller = await found.authenticator.caller(bearer_token(request))
+        """Admit the caller. Raises RateLimited, NotAuthenticated, KeysUnavailable and PermissionMissing."""
+        limits, authenticator = services(request).limits, services(request).authenticator
+        of_address = await limits.count("address", client_address(request))
+        caller = await authenticator.caller(bearer_token(request))
         caller.require(self.permission)
         request.scope[CALLER] = caller
-        return await found.limits.count(self.kind, caller.owner) or of_address
+        return await limits.count(self.kind, caller.owner) or of_address
 
     async def __call__(self, request: Request) -> Caller:
-        """Return the caller that the ProblemRoute let in."""
+        """Return the caller that the ProblemRoute admitted."""
         caller: Caller = request.scope[CALLER]
         return caller
 
@@ -82,7 +82,7 @@ def bearer_token(request: Request) -> str:
 
 
 def client_address(request: Request) -> str:
-    """Return what limits count as the client's address, as the server or a trusted proxy tells it."""
+    """Return the client's address as the limits count it, from the server or a trusted proxy."""
     client: Any = request.scope.get("client")
     return counted_address(client[0] if client else None)
 

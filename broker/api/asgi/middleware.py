@@ -1,6 +1,7 @@
-"""What surrounds every request of the broker's own application: its id, its one line in the log, headers, hosts.
+"""The middleware of the broker's own application: request ids, the access log, security headers.
 
-Pure ASGI, so that each costs microseconds. A host application that mounts the router brings its own.
+Pure ASGI, because Starlette's BaseHTTPMiddleware starts a task for each request. A host application that mounts the
+router brings its own middleware.
 """
 
 import asyncio
@@ -15,14 +16,14 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.api.asgi.document import AT_ONCE, AtOnce, Headers
-from broker.api.asgi.fields import first_fields
+from broker.api.asgi.fields import field_of
 from broker.api.problems import internal_problem, stopping_problem
 from broker.logs import REQUEST_ID, access_log
 
 FOREIGN_ID = re.compile(rb"[A-Za-z0-9._=-]{1,64}")
-"""Which ids of others are taken over; anything else gets one of ours."""
+"""The request ids that are taken over from a client; a request with any other id gets a new one."""
 OWN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-"""An id of a media as it is written here."""
+"""The id of a media in its canonical form."""
 
 TRANSPORT_SECURITY = (b"strict-transport-security", b"max-age=31536000")
 
@@ -40,17 +41,16 @@ def _headers(content_security_policy: bytes) -> tuple[tuple[tuple[bytes, bytes],
 
 DATA_HEADERS = _headers(b"default-src 'none'; frame-ancestors 'none'")
 PAGE_HEADERS = _headers(b"frame-ancestors 'none'; object-src 'none'; base-uri 'none'")
-"""What the few pages have instead, which load scripts and styles."""
+"""The headers of HTML pages, which load scripts and styles."""
 
 log = structlog.get_logger()
 
 
 class Envelope:
-    """Give each request an id, each answer that id and the headers that keep browsers from guessing and framing, and
-    the log one line.
+    """Give each request an id, each response that id and the security headers, and the access log one line.
 
-    The line names the route, not the path, and no query: those may hold anything. A failure that nobody answered
-    is answered and logged here, and so is a request that the server gives up when it stops.
+    The line holds the route, not the path or the query, because clients may put secrets there. Unhandled exceptions,
+    and requests that a stopping server gives up, are logged and answered here.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -66,7 +66,7 @@ class Envelope:
         try:
             await self.app(scope, receive, exchange.send)
         except asyncio.CancelledError:
-            # The server stops, and has waited for as long as it may.
+            # The server is stopping, and its time limit for open requests has passed.
             if exchange.is_under_way():
                 raise
             await stopping_problem()(scope, receive, exchange.send)
@@ -81,7 +81,7 @@ class Envelope:
 
 
 class _Exchange:
-    """Know one request's id and what is sent in answer to it."""
+    """Hold the id of one request and the state of its response."""
 
     __slots__ = ("_at_once", "_extensions", "_scope", "_send", "_start", "_started_at", "_status", "request_id")
 
@@ -98,7 +98,7 @@ class _Exchange:
             self._extensions[AT_ONCE] = self.take
 
     async def send(self, message: Message) -> None:
-        """Send a message on; an answer's start waits for what comes next, with which it may leave at once."""
+        """Send a message on. The start of a response waits for its body, so that both may be written in one call."""
         if message["type"] == "http.response.start":
             self._status, self._start = message["status"], message
             return
@@ -115,7 +115,7 @@ class _Exchange:
         await self._send(message)
 
     def take(self, scope: Scope, send: Send, status: int, headers: Headers, body: bytes) -> bool:
-        """Offer to the application what the server offers: to take an answer at once."""
+        """Write a complete response, as the server offers to do, and return whether it was written."""
         if self._at_once is None or self._status or scope is not self._scope or send != self.send:
             return False
         if not self._at_once(scope, self._send, status, self._enveloped(headers), body):
@@ -124,13 +124,13 @@ class _Exchange:
         return True
 
     def is_under_way(self) -> bool:
-        """Tell whether a part of the answer has left already."""
+        """Return whether a part of the response has been sent."""
         return self._status != 0 and self._start is None
 
     def end(self) -> None:
-        """Log the one line."""
+        """Write the line in the access log."""
         scope = self._scope
-        self._extensions.pop(AT_ONCE, None)  # so that nothing here holds itself
+        self._extensions.pop(AT_ONCE, None)  # breaks a reference cycle
         client = scope.get("client")
         access_log.request(
             method=scope["method"],
@@ -143,7 +143,7 @@ class _Exchange:
         )
 
     def _enveloped(self, headers: Headers) -> list[tuple[bytes, bytes]]:
-        """Return an answer's headers with the request's id and the security headers that it has none of by itself."""
+        """Return the headers with the request's id, and with the security headers that the response does not set."""
         present = dict(headers)
         missing = _missing(tuple(present), present.get(b"content-type", b""), self._scope["scheme"])
         return [*headers, *missing, (b"x-request-id", self.request_id.encode())]
@@ -151,24 +151,24 @@ class _Exchange:
 
 @lru_cache
 def _missing(names: tuple[bytes, ...], content_type: bytes, scheme: str) -> Headers:
-    """Return the security headers that an answer with headers of these names lacks."""
+    """Return the security headers that are not among `names`."""
     wanted = (PAGE_HEADERS if content_type.startswith(b"text/html") else DATA_HEADERS)[scheme == "https"]
     return [header for header in wanted if header[0] not in names]
 
 
 def _media_id(scope: Scope) -> str | None:
-    """Return the media's id in the path; anything else that stands there is not logged."""
-    named = scope.get("path_params", {}).get("media_id")
-    if named is None:
+    """Return the media's id in the path; None for any other text, which is not logged."""
+    media_id = scope.get("path_params", {}).get("media_id")
+    if media_id is None:
         return None
     try:
-        return named if OWN_ID.fullmatch(named) else str(UUID(str(named)))
+        return media_id if OWN_ID.fullmatch(media_id) else str(UUID(str(media_id)))
     except ValueError:
         return None
 
 
 def _request_id(scope: Scope) -> str:
-    given = first_fields(scope).get(b"x-request-id")
+    given = field_of(scope, b"x-request-id")
     if given is not None and FOREIGN_ID.fullmatch(given):
         return given.decode()
-    return f"{getrandbits(128):032x}"  # it tells requests apart, and nobody is let in by it
+    return f"{getrandbits(128):032x}"  # identifies a request and grants nothing

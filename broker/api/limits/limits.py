@@ -36,7 +36,7 @@ class Limits:
         if window is None:
             window = limit.here.count(client)
         if window.count > limit.amount:
-            wait = max(1, min(limit.seconds, int(window.ends_at - time.time()) + 1))
+            wait = max(1, min(limit.seconds, int(window.ends_at - time.monotonic()) + 1))
             raise RateLimited(limit=f"{limit.amount} in {limit.seconds} seconds", retry_after=wait, kind=kind)
         return Standing(limit, limit.amount - window.count)
 

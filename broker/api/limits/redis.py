@@ -12,16 +12,21 @@ from redis.asyncio import BlockingConnectionPool
 from broker.api.limits.windows import Limit, Window
 
 CONNECTIONS = 16
-COUNT_SECONDS = 5.0
+COUNT_SECONDS = 2.0
 """How long Redis may take to count one request."""
-REST_SECONDS = 5.0
-"""How long Redis is not asked after a failure."""
+PROBE_SECONDS = 1.0
+"""The pause between two probes of an unavailable Redis."""
+PROBE_KEY = "s3-media/probe"
+FAILURES = (TimeoutError, OSError, StorageError)
 
 log = structlog.get_logger()
 
 
 class RedisWindows:
-    """Count fixed windows in the Redis of an address such as `redis://host:6379/0`."""
+    """Count fixed windows in the Redis of an address such as `redis://host:6379/0`.
+
+    After a failure one task probes Redis until it answers. Meanwhile no request asks Redis or waits for it.
+    """
 
     def __init__(self, url: str) -> None:
         self._connections = BlockingConnectionPool.from_url(
@@ -34,32 +39,45 @@ class RedisWindows:
         options: Any = {"connection_pool": self._connections}
         self._storage = RedisStorage(f"async+{url}", wrap_exceptions=True, implementation="redispy", **options)
         self._turns = asyncio.Semaphore(CONNECTIONS)
-        self._rests_until = 0.0
+        self._probing: asyncio.Task[None] | None = None
 
     async def count(self, limit: Limit, client: str) -> Window | None:
         """Count one more request of `client`. Return the window, or None if Redis is unavailable.
 
         The end of the window is fetched only if the count exceeds the limit.
         """
+        if self._probing is not None:
+            return None
         # Waiting for a turn says nothing about Redis: a burst must not look like an outage.
         async with self._turns:
-            if time.monotonic() < self._rests_until:
+            if self._probing is not None:
                 return None
             key = limit.key(client)
             try:
                 async with asyncio.timeout(COUNT_SECONDS):
                     count = await self._storage.incr(key, limit.seconds)
-                    ends_at = await self._storage.get_expiry(key) if count > limit.amount else 0.0
-                    return Window(ends_at, count)
-            except (TimeoutError, OSError, StorageError) as error:
-                self._rest(error)
+                    expires_at = await self._storage.get_expiry(key) if count > limit.amount else 0.0
+            except FAILURES as error:
+                if self._probing is None:
+                    log.warning("redis is unavailable, so this process counts by itself", reason=type(error).__name__)
+                    self._probing = asyncio.create_task(self._probe_until_it_answers())
                 return None
+            return Window(time.monotonic() + expires_at - time.time(), count)
 
     async def close(self) -> None:
         """Close the connections."""
+        if self._probing is not None:
+            self._probing.cancel()
         await self._connections.disconnect()
 
-    def _rest(self, error: Exception) -> None:
-        """Stop asking Redis for a while."""
-        self._rests_until = time.monotonic() + REST_SECONDS
-        log.warning("redis is unavailable, so this process counts by itself", reason=type(error).__name__)
+    async def _probe_until_it_answers(self) -> None:
+        while True:
+            await asyncio.sleep(PROBE_SECONDS)
+            try:
+                async with asyncio.timeout(COUNT_SECONDS):
+                    await self._storage.incr(PROBE_KEY, 1)
+            except FAILURES:
+                continue
+            log.info("redis is available again")
+            self._probing = None
+            return

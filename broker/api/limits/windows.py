@@ -24,7 +24,7 @@ class BoundedMemory:
 
     def count(self, client: str) -> "Window":
         """Count one more request of `client` and return its window."""
-        now = time.time()
+        now = time.monotonic()
         window = self._windows.get(client)
         if window is None or now >= window.ends_at:
             self._windows.pop(client, None)
@@ -36,7 +36,7 @@ class BoundedMemory:
 
 
 class Window:
-    """The count of one window, and the instant at which it ends."""
+    """The count of one window, and the instant at which it ends, by the monotonic clock."""
 
     __slots__ = ("count", "ends_at")
 

@@ -248,9 +248,10 @@ def _base_address(request: Request, path_of_route: str) -> str:
 
 
 def _with_query(url: str, **parameters: str) -> str:
-    """Return `url` with parameters added to its query."""
+    """Return `url` with parameters in its query, in place of any that it has of these names."""
     parts = urlsplit(url)
-    query = [*parse_qsl(parts.query, keep_blank_values=True), *parameters.items()]
+    kept = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name not in parameters]
+    query = [*kept, *parameters.items()]
     return urlunsplit(parts._replace(query=urlencode(query)))
 
 

@@ -29,6 +29,18 @@ document.addEventListener("drop", (event) => {
   take(event.dataTransfer.files);
 });
 
+const health = document.querySelector("#health");
+const showHealth = (state, text) => {
+  health.dataset.health = state;
+  document.querySelector("#health-text").textContent = text;
+};
+const checkHealth = async () => {
+  const unreachable = () => ({ detail: "The broker does not answer" });
+  const answer = await fetch(`${prefix}/health/s3`).then((response) => response.json()).catch(unreachable);
+  if (answer.success) showHealth("healthy", `${answer.bucket} · ${answer.region}`);
+  else showHealth("unavailable", answer.detail ?? "S3 does not answer");
+};
+
 const readConfig = async () => (await fetch("demo/config.json", { cache: "no-store" })).json();
 let config = await readConfig();
 const prefix = new URL(config.prefix, location.href).href;
@@ -44,7 +56,14 @@ const getToken = async ({ renewed }) => {
 
 const ask = async (method, path, renewed = false) => {
   const headers = { Authorization: `Bearer ${await getToken({ renewed })}` };
-  const response = await fetch(prefix + path, { method, headers, cache: "no-store" });
+  let response;
+  try {
+    response = await fetch(prefix + path, { method, headers, cache: "no-store" });
+  } catch {
+    showHealth("unavailable", "The broker does not answer");
+    throw new Error(`The broker does not answer at ${new URL(prefix).host}. Check that it is running.`);
+  }
+  if (health.dataset.health === "unavailable") checkHealth();
   if (response.status === 401 && !renewed) return ask(method, path, true);
   const answer = await response.json().catch(() => ({}));
   if (!response.ok) throw new Error(answer.detail ?? `The broker answered ${response.status}.`);
@@ -58,8 +77,7 @@ take = uploads({
   getToken,
   prefix,
   checksum: () => document.querySelector("#checksum").checked,
-  onPlay: open,
-  onReady: videos.refresh,
+  onReady: videos.add,
   onChange: ({ state }) => ["sending", "failed", "cancelled"].includes(state) && videos.refresh(),
 });
 take(early);
@@ -68,13 +86,5 @@ files.accept = ["video/*", ...config.types].join(",");
 document.querySelector("#hint").textContent =
   `Files go straight from this browser to S3. At most ${helper.inWords(config.max_size)} each.`;
 
-const health = document.querySelector("#health");
-const checkHealth = async () => {
-  const answer = await fetch(`${prefix}/health/s3`).then((response) => response.json()).catch(() => ({}));
-  health.dataset.health = answer.success ? "healthy" : "unavailable";
-  document.querySelector("#health-text").textContent = answer.success
-    ? `${answer.bucket} · ${answer.region}`
-    : answer.detail ?? "S3 does not answer";
-};
 setInterval(() => document.hidden || checkHealth(), 15_000);
 await Promise.all([checkHealth(), videos.refresh()]);

@@ -42,6 +42,11 @@ export function duration(seconds) {
   return hours ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
 }
 
+/** Return a measured duration: below 10 seconds with one decimal, such as `0.4 s`. */
+export function elapsed(seconds) {
+  return seconds < 10 ? `${Math.max(0.1, seconds).toFixed(1)} s` : duration(seconds);
+}
+
 const AGO = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 
 /** Return the age of an ISO 8601 instant, such as `5 minutes ago`. */
@@ -50,6 +55,14 @@ export function ago(instant) {
   for (const [unit, length] of [["day", 86_400], ["hour", 3600], ["minute", 60]])
     if (-seconds >= length) return AGO.format(Math.trunc(seconds / length), unit);
   return "just now";
+}
+
+/** Show `text` as the label of a button for two seconds, and announce it. */
+export function flash(element, text) {
+  element.dataset.label ??= element.textContent;
+  element.textContent = text;
+  say(text);
+  setTimeout(() => (element.textContent = element.dataset.label), 2000);
 }
 
 /** Announce a message to screen readers. */

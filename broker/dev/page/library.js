@@ -14,6 +14,7 @@ const LIVE_EVERY = 4000; // milliseconds
 /** Show the caller's media, newest first and page by page, and refresh the shown pages. */
 export function library({ helper, ask, onPlay, onDelete }) {
   let shown = []; // the broker's answers, one per page
+  const steps = new Map(); // the steps of this session's uploads, by media id
   const page = (cursor, limit = PAGE) => {
     const query = new URLSearchParams({ limit });
     if (filter.value) query.set("status", filter.value);
@@ -82,7 +83,8 @@ export function library({ helper, ask, onPlay, onDelete }) {
       el("div", {},
         el("p", { className: "name", title: name }, isolated(name)),
         el("p", { className: "facts" }, state, ` · ${together(...facts)}`)),
-      el("div", { className: "actions" }, ...actions));
+      el("div", { className: "actions" }, ...actions),
+      ...(steps.has(media.media_id) ? [steps.get(media.media_id)] : []));
   };
 
   const remove = guarded(async (media, name) => {
@@ -94,6 +96,7 @@ export function library({ helper, ask, onPlay, onDelete }) {
     const row = document.querySelector(`#media-${CSS.escape(media.media_id)}`);
     const next = row?.nextElementSibling ?? row?.previousElementSibling;
     await ask("DELETE", `/${media.media_id}`);
+    steps.delete(media.media_id);
     onDelete(media.media_id);
     await reread();
     say(`${name} was deleted`);
@@ -106,7 +109,12 @@ export function library({ helper, ask, onPlay, onDelete }) {
   });
   filter.onchange = reread;
   setInterval(() => document.hidden || dialog.open || refresh(), LIVE_EVERY);
-  return { refresh };
+  /** Show a media that this session uploaded, with its steps. */
+  const add = (media, details) => {
+    steps.set(media.media_id, details);
+    return refresh();
+  };
+  return { add, refresh };
 }
 
 function capital(word) {

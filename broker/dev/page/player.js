@@ -1,12 +1,14 @@
 /** The player, and the actions on the media that it plays. */
 
-import { duration, el, isolated, say } from "./dom.js";
+import { duration, el, flash, isolated, say } from "./dom.js";
 
 const video = document.querySelector("#video");
 const title = document.querySelector("#player-title");
 const facts = document.querySelector("#player-facts");
 const actions = document.querySelector("#player-actions");
 const nothing = document.querySelector("#nothing");
+const reason = document.querySelector("#nothing p");
+const section = document.querySelector(".player");
 const about = document.querySelector("#about");
 
 /** Play one media at a time by signed links that live for `expiresIn` seconds. */
@@ -16,16 +18,25 @@ export function player({ helper, playback, getToken, prefix, expiresIn }) {
   let endsAt = 0;
 
   const onLink = (media) => {
+    showVideo(true);
     endsAt = performance.now() + media.expires_in * 1000;
     showExpiry();
     describe(media);
   };
+  /** Show the video, or the reason in its place. */
+  const showVideo = (visible, text = "") => {
+    if (current) current.failed = !visible;
+    video.hidden = !visible;
+    nothing.hidden = visible;
+    reason.textContent = text;
+  };
   const onError = (error) => {
-    facts.textContent = error.message;
+    showVideo(false, error.message);
+    facts.textContent = "The file can still be downloaded.";
     say(error.message);
   };
   const showExpiry = () => {
-    if (!current) return;
+    if (!current || current.failed) return;
     const left = duration(Math.max(0, (endsAt - performance.now()) / 1000));
     facts.textContent = `This signed link expires in ${left} and is then replaced automatically.`;
   };
@@ -45,8 +56,9 @@ export function player({ helper, playback, getToken, prefix, expiresIn }) {
     current = null;
     video.removeAttribute("src");
     video.load();
-    video.hidden = actions.hidden = about.hidden = true;
-    nothing.hidden = false;
+    showVideo(false, "Nothing to play yet");
+    actions.hidden = about.hidden = true;
+    section.dataset.state = "empty";
     title.textContent = "Player";
     facts.textContent = "Videos play from S3 through signed links that expire.";
   };
@@ -55,8 +67,9 @@ export function player({ helper, playback, getToken, prefix, expiresIn }) {
     close();
     const opened = { mediaId, name };
     current = opened;
-    video.hidden = actions.hidden = false;
-    nothing.hidden = true;
+    showVideo(true);
+    actions.hidden = false;
+    section.dataset.state = "open";
     title.replaceChildren(isolated(name));
     try {
       opened.controls = await playback.play(video, mediaId, { ...options, onLink, onError });
@@ -71,13 +84,16 @@ export function player({ helper, playback, getToken, prefix, expiresIn }) {
   };
 
   const link = (download) => playback.link(current.mediaId, { ...options, download });
-  document.querySelector("#new-link").onclick = () =>
-    current.controls ? current.controls.replace().then(() => say("The link was replaced"), onError) : open(current.mediaId, current.name);
-  document.querySelector("#copy-link").onclick = () =>
+  const [newLink, copyLink, download] = ["#new-link", "#copy-link", "#download"].map((id) => document.querySelector(id));
+  newLink.onclick = () =>
+    current.controls
+      ? current.controls.replace().then(() => flash(newLink, "Replaced"), onError)
+      : open(current.mediaId, current.name);
+  copyLink.onclick = () =>
     link(false)
       .then((fresh) => navigator.clipboard.writeText(fresh.signed_url))
-      .then(() => say("The link was copied"), onError);
-  document.querySelector("#download").onclick = () =>
-    link(true).then((fresh) => location.assign(fresh.signed_url), onError);
+      .then(() => flash(copyLink, "Copied"), () => flash(copyLink, "Not copied"));
+  download.onclick = () =>
+    link(true).then((fresh) => location.assign(fresh.signed_url), () => flash(download, "Not downloaded"));
   return { open, close };
 }

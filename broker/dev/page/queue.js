@@ -1,6 +1,6 @@
-/** The uploads of this session, each with its progress, steps and actions. */
+/** The unfinished uploads of this session, each with its progress, steps and actions. */
 
-import { button, duration, el, isolated, say, tile, together } from "./dom.js";
+import { button, duration, el, elapsed, isolated, say, tile, together } from "./dom.js";
 
 const queue = document.querySelector("#queue");
 const WORDS = {
@@ -19,7 +19,6 @@ const TRACE = {
   asking: "POST …/upload: the broker signs a form",
   sending: "POST to the bucket: the file goes to S3",
   confirming: "POST …/complete: the broker checks the upload",
-  ready: "ready",
 };
 
 const FINAL = new Set(["EntityTooLarge", "EntityTooSmall", "file_gone"]);
@@ -31,14 +30,18 @@ const isRetriable = ({ code, status }) => status !== 422 && !FINAL.has(code);
 const shortMessage = ({ code, message }) =>
   code === "type-not-allowed" ? "Files of this type are not accepted." : message;
 
-/** Return a function that lists and uploads files; `onReady` is called with each ready media. */
-export function uploads({ helper, getToken, prefix, checksum, onReady, onPlay, onChange }) {
+/**
+ * Return a function that lists and uploads files.
+ *
+ * A finished upload leaves the list: `onReady` gets its media and its steps, and shows both.
+ */
+export function uploads({ helper, getToken, prefix, checksum, onReady, onChange }) {
   const rows = [];
+  let finished = 0;
   const count = document.querySelector("#queue-count");
   const showCount = () => {
-    document.querySelector("#queue-head").hidden = rows.length === 0;
-    const done = rows.filter((row) => row.state === "ready").length;
-    count.textContent = `${done} of ${rows.length} uploaded`;
+    document.querySelector("#queue-head").hidden = rows.length + finished === 0;
+    count.textContent = `${finished} of ${rows.length + finished} uploaded`;
   };
   const onDismiss = (row) => {
     rows.splice(rows.indexOf(row), 1);
@@ -48,11 +51,18 @@ export function uploads({ helper, getToken, prefix, checksum, onReady, onPlay, o
     showCount();
     onChange(row);
   };
+  const finish = async (row, media) => {
+    rows.splice(rows.indexOf(row), 1);
+    finished += 1;
+    showCount();
+    await onReady(media, row.steps);
+    row.leave();
+  };
   window.addEventListener("beforeunload", (event) => {
     if (rows.some((row) => row.running)) event.preventDefault();
   });
   return (files) => {
-    const callbacks = { onReady, onPlay, onDismiss, onChange: changed };
+    const callbacks = { onReady: finish, onDismiss, onChange: changed };
     const fresh = Array.from(files, (file) => new Row(file, { helper, getToken, prefix, checksum: checksum(), ...callbacks }));
     rows.push(...fresh);
     queue.prepend(...fresh.map((row) => row.element)); // in the order of sending
@@ -71,6 +81,7 @@ class Row {
     this.bar.ariaLabel = `Progress of ${this.name}`;
     this.actions = el("div", { className: "actions" });
     this.trace = el("ol", { className: "trace" });
+    this.steps = el("details", {}, el("summary", {}, "Steps"), this.trace);
     this.element = el("li", { className: "row" },
       tile(this.name, file.type),
       el("div", {},
@@ -78,7 +89,7 @@ class Row {
         el("p", { className: "facts" }, this.word, this.more)),
       this.actions,
       this.bar,
-      el("details", {}, el("summary", {}, "Steps"), this.trace));
+      this.steps);
   }
 
   /** The seconds since the upload started. */
@@ -97,9 +108,9 @@ class Row {
     try {
       const options = { getToken, prefix, checksum, onProgress, signal: abort.signal };
       const media = await this.helper.upload(this.file, options);
-      this.finish("ready", ` · ${together(`${this.helper.inWords(media.size)} in ${duration(this.seconds)}`)}`);
-      this.offer(["Play", () => this.onPlay(media.media_id, this.name)]);
-      this.onReady(media, this.name);
+      this.note(`ready: ${this.helper.inWords(media.size)} in ${elapsed(this.seconds)}`);
+      this.finish("ready", "");
+      await this.onReady(this, media);
     } catch (error) {
       const cancelled = abort.signal.aborted;
       if (!cancelled) this.note(error.message);
@@ -141,9 +152,16 @@ class Row {
   }
 
   dismiss() {
-    this.element.remove();
     this.onDismiss(this);
+    this.leave();
     document.querySelector("#queue-title").focus();
+  }
+
+  /** Remove the row; if it had the keyboard focus, move the focus to the list's title. */
+  leave() {
+    const focused = this.element.contains(document.activeElement);
+    this.element.remove();
+    if (focused) document.querySelector("#queue-title").focus();
   }
 
   /** Show these actions, and keep the keyboard focus among them. */

@@ -1,12 +1,11 @@
-"""A broker that counts its steps on the database and on S3, and dies at the one it is told to die at.
+"""A broker that counts its steps on the database and on S3, and dies before a chosen one.
 
-It runs in a process of its own, see `processes.py`. It is the whole application under a real server; only the steps
-of its store and its bucket are counted, each by the name of what is done. Headers of a request, which the broker
-itself does not know, steer it:
+It runs in a process of its own, see `processes.py`. It is the whole application under a real server. The operations of
+its store and its bucket are counted as steps, by name. Headers of a request, unknown to the broker itself, control it:
 
-- `x-die-before: 3` kills the process with SIGKILL when that request is about to take its third step. To answer is the
-  last step, so that any two neighbours have a death between them.
-- `x-overwrite: 1` lets somebody overwrite the staging object just before the first copy of that request.
+- `x-die-before: 3` kills the process with SIGKILL before the third step of that request. The answer is the last step,
+  so that a death happens between any two neighboring steps.
+- `x-overwrite: 1` overwrites the staging object just before the first copy of that request.
 - `x-clock: 90` moves the broker's clock 90 seconds ahead of the machine's, for that request and all that follow.
 
 `POST /sweep` sweeps until nothing is due. Each answer names the steps of its request in `x-steps`.
@@ -16,7 +15,7 @@ import asyncio
 import os
 import signal
 import socket
-from contextvars import ContextVar, copy_context
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
@@ -28,6 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from broker import wiring
 from broker.app import create_app
 from broker.aws.bucket import Bucket
+from broker.aws.client import Answer
 from broker.domain.media import Event, Media
 from broker.domain.quota import Quota
 from broker.server.serve import work_until_stopped
@@ -42,14 +42,14 @@ OTHER = VIDEO[::-1]
 
 @dataclass(slots=True)
 class Course:
-    """The steps that one request has taken, and where it ends."""
+    """The steps that one request has taken, and the one before which it dies."""
 
     die_before: int
     overwrites: int
     steps: list[str] = field(default_factory=list)
 
     def reach(self, step: str) -> None:
-        """Count a step that is about to be taken; it may all end here."""
+        """Count the next step, or die before it."""
         if len(self.steps) + 1 == self.die_before:
             self.die()
         self.steps.append(step)
@@ -64,7 +64,7 @@ COURSE: ContextVar[Course] = ContextVar("course", default=UNCOUNTED)
 
 
 def reach(step: str) -> None:
-    """Count a step of the request that is being served, if one is."""
+    """Count a step of the current request, if there is one."""
     if (course := COURSE.get()) is not UNCOUNTED:
         course.reach(step)
 
@@ -96,21 +96,18 @@ class CountedStore(Store):
 class CountedBucket(Bucket):
     """A bucket whose every request to S3 is a step."""
 
-    async def _run(self, call: Any, *arguments: object) -> Any:
-        return await super()._run(copy_context().run, call, *arguments)
-
-    def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
+    async def _call(self, operation: str, method: str, key: str = "", **options: Any) -> Answer:
         reach(operation)
         course = COURSE.get()
         if operation == "copy_object" and course.overwrites:
             course.overwrites -= 1
-            key = parameters["CopySource"]["Key"]
-            overwriter.puts(self.config, key, OTHER)
-        return super()._call(operation, **parameters)
+            source = options["headers"]["x-amz-copy-source"].removeprefix(f"{self.config.name}/")
+            await asyncio.to_thread(overwriter.puts, self.config, source, OTHER)
+        return await super()._call(operation, method, key, **options)
 
 
 class KeptSweep(Sweep):
-    """The sweep that the wiring made, to be had by the process."""
+    """The sweep that the wiring built, made available to the process."""
 
     made: "KeptSweep"
 
@@ -120,7 +117,7 @@ class KeptSweep(Sweep):
 
 
 class Clock:
-    """The machine's time, moved."""
+    """The machine's time plus an offset."""
 
     def __init__(self) -> None:
         self.moved = timedelta()
@@ -130,7 +127,7 @@ class Clock:
 
 
 class Steered:
-    """Read what a request wants to happen to the process, and answer for the sweep."""
+    """Read the control headers of a request, and serve the sweep."""
 
     def __init__(self, app: ASGIApp, clock: Clock) -> None:
         self._app = app
@@ -140,10 +137,10 @@ class Steered:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        wishes = {name.decode(): value.decode() for name, value in scope["headers"]}
-        if "x-clock" in wishes:
-            self._clock.moved = timedelta(seconds=float(wishes["x-clock"]))
-        course = Course(int(wishes.get("x-die-before", 0)), int(wishes.get("x-overwrite", 0)))
+        controls = {name.decode(): value.decode() for name, value in scope["headers"]}
+        if "x-clock" in controls:
+            self._clock.moved = timedelta(seconds=float(controls["x-clock"]))
+        course = Course(int(controls.get("x-die-before", 0)), int(controls.get("x-overwrite", 0)))
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -156,6 +153,7 @@ class Steered:
             if scope["path"] == "/sweep":
                 while await KeptSweep.made.once():
                     pass
+                await KeptSweep.made._settlement.close()
                 await answer({"type": "http.response.start", "status": 204, "headers": []})
                 await send({"type": "http.response.body"})
             else:
@@ -166,9 +164,9 @@ class Steered:
 
 def serve(overrides: dict[str, Any], told: Connection) -> None:
     """Serve on a free port, which is sent to `told`, until SIGTERM or death."""
-    wiring.Store = CountedStore  # type: ignore[misc]
-    wiring.Bucket = CountedBucket  # type: ignore[misc]
-    wiring.Sweep = KeptSweep  # type: ignore[misc]
+    vars(wiring)["Store"] = CountedStore
+    vars(wiring)["Bucket"] = CountedBucket
+    vars(wiring)["Sweep"] = KeptSweep
     clock = Clock()
     app = create_app(load_settings(None, **overrides), clock=clock)
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listening:

@@ -1,4 +1,4 @@
-"""The verbs over a real SQLite file and the embedded S3, with a clock that tests move."""
+"""The verbs over a real database and the embedded S3, with a clock that tests move."""
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ import pytest
 from broker.aws.bucket import Bucket, BucketConfig
 from broker.clock import Stopwatch, monotonic
 from broker.dev.s3 import EmbeddedS3
-from broker.domain.keys import final_key, staging_key
+from broker.domain.keys import current_key, final_key, staging_key
 from broker.domain.media import Media
 from broker.domain.quota import Quota
 from broker.domain.rules import Rules
@@ -30,10 +30,12 @@ VIDEO = bytes(range(256)) * 16
 OTHER = VIDEO[::-1]
 POLICY_SECONDS = 900
 GRACE_SECONDS = 60
+OVER = {"seconds": POLICY_SECONDS + GRACE_SECONDS + 1}
+LATER = {"hours": 1}
 
 
 class Clock:
-    """Tell the real time, moved by as much as a test asks for; S3's own clock stays where it is."""
+    """Return the real time plus an offset that a test sets; S3's own clock does not move."""
 
     def __init__(self) -> None:
         self.moved = timedelta()
@@ -80,6 +82,10 @@ class World:
         """Return the bytes of the only object that any attempt left under a final key; None if there is none."""
         return self._bytes(final_key(media.id, media.content_type, 0).rpartition(".")[0])
 
+    async def ready_bytes(self, media_id: UUID) -> bytes | None:
+        """Return the bytes under the final key that the row names."""
+        return self._bytes(current_key(await self.store.get(media_id, None)))
+
     def staged_bytes(self, media: Media) -> bytes | None:
         return self._bytes(staging_key(media.id))
 
@@ -109,7 +115,7 @@ MakeWorld = Callable[..., World]
 @pytest.fixture
 def world_url(tmp_path: Path) -> str:
     """Return the URL of a migrated database; modules that run on both databases override it."""
-    url = f"sqlite:///{tmp_path}/world.db"
+    url = f"sqlite:///{tmp_path}/broker.db"
     migrate(url)
     return url
 
@@ -172,7 +178,7 @@ async def make_world(world_url: str, embedded_s3: EmbeddedS3, s3_client: Any, bu
     for world in opened:
         await world.settlement.close()
         await world.store.close()
-        world.bucket.close()
+        await world.bucket.close()
 
 
 @pytest.fixture
@@ -181,7 +187,7 @@ def world(make_world: MakeWorld) -> World:
 
 
 async def outcome_of(call: Any) -> str:
-    """Return how a verb ended: the state of the media it answered with, or the name of its error."""
+    """Return the outcome of a verb: the state of the returned media, or the name of the error."""
     try:
         answer = await call
     except BrokerError as error:
