@@ -26,6 +26,9 @@ REFUSALS = Counter("broker_refusals", "Requests that were answered with a proble
 QUOTA_REFUSALS = Counter("broker_quota_refusals", "Uploads that were refused by a quota.", ["quota"])
 PROMOTION_SECONDS = Histogram("broker_promotion_seconds", "Time from the copy to its comparison.", buckets=SECONDS)
 S3_SECONDS = Histogram("broker_s3_seconds", "Calls to S3, retries included.", ["operation"], buckets=SECONDS)
+S3_CALLS = Gauge("broker_s3_calls", "Calls to S3 in progress.", multiprocess_mode="livesum")
+S3_WAITING = Gauge("broker_s3_waiting", "Calls that wait for a place in the pool.", multiprocess_mode="livesum")
+S3_RETRIES = Counter("broker_s3_retries", "Further attempts of calls to S3.", ["operation"])
 S3_ERRORS = Counter("broker_s3_errors", "Calls to S3 that failed.", ["operation", "code"])
 COMMIT_BATCH = Histogram(
     "broker_commit_batch_size", "Writes that shared one transaction.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)

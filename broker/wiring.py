@@ -44,7 +44,7 @@ async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterato
     """
     async with AsyncExitStack() as stack:
         bucket = await asyncio.to_thread(Bucket, bucket_config(settings))
-        stack.push_async_callback(asyncio.to_thread, bucket.close)
+        stack.push_async_callback(bucket.close)
         store = open_store(settings, clock)
         stack.push_async_callback(store.close)
         keys = await asyncio.to_thread(_token_keys, settings)

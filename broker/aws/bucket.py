@@ -1,44 +1,36 @@
-"""One S3 bucket: sign, head, promote, purge; every S3 operation of the verbs.
+"""One S3 bucket: sign, head, promote, purge; all that the verbs ask of S3.
 
-S3's errors become domain errors here. Only a 404 means "not there"; any other error means that S3 is unavailable or
-refuses the broker. Nothing here blocks the event loop: botocore runs on a pool of threads, and signing does not use it.
+S3's answers become objects and errors of the domain here. Only a 404 is "not there"; anything else means that S3 is
+unavailable, or refuses the broker itself.
 """
 
-import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+import base64
+import hashlib
+import ssl
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
+from xml.sax.saxutils import escape
 
 import boto3
-import structlog
-from botocore import xform_name
-from botocore.config import Config
-from botocore.exceptions import ClientError
+import certifi
+from botocore.session import get_session
 
-from broker import metrics
+from broker.aws.client import Absent, Answer, PreconditionFailed, S3Client
 from broker.aws.cloudfront import Distribution
-from broker.aws.credentials import NO_ANSWER, CredentialSource, client_keys
+from broker.aws.credentials import CredentialSource
+from broker.aws.endpoint import bucket_url
 from broker.domain.media import Arrived
 from broker.domain.policy import Promise, presign_post
-from broker.domain.sigv4 import Address, Credentials, presign_get
+from broker.domain.sigv4 import Address, Credentials, presign_get, uri_encode
 from broker.errors import CredentialsExpired, StorageRefused, StorageUnavailable
 
-T = TypeVar("T")
-
-log = structlog.get_logger()
-
-MAX_ATTEMPTS = 3
-"""How often a call is tried, where S3 is silent or says that it is busy."""
-MAX_VERSIONS = 1000
-"""The number of versions of one key that a purge removes; one listing and one DeleteObjects take as many."""
-ABSENT_CODES = frozenset({"NoSuchKey", "NoSuchVersion"})
-BUSY_CODES = frozenset({"InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable", "SlowDown"})
-"""Errors of single keys that a later attempt may not meet (Amazon S3 API Reference, "Error responses")."""
 CHECKSUMS = ("SHA256", "CRC64NVME", "CRC32C", "CRC32", "SHA1")
 """The checksum algorithms of S3, in the order of our preference."""
+MAX_VERSIONS = 1000
+"""The number of versions of one key that a purge removes; one listing and one DeleteObjects take as many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,23 +52,39 @@ class BucketConfig:
     """The distribution's address, its key's id, and the private key in PEM form, if links go through CloudFront."""
 
 
+class Version(NamedTuple):
+    """One version of an object, or a delete marker; without an id, whatever is current."""
+
+    key: str
+    id: str | None = None
+
+
 class Bucket:
-    """A client of one bucket. Create it off the event loop, because botocore loads its service model then."""
+    """A client of one bucket, for one event loop. Create it off the loop, because botocore reads files then."""
 
     def __init__(self, config: BucketConfig) -> None:
         self.config = config
-        session = boto3.Session()
-        self._client = s3_client(session, config, config.endpoint_url)
-        self._address = Address.of(_form_address(session, config))
+        self._address = Address.of(_url(config, config.public_endpoint_url or config.endpoint_url))
+        self._internal_address = Address.of(_url(config, config.endpoint_url))
         self.form_url = self._address.url
         """The URL to which forms are posted, with a trailing slash (upload libraries append the key to it)."""
-        self._threads = ThreadPoolExecutor(config.pool_size, thread_name_prefix="s3")
         self._distribution = Distribution(*config.cloudfront) if config.cloudfront else None
-        self._credentials = CredentialSource(session, config.credentials, self._threads)
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="credentials")
+        self._credentials = CredentialSource(boto3.Session(), config.credentials, self._threads)
+        self._client = S3Client(
+            self._internal_address,
+            self.credentials,
+            region=config.region,
+            timeout_seconds=config.timeout_seconds,
+            pool_size=config.pool_size,
+            authorities=ssl.create_default_context(
+                cafile=get_session().get_config_variable("ca_bundle") or certifi.where()
+            ),
+        )
 
-    def credentials(self, now: datetime) -> Coroutine[Any, Any, Credentials]:
+    async def credentials(self, now: datetime) -> Credentials:
         """Return keys that are valid at `now`. Raises CredentialsExpired."""
-        return self._credentials.current(now)
+        return await self._credentials.current(now)
 
     def sign_upload(self, promise: Promise, keys: Credentials, *, now: datetime, expires_in: int) -> dict[str, str]:
         """Return the form's fields; their policy expires `expires_in` seconds after `now`."""
@@ -113,18 +121,29 @@ class Bucket:
         )
 
     async def internal_link(self, key: str, *, expires_in: int) -> str:
-        """Return a GET URL for `key` at the broker's own S3 endpoint, valid for `expires_in` seconds.
+        """Return a GET URL for `key`, for `expires_in` seconds, at the address where the broker itself reaches S3.
 
         Raises StorageUnavailable if there are no credentials.
         """
-        return await self._run(self._internal_link, key, expires_in)
+        now = self._client.clock()
+        try:
+            keys = await self.credentials(now)
+        except CredentialsExpired as error:
+            raise StorageUnavailable(operation="get_object", cause="CredentialsExpired") from error
+        return presign_get(keys, self._internal_address, key, now=now, region=self.config.region, expires_in=expires_in)
 
     async def head(self, key: str) -> Arrived | None:
-        """Return the object under `key`, or None if S3 answers 404 and the bucket exists.
+        """Return what is stored under `key`, or None if S3 answers 404 and the bucket is there.
 
-        Raises StorageUnavailable or StorageRefused.
+        Raises StorageUnavailable and StorageRefused, as every call to S3 does.
         """
-        return await self._run(self._head, key)
+        try:
+            answer = await self._call("head_object", "HEAD", key, headers={"x-amz-checksum-mode": "ENABLED"})
+        except Absent:
+            # The answer to a HEAD has no body that would tell an absent bucket from an absent object.
+            await self.check()
+            return None
+        return _arrived(answer)
 
     async def promote(self, source: str, target: str, judged: Arrived) -> bool:
         """Copy `source` to `target` and return whether `target` is now the judged object.
@@ -133,198 +152,146 @@ class Bucket:
         is a condition of the copy. Not every store honors it, so the answer to the copy, which names what was copied,
         is compared with what was judged. A HEAD of `target` decides only if the answer leaves that open.
         """
-        return await self._run(self._promote, source, target, judged)
+        with suppress(Absent, PreconditionFailed):
+            answer = await self._call(
+                "copy_object",
+                "PUT",
+                target,
+                headers={
+                    "content-type": judged.content_type,
+                    "if-none-match": "*",
+                    "x-amz-copy-source": uri_encode(f"{self.config.name}/{source}", safe="/"),
+                    "x-amz-copy-source-if-match": f'"{judged.etag}"',
+                    "x-amz-metadata-directive": "REPLACE",
+                },
+                has_result=True,
+            )
+            outcome = _is_copy_of(judged, answer)
+            if outcome is not None:
+                return outcome
+        promoted = await self.head(target)
+        return promoted is not None and promoted.same_object(judged)
 
     async def purge(self, *keys: str) -> bool:
         """Remove the objects under at most 1,000 `keys` with their versions; absent ones are no error.
 
         One turn is bounded: it removes at most MAX_VERSIONS versions of each key. Return whether nothing is left.
         """
-        return await self._run(self._purge, keys)
+        marked = await self._delete([Version(key) for key in keys])
+        purged = [await self._purge_versions(key) for key in marked]
+        return all(purged)
 
     async def check(self) -> None:
         """Raise StorageUnavailable or StorageRefused unless the bucket answers."""
-        await self._run(self._check)
-
-    def close(self) -> None:
-        """Wait for the running calls, then release the threads and connections."""
-        self._threads.shutdown(wait=True)
-        self._client.close()
-
-    async def _run(self, call: Callable[..., T], *arguments: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
-
-    def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        with metrics.S3_SECONDS.labels(operation).time():
-            try:
-                response: dict[str, Any] = getattr(self._client, operation)(Bucket=self.config.name, **parameters)
-            except ClientError as error:
-                raise _translated(operation, error) from error
-            except NO_ANSWER as error:
-                _note_failure(operation, type(error).__name__)
-                raise StorageUnavailable(operation=operation, cause=type(error).__name__) from error
-        return response
-
-    def _internal_link(self, key: str, expires_in: int) -> str:
-        parameters = {"Bucket": self.config.name, "Key": key}
         try:
-            link: str = self._client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=expires_in)
-        except (ClientError, *NO_ANSWER) as error:
-            raise StorageUnavailable(operation="get_object", cause=type(error).__name__) from error
-        return link
-
-    def _head(self, key: str) -> Arrived | None:
-        try:
-            response = self._call("head_object", Key=key, ChecksumMode="ENABLED")
-        except _Absent:
-            # The response to a HEAD has no body that would tell an absent bucket from an absent object.
-            self._check()
-            return None
-        return _arrived(response)
-
-    def _promote(self, source: str, target: str, judged: Arrived) -> bool:
-        with suppress(_Absent, _PreconditionFailed):
-            answer = self._call(
-                "copy_object",
-                Key=target,
-                CopySource={"Bucket": self.config.name, "Key": source},
-                CopySourceIfMatch=f'"{judged.etag}"',
-                IfNoneMatch="*",
-                MetadataDirective="REPLACE",
-                ContentType=judged.content_type,
-            )
-            result = {**answer, **answer.get("CopyObjectResult", {})}
-            if "ETag" in result:
-                copied = _arrived({**result, "ContentLength": judged.size, "ContentType": judged.content_type})
-                if copied.etag_is_md5 and judged.etag_is_md5:
-                    return copied.etag == judged.etag
-        promoted = self._head(target)
-        return promoted is not None and promoted.same_object(judged)
-
-    def _purge(self, keys: Sequence[str]) -> bool:
-        if len(keys) == 1:
-            versioned = keys if "VersionId" in self._delete(keys[0]) else ()
-        else:
-            deleted = self._delete_many([{"Key": key} for key in keys])
-            versioned = [entry["Key"] for entry in deleted if "DeleteMarkerVersionId" in entry]
-        purged = [self._purge_versions(key) for key in versioned]
-        return all(purged)
-
-    def _delete(self, key: str) -> dict[str, Any]:
-        try:
-            return self._call("delete_object", Key=key)
-        except _Absent:
-            return {}
-
-    def _delete_many(self, objects: Sequence[dict[str, str]]) -> Sequence[dict[str, Any]]:
-        """Delete up to 1,000 objects or versions and return an entry for each. Raises what `purge` does."""
-        if not objects:
-            return ()
-        answer = self._call("delete_objects", Delete={"Objects": objects})
-        for error in answer.get("Errors", ()):
-            code = str(error.get("Code", "Unknown"))
-            if code not in ABSENT_CODES:
-                _note_failure("delete_objects", code)
-                refused = code not in BUSY_CODES
-                raise (
-                    StorageRefused(operation="delete_objects", code=code)
-                    if refused
-                    else StorageUnavailable(operation="delete_objects", cause=code)
-                )
-        deleted: Sequence[dict[str, Any]] = answer.get("Deleted", ())
-        return deleted
-
-    def _purge_versions(self, key: str) -> bool:
-        """Remove up to MAX_VERSIONS versions of one key; return whether nothing is left."""
-        page = self._call("list_object_versions", Prefix=key, MaxKeys=MAX_VERSIONS)
-        versions = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
-        of_key = [version for version in versions if version["Key"] == key]
-        self._delete_many([{"Key": key, "VersionId": version["VersionId"]} for version in of_key])
-        # Keys that continue this one sort after it, so a listing that has reached one has passed all versions.
-        return len(of_key) < len(versions) or not page.get("IsTruncated", False)
-
-    def _check(self) -> None:
-        try:
-            self._call("head_bucket")
-        except _Absent:
+            await self._call("head_bucket", "HEAD")
+        except Absent:
             raise StorageRefused(operation="head_bucket", code="NoSuchBucket") from None
 
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+        self._threads.shutdown(wait=False)
 
-class _Absent(Exception):
-    """S3 answered 404."""
+    async def _call(self, operation: str, method: str, key: str = "", **options: Any) -> Answer:
+        return await self._client.call(operation, method, key, **options)
+
+    async def _delete(self, versions: list[Version]) -> list[str]:
+        """Delete up to 1,000 versions by one request; return the keys that got a delete marker instead.
+
+        Only a versioned bucket answers with delete markers.
+        """
+        entries = "".join(
+            f"<Object><Key>{escape(version.key)}</Key>"
+            + (f"<VersionId>{escape(version.id)}</VersionId>" if version.id is not None else "")
+            + "</Object>"
+            for version in versions
+        )
+        body = f'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{entries}</Delete>'.encode()
+        digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+        answer = await self._call(
+            "delete_objects",
+            "POST",
+            query={"delete": ""},
+            headers={"content-md5": digest, "content-type": "application/xml"},
+            body=body,
+            has_result=True,
+        )
+        result = answer.xml()
+        for error in result.iterfind("Error"):
+            code = error.findtext("Code") or "Unknown"
+            if code not in {"NoSuchKey", "NoSuchVersion"}:
+                raise self._client.failure("delete_objects", code, answer)
+        return [
+            deleted.findtext("Key") or ""
+            for deleted in result.iterfind("Deleted")
+            if deleted.findtext("DeleteMarker") == "true" and deleted.find("VersionId") is None
+        ]
+
+    async def _purge_versions(self, key: str) -> bool:
+        """Remove up to MAX_VERSIONS versions of one key; return whether nothing is left."""
+        answer = await self._call(
+            "list_object_versions",
+            "GET",
+            query={"max-keys": str(MAX_VERSIONS), "prefix": key, "versions": ""},
+            has_result=True,
+        )
+        listing = answer.xml()
+        entries = [entry for entry in listing if entry.tag in {"Version", "DeleteMarker"}]
+        of_key = [Version(key, entry.findtext("VersionId")) for entry in entries if entry.findtext("Key") == key]
+        if of_key:
+            await self._delete(of_key)
+        # Keys that continue this one sort after it, so a listing that has reached one has passed all versions.
+        return len(of_key) < len(entries) or listing.findtext("IsTruncated") != "true"
 
 
-class _PreconditionFailed(Exception):
-    """S3 answered 412, because a condition of the request does not hold."""
+def _is_copy_of(judged: Arrived, answer: Answer) -> bool | None:
+    """Return whether the answer to a copy is about the judged bytes, or None if it does not say.
+
+    Source: Amazon S3 API Reference, "CopyObject", CopyObjectResult.
+    """
+    result = answer.xml()
+    algorithm, _, value = (judged.checksum or "").partition(":")
+    checksum = result.findtext(f"Checksum{algorithm}") if algorithm else None
+    if checksum is not None and result.findtext("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT" and checksum != value:
+        return False
+    etag = (result.findtext("ETag") or "").strip('"')
+    if etag and judged.etag_is_md5 and not _is_opaque(answer):
+        return etag == judged.etag
+    return True if checksum is not None else None
 
 
-def _translated(operation: str, error: ClientError) -> Exception:
-    """Return the domain error for an error of S3, or of STS, from which keys are fetched first."""
-    if xform_name(error.operation_name) != operation:
-        return StorageUnavailable(operation=operation, cause=error.operation_name)
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    code = str(error.response.get("Error", {}).get("Code", "Unknown"))
-    if status == 404 and code != "NoSuchBucket":
-        return _Absent()
-    if status == 412:
-        return _PreconditionFailed()
-    _note_failure(operation, code)
-    if status in {0, 200, 409, 429} or status >= 500:
-        return StorageUnavailable(operation=operation, cause=code)
-    return StorageRefused(operation=operation, code=code)
+def _is_opaque(answer: Answer) -> bool:
+    """Return whether the ETag is no MD5 of the bytes (Amazon S3 API Reference, "Object", ETag)."""
+    encryption = answer.headers.get("x-amz-server-side-encryption", "AES256")
+    return encryption != "AES256" or "x-amz-server-side-encryption-customer-algorithm" in answer.headers
 
 
-def _note_failure(operation: str, cause: str) -> None:
-    """Count and log a failure by S3's code or the error's class only, because messages may hold keys."""
-    metrics.S3_ERRORS.labels(operation, cause).inc()
-    log.warning("s3 failed", operation=operation, cause=cause)
-
-
-def _arrived(head: dict[str, Any]) -> Arrived:
-    checksum = next((f"{name}:{head[f'Checksum{name}']}" for name in CHECKSUMS if f"Checksum{name}" in head), None)
-    if head.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT":
+def _arrived(answer: Answer) -> Arrived:
+    headers = answer.headers
+    names = (name for name in CHECKSUMS if f"x-amz-checksum-{name.lower()}" in headers)
+    checksum = next((f"{name}:{headers[f'x-amz-checksum-{name.lower()}']}" for name in names), None)
+    if headers.get("x-amz-checksum-type", "FULL_OBJECT") != "FULL_OBJECT":
         checksum = None
-    opaque_etag = head.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in head
-    return Arrived(
-        size=head["ContentLength"],
-        etag=head["ETag"].strip('"'),
-        content_type=head.get("ContentType", "binary/octet-stream"),
-        checksum=checksum,
-        etag_is_md5=not opaque_etag,
-    )
-
-
-def s3_client(session: boto3.Session, config: BucketConfig, endpoint_url: str | None) -> Any:
-    """Return an S3 client; every option whose default differs between releases is set."""
-    return session.client(
-        "s3",
-        region_name=config.region,
-        endpoint_url=endpoint_url,
-        **client_keys(config.credentials),
-        config=Config(
-            signature_version="s3v4",
-            s3={
-                "addressing_style": "path" if config.path_style else "virtual",
-                "us_east_1_regional_endpoint": "regional",
-            },
-            use_dualstack_endpoint=config.dual_stack,
-            use_fips_endpoint=config.fips,
-            connect_timeout=min(config.timeout_seconds, 5),
-            read_timeout=config.timeout_seconds,
-            retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
-            max_pool_connections=config.pool_size,
-            request_checksum_calculation="when_supported" if config.is_aws else "when_required",
-            response_checksum_validation="when_supported" if config.is_aws else "when_required",
-        ),
-    )
-
-
-def _form_address(session: boto3.Session, config: BucketConfig) -> str:
-    """Return the URL to which clients post, as botocore's endpoint rules resolve it for this bucket."""
-    placeholder = replace(config, credentials=Credentials("resolves", "an-address"))
-    client = s3_client(session, placeholder, config.public_endpoint_url or config.endpoint_url)
     try:
-        address: str = client.generate_presigned_post(config.name, "key")["url"]
-    finally:
-        client.close()
-    return address
+        size, etag = int(headers["content-length"]), headers["etag"].strip('"')
+    except (KeyError, ValueError) as error:
+        raise StorageUnavailable(operation="head_object", cause="InvalidAnswer") from error
+    return Arrived(
+        size=size,
+        etag=etag,
+        content_type=headers.get("content-type", "binary/octet-stream"),
+        checksum=checksum,
+        etag_is_md5=not _is_opaque(answer),
+    )
+
+
+def _url(config: BucketConfig, endpoint_url: str | None) -> str:
+    return bucket_url(
+        config.name,
+        region=config.region,
+        endpoint_url=endpoint_url,
+        path_style=config.path_style,
+        dual_stack=config.dual_stack,
+        fips=config.fips,
+    )

@@ -15,7 +15,7 @@ import httpx
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from broker.aws.bucket import Bucket, BucketConfig, s3_client
+from broker.aws.bucket import Bucket, BucketConfig
 from broker.aws.credentials import client_keys
 from broker.domain.sigv4 import Credentials
 
@@ -150,7 +150,7 @@ async def opened(deployment: Deployment) -> AsyncIterator[Patient]:
             )
     finally:
         s3.close()
-        await asyncio.to_thread(bucket.close)
+        await bucket.close()
 
 
 def sqs_client(patient: Patient, keys: Credentials) -> Any:
@@ -161,4 +161,29 @@ def sqs_client(patient: Patient, keys: Credentials) -> Any:
         endpoint_url=patient.deployment.sqs_endpoint_url,
         **client_keys(keys),
         config=Config(connect_timeout=5, read_timeout=ANSWER_SECONDS, retries={"total_max_attempts": 2}),
+    )
+
+
+def s3_client(session: boto3.Session, config: BucketConfig, endpoint_url: str | None) -> Any:
+    """Return an S3 client; every option whose default differs between releases is set."""
+    return session.client(
+        "s3",
+        region_name=config.region,
+        endpoint_url=endpoint_url,
+        **client_keys(config.credentials),
+        config=Config(
+            signature_version="s3v4",
+            s3={
+                "addressing_style": "path" if config.path_style else "virtual",
+                "us_east_1_regional_endpoint": "regional",
+            },
+            use_dualstack_endpoint=config.dual_stack,
+            use_fips_endpoint=config.fips,
+            connect_timeout=min(config.timeout_seconds, 5),
+            read_timeout=config.timeout_seconds,
+            retries={"mode": "standard", "total_max_attempts": 3},
+            max_pool_connections=config.pool_size,
+            request_checksum_calculation="when_supported" if config.is_aws else "when_required",
+            response_checksum_validation="when_supported" if config.is_aws else "when_required",
+        ),
     )

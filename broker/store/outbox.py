@@ -1,5 +1,7 @@
-"""The webhook outbox: rows are written in the transaction of the state change, claimed in batches, and deleted on
-delivery."""
+"""The webhook outbox.
+
+Rows are written in the transaction of the state change, claimed in batches, and deleted on delivery.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields

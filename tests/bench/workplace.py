@@ -1,4 +1,4 @@
-"""What the contenders share: a directory, a key pair, a token, and databases that hold ready media."""
+"""The resources that the contenders share: a directory, a key pair, a token, and databases with ready media."""
 
 import asyncio
 import json
@@ -73,7 +73,11 @@ def workplace(*, with_postgresql: bool, python: Path = Path(sys.executable)) -> 
         public_key.write_bytes(
             key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         )
-        claims = {"sub": ANN, "scope": "media:upload media:read", "exp": datetime.now(UTC) + timedelta(days=1)}
+        claims = {
+            "sub": ANN,
+            "scope": "media:upload media:read media:delete",
+            "exp": datetime.now(UTC) + timedelta(days=1),
+        }
         token = jwt.encode(claims, key, algorithm="RS256")
         if not with_postgresql:
             yield Workplace(directory, public_key, token, None, python)

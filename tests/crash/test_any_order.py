@@ -7,12 +7,11 @@ exception that no code catches, raised at a numbered step of the store or the bu
 import asyncio
 import os
 import shutil
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +22,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
 
+from broker.aws import client
 from broker.aws.bucket import BucketConfig
 from broker.dev.s3 import EmbeddedS3, Fault
 from broker.domain.keys import staging_key
@@ -63,8 +63,6 @@ FAULTS = (
     Fault("CopyObject", count=3, status=200, code="InternalError"),
     Fault("CopyObject", count=1, reset=True, when="after"),
     Fault("CopyObject", count=3, reset=True, when="after"),
-    Fault("DeleteObject", count=3, status=503, code="SlowDown"),
-    Fault("DeleteObject", count=3, reset=True, when="after"),
     Fault("DeleteObjects", count=3, status=503, code="SlowDown"),
     Fault("DeleteObjects", count=3, reset=True, when="after"),
     Fault("*", count=50, status=500, code="InternalError"),
@@ -107,7 +105,7 @@ class Surroundings:
     template: Path
     s3: EmbeddedS3
     s3_client: Any
-    gate: CountedBucket
+    config: BucketConfig
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -125,11 +123,12 @@ class AnyOrder(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.clock = Clock()
         self.store = CountedStore(self.url)
-        self.settlement = Settlement(self.store, around.gate, grace=GRACE, clock=self.clock)
+        self.bucket = CountedBucket(around.config)
+        self.settlement = Settlement(self.store, self.bucket, grace=GRACE, clock=self.clock)
         self.sweep = Sweep(self.store, self.settlement, rest_seconds=1, clock=self.clock)
         self.verbs = Lifecycle(
             self.store,
-            around.gate,
+            self.bucket,
             settlement=self.settlement,
             rules=Rules(max_size=2 * len(VIDEO)),
             quota=QUOTA,
@@ -174,7 +173,7 @@ class AnyOrder(RuleBasedStateMachine):
         if not self._takes(issued):
             return
         self.around.s3_client.put_object(
-            Bucket=self.around.gate.config.name, Key=staging_key(issued.media.id), Body=OTHER, ContentType="text/html"
+            Bucket=self.around.config.name, Key=staging_key(issued.media.id), Body=OTHER, ContentType="text/html"
         )
 
     @rule(issued=issues)
@@ -228,7 +227,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_broken(self) -> None:
-        found = find_all(self.engine, self.around.s3_client, self.around.gate.config.name)
+        found = find_all(self.engine, self.around.s3_client, self.around.config.name)
         assert list(broken(found)) == []
         for media_id, state in self.told.items():
             media = found.of(media_id)
@@ -250,6 +249,7 @@ class AnyOrder(RuleBasedStateMachine):
             assert found.objects == {}
             assert {media.state for media in found.media} <= {State.DELETED}
         finally:
+            self.runner.run(self.bucket.close())
             self.runner.run(self.store.close())
             self.runner.close()
             self.engine.dispose()
@@ -262,7 +262,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert list(unsettled(self._find(), self.clock())) == []
 
     def _find(self) -> Any:
-        return find_all(self.engine, self.around.s3_client, self.around.gate.config.name)
+        return find_all(self.engine, self.around.s3_client, self.around.config.name)
 
     # Implementation.
 
@@ -329,33 +329,30 @@ class AnyOrder(RuleBasedStateMachine):
 
     def _empty_bucket(self) -> None:
         """Remove the objects of a failed example."""
-        bucket = self.around.gate.config.name
+        bucket = self.around.config.name
         for found in self.around.s3_client.list_objects_v2(Bucket=bucket).get("Contents", ()):
-            self.around.s3_client.delete_object(Bucket=bucket, Key=found["Key"])
+            self.around.s3_client.delete_objects(Bucket=bucket, Key=found["Key"])
 
 
 @pytest.fixture
 def around(
     tmp_path: Path, embedded_s3: EmbeddedS3, s3_client: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Surroundings]:
+) -> Surroundings:
     """Return a migrated SQLite file to copy, and one bucket; retries follow without a pause."""
     template = tmp_path / "template.db"
     migrate(f"sqlite:///{template}")
     monkeypatch.setattr(settlement, "WAITS", 3)
-    monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda seconds: None))
-    gate = CountedBucket(
-        BucketConfig(
-            name=bucket,
-            region=embedded_s3.region,
-            endpoint_url=embedded_s3.endpoint_url,
-            path_style=True,
-            is_aws=False,
-            credentials=Credentials(embedded_s3.access_key, embedded_s3.secret_key),
-            timeout_seconds=5,
-        )
+    monkeypatch.setattr(client, "BACKOFF_SECONDS", 0)
+    config = BucketConfig(
+        name=bucket,
+        region=embedded_s3.region,
+        endpoint_url=embedded_s3.endpoint_url,
+        path_style=True,
+        is_aws=False,
+        credentials=Credentials(embedded_s3.access_key, embedded_s3.secret_key),
+        timeout_seconds=5,
     )
-    yield Surroundings(tmp_path, template, embedded_s3, s3_client, gate)
-    gate.close()
+    return Surroundings(tmp_path, template, embedded_s3, s3_client, config)
 
 
 @pytest.mark.timeout(900)

@@ -163,12 +163,12 @@ COURSES = {
     ),
     "sweep an upload that differs": Course(not_as_promised, sweep, "claim head_object DIFFER answer"),
     "sweep an interrupted promotion": Course(promoting, sweep_early, "claim amend copy_object PROMOTE answer"),
-    "sweep a rejected media": Course(rejected, sweep, "claim delete_object delete_object amend answer"),
-    "sweep a replayed media": Course(replayed, sweep, "claim delete_object amend answer"),
+    "sweep a rejected media": Course(rejected, sweep, "claim delete_objects delete_objects amend answer"),
+    "sweep a replayed media": Course(replayed, sweep, "claim delete_objects amend answer"),
     "sweep a deletion while the policy is open": Course(
-        deleted_and_replayed, sweep_early, "claim delete_object delete_objects amend answer"
+        deleted_and_replayed, sweep_early, "claim delete_objects delete_objects amend answer"
     ),
-    "sweep a deletion": Course(deleted_and_replayed, sweep, "claim delete_object delete_objects PURGE answer"),
+    "sweep a deletion": Course(deleted_and_replayed, sweep, "claim delete_objects delete_objects PURGE answer"),
 }
 
 

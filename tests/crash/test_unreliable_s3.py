@@ -89,7 +89,7 @@ async def replica(database_url: str, config: BucketConfig) -> AsyncIterator[Repl
     yield Replica(store, bucket, settlement, verbs, Sweep(store, settlement, rest_seconds=0.2, clock=clock), clock)
     await settlement.close()
     await store.close()
-    await asyncio.to_thread(bucket.close)
+    await bucket.close()
 
 
 @dataclass

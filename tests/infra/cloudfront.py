@@ -22,12 +22,12 @@ class Documents:
     kind: str
     configurations: dict[str, str] = field(default_factory=dict)
 
-    def all(self, request: Any, _url: str, _headers: Any) -> Answer:
+    def collection(self, request: Any, _url: str, _headers: Any) -> Answer:
         """Create a resource from a POST to the collection."""
         name = f"E{uuid.uuid4().hex[:13].upper()}"
         return self._keep(201, name, request)
 
-    def one(self, request: Any, url: str, _headers: Any) -> Answer:
+    def item(self, request: Any, url: str, _headers: Any) -> Answer:
         """Return, replace or delete a resource; its address may end in `/config`."""
         name = url.partition("?")[0].removesuffix("/config").rpartition("/")[2]
         if name not in self.configurations:
@@ -91,7 +91,7 @@ def paths() -> dict[str, Any]:
     routes: dict[str, Any] = {f"{BASE}/tagging$": no_tags}
     for path, kind in kinds.items():
         documents = Documents(kind)
-        routes[f"{BASE}/{path}$"] = documents.all
-        routes[f"{BASE}/{path}/(?P<name>[^/]+)$"] = documents.one
-        routes[f"{BASE}/{path}/(?P<name>[^/]+)/config$"] = documents.one
+        routes[f"{BASE}/{path}$"] = documents.collection
+        routes[f"{BASE}/{path}/(?P<name>[^/]+)$"] = documents.item
+        routes[f"{BASE}/{path}/(?P<name>[^/]+)/config$"] = documents.item
     return routes

@@ -70,7 +70,7 @@ def _settle(plan: dict[str, Any], variant: Variant) -> set[Statement]:
     staging, media = f"{variant.arn}/staging/*", f"{variant.arn}/media/*"
     own = ("StringEquals", "aws:ResourceAccount", ACCOUNT)
     purge = "s3:DeleteObject s3:DeleteObjectVersion" if variant.versioning else "s3:DeleteObject"
-    found = {
+    statements = {
         _statement("ReadObjects", "s3:GetObject", [staging, media], own),
         _statement("Promote", "s3:PutObject", [media], own),
         _statement("Purge", purge, [staging, media], own),
@@ -78,13 +78,13 @@ def _settle(plan: dict[str, Any], variant: Variant) -> set[Statement]:
     }
     if variant.versioning:
         prefixes = ("StringLike", "s3:prefix", "media/* staging/*")
-        found.add(_statement("FindVersions", "s3:ListBucketVersions", [variant.arn], own, prefixes))
+        statements.add(_statement("FindVersions", "s3:ListBucketVersions", [variant.arn], own, prefixes))
     if variant.kms:
         through_s3 = ("StringEquals", "kms:ViaService", f"s3.{REGION}.amazonaws.com")
         this_bucket = ("StringEquals", "kms:EncryptionContext:aws:s3:arn", variant.arn)
         key = resources(plan)["aws_kms_key.media[0]"]["arn"]
-        found.add(_statement("UseKey", "kms:Decrypt kms:GenerateDataKey", [key], through_s3, this_bucket))
-    return found
+        statements.add(_statement("UseKey", "kms:Decrypt kms:GenerateDataKey", [key], through_s3, this_bucket))
+    return statements
 
 
 def _bucket(plan: dict[str, Any], variant: Variant) -> set[Statement]:
@@ -101,12 +101,12 @@ def _bucket(plan: dict[str, Any], variant: Variant) -> set[Statement]:
         ("DenyFormsAndLinksIntoMedia", "s3:PutObject", media, ("StringEquals", "s3:authType", f"{form} {link}")),
         ("DenyCustomerKeys", "s3:PutObject", objects, ("Null", customer_key, "false")),
     )
-    found = {_statement(sid, actions, to, condition, deny=True) for sid, actions, to, condition in table}
+    statements = {_statement(sid, actions, to, condition, deny=True) for sid, actions, to, condition in table}
     if variant.cloudfront:
         this_one = ("StringEquals", "aws:SourceArn", resources(plan)["aws_cloudfront_distribution.media[0]"]["arn"])
         service = "Service:cloudfront.amazonaws.com"
-        found.add(_statement("AllowCloudFront", "s3:GetObject", media, this_one, principal=service))
-    return found
+        statements.add(_statement("AllowCloudFront", "s3:GetObject", media, this_one, principal=service))
+    return statements
 
 
 def _queue(variant: Variant) -> set[Statement]:
@@ -136,13 +136,13 @@ def _doctor(variant: Variant, own: tuple[str, str, str]) -> set[Statement]:
 
 
 def _key(variant: Variant) -> set[Statement]:
-    found = {_statement("AllowAccount", "kms:*", ["*"], principal=f"AWS:arn:aws:iam::{ACCOUNT}:root")}
+    statements = {_statement("AllowAccount", "kms:*", ["*"], principal=f"AWS:arn:aws:iam::{ACCOUNT}:root")}
     if variant.cloudfront:
         account = ("StringEquals", "aws:SourceAccount", ACCOUNT)
         this_bucket = ("StringEquals", "kms:EncryptionContext:aws:s3:arn", variant.arn)
         service = "Service:cloudfront.amazonaws.com"
-        found.add(_statement("AllowCloudFront", "kms:Decrypt", ["*"], account, this_bucket, principal=service))
-    return found
+        statements.add(_statement("AllowCloudFront", "kms:Decrypt", ["*"], account, this_bucket, principal=service))
+    return statements
 
 
 def expected_settings(variant: Variant) -> dict[str, dict[str, Any]]:

@@ -92,7 +92,7 @@ def _in_policy(address: str, sid: str, **changes: Any) -> Doctor:
     def doctor(plan: dict[str, Any]) -> None:
         values = resources(plan)[address]
         policy = json.loads(values["policy"])
-        statement = next(one for one in policy["Statement"] if one["Sid"] == sid)
+        statement = next(item for item in policy["Statement"] if item["Sid"] == sid)
         statement.update(changes)
         for part in [part for part, value in changes.items() if value is None]:
             del statement[part]
@@ -105,7 +105,7 @@ def _without(address: str, sid: str) -> Doctor:
     def doctor(plan: dict[str, Any]) -> None:
         values = resources(plan)[address]
         policy = json.loads(values["policy"])
-        policy["Statement"] = [one for one in policy["Statement"] if one["Sid"] != sid]
+        policy["Statement"] = [item for item in policy["Statement"] if item["Sid"] != sid]
         values["policy"] = json.dumps(policy)
 
     return doctor
@@ -237,4 +237,4 @@ def test_the_violation_of_an_unexpected_right_says_how_it_is_too_wide(
 @VARIANTS
 def test_no_statement_uses_a_negated_element(variant: Variant, lives: dict[str, Life]) -> None:
     # The reader of statements raises KeyError for NotAction, NotResource and NotPrincipal.
-    assert sum(len(found) for found in statements(lives[variant.bucket].second_plan).values()) >= 20
+    assert sum(len(policy) for policy in statements(lives[variant.bucket].second_plan).values()) >= 20

@@ -50,7 +50,7 @@ async def open_bucket(embedded_s3: EmbeddedS3, bucket: str, chain: None) -> Asyn
         BucketConfig(name=bucket, region=embedded_s3.region, endpoint_url=embedded_s3.endpoint_url, path_style=True),
     )
     yield opened
-    await asyncio.to_thread(opened.close)
+    await opened.close()
 
 
 async def test_nothing_is_signed_without_credentials(open_bucket: Bucket) -> None:

@@ -78,7 +78,7 @@ async def test_a_rejected_object_that_s3_would_not_remove_is_removed_later(
     issued = await world.issue()
     key = staging_key(issued.media.id)
     world.s3.put_object(Bucket=world.bucket.config.name, Key=key, Body=b"<html>", ContentType="text/html")
-    embedded_s3.order_fault(Fault(operation="DeleteObject", status=503, code="SlowDown", count=3))
+    embedded_s3.order_fault(Fault(operation="DeleteObjects", status=503, code="SlowDown", count=3))
     with pytest.raises(UploadRejected):
         await world.verbs.complete(issued.media.id, "anna")
     assert world.staged_bytes(issued.media) == b"<html>"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.words import AVOIDED, report, violations
+from tests.support.words import AVOIDED, QUOTED, report, violations
 
 
 @pytest.mark.parametrize("word", AVOIDED)
@@ -10,6 +10,11 @@ def test_each_avoided_word_is_found_in_any_case(word: str) -> None:
     assert list(violations("guide.md", f"A line.\nThe broker {word.upper()} it.")) == [
         (2, f"{word!r}: write {AVOIDED[word]}")
     ]
+
+
+@pytest.mark.parametrize("quotation", QUOTED)
+def test_a_quotation_keeps_its_words(quotation: str) -> None:
+    assert list(violations("guide.md", quotation)) == []
 
 
 def test_a_word_that_only_contains_an_avoided_one_is_accepted() -> None:

@@ -23,7 +23,7 @@ def client(s3, service, access_key=None, secret_key=None, token=None):
     [
         ({"secret_key": "wrong"}, "SignatureDoesNotMatch"),
         ({"access_key": "AKIA0000000000000000"}, "InvalidClientTokenId"),
-        ({"token": "of nobody"}, "InvalidClientTokenId"),
+        ({"token": "unknown"}, "InvalidClientTokenId"),
     ],
 )
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What POST Object accepts, and in which words it answers."""
+"""POST Object: the forms that it accepts, and the wording of its answers."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""What POST Object refuses: one row for each, with its status, its code, and that nothing is stored."""
+"""POST Object: the forms that it refuses, with status and code; none of them stores an object."""
 
 import base64
 import hashlib
@@ -198,7 +198,7 @@ REFUSALS = [
     Refusal("a signature of zeros", replaced("x-amz-signature", "0" * 64), 403, "SignatureDoesNotMatch"),
     Refusal("an empty signature", replaced("x-amz-signature", ""), 403, "SignatureDoesNotMatch"),
     Refusal("an unknown access key", setting(access_key="AKIA0000000000000000"), 403, "InvalidAccessKeyId"),
-    Refusal("nobody", stripped, 403, "AccessDenied", "Access Denied"),
+    Refusal("an unsigned form", stripped, 403, "AccessDenied", "Access Denied"),
     Refusal("a policy without any signature", setting(without=set(SIGNATURE_FIELDS) - {"policy"}), 403, "AccessDenied"),
     Refusal("a scope of another region", setting(region="us-west-2"), 400, "InvalidArgument", "us-west-2"),
     Refusal("a credential of two parts", replaced("x-amz-credential", "AKIA/20260101"), 400, "InvalidArgument"),
@@ -496,7 +496,7 @@ def test_a_policy_lives_until_then(form, stored):
 
 
 def test_a_bucket_that_is_not_there(form):
-    form.bucket = "nobody-has-this"
+    form.bucket = "no-such-bucket"
     response = form.send()
     assert (response.status_code, error_code(response)) == (404, "NoSuchBucket")
 

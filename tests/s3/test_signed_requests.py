@@ -13,7 +13,7 @@ from broker.dev.s3 import Session
 from tests.s3.forms import element, error_code
 from tests.s3.requests import Requests
 
-SECRET = b"nobody may read this"
+SECRET = b"only its owner may read this"
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def put(**changes: str | None) -> Callable[[Requests], httpx.Response]:
 
 
 def signed_by(**arguments) -> Callable[[Requests], httpx.Response]:
-    """PUT signed by somebody else, or for something else."""
+    """Return a PUT with another signer, or signed for another request."""
 
     def send(requests: Requests) -> httpx.Response:
         url = requests.url("new")
@@ -206,10 +206,10 @@ REFUSALS = [
     ),
     Refusal("two signatures", both_ways, 400, "InvalidArgument", "Only one auth mechanism"),
     # Headers
-    Refusal("nobody who reads", anonymous("GET", "secret"), 403, "AccessDenied"),
-    Refusal("nobody who writes", anonymous("PUT", "new"), 403, "AccessDenied"),
-    Refusal("nobody who deletes", anonymous("DELETE", "secret"), 403, "AccessDenied"),
-    Refusal("nobody who lists", anonymous("GET", ""), 403, "AccessDenied"),
+    Refusal("an anonymous read", anonymous("GET", "secret"), 403, "AccessDenied"),
+    Refusal("an anonymous write", anonymous("PUT", "new"), 403, "AccessDenied"),
+    Refusal("an anonymous delete", anonymous("DELETE", "secret"), 403, "AccessDenied"),
+    Refusal("an anonymous list", anonymous("GET", ""), 403, "AccessDenied"),
     Refusal("a stranger", signed_by(credentials=STRANGER), 403, "InvalidAccessKeyId"),
     Refusal("a region that is not this one", signed_by(region="us-west-2"), 400, "AuthorizationHeaderMalformed"),
     Refusal("a request 16 minutes old", put(), 403, "RequestTimeTooSkewed", clock=16 * 60),
@@ -289,7 +289,10 @@ def test_a_refused_url_tells_the_times(requests):
     response = httpx.get(url)
     requests.s3.set_clock(0)
     assert element(response, "X-Amz-Expires") == "60"
-    assert element(response, "Expires") < element(response, "ServerTime")
+    expires, server_time = element(response, "Expires"), element(response, "ServerTime")
+    assert expires is not None
+    assert server_time is not None
+    assert expires < server_time
 
 
 def test_a_presigned_put_stores(requests, stored):

@@ -1,1 +1,1 @@
-"""What several suites share: servers, databases, processes and clients for tests."""
+"""Code that several suites share: servers, databases, processes and clients."""

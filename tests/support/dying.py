@@ -15,7 +15,7 @@ import asyncio
 import os
 import signal
 import socket
-from contextvars import ContextVar, copy_context
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
@@ -27,6 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from broker import wiring
 from broker.app import create_app
 from broker.aws.bucket import Bucket
+from broker.aws.client import Answer
 from broker.domain.media import Event, Media
 from broker.domain.quota import Quota
 from broker.server.serve import work_until_stopped
@@ -95,17 +96,14 @@ class CountedStore(Store):
 class CountedBucket(Bucket):
     """A bucket whose every request to S3 is a step."""
 
-    async def _run(self, call: Any, *arguments: object) -> Any:
-        return await super()._run(copy_context().run, call, *arguments)
-
-    def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
+    async def _call(self, operation: str, method: str, key: str = "", **options: Any) -> Answer:
         reach(operation)
         course = COURSE.get()
         if operation == "copy_object" and course.overwrites:
             course.overwrites -= 1
-            key = parameters["CopySource"]["Key"]
-            overwriter.puts(self.config, key, OTHER)
-        return super()._call(operation, **parameters)
+            source = options["headers"]["x-amz-copy-source"].removeprefix(f"{self.config.name}/")
+            await asyncio.to_thread(overwriter.puts, self.config, source, OTHER)
+        return await super()._call(operation, method, key, **options)
 
 
 class KeptSweep(Sweep):

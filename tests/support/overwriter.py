@@ -1,10 +1,11 @@
-"""Somebody else who writes to the bucket, with the broker's keys and none of its care."""
+"""A program that writes to the bucket with the broker's keys, and without its checks."""
 
 import asyncio
 
 import boto3
 
-from broker.aws.bucket import Bucket, BucketConfig, s3_client
+from broker.aws.bucket import Bucket, BucketConfig
+from broker.doctor.deployment import s3_client
 from broker.domain.media import Arrived
 from tests.support.world import OTHER, VIDEO
 
@@ -19,7 +20,7 @@ def puts(config: BucketConfig, key: str, body: bytes) -> None:
 
 
 class OverwrittenBetween(Bucket):
-    """A bucket in which somebody overwrites the staging object between the HEAD and the copy."""
+    """A bucket whose staging object is overwritten between the HEAD and the copy."""
 
     times = 1
 

@@ -41,7 +41,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fate:
-    """What happens to a request. Durations are seconds."""
+    """The fate of a request. Durations are seconds."""
 
     hold: float = 0
     """S3 receives the request after this time."""

@@ -21,17 +21,21 @@ AVOIDED = {
     "mending": "fixing",
 }
 """Each avoided word, with its replacement."""
+QUOTED = ("can not have more than one wildcard", '"nobody"', "neither postgres nor nobody")
+"""Quotations, which keep their words: a message of AWS, and an account of Unix."""
 OPENINGS = ("What", "How", "Who", "Whether")
 """Words that the docstring of a module, class or function never begins with."""
 
 _AVOIDED = re.compile(r"\b(?:{})\b".format("|".join(AVOIDED).replace(" ", r"\s+")), re.IGNORECASE)
+_QUOTED = re.compile("|".join(map(re.escape, QUOTED)))
 _OPENING = re.compile(r"(?:{})\b".format("|".join(OPENINGS)))
 _JS_COMMENT = re.compile(r"/\*\*\s*(?:\*\s*)?")
 
 
 def violations(name: str, text: str) -> Iterator[tuple[int, str]]:
     """Yield the line number and the description of each violation in a file's text."""
-    for match in _AVOIDED.finditer(text):
+    unquoted = _QUOTED.sub(lambda match: " " * len(match[0]), text)
+    for match in _AVOIDED.finditer(unquoted):
         word = " ".join(match[0].lower().split())
         yield _line(text, match.start()), f"{word!r}: write {AVOIDED[word]}"
     if name.endswith(".py"):

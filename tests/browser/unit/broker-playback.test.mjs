@@ -81,26 +81,26 @@ test("a link that expired while the device slept is replaced", async (t) => {
 test("a lost connection is retried once, and then reported", async () => {
   broker({}, {});
   const video = new Video();
-  const told = [];
-  await start(video, { onError: ({ message }) => told.push(message) });
+  const messages = [];
+  await start(video, { onError: ({ message }) => messages.push(message) });
   video.fail(2);
   await settled();
   assert.equal(video.src, "https://bucket/2");
   video.fail(2);
   await settled();
-  assert.match(told.join(), /^The connection to the video was lost/);
+  assert.match(messages.join(), /^The connection to the video was lost/);
   video.dispatchEvent(new Event("playing"));
   broker({});
   video.fail(2);
   await settled();
-  assert.equal(told.length, 1);
+  assert.equal(messages.length, 1);
 });
 
 test("a video that the browser cannot decode is reported as such", async () => {
   broker({});
   const video = new Video();
-  const told = [];
-  await start(video, { onError: ({ message }) => told.push(message) });
+  const messages = [];
+  await start(video, { onError: ({ message }) => messages.push(message) });
   video.fail(4);
-  assert.match(told.join(), /codec/);
+  assert.match(messages.join(), /codec/);
 });

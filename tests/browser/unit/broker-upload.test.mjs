@@ -92,13 +92,13 @@ const STORIES = [
   ],
 ];
 
-for (const [name, answers, requests] of STORIES)
+for (const [name, answers, expected] of STORIES)
   test(name, async () => {
-    const { asked, options, end } = world(answers);
+    const { steps, options, end } = world(answers);
     const media = await upload(film(), options);
     end();
     assert.equal(media.status, "ready");
-    assert.equal(asked.join(" "), requests);
+    assert.equal(steps.join(" "), expected);
   });
 
 /** Failures that no retry can fix: a name, the answers, the error's code and message, and the requests. */
@@ -161,9 +161,9 @@ const ENDINGS = [
   ],
 ];
 
-for (const [name, answers, code, sentence, requests] of ENDINGS)
+for (const [name, answers, code, sentence, expected] of ENDINGS)
   test(`${name} is an error with its cause and its fix`, async () => {
-    const { asked, options, end } = world(answers);
+    const { steps, options, end } = world(answers);
     await assert.rejects(upload(film(), options), (error) => {
       assert.ok(error instanceof UploadError);
       assert.equal(error.code, code);
@@ -171,14 +171,14 @@ for (const [name, answers, code, sentence, requests] of ENDINGS)
       return true;
     });
     end();
-    assert.equal(asked.join(" "), requests);
+    assert.equal(steps.join(" "), expected);
   });
 
 test("without a connection the error says so, after all tries", async () => {
-  const { asked, options, end } = world({ upload: ["drop", "drop", "drop"] }, { onLine: false });
+  const { steps, options, end } = world({ upload: ["drop", "drop", "drop"] }, { onLine: false });
   await assert.rejects(upload(film(), { ...options, attempts: 3 }), { code: "offline" });
   end();
-  assert.equal(asked.length, 3);
+  assert.equal(steps.length, 3);
 });
 
 test("an absent bucket is reported as unreachable, not as a CORS error", async () => {
@@ -188,14 +188,14 @@ test("an absent bucket is reported as unreachable, not as a CORS error", async (
 });
 
 test("the key survives retries and renewals, and changes with a new media", async () => {
-  const { seen, options, end } = world({
+  const { requests, options, end } = world({
     upload: ["drop", issued(), issued(), issued()],
     s3: [refused(403, "AccessDenied", "Policy expired."), stored, stored],
     complete: [problem(410, "upload-expired"), ready()],
   });
   await upload(film(), options);
   end();
-  const [first, second, third, fourth] = seen
+  const [first, second, third, fourth] = requests
     .filter(({ step }) => step === "upload")
     .map(({ headers }) => headers["Idempotency-Key"]);
   assert.match(first, /^[0-9a-f]{32}$/);
@@ -204,10 +204,10 @@ test("the key survives retries and renewals, and changes with a new media", asyn
 });
 
 test("the form carries the policy's fields, the file last, and no header of its own", async () => {
-  const { seen, options, end } = world({ upload: [issued()], s3: [stored], complete: [ready()] });
+  const { requests, options, end } = world({ upload: [issued()], s3: [stored], complete: [ready()] });
   await upload(film(), options);
   end();
-  const { url, headers, form } = seen.find(({ step }) => step === "s3");
+  const { url, headers, form } = requests.find(({ step }) => step === "s3");
   assert.deepEqual(
     form.map(([name]) => name),
     ["key", "Content-Type", "file"],
@@ -216,10 +216,10 @@ test("the form carries the policy's fields, the file last, and no header of its 
 });
 
 test("the request names type, size and name, and omits unset options", async () => {
-  const { seen, options, end } = world({ upload: [issued()], s3: [stored], complete: [ready()] });
+  const { requests, options, end } = world({ upload: [issued()], s3: [stored], complete: [ready()] });
   await upload(film("trip.MOV", ""), { ...options, durationSeconds: 3, metadata: { album: "a" } });
   end();
-  assert.deepEqual(seen[0].body, {
+  assert.deepEqual(requests[0].body, {
     content_type: "video/quicktime",
     size: 4000,
     filename: "trip.MOV",
@@ -242,10 +242,10 @@ test("the Retry-After of the broker is respected", async () => {
 
 test("progress counts only the file's bytes, and restarts when the file is sent again", async () => {
   const { options, end } = world({ upload: [issued()], s3: [dropped, stored], complete: [ready()] });
-  const seen = [];
-  await upload(film(), { ...options, onProgress: ({ state, loaded }) => seen.push(`${state} ${loaded}`) });
+  const reports = [];
+  await upload(film(), { ...options, onProgress: ({ state, loaded }) => reports.push(`${state} ${loaded}`) });
   end();
-  assert.deepEqual(seen, [
+  assert.deepEqual(reports, [
     "waiting 0",
     "asking 0",
     "sending 0",
@@ -267,51 +267,51 @@ test("the timeout of S3's answer is longer than that of a stalled transfer", asy
     [hangs, 60],
     [{ ...hangs, sent: 1 }, 120],
   ]) {
-    const { asked, options, end } = world({ upload: [issued()], s3: [hung, stored], complete: [ready()] });
+    const { steps, options, end } = world({ upload: [issued()], s3: [hung, stored], complete: [ready()] });
     const media = upload(film(), options);
     await turns();
     t.mock.timers.tick((patience - 1) * 1000);
-    assert.deepEqual(asked, ["upload", "s3"]);
+    assert.deepEqual(steps, ["upload", "s3"]);
     t.mock.timers.tick(2000);
     await turns();
     t.mock.timers.tick(1);
     assert.equal((await media).status, "ready");
-    assert.equal(asked[2], "abort");
+    assert.equal(steps[2], "abort");
     end();
   }
 });
 
 test("an abort stops the transfer, rejects with the signal's reason and deletes the media", async () => {
-  const { asked, options, end } = world({ upload: [issued()], s3: [hangs], DELETE: [{ status: 200, body: {} }] });
+  const { steps, options, end } = world({ upload: [issued()], s3: [hangs], DELETE: [{ status: 200, body: {} }] });
   const controller = new AbortController();
   const onProgress = ({ loaded }) => loaded > 0 && controller.abort();
   await assert.rejects(upload(film(), { ...options, onProgress, signal: controller.signal }), { name: "AbortError" });
   await new Promise(setImmediate);
   end();
-  assert.deepEqual(asked, ["upload", "s3", "abort", "DELETE"]);
+  assert.deepEqual(steps, ["upload", "s3", "abort", "DELETE"]);
 });
 
 test("an abort just before the transfer sends nothing", async () => {
-  const { asked, options, end } = world({ upload: [issued()], DELETE: [{ status: 200, body: {} }] });
+  const { steps, options, end } = world({ upload: [issued()], DELETE: [{ status: 200, body: {} }] });
   const controller = new AbortController();
   const onProgress = ({ state }) => state === "sending" && controller.abort();
   await assert.rejects(upload(film(), { ...options, onProgress, signal: controller.signal }), { name: "AbortError" });
   await new Promise(setImmediate);
   end();
-  assert.deepEqual(asked, ["upload", "DELETE"]);
+  assert.deepEqual(steps, ["upload", "DELETE"]);
 });
 
 test("an abort during the wait for a retry ends the wait", async () => {
-  const { asked, options, end } = world({ upload: [problem(503, "storage-away", {}, { "Retry-After": "60" })] });
+  const { steps, options, end } = world({ upload: [problem(503, "storage-away", {}, { "Retry-After": "60" })] });
   const controller = new AbortController();
   const onProgress = ({ state }) => state === "retrying" && setTimeout(() => controller.abort(), 5);
   await assert.rejects(upload(film(), { ...options, onProgress, signal: controller.signal }), { name: "AbortError" });
   end();
-  assert.deepEqual(asked, ["upload"]);
+  assert.deepEqual(steps, ["upload"]);
 });
 
 test("a fresh token is requested once the old one is refused", async () => {
-  const { seen, options, end } = world({
+  const { requests, options, end } = world({
     upload: [problem(401, "not-authenticated"), issued()],
     s3: [stored],
     complete: [ready()],
@@ -319,7 +319,7 @@ test("a fresh token is requested once the old one is refused", async () => {
   await upload(film(), { ...options, getToken: ({ renewed }) => (renewed ? "new" : "old") });
   end();
   assert.deepEqual(
-    seen.slice(0, 2).map(({ headers }) => headers.Authorization),
+    requests.slice(0, 2).map(({ headers }) => headers.Authorization),
     ["Bearer old", "Bearer new"],
   );
 });

@@ -5,10 +5,10 @@ export const BUCKET = "https://bucket.s3.eu-west-1.amazonaws.com/";
 
 /** Install a page's globals; `answers` maps "upload", "complete", "DELETE" and "s3" to their coming answers. */
 export function world(answers, { bucketIsThere = true, onLine = true } = {}) {
-  const asked = [];
-  const seen = [];
+  const steps = [];
+  const requests = [];
   const next = (step) => {
-    asked.push(step);
+    steps.push(step);
     const answer = answers[step]?.shift();
     if (answer === undefined) throw new Error(`there was an unexpected ${step}`);
     return answer;
@@ -19,14 +19,14 @@ export function world(answers, { bucketIsThere = true, onLine = true } = {}) {
   globalThis.location = { origin: "https://app.example", href: "https://app.example/" };
   globalThis.fetch = async (url, { method = "GET", headers, body, signal, mode } = {}) => {
     if (mode === "no-cors") {
-      asked.push("probe");
+      steps.push("probe");
       if (!bucketIsThere) throw new TypeError("Failed to fetch");
       return new Response();
     }
     signal?.throwIfAborted();
     const path = String(url).slice(PREFIX.length + 1);
     const step = method === "DELETE" ? "DELETE" : path.split("/").at(-1);
-    seen.push({ step, path, headers, body: body && JSON.parse(body) });
+    requests.push({ step, path, headers, body: body && JSON.parse(body) });
     const answer = next(step);
     if (answer === "drop") throw new TypeError("Failed to fetch");
     return Response.json(answer.body, { status: answer.status, headers: answer.headers });
@@ -43,11 +43,11 @@ export function world(answers, { bucketIsThere = true, onLine = true } = {}) {
     send(form) {
       const answer = next("s3");
       const { url, headers } = this;
-      seen.push({ step: "s3", url, headers, form: [...form] });
+      requests.push({ step: "s3", url, headers, form: [...form] });
       queueMicrotask(() => this.#play(answer, 1000 + form.get("file").size));
     }
     abort() {
-      asked.push("abort");
+      steps.push("abort");
       this.onabort();
       this.onloadend();
     }
@@ -60,8 +60,8 @@ export function world(answers, { bucketIsThere = true, onLine = true } = {}) {
     }
   };
   return {
-    asked,
-    seen,
+    steps,
+    requests,
     options: { prefix: PREFIX, getToken: () => "token" },
     end: () => (Math.random = jitter),
   };

@@ -1,0 +1,241 @@
+"""The S3 client: signed requests over pooled connections, repeated when S3 is silent or busy.
+
+It knows HTTP and XML, and no media. boto3 would take a thread for each call, and twenty times the processor time.
+"""
+
+import asyncio
+import random
+import ssl
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from xml.etree.ElementTree import Element, ParseError
+
+import aiohttp
+import structlog
+from defusedxml.common import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+from prometheus_client import Gauge
+from yarl import URL
+
+from broker import metrics
+from broker.clock import Clock, utc_now
+from broker.domain.signed_request import query_string, signed_headers
+from broker.domain.sigv4 import Address, Credentials, uri_encode
+from broker.errors import CredentialsExpired, StorageRefused, StorageUnavailable
+
+log = structlog.get_logger()
+
+MAX_ATTEMPTS = 3
+"""How often a call is tried if S3 is silent or busy.
+
+aiohttp itself repeats an attempt once if its connection broke, as one does that S3 closed while it was idle (RFC 9112,
+section 9.3.1)."""
+BACKOFF_SECONDS = 0.2
+"""The longest pause before the second attempt. It doubles with each one; the pause is drawn at random below it."""
+CONNECT_SECONDS = 5.0
+"""The longest time that a connection may take to open, unless the timeout of an answer is shorter."""
+BUSY_CODES = frozenset({"InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable", "SlowDown"})
+"""Errors that a later attempt may not meet. Source: Amazon S3 API Reference, "Error responses"."""
+EXPIRED_CODES = frozenset({"ExpiredToken", "TokenRefreshRequired"})
+"""Errors that end with new credentials, which the next call gets."""
+
+
+class Absent(Exception):
+    """S3 answered 404, and the bucket is there."""
+
+
+class PreconditionFailed(Exception):
+    """S3 answered 412: a condition of the request does not hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Hold an answer of S3. The names in `headers` are compared without case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+    def xml(self) -> Element:
+        """Return the root of the body, with bare tag names. Raises ValueError if it is no XML."""
+        try:
+            root: Element = fromstring(self.body)
+        except (ParseError, DefusedXmlException) as error:
+            raise ValueError("the answer is not XML") from error
+        for element in root.iter():
+            element.tag = element.tag.rpartition("}")[2]
+        return root
+
+
+class S3Client:
+    """Send signed requests to one bucket. Use one client in one event loop."""
+
+    def __init__(
+        self,
+        address: Address,
+        credentials: Callable[[datetime], Awaitable[Credentials]],
+        *,
+        region: str,
+        timeout_seconds: float,
+        pool_size: int,
+        authorities: ssl.SSLContext,
+        clock: Clock = utc_now,
+    ) -> None:
+        """`timeout_seconds` bounds the wait for each piece of an answer, `pool_size` the calls under way.
+
+        `credentials` returns the keys that are valid at an instant, and `authorities` holds the certificates to trust.
+        """
+        self._address = address
+        self._credentials = credentials
+        self._region = region
+        self.clock = clock
+        self._authorities = authorities
+        self._timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=min(timeout_seconds, CONNECT_SECONDS), sock_read=timeout_seconds
+        )
+        self._turns = asyncio.Semaphore(pool_size)
+        self._pool_size = pool_size
+        self._session: aiohttp.ClientSession | None = None
+
+    async def call(
+        self,
+        operation: str,
+        method: str,
+        key: str = "",
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        has_result: bool = False,
+    ) -> Answer:
+        """Send one request, up to MAX_ATTEMPTS times, and return its successful answer.
+
+        The names in `headers` are in lower case. With `has_result` the answer's body must be XML, and an error in
+        it counts, also under status 200 (Amazon S3 API Reference, "CopyObject"). Raises Absent, PreconditionFailed,
+        StorageUnavailable and StorageRefused.
+        """
+        with metrics.S3_SECONDS.labels(operation).time():
+            with _counted(metrics.S3_WAITING):
+                await self._turns.acquire()
+            try:
+                with _counted(metrics.S3_CALLS):
+                    return await self._persist(operation, method, key, query or {}, headers or {}, body, has_result)
+            finally:
+                self._turns.release()
+
+    async def close(self) -> None:
+        """Close the connections; calls under way fail."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _persist(
+        self,
+        operation: str,
+        method: str,
+        key: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        body: bytes,
+        has_result: bool,
+    ) -> Answer:
+        cause, request_id = "", ""
+        for attempt in range(MAX_ATTEMPTS):
+            if attempt:
+                metrics.S3_RETRIES.labels(operation).inc()
+                await asyncio.sleep(random.uniform(0, BACKOFF_SECONDS * 2 ** (attempt - 1)))  # noqa: S311
+            try:
+                answer = await self._send(method, key, query, headers, body)
+            except CredentialsExpired as error:
+                _note_failure(operation, "CredentialsExpired", "")
+                raise StorageUnavailable(operation=operation, cause="CredentialsExpired") from error
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                cause, request_id = type(error).__name__, ""
+                continue
+            code = _error_code(answer, has_result=has_result)
+            if code is None:
+                return answer
+            cause, request_id = code, answer.headers.get("x-amz-request-id", "")
+            if answer.status in {200, 429} or answer.status >= 500 or code in BUSY_CODES:
+                continue
+            raise self.failure(operation, code, answer)
+        _note_failure(operation, cause, request_id)
+        raise StorageUnavailable(operation=operation, cause=cause)
+
+    async def _send(
+        self, method: str, key: str, query: Mapping[str, str], headers: Mapping[str, str], body: bytes
+    ) -> Answer:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._pool_size, ssl=self._authorities),
+                timeout=self._timeout,
+                trust_env=True,
+                auto_decompress=False,
+                skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type"),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        now = self.clock()
+        signed = signed_headers(
+            await self._credentials(now),
+            self._address,
+            method,
+            key,
+            now=now,
+            region=self._region,
+            query=query,
+            headers=headers,
+            body=body,
+        )
+        url = self._address.url + uri_encode(key, safe="/") + (f"?{query_string(query)}" if query else "")
+        async with self._session.request(
+            method, URL(url, encoded=True), headers=signed, data=body or None, allow_redirects=False
+        ) as response:
+            return Answer(response.status, response.headers, await response.read())
+
+    def failure(self, operation: str, code: str, answer: Answer) -> Exception:
+        """Return the error for an answer that another attempt would not change."""
+        if answer.status == 404 and code != "NoSuchBucket":
+            return Absent()
+        if answer.status == 412:
+            return PreconditionFailed()
+        facts = {}
+        region = answer.headers.get("x-amz-bucket-region")
+        if region not in {None, self._region}:
+            facts = {"bucket_region": region, "setting": "AWS_S3_REGION"}
+        elif code == "RequestTimeTooSkewed":
+            facts = {"hint": "the clock of this machine differs from S3's by more than 15 minutes"}
+        _note_failure(operation, code, answer.headers.get("x-amz-request-id", ""), **facts)
+        if answer.status == 409 or code in BUSY_CODES or code in EXPIRED_CODES:
+            return StorageUnavailable(operation=operation, cause=code)
+        return StorageRefused(operation=operation, code=code)
+
+
+def _error_code(answer: Answer, *, has_result: bool) -> str | None:
+    """Return S3's code for an error, or None if the request succeeded. An answer to HEAD has its status alone."""
+    if answer.status < 300 and not has_result:
+        return None
+    try:
+        root = answer.xml()
+    except ValueError:
+        return "InvalidAnswer" if answer.status < 300 else str(answer.status)
+    if root.tag == "Error":
+        return root.findtext("Code") or str(answer.status)
+    return None if answer.status < 300 else str(answer.status)
+
+
+def _note_failure(operation: str, cause: str, request_id: str, **facts: object) -> None:
+    """Count a failure and log it, by S3's code or an error's name: messages may hold keys."""
+    metrics.S3_ERRORS.labels(operation, cause).inc()
+    if request_id:
+        facts["s3_request_id"] = request_id
+    log.warning("s3 failed", operation=operation, cause=cause, **facts)
+
+
+@contextmanager
+def _counted(gauge: Gauge) -> Iterator[None]:
+    gauge.inc()
+    try:
+        yield
+    finally:
+        gauge.dec()

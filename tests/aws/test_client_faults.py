@@ -1,0 +1,287 @@
+"""The bucket's outcome for each fault of S3 and of the network in between."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import aiohttp
+import pytest
+from structlog.testing import capture_logs
+
+from broker.aws import client
+from broker.aws.bucket import Bucket, BucketConfig
+from broker.domain.media import Arrived
+from broker.domain.sigv4 import Credentials
+from broker.errors import BrokerError, StorageRefused, StorageUnavailable
+from tests.aws.scripted import Reply, ScriptedS3, scripted
+
+MD5 = "d41d8cd98f00b204e9800998ecf8427e"
+JUDGED = Arrived(size=7, etag=MD5, content_type="video/mp4")
+THERE = Reply(headers={"content-length": "7", "etag": f'"{MD5}"', "content-type": "video/mp4"})
+COPIED = Reply(body=f"<CopyObjectResult><ETag>&quot;{MD5}&quot;</ETag></CopyObjectResult>".encode())
+ABSENT = Reply(404, headers={"x-amz-request-id": "R1"})
+HEAD, COPY, HEAD_OF_COPY = "HEAD /videos/staging", "PUT /videos/media", "HEAD /videos/media"
+
+Call = Callable[[Bucket], Awaitable[Any]]
+
+
+def error(status: int, code: str, **headers: str) -> Reply:
+    body = f"<Error><Code>{code}</Code><Message>a secret</Message></Error>".encode()
+    return Reply(status, body, {"x-amz-request-id": "R1", **{k.replace("_", "-"): v for k, v in headers.items()}})
+
+
+def not_deleted(code: str) -> Reply:
+    return Reply(body=f"<DeleteResult><Error><Key>b</Key><Code>{code}</Code></Error></DeleteResult>".encode())
+
+
+CONFLICT = "ConditionalRequestConflict"
+ELSEWHERE = error(301, "PermanentRedirect", x_amz_bucket_region="us-west-2")
+
+
+def head(bucket: Bucket) -> Awaitable[Any]:
+    return bucket.head("staging")
+
+
+def promote(bucket: Bucket) -> Awaitable[Any]:
+    return bucket.promote("staging", "media", JUDGED)
+
+
+def purge(bucket: Bucket) -> Awaitable[Any]:
+    return bucket.purge("a&b", "b")
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "BACKOFF_SECONDS", 0)
+
+
+def bucket_at(url: str, **options: Any) -> Bucket:
+    config = BucketConfig(
+        name="videos",
+        region="eu-central-1",
+        endpoint_url=url,
+        path_style=True,
+        credentials=Credentials("AKIAIOSFODNN7EXAMPLE", "a-secret-key", None),
+        timeout_seconds=5,
+    )
+    return Bucket(replace(config, **options))
+
+
+async def outcome(server: ScriptedS3, call: Call, **options: Any) -> Any:
+    """Return what the call answered, or its error."""
+    bucket = bucket_at(server.url, **options)
+    try:
+        return await call(bucket)
+    except (StorageUnavailable, StorageRefused) as failure:
+        return failure
+    finally:
+        await bucket.close()
+
+
+SURVIVED: list[tuple[str, Call, list[Reply], Any, list[str]]] = [
+    ("a head", head, [THERE], JUDGED, [HEAD]),
+    ("a copy", promote, [COPIED], True, [COPY]),
+    ("SlowDown twice", promote, [error(503, "SlowDown")] * 2 + [COPIED], True, [COPY] * 3),
+    ("500 and then an answer", head, [Reply(500), THERE], JUDGED, [HEAD] * 2),
+    ("429 and then an answer", head, [Reply(429), THERE], JUDGED, [HEAD] * 2),
+    ("RequestTimeout", promote, [error(400, "RequestTimeout"), COPIED], True, [COPY] * 2),
+    ("200 with an error once", promote, [error(200, "InternalError"), COPIED], True, [COPY] * 2),
+    ("a reset without an answer", promote, [Reply(reset=True), COPIED], True, [COPY] * 2),
+    ("an answer that is cut off", promote, [replace(COPIED, cut=9), COPIED], True, [COPY] * 2),
+    ("truncated XML of full length", promote, [Reply(body=b"<CopyObjectResult><ETag>"), COPIED], True, [COPY] * 2),
+    (
+        "an answer lost after its effect",
+        promote,
+        [Reply(reset=True), Reply(412), THERE],
+        True,
+        [COPY, COPY, HEAD_OF_COPY],
+    ),
+    (
+        "a copy of what was overwritten",
+        promote,
+        [Reply(412), ABSENT, Reply()],
+        False,
+        [COPY, HEAD_OF_COPY, "HEAD /videos/"],
+    ),
+    (
+        "a copy without its source",
+        promote,
+        [error(404, "NoSuchKey"), ABSENT, Reply()],
+        False,
+        [COPY, HEAD_OF_COPY, "HEAD /videos/"],
+    ),
+    (
+        "a store that ignores the condition",
+        promote,
+        [Reply(body=b"<CopyObjectResult><ETag>&quot;other&quot;</ETag></CopyObjectResult>")],
+        False,
+        [COPY],
+    ),
+    (
+        "an opaque answer",
+        promote,
+        [replace(COPIED, headers={"x-amz-server-side-encryption": "aws:kms"}), THERE],
+        True,
+        [COPY, HEAD_OF_COPY],
+    ),
+    ("an answer without an ETag", promote, [Reply(body=b"<CopyObjectResult/>"), THERE], True, [COPY, HEAD_OF_COPY]),
+    ("no object", head, [ABSENT, Reply()], None, [HEAD, "HEAD /videos/"]),
+    (
+        "a purge of what is gone",
+        purge,
+        [not_deleted("NoSuchKey")],
+        True,
+        ["POST /videos/?delete="],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("call", "script", "answer", "requests"), [row[1:] for row in SURVIVED], ids=[row[0] for row in SURVIVED]
+)
+async def test_a_fault_that_passes_changes_nothing(
+    call: Call, script: list[Reply], answer: Any, requests: list[str]
+) -> None:
+    async with scripted(*script) as server:
+        assert await outcome(server, call) == answer
+    assert server.requests == requests
+
+
+FAILED: list[tuple[str, Call, Reply, type[BrokerError], str, int]] = [
+    ("500 for ever", head, Reply(500), StorageUnavailable, "500", 3),
+    ("SlowDown for ever", promote, error(503, "SlowDown"), StorageUnavailable, "SlowDown", 3),
+    ("200 with an error for ever", promote, error(200, "InternalError"), StorageUnavailable, "InternalError", 3),
+    ("an answer that is no XML", promote, Reply(body=b"<html>"), StorageUnavailable, "InvalidAnswer", 3),
+    ("a head without a length", head, Reply(headers={"etag": "x", "content-length": ""}), StorageUnavailable, "", 3),
+    ("a head without an ETag", head, Reply(), StorageUnavailable, "InvalidAnswer", 1),
+    ("an expired session token of a head", head, Reply(400), StorageRefused, "400", 1),
+    ("an expired session token of a copy", promote, error(400, "ExpiredToken"), StorageUnavailable, "ExpiredToken", 1),
+    ("a conflict", promote, error(409, CONFLICT), StorageUnavailable, CONFLICT, 1),
+    ("no right", head, Reply(403), StorageRefused, "403", 1),
+    ("no right to copy", promote, error(403, "AccessDenied"), StorageRefused, "AccessDenied", 1),
+    ("no bucket", promote, error(404, "NoSuchBucket"), StorageRefused, "NoSuchBucket", 1),
+    ("no bucket behind a head", head, ABSENT, StorageRefused, "NoSuchBucket", 2),
+    ("a redirect", promote, ELSEWHERE, StorageRefused, "PermanentRedirect", 1),
+    ("no right to purge", purge, not_deleted("AccessDenied"), StorageRefused, "AccessDenied", 1),
+    ("a busy purge", purge, not_deleted("InternalError"), StorageUnavailable, "InternalError", 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("call", "reply", "kind", "cause", "attempts"), [row[1:] for row in FAILED], ids=[row[0] for row in FAILED]
+)
+async def test_a_fault_that_stays_is_never_read_as_absent(
+    call: Call, reply: Reply, kind: type[BrokerError], cause: str, attempts: int
+) -> None:
+    async with scripted(reply) as server:
+        failure = await outcome(server, call)
+    assert isinstance(failure, BrokerError)
+    assert type(failure) is kind
+    assert cause in {failure.facts.get("cause", failure.facts.get("code")), ""}
+    assert len(server.requests) == attempts
+
+
+async def test_silence_ends_after_the_timeout_and_three_attempts() -> None:
+    async with scripted(Reply(silence=True)) as server:
+        failure = await outcome(server, head, timeout_seconds=0.2)
+    assert isinstance(failure, StorageUnavailable)
+    assert server.requests == [HEAD] * 3
+
+
+async def test_a_refused_connection_is_an_unavailable_s3() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    failure = await outcome(ScriptedS3(url, []), head)
+    assert failure.facts["cause"] == "ClientConnectorError"
+
+
+async def test_a_kept_connection_that_s3_closed_costs_no_error() -> None:
+    async with scripted(replace(THERE, close_later=True)) as server:
+        bucket = bucket_at(server.url)
+        for _ in range(5):
+            assert await bucket.head("staging") == JUDGED
+        await bucket.close()
+
+
+async def test_connections_are_kept_and_bounded() -> None:
+    async with scripted(THERE) as server:
+        bucket = bucket_at(server.url, pool_size=3)
+        assert await asyncio.gather(*(bucket.head("staging") for _ in range(30))) == [JUDGED] * 30
+        await bucket.close()
+    assert 1 <= server.connections <= 3
+
+
+async def test_a_name_that_is_resolved_at_the_second_attempt_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve = aiohttp.ThreadedResolver.resolve
+    lookups: list[str] = []
+
+    async def failing_once(self: aiohttp.ThreadedResolver, host: str, *rest: Any, **options: Any) -> Any:
+        lookups.append(host)
+        if len(lookups) == 1:
+            raise OSError("the name cannot be resolved")
+        return await resolve(self, "127.0.0.1", *rest, **options)
+
+    monkeypatch.setattr(aiohttp.ThreadedResolver, "resolve", failing_once)
+    async with scripted(THERE) as server:
+        server.url = server.url.replace("127.0.0.1", "store.example")
+        assert await outcome(server, head) == JUDGED
+    assert len(lookups) == 2
+
+
+@contextmanager
+def logged() -> Iterator[list[Any]]:
+    with capture_logs() as logs:
+        yield logs
+
+
+async def test_a_wrong_region_is_logged_with_the_right_one() -> None:
+    with logged() as logs:
+        async with scripted(ELSEWHERE) as server:
+            await outcome(server, promote)
+    assert logs[0]["bucket_region"] == "us-west-2"
+    assert logs[0]["setting"] == "AWS_S3_REGION"
+    assert logs[0]["s3_request_id"] == "R1"
+
+
+async def test_a_skewed_clock_is_logged_as_such() -> None:
+    with logged() as logs:
+        async with scripted(error(403, "RequestTimeTooSkewed")) as server:
+            await outcome(server, promote)
+    assert "clock" in logs[0]["hint"]
+
+
+async def test_no_log_holds_a_key_a_signature_or_a_message_of_s3() -> None:
+    with logged() as logs:
+        async with scripted(error(403, "SignatureDoesNotMatch")) as server:
+            await outcome(server, promote)
+    assert len(logs) == 1
+    assert not {"secret", "Signature=", "AKIA"} & {
+        word for word in ("secret", "Signature=", "AKIA") if word in str(logs)
+    }
+
+
+async def test_a_new_session_token_is_used_by_the_next_attempt() -> None:
+    keys = Credentials("AKIAIOSFODNN7EXAMPLE", "key", "token", datetime.now(UTC) + timedelta(hours=1))
+    async with scripted(THERE) as server:
+        assert await outcome(server, head, credentials=keys) == JUDGED
+    assert "x-amz-security-token: token" in server.heads[0].lower()
+
+
+async def test_an_expired_key_sends_nothing() -> None:
+    keys = Credentials("AKIAIOSFODNN7EXAMPLE", "key", "token", datetime.now(UTC) - timedelta(seconds=1))
+    async with scripted(THERE) as server:
+        failure = await outcome(server, head, credentials=keys)
+    assert failure.facts["cause"] == "CredentialsExpired"
+    assert server.requests == []
+
+
+async def test_a_proxy_from_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with scripted(THERE) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("NO_PROXY", "")
+        assert await outcome(ScriptedS3("http://store.example", []), head) == JUDGED
+    assert proxy.requests == ["HEAD http://store.example/videos/staging"]
