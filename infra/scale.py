@@ -48,7 +48,7 @@ class Figures:
     staging_writes: float = _figure(3, "writes to `staging/` of an upload: the form, two deletions")
     media_writes: float = _figure(1, "writes to `media/` of an upload: the copy")
     partition_writes: float = _figure(3_500, "writes a second that S3 promises for a prefix")
-    heads: float = _figure(2, "HEAD requests of a completion")
+    heads: float = _figure(1, "HEAD requests of a completion")
     sqs_batch: float = _figure(10, "messages in one receive or deletion; 1 when the queue is nearly empty")
 
     price_s3_write: float = _figure(5.0, "$ for a million POST or COPY requests")

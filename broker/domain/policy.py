@@ -23,7 +23,7 @@ _as_json = JSONEncoder().encode
 
 
 class Promise(NamedTuple):
-    """The upload that one policy allows: one object, under one key, of one type, within these sizes in bytes."""
+    """The promise of one policy: one object, under one key, of one type, within these sizes in bytes."""
 
     bucket: str
     key: str

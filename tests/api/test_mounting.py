@@ -26,7 +26,7 @@ HEADERS = bearing(token())
 
 
 class Record:
-    """A record of the dependencies that ran, by their names."""
+    """The names of the dependencies under test, in the order in which they ran and ended."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []

@@ -1,4 +1,4 @@
-"""What the bucket makes of each fault of S3 and of the network between."""
+"""The bucket's outcome for each fault of S3 and of the network in between."""
 
 import asyncio
 import socket

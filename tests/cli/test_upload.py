@@ -42,12 +42,12 @@ def test_a_camera_file_is_sent_with_the_usual_type_of_its_extension(dev: Dev, tm
 @pytest.mark.parametrize(
     ("name", "size", "variables", "status", "words"),
     [
-        ("a.mp4", 10, {"BROKER_TOKEN": ""}, 2, "BROKER_TOKEN: should hold your token"),
-        ("a.mp4", 10, {"BROKER_TOKEN": " \n"}, 2, "BROKER_TOKEN: should hold your token"),
+        ("a.mp4", 10, {"BROKER_TOKEN": ""}, 2, "BROKER_TOKEN: should be your token"),
+        ("a.mp4", 10, {"BROKER_TOKEN": " \n"}, 2, "BROKER_TOKEN: should be your token"),
         ("a.mp4", 10, {"BROKER_TOKEN": "wrong"}, 1, "Not authenticated: The request needs a valid bearer token"),
         ("a.mp4", 10, {"BROKER_URL": "http://127.0.0.1:1/api/v1/s3-media"}, 1, "No broker answers at"),
         ("a.mp4", 10, {"BROKER_URL": "ftp://127.0.0.1"}, 1, "No broker answers at"),
-        ("a.odd", 10, {}, 2, "--content-type: should be given; the name 'a.odd' does not tell it"),
+        ("a.odd", 10, {}, 2, "--content-type: should be given, because the name 'a.odd' has no known"),
         ("a.txt", 10, {}, 1, "The content type 'text/plain' is not allowed; allowed are video/mp4"),
         ("a.mp4", 0, {}, 1, "The size of 0 bytes is not allowed"),
         ("a.mp4", 3 * 1024**3, {}, 1, "allowed are 1 to 2147483648 bytes"),
