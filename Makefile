@@ -8,7 +8,7 @@ PYTHON ?= $(shell for one in python3 python3.14 python3.13 python3.12 python3.11
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 DEPLOYED := build/bench/python
 
-.PHONY: run test check bench readme requirements audit dist clean
+.PHONY: run test check mutants bench readme requirements audit dist clean
 
 run: $(VENV)/.run  ## Serve everything on this machine, with a demo page
 	$(BIN)/broker dev $(ARGS)
@@ -24,6 +24,9 @@ check: $(VENV)/.check  ## Lint, check types, imports and wording, run the browse
 	$(BIN)/python -m tests.support.words
 	@if command -v node >/dev/null; then node --test tests/browser/unit/*.test.mjs; \
 	else echo "node is not there: the browser modules' unit tests are left out"; fi
+
+mutants: $(VENV)/.mutants  ## Put faults into the code, one at a time: MODULES=broker/domain/quota.py, SINCE=main~5
+	$(BIN)/python -m tests.mutants $(MODULES) $(if $(SINCE),--since $(SINCE)) $(ARGS)
 
 bench: $(VENV)/.test $(DEPLOYED)/.made  ## Compare the broker with its peers; ARGS=--quick for a short run
 	$(BIN)/python -m tests.bench --python $(abspath $(DEPLOYED))/bin/python $(ARGS)
@@ -53,8 +56,9 @@ clean:
 $(VENV)/.run: EXTRAS = dev
 $(VENV)/.test: EXTRAS = test
 $(VENV)/.check: EXTRAS = test,lint
+$(VENV)/.mutants: EXTRAS = test,mutants
 $(VENV)/.dist: EXTRAS = dist
-$(VENV)/.run $(VENV)/.test $(VENV)/.check $(VENV)/.dist: pyproject.toml | $(VENV)/.made
+$(VENV)/.run $(VENV)/.test $(VENV)/.check $(VENV)/.mutants $(VENV)/.dist: pyproject.toml | $(VENV)/.made
 	@echo "Installing what 'make $(@:$(VENV)/.%=%)' needs into $(VENV) …"
 	@$(PIP) install --editable '.[$(EXTRAS)]'
 	@touch $@

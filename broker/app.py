@@ -11,7 +11,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import Response
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from broker.api.asgi.middleware import Envelope
@@ -29,7 +29,8 @@ from broker.wiring import running, video_probe
 
 PREFIX = "/api/v1/s3-media"
 NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False)
-"""Used if OpenTelemetry's SDK is not installed; FastAPI would search for it again at each request."""
+"""Used if OpenTelemetry's SDK is not installed; FastAPI would search for it again at each request. Saves 4 % of a
+request's processor time (tests.bench.ablation)."""
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[dict[str, Services]]]
 
@@ -56,8 +57,8 @@ class Application(FastAPI):
     """FastAPI with the broker's middleware, and a short way to the media routes."""
 
     def __init__(self, settings: Settings, **options: Any) -> None:
-        self._is_traced = find_spec("opentelemetry.sdk") is not None
-        super().__init__(telemetry=None if self._is_traced else NO_TELEMETRY, **options)
+        is_traced = find_spec("opentelemetry.sdk") is not None
+        super().__init__(telemetry=None if is_traced else NO_TELEMETRY, **options)
         self._settings = settings
 
     def openapi(self) -> dict[str, Any]:
@@ -65,14 +66,6 @@ class Application(FastAPI):
         if self.openapi_schema is None:
             self.openapi_schema = with_problem_component(super().openapi())
         return self.openapi_schema
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request. FastAPI's own set-up of each request is needed only if one of these conditions holds."""
-        if self.middleware_stack is None or scope["type"] != "http" or self.root_path or self._is_traced:
-            await super().__call__(scope, receive, send)
-            return
-        scope["app"] = self
-        await self.middleware_stack(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
         """Return the whole stack; the layer added last sees a request first."""

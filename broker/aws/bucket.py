@@ -7,7 +7,6 @@ unavailable, or refuses the broker itself.
 import base64
 import hashlib
 import ssl
-from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -83,9 +82,9 @@ class Bucket:
             ),
         )
 
-    def credentials(self, now: datetime) -> Coroutine[Any, Any, Credentials]:
+    async def credentials(self, now: datetime) -> Credentials:
         """Return keys that are valid at `now`. Raises CredentialsExpired."""
-        return self._credentials.current(now)
+        return await self._credentials.current(now)
 
     def sign_upload(self, promise: Promise, keys: Credentials, *, now: datetime, expires_in: int) -> dict[str, str]:
         """Return the form's fields; their policy expires `expires_in` seconds after `now`."""

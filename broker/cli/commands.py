@@ -95,15 +95,23 @@ def dev(
     ] = None,
     data_dir: Annotated[Path, typer.Option(help="The directory of records and objects.")] = DATA_DIR,
     s3_only: Annotated[bool, typer.Option("--s3-only", help="Serve only the S3, and print its keys.")] = False,
+    s3_keys: Annotated[
+        str,
+        typer.Option(
+            envvar="BROKER_DEV_S3_KEYS",
+            help="The keys of the S3's users, as ID:SECRET,ID:SECRET. The first is the broker's. "
+            "Without this option a key is made in each run.",
+        ),
+    ] = "",
 ) -> None:
     """Serve everything on this machine: the broker, an S3, and a demo page."""
     with errors_as_exit_status():
         from broker.cli.dev import run_broker, run_s3
 
         if s3_only:
-            run_s3(data_dir=data_dir, port=9000 if port is None else port, console=out())
+            run_s3(data_dir=data_dir, port=9000 if port is None else port, s3_keys=s3_keys, console=out())
         else:
-            run_broker(data_dir=data_dir, port=8000 if port is None else port, console=out())
+            run_broker(data_dir=data_dir, port=8000 if port is None else port, s3_keys=s3_keys, console=out())
 
 
 @app.command()

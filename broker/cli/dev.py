@@ -23,7 +23,7 @@ from rich.console import Console
 from broker.app import PREFIX, create_app
 from broker.dev.demo import demo_router
 from broker.dev.embedded import BUCKET, HOST, embedded_s3, settings_for
-from broker.dev.s3 import EmbeddedS3, rest
+from broker.dev.s3 import EmbeddedS3, read_keys, rest
 from broker.dev.tokens import mint_token
 from broker.errors import SettingsInvalid
 from broker.logs import configure_logging
@@ -40,13 +40,14 @@ STOP_SECONDS = 2
 """How long requests in flight may take when the server stops."""
 
 
-def run_broker(*, data_dir: Path, port: int, console: Console) -> None:
+def run_broker(*, data_dir: Path, port: int, s3_keys: str, console: Console) -> None:
     """Serve the broker, its demo page and its S3 until interrupted."""
+    keys = _read_keys(s3_keys)
     with _owning(data_dir), _listening(port, console) as listener:
         bound = listener.getsockname()[1]
         origins = (f"http://{HOST}:{bound}", f"http://localhost:{bound}")
         cors_origins = load_settings(**_without_s3()).cors_origins
-        with embedded_s3(data_dir, cors_origins=(*origins, *cors_origins)) as s3:
+        with embedded_s3(data_dir, cors_origins=(*origins, *cors_origins), keys=keys) as s3:
             settings = load_settings(
                 **settings_for(s3),
                 database_url=f"sqlite:///{(data_dir / 'broker.db').resolve()}",
@@ -59,12 +60,13 @@ def run_broker(*, data_dir: Path, port: int, console: Console) -> None:
             _serve(settings, listener, s3, data_dir, console)
 
 
-def run_s3(*, data_dir: Path, port: int, console: Console) -> None:
+def run_s3(*, data_dir: Path, port: int, s3_keys: str, console: Console) -> None:
     """Serve only the embedded S3 until interrupted, and print the environment of a broker that uses it."""
+    keys = _read_keys(s3_keys)
     with _owning(data_dir), _listening(port, console) as listener:
         bound = listener.getsockname()[1]
     cors_origins = load_settings(**_without_s3()).cors_origins
-    with interruptible(), embedded_s3(data_dir, cors_origins=cors_origins, port=bound) as s3:
+    with interruptible(), embedded_s3(data_dir, cors_origins=cors_origins, port=bound, keys=keys) as s3:
         lines = {
             "CLOUD_STORAGE_PROVIDER": "s3",
             "AWS_S3_BUCKET_NAME": BUCKET,
@@ -77,6 +79,14 @@ def run_s3(*, data_dir: Path, port: int, console: Console) -> None:
         for name, value in lines.items():
             _say(console, f"{name}={value}")
         rest()
+
+
+def _read_keys(text: str) -> list[tuple[str, str]]:
+    """Read the keys of the S3's users, or refuse them as a setting."""
+    try:
+        return read_keys(text)
+    except ValueError as error:
+        raise SettingsInvalid(problems=f"BROKER_DEV_S3_KEYS: {error}") from None
 
 
 class _Server(uvicorn.Server):

@@ -32,7 +32,7 @@ def retry(
     with errors_as_exit_status():
         settings = _settings()
         count = asyncio.run(_retry(settings, _targets(settings, target)))
-    say(f"The worker will send {count} webhooks now.")
+    say(f"The worker will send {count} webhook{'' if count == 1 else 's'} now.")
 
 
 @webhooks.command("test")

@@ -1,7 +1,7 @@
 """The embedded S3 of a developer's machine, and the settings that connect a broker to it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,13 +15,18 @@ BUCKET = "videos"
 
 
 @contextmanager
-def embedded_s3(data_dir: Path, *, cors_origins: tuple[str, ...], port: int = 0) -> Iterator[EmbeddedS3]:
-    """Run an S3 that stores objects in `data_dir`, with one bucket whose CORS allows `cors_origins`."""
+def embedded_s3(
+    data_dir: Path, *, cors_origins: tuple[str, ...], port: int = 0, keys: Sequence[tuple[str, str]] = ()
+) -> Iterator[EmbeddedS3]:
+    """Run an S3 that stores objects in `data_dir`, with one bucket whose CORS allows `cors_origins`.
+
+    `keys` are pairs of key id and secret, one for each user; without any, one pair is made.
+    """
     if find_spec("moto") is None:
         raise SettingsInvalid(problems="The embedded S3 is not installed: pip install 's3-media-broker[dev]'")
     _clear_aws_environment()
     with start_embedded_s3(
-        data_dir=data_dir / "s3", port=port, buckets=[BUCKET], cors_origins=list(cors_origins)
+        data_dir=data_dir / "s3", port=port, buckets=[BUCKET], cors_origins=list(cors_origins), credentials=keys
     ) as s3:
         yield s3
 

@@ -1,12 +1,15 @@
 """The presigned POST policy: one table yields both the form's fields and their conditions.
 
+The document is written piece by piece, not by json.dumps. That saves 5 % of an issue's processor time
+(tests.bench.ablation).
+
 Source: Amazon S3 API Reference, "Creating a POST policy".
 """
 
 from binascii import b2a_base64
 from datetime import date, datetime, timedelta
 from functools import lru_cache
-from json.encoder import encode_basestring_ascii as as_json
+from json import JSONEncoder
 from typing import NamedTuple
 
 from broker.domain import sigv4
@@ -16,10 +19,11 @@ MAX_POLICY_SECONDS = 3600
 MAX_PLAYBACK_SECONDS = 86_400
 
 _SECOND = timedelta(seconds=1)
+_as_json = JSONEncoder().encode
 
 
 class Promise(NamedTuple):
-    """The upload that one policy allows: one object, under one key, of one type, within these sizes in bytes."""
+    """The promise of one policy: one object, under one key, of one type, within these sizes in bytes."""
 
     bucket: str
     key: str
@@ -56,13 +60,13 @@ def presign_post(
     document = (
         f'{{"expiration": "{ends_at}", "conditions": [{_held(exact)}, '
         f'["content-length-range", {promise.min_size}, {promise.max_size}], '
-        f'{{"bucket": {as_json(promise.bucket)}}}, {{"key": {as_json(promise.key)}}}, '
+        f'{{"bucket": {_as_json(promise.bucket)}}}, {{"key": {_as_json(promise.key)}}}, '
         f'{day.conditions}, {{"x-amz-date": "{date}"}}'
     )
     fields = {**exact, "key": promise.key, **day.fields, "x-amz-date": date}
     if credentials.session_token is not None:
         fields["x-amz-security-token"] = credentials.session_token
-        document += f', {{"x-amz-security-token": {as_json(credentials.session_token)}}}'
+        document += f', {{"x-amz-security-token": {_as_json(credentials.session_token)}}}'
     document += "]}"
     fields["policy"] = policy = b2a_base64(document.encode(), newline=False).decode()
     fields["x-amz-signature"] = sigv4.sign(credentials.secret_key, now, region, policy)
@@ -70,7 +74,7 @@ def presign_post(
 
 
 class _OfADay(NamedTuple):
-    """Hold what the policies of one day that are signed with one key say of it."""
+    """The fields that all policies of one day and one access key share, and their conditions as JSON."""
 
     fields: dict[str, str]
     conditions: str
@@ -86,5 +90,5 @@ def _of_a_day(access_key: str, day: date, region: str) -> _OfADay:
 
 
 def _held(exact: dict[str, str]) -> str:
-    """Return the conditions that hold each field to its only value."""
-    return ", ".join([f"{{{as_json(name)}: {as_json(value)}}}" for name, value in exact.items()])
+    """Return the conditions that require each field's exact value, as JSON without the brackets."""
+    return ", ".join([f"{{{_as_json(name)}: {_as_json(value)}}}" for name, value in exact.items()])

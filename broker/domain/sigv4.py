@@ -104,7 +104,10 @@ def uri_encode(text: str, safe: str = "") -> str:
 
 
 _uri_encode_cached = lru_cache(maxsize=16)(uri_encode)
-"""For the parts that many URLs share: the access key, the scope, and the session token, which is long."""
+"""For the parts that many URLs share: the credential, and the session token, which is long.
+
+Saves 4 % of a playback's processor time without a session token (tests.bench.ablation).
+"""
 
 
 def presign_get(

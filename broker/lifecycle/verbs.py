@@ -5,10 +5,9 @@ the next request or the sweep finishes what a crash interrupted. Every change is
 re-reads the row and decides again.
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import structlog
@@ -88,22 +87,22 @@ class Lifecycle:
         self._settlement = settlement
         self._in_flight: set[tuple[str, str]] = set()
 
-    def issue(
+    async def issue(
         self,
         request: UploadRequest,
         owner: str,
         *,
         idempotency_key: str | None = None,
         uploaded_url: Callable[[UUID], str] | None = None,
-    ) -> Coroutine[Any, Any, Issued]:
+    ) -> Issued:
         """Record a pending media and return its policy; the record is durable before the policy leaves.
 
         `uploaded_url` returns the address to which S3 redirects a plain form. With an idempotency key, the same request
         gets the same media again, with a fresh policy while it is pending.
         """
         if idempotency_key is None:
-            return self._issue(request, owner, None, uploaded_url)
-        return self._issue_once(request, owner, idempotency_key, uploaded_url)
+            return await self._issue(request, owner, None, uploaded_url)
+        return await self._issue_once(request, owner, idempotency_key, uploaded_url)
 
     async def _issue_once(
         self, request: UploadRequest, owner: str, idempotency_key: str, uploaded_url: Callable[[UUID], str] | None

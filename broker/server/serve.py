@@ -24,8 +24,8 @@ from broker.store import pending_revision
 from broker.wiring import running, video_probe
 
 GC_THRESHOLDS = (50_000, 20, 20)
-"""How many more objects were made than freed before the young ones are looked through, and how often the older ones
-are. A request frees by itself all that it makes; Python's 700 would look for cycles at every few requests."""
+"""Arguments of gc.set_threshold. Requests create no reference cycles, so Python's default of 700 would run a collection
+every few requests for nothing. With gc.freeze, saves 4 % of a request's processor time (tests.bench.ablation)."""
 
 Beside = AbstractContextManager[Settings]
 """A service that runs beside the server. It yields the settings bound to it."""
@@ -108,10 +108,10 @@ def fastest_workers(settings: Settings) -> int:
 
 
 def _quiet(app: FastAPI) -> FastAPI:
-    """Let the garbage collector of this process rest, once the application has started.
+    """Return the application, which freezes and slows this process's garbage collector once it has started.
 
-    What was made until then stays until the end; to look through it again and again takes tens of milliseconds, in
-    which nothing is answered. Source: Python's documentation of `gc.freeze`.
+    Objects made until then live until the end. A full collection of them takes tens of milliseconds, and no request is
+    answered meanwhile. Source: Python's documentation of `gc.freeze`.
     """
     start = app.router.lifespan_context
 

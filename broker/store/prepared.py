@@ -1,4 +1,8 @@
-"""Statements that are compiled once and run with many rows."""
+"""Statements that are compiled once and run with many rows.
+
+Saves 12 % of an issue's processor time on SQLite, and 22 % on PostgreSQL together with `at_once`
+(tests.bench.ablation).
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
@@ -20,16 +24,16 @@ class _Compiled(NamedTuple):
 
 
 ROWS_AT_ONCE = 64
-"""How many rows one INSERT has on SQLite at most; the driver keeps the last 128 statements that it parsed."""
+"""The maximum number of rows of one INSERT on SQLite. The driver caches the last 128 statements."""
 ROWS_STEP = 16
-"""What the numbers of rows from 16 on are multiples of."""
+"""Numbers of rows above this are rounded down to a multiple of it."""
 
 
 class Prepared:
     """Run an INSERT or UPDATE once for each of many rows.
 
-    SQLAlchemy's own executemany spends more on a row than SQLite does. So the statement is compiled once for each
-    kind of database, and only values whose type asks for it are converted.
+    SQLAlchemy's own executemany spends more on a row than SQLite does. So the statement is compiled once for each kind
+    of database, and only values whose type requires it are converted.
     """
 
     def __init__(self, statement: sa.Insert | sa.Update) -> None:
@@ -37,7 +41,7 @@ class Prepared:
         self._compiled: dict[str, _Compiled] = {}
 
     def run(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
-        """Run the statement with every row; the values in `rows` are replaced by those of the driver."""
+        """Run the statement with every row. Replaces the values in `rows` by the driver's."""
         if not rows:
             return
         name = connection.dialect.name
@@ -61,16 +65,16 @@ def _compile(statement: sa.Insert | sa.Update, dialect: Dialect) -> _Compiled:
 
 
 def insert_absent(table: sa.Table, dialect: str) -> sa.Insert:
-    """Return the INSERT that leaves a row alone which is there already, as this kind of database says it."""
+    """Return the INSERT that skips existing rows, in the dialect of this kind of database."""
     statement: sa.Insert = import_module(f"sqlalchemy.dialects.{dialect}").insert(table).on_conflict_do_nothing()
     return statement
 
 
 class PreparedInsert:
-    """Insert many rows of one table by one statement, each a tuple of what `names` hold.
+    """Insert many rows of one table by one statement; a row is a tuple of the values of `names`.
 
-    A statement for each row would cost the driver and the database more than the row: on SQLite the driver lets go of
-    the interpreter each time, and has to wait until it gets it back. A column that no row fills is left out.
+    A statement for each row would cost more than the row: SQLite's driver releases the interpreter lock each time, and
+    then waits for it. Columns that are None in every row are left out.
     """
 
     def __init__(self, table: sa.Table, names: Sequence[str]) -> None:
@@ -96,7 +100,7 @@ class PreparedInsert:
         insert.run(connection, columns)
 
     def as_select(self, dialect: Dialect, rows: Sequence[tuple[Any, ...]]) -> tuple[str, str]:
-        """Return PostgreSQL's statement for at least one row, an INSERT … SELECT … FROM, and its parameter `rows`."""
+        """Return PostgreSQL's statement for one row or more, an INSERT … SELECT … FROM, and its parameter `rows`."""
         filled, columns = _filled(rows)
         insert = self._on_postgresql.get(filled)
         if insert is None:
@@ -106,14 +110,14 @@ class PreparedInsert:
 
 
 def _filled(rows: Sequence[tuple[Any, ...]]) -> tuple[tuple[int, ...], list[tuple[Any, ...]]]:
-    """Return the places of the columns that some row fills, and what these columns hold."""
+    """Return the indexes of the columns that are not None in every row, and these columns."""
     columns = list(zip(*rows, strict=True))
     filled = tuple([place for place, values in enumerate(columns) if not _all_are(None, values)])
     return filled, [columns[place] for place in filled]
 
 
 class _SQLiteInsert:
-    """Name each row in VALUES; there is a statement for each number of rows."""
+    """List each row in VALUES, with one statement for each number of rows."""
 
     def __init__(self, table: sa.Table, names: Sequence[str], dialect: Dialect) -> None:
         values: dict[str, Any] = {name: sa.bindparam(name) for name in names}
@@ -142,20 +146,21 @@ class _SQLiteInsert:
 
 
 def _together(waiting: int) -> int:
-    """Return how many of the rows that wait one statement takes: most of them, and the next one what is left.
+    """Return how many of the remaining rows go into the next statement.
 
-    The driver keeps each statement, at two kilobytes for each of its rows; so there are 19 and not 64.
+    Numbers are rounded down to multiples of ROWS_STEP, so that the driver caches 19 statements instead of 64, at about
+    2 KB a row.
     """
     return min(ROWS_AT_ONCE, waiting - waiting % ROWS_STEP or waiting)
 
 
 def _all_are(value: object, values: Sequence[Any]) -> bool:
-    """Tell whether all of `values` equal `value`; where the first or the last does not, no other is looked at."""
+    """Return whether all of `values` equal `value`. The first and the last are compared first."""
     return bool(values[0] == value and values[-1] == value and values.count(value) == len(values))
 
 
 def _converted(values: Sequence[Any], convert: Callable[[Any], Any] | None) -> Iterable[Any]:
-    """Return the driver's values; what stands in every row is converted once."""
+    """Return the driver's values. A value that is the same in every row is converted once."""
     if convert is None:
         return values
     if _all_are(values[0], values):
@@ -164,7 +169,7 @@ def _converted(values: Sequence[Any], convert: Callable[[Any], Any] | None) -> I
 
 
 class _PostgreSQLInsert:
-    """Send all rows as one JSON document; the statement is the same for any number of them.
+    """Send all rows as one JSON document, so that the statement is the same for any number of rows.
 
     Source: PostgreSQL's documentation, "JSON Functions and Operators": json_to_recordset.
     """

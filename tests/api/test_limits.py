@@ -99,8 +99,8 @@ async def test_a_request_without_an_address_is_served_and_limited(
 async def test_a_request_with_too_large_a_body_is_counted_too(tmp_path: Path) -> None:
     app = create_app(settings_of(tmp_path, rate_limit_address="2/minute"))
     async with client_of(app) as client:
-        large = {"content": b"x" * 70_000, "headers": bearing(token()) | {"Content-Type": "application/json"}}
-        answers = [await client.post(f"{PREFIX}/upload", **large) for _ in range(3)]
+        headers = bearing(token()) | {"Content-Type": "application/json"}
+        answers = [await client.post(f"{PREFIX}/upload", content=b"x" * 70_000, headers=headers) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [413, 413, 429]
 
 

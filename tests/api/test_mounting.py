@@ -26,7 +26,7 @@ HEADERS = bearing(token())
 
 
 class Record:
-    """A record of the dependencies that ran, by their names."""
+    """The names of the dependencies under test, in the order in which they ran and ended."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -125,12 +125,14 @@ CALLS = [
 
 def routes(host: FastAPI) -> list[tuple[str, str]]:
     """Return the method and path of each of the broker's routes."""
-    return [
+    requests = [
         (method, context.path)
         for context in iter_route_contexts(host.routes)
         if context.path is not None and context.path.startswith(f"{PREFIX}/")
         for method in sorted(context.methods or ())
     ]
+    assert len(requests) >= 8
+    return requests
 
 
 async def requested(client: httpx.AsyncClient, method: str, path: str, media_id: str) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""The growth of the broker's cost: with connections, with processes, with rows."""
+"""The growth of the broker by connections, processes and rows."""
 
 import asyncio
 import sys

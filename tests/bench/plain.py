@@ -14,18 +14,15 @@ from typing import Any
 from unittest.mock import patch
 
 import sqlalchemy as sa
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import solve_dependencies
-from starlette.types import Scope
 
 import broker.app
-from broker.api.asgi import body, demands, parameters, route
+from broker.api.asgi import route
 from broker.api.asgi.body import ARRIVED_BODY, read_body
 from broker.api.asgi.document import AT_ONCE, Document
 from broker.api.problems import NO_STORE
-from broker.api.routes import media as media_routes
-from broker.app import Application
 from broker.aws import bucket
 from broker.domain import sigv4
 from broker.domain.policy import Promise
@@ -108,25 +105,6 @@ def document() -> AbstractContextManager[Any]:
         Response.__init__(self, document, status_code, NO_STORE, "application/json")
 
     return patch.object(Document, "__init__", build)
-
-
-@contextmanager
-def field_index() -> Iterator[None]:
-    """Search the list of headers for each field."""
-
-    def field_of(scope: Scope, name: bytes) -> bytes | None:
-        return next((value for field, value in scope["headers"] if field == name), None)
-
-    def is_repeated(scope: Scope, name: bytes) -> bool:
-        return [field for field, _ in scope["headers"]].count(name) > 1
-
-    with ExitStack() as stack:
-        for module in (body, demands, parameters, media_routes):
-            if hasattr(module, "field_of"):
-                stack.enter_context(patch.object(module, "field_of", field_of))
-        stack.enter_context(patch.object(demands, "is_repeated", is_repeated))
-        stack.enter_context(patch.object(route, "index_fields", lambda scope: None))
-        yield
 
 
 def at_once() -> AbstractContextManager[Any]:
@@ -213,16 +191,9 @@ def gc_rest() -> Iterator[None]:
         gc.set_threshold(*GC_THRESHOLDS)
 
 
-def application_call() -> AbstractContextManager[Any]:
-    """Enter the application by FastAPI's own __call__."""
-    return patch.object(Application, "__call__", FastAPI.__call__)
-
-
-@contextmanager
-def telemetry() -> Iterator[None]:
-    """Enter the application by FastAPI's own __call__, and let it look for OpenTelemetry at each request."""
-    with application_call(), patch.object(broker.app, "NO_TELEMETRY", None):
-        yield
+def telemetry() -> AbstractContextManager[Any]:
+    """Let FastAPI look for OpenTelemetry at each request."""
+    return patch.object(broker.app, "NO_TELEMETRY", None)
 
 
 PLAIN_FORMS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
@@ -234,13 +205,11 @@ PLAIN_FORMS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
         one_write,
         arrived_body,
         document,
-        field_index,
         at_once,
         prepared,
         url_cache,
         policy_json,
         gc_rest,
-        application_call,
         telemetry,
     )
 }

@@ -93,7 +93,7 @@ def interleave(
 
 
 def _let_rest(servers: Sequence[Running]) -> None:
-    """Wait until no server works on earlier requests, which would share a core with the next contender."""
+    """Wait until no server works on earlier requests, because the next one would share its core with that."""
     deadline = time.monotonic() + MOST_REST_SECONDS
     busy: list[str] = []
     before = [server.cpu_seconds() for server in servers]

@@ -1,4 +1,4 @@
-"""The contenders' shared resources: a directory, a key pair, a token, and databases with ready media."""
+"""The resources that the contenders share: a directory, a key pair, a token, and databases with ready media."""
 
 import asyncio
 import json

@@ -1,14 +1,17 @@
 """`broker dev`: everything on this machine, and nothing left of it afterwards."""
 
+import re
 import signal
 import socket
 from pathlib import Path
+from typing import Any
 
 import boto3
 import httpx
 import psutil
 import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from tests.cli.conftest import Dev
 from tests.support.processes import CLIP, done, read_variables, running
@@ -84,7 +87,7 @@ def test_a_taken_port_is_named_and_a_free_one_used(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with running("dev", "--port", str(port), cwd=tmp_path) as started:
-            other = started.wait_for(rf"Port {port}: Address already in use; (\d+) is used instead")[1]
+            other = started.wait_for(rf"Port {port}: Address already in use; using (\d+) instead")[1]
             started.wait_for("Try in another terminal")
             assert httpx.get(f"http://127.0.0.1:{other}/").status_code == 200
 
@@ -93,8 +96,8 @@ def test_a_second_one_in_the_same_directory_is_refused(dev: Dev) -> None:
     second = done("dev", "--port", "0", cwd=dev.cwd)
     assert (second.returncode, second.stderr) == (
         2,
-        f"var is in use: another `broker dev` serves it at {dev.url.partition('/api')[0]}/. "
-        "Open that, stop it with Ctrl-C, or name another directory with --data-dir.\n",
+        f"var is in use by another `broker dev` at {dev.url.partition('/api')[0]}/. "
+        "Use that one, stop it with Ctrl-C, or name another directory with --data-dir.\n",
     )
 
 
@@ -136,18 +139,50 @@ def test_the_developers_own_keys_profile_proxy_and_settings_do_not_reach_it(tmp_
         assert uploaded.stdout.startswith("http://127.0.0.1:")
 
 
+def open_s3(variables: dict[str, str], key: tuple[str, str] | None = None) -> Any:
+    """Return a client of the S3 that printed these variables, with its own key or another one."""
+    access_key, secret_key = key or (variables["AWS_ACCESS_KEY_ID"], variables["AWS_SECRET_ACCESS_KEY"])
+    return boto3.client(
+        "s3",
+        endpoint_url=variables["BROKER_S3_ENDPOINT_URL"],
+        region_name=variables["AWS_S3_REGION"],
+        aws_access_key_id=access_key,
+        aws_secret_access_key=secret_key,
+        config=Config(signature_version="s3v4", s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
+    )
+
+
+def test_s3_only_takes_a_port_and_the_keys_of_several_users(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    users = [("AKIAFIRSTUSER0000001", "a" * 40), ("second_user", "secret/with+more=")]
+    keys = ",".join(f"{key_id}:{secret}" for key_id, secret in users)
+    with running("dev", "--s3-only", "--port", str(port), cwd=tmp_path, BROKER_DEV_S3_KEYS=keys) as started:
+        started.wait_for("BROKER_S3_PATH_STYLE=true")
+        variables = read_variables(started.said)
+        assert variables["BROKER_S3_ENDPOINT_URL"] == f"http://127.0.0.1:{port}"
+        assert (variables["AWS_ACCESS_KEY_ID"], variables["AWS_SECRET_ACCESS_KEY"]) == users[0]
+        for user in users:
+            assert open_s3(variables, user).list_buckets()["Buckets"]
+        with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
+            open_s3(variables, (users[0][0], users[1][1])).list_buckets()
+        assert started.end() == 0
+
+
+def test_malformed_s3_keys_are_refused_without_printing_a_secret(tmp_path: Path) -> None:
+    ended = done("dev", "--s3-only", cwd=tmp_path, BROKER_DEV_S3_KEYS="AKIAFIRSTUSER0000001:-topsecret")
+    assert ended.returncode != 0
+    assert "BROKER_DEV_S3_KEYS" in ended.stdout + ended.stderr
+    assert "topsecret" not in ended.stdout + ended.stderr
+
+
 def test_s3_only_prints_working_keys(tmp_path: Path) -> None:
     with running("dev", "--s3-only", "--port", "0", cwd=tmp_path) as started:
         started.wait_for("BROKER_S3_PATH_STYLE=true")
         keys = read_variables(started.said)
-        client = boto3.client(
-            "s3",
-            endpoint_url=keys["BROKER_S3_ENDPOINT_URL"],
-            region_name=keys["AWS_S3_REGION"],
-            aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
-            config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
-        )
+        assert re.fullmatch(r"[A-Z0-9]{20}", keys["AWS_ACCESS_KEY_ID"])
+        assert re.fullmatch(r"[A-Za-z0-9]{40}", keys["AWS_SECRET_ACCESS_KEY"])
+        client = open_s3(keys)
         assert [bucket["Name"] for bucket in client.list_buckets()["Buckets"]] == [keys["AWS_S3_BUCKET_NAME"]]
         children = psutil.Process(started.process.pid).children(recursive=True)
         assert started.end() == 0

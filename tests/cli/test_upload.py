@@ -47,7 +47,7 @@ def test_a_camera_file_is_sent_with_the_usual_type_of_its_extension(dev: Dev, tm
         ("a.mp4", 10, {"BROKER_TOKEN": "wrong"}, 1, "Not authenticated: The request needs a valid bearer token"),
         ("a.mp4", 10, {"BROKER_URL": "http://127.0.0.1:1/api/v1/s3-media"}, 1, "No broker answers at"),
         ("a.mp4", 10, {"BROKER_URL": "ftp://127.0.0.1"}, 1, "No broker answers at"),
-        ("a.odd", 10, {}, 2, "--content-type: should be given, because the name 'a.odd' has no known extension"),
+        ("a.odd", 10, {}, 2, "--content-type: should be given, because the name 'a.odd' has no known"),
         ("a.txt", 10, {}, 1, "The content type 'text/plain' is not allowed; allowed are video/mp4"),
         ("a.mp4", 0, {}, 1, "The size of 0 bytes is not allowed"),
         ("a.mp4", 3 * 1024**3, {}, 1, "allowed are 1 to 2147483648 bytes"),
@@ -224,5 +224,5 @@ def test_a_large_file_does_not_grow_the_memory_of_client_or_broker(dev: Dev, tmp
     assert httpx.get(link, headers={"Range": "bytes=0-0"}).headers["Content-Range"] == f"bytes 0-0/{LARGE}"
     assert client < 150 * MB
     assert grown < 20 * MB
-    media_id = link.partition("?")[0].rpartition("/")[2][:36]  # the key is `<id>-<attempt>.mp4`
+    media_id = link.partition("?")[0].rpartition("/")[2].removesuffix(".mp4")
     assert httpx.delete(f"{dev.url}/{media_id}", headers=dev.bearer).status_code == 200

@@ -110,6 +110,7 @@ def test_a_revision_removes_nothing_and_requires_nothing_of_older_code(
         command.upgrade(alembic_config(connection), newer)
         now = shape(connection)
     engine.dispose()
+    assert before
     for table, known in before.items():
         columns, known_columns = now[table]["columns"], known["columns"]
         assert now[table]["rules"] == known["rules"]

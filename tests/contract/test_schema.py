@@ -150,7 +150,7 @@ def test_migrating_an_unavailable_database_names_the_reason() -> None:
             ask("postgresql://ann:hidden@127.0.0.1:1/broker")
         assert refusal.value.reason.startswith("OperationalError: connection failed")
         assert [secret for secret in ("hidden", "\n", "SELECT") if secret in refusal.value.reason] == []
-        assert str(refusal.value) == "The database cannot be reached; ask again in a moment."
+        assert str(refusal.value) == "The database is unavailable; retry in a moment."
 
 
 def test_a_locked_file_is_unavailable_and_named_as_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,7 +187,7 @@ def test_a_file_that_cannot_be_a_database_is_an_invalid_setting(
     sqlite3.connect("a-database").execute("CREATE TABLE other (id)").connection.close()
     with pytest.raises(SettingsInvalid) as refusal:
         migrate(f"sqlite:///{address}")
-    assert str(refusal.value).startswith("BROKER_DATABASE_URL: should name a file in a directory that is there")
+    assert str(refusal.value).startswith("BROKER_DATABASE_URL: should name a file in an existing, writable directory")
     assert str(refusal.value).endswith(f"; {path}: {cause}")
 
 

@@ -33,7 +33,7 @@ from tests.support.postgres import PostgreSQL
 UPLOADS = 1000 if os.environ.get("CI") else 250
 AT_ONCE = 24
 OWNERS = 7
-POLICY_SECONDS, GRACE_SECONDS = 4, 2
+POLICY_SECONDS, GRACE_SECONDS = 10, 2
 """Short, so that media are due for the workers while clients still use them."""
 ORDERLY = {200, 409}
 """The answers to a complete of an uploaded media: ready, or a running promotion."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from broker.dev.s3 import EmbeddedS3
-from tests.browser.npm import packages
+from tests.support.npm import packages
 from tests.support.programs import program
 
 MIB = 1024 * 1024

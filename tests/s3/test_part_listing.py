@@ -221,8 +221,8 @@ def test_a_list_of_uploads_describes_them(multipart_upload, listed):
     )
     assert upload["Initiated"].endswith("Z")
     (element,) = fromstring(response.content).findall("{*}Upload")
-    owner = {child.tag.rpartition("}")[2]: child.text for child in element.find("{*}Owner")}
-    initiator = {child.tag.rpartition("}")[2]: child.text for child in element.find("{*}Initiator")}
+    owner = {child.tag.rpartition("}")[2]: child.text for child in element.findall("{*}Owner/*")}
+    initiator = {child.tag.rpartition("}")[2]: child.text for child in element.findall("{*}Initiator/*")}
     assert (owner, initiator) == (OWNER, INITIATOR)
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import boto3
 import httpx
@@ -305,7 +306,9 @@ def test_the_module_serves_s3_and_prints_its_keys():
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env=environment | {"PYTHONPATH": root}
     ) as process:
-        told = dict(process.stdout.readline().strip().split("=", 1) for _ in range(4))
+        assert process.stdout is not None
+        lines = [process.stdout.readline().strip().partition("=") for _ in range(4)]
+        told = {name: value for name, _, value in lines}
         s3 = boto3.client(
             "s3",
             endpoint_url=told["AWS_ENDPOINT_URL"],
@@ -321,7 +324,7 @@ def test_the_module_serves_s3_and_prints_its_keys():
 def test_the_example_of_the_readme_runs():
     section = (Path(__file__).parents[2] / "README.md").read_text("utf-8").partition("<!-- s3-alone -->")[2]
     example = section.partition("```python\n")[2].partition("```")[0]
-    names = {}
+    names: dict[str, Any] = {}
     exec(compile(example, "README.md", "exec"), names)  # noqa: S102
     assert not psutil.pid_exists(names["s3"].pid)
 

@@ -28,7 +28,7 @@ START_SECONDS = 30.0
 class PostgreSQL:
     """One server with its own data directory, on 127.0.0.1 and on a Unix socket in that directory."""
 
-    def __init__(self, binaries: Path) -> None:
+    def __init__(self, binaries: Path, *, standby_of: "PostgreSQL | None" = None) -> None:
         self._binaries = binaries
         self._home = Path(tempfile.mkdtemp(prefix="broker-postgresql-"))
         # PostgreSQL refuses to run as root.
@@ -37,20 +37,12 @@ class PostgreSQL:
             shutil.chown(self._home, self._account["user"], self._account["group"])
         self._process: subprocess.Popen[bytes] | None = None
         self.port = _free_port()
+        program, arguments = "initdb", ["-U", "broker", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"]
+        if standby_of is not None:
+            source = f"postgresql://broker@127.0.0.1:{standby_of.port}/"
+            program, arguments = "pg_basebackup", ["-d", source, "-c", "fast", "-X", "stream", "-R", "-N"]
         subprocess.run(
-            [
-                self._binaries / "initdb",
-                "-D",
-                self._data,
-                "-U",
-                "broker",
-                "-A",
-                "trust",
-                "-E",
-                "UTF8",
-                "--locale=C",
-                "-N",
-            ],
+            [self._binaries / program, "-D", self._data, *arguments],
             check=True,
             stdout=subprocess.DEVNULL,
             cwd=self._home,

@@ -13,7 +13,7 @@ import pytest
 from broker.aws.bucket import Bucket, BucketConfig
 from broker.clock import Stopwatch, monotonic
 from broker.dev.s3 import EmbeddedS3
-from broker.domain.keys import final_key, staging_key
+from broker.domain.keys import current_key, final_key, staging_key
 from broker.domain.media import Media
 from broker.domain.quota import Quota
 from broker.domain.rules import Rules
@@ -82,6 +82,10 @@ class World:
         """Return the bytes of the only object that any attempt left under a final key; None if there is none."""
         return self._bytes(final_key(media.id, media.content_type, 0).rpartition(".")[0])
 
+    async def ready_bytes(self, media_id: UUID) -> bytes | None:
+        """Return the bytes under the final key that the row names."""
+        return self._bytes(current_key(await self.store.get(media_id, None)))
+
     def staged_bytes(self, media: Media) -> bytes | None:
         return self._bytes(staging_key(media.id))
 
@@ -111,7 +115,7 @@ MakeWorld = Callable[..., World]
 @pytest.fixture
 def world_url(tmp_path: Path) -> str:
     """Return the URL of a migrated database; modules that run on both databases override it."""
-    url = f"sqlite:///{tmp_path}/world.db"
+    url = f"sqlite:///{tmp_path}/broker.db"
     migrate(url)
     return url
 

@@ -37,7 +37,7 @@ def test_an_event_of_the_table_leads_where_the_table_says(state: str, event: str
 
 @pytest.mark.parametrize(("state", "event"), ILLEGAL)
 def test_any_other_event_raises_and_nothing_happens(state: State, event: Event) -> None:
-    with pytest.raises(IllegalTransition, match=f"A media that is {state} knows no event {event}"):
+    with pytest.raises(IllegalTransition, match=f"Event {event} is not allowed in state {state}"):
         next_state(state, event)
 
 

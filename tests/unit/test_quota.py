@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from broker.domain.ids import new_id
 from broker.domain.media import Media, State
-from broker.domain.quota import Quota, Usage, footprint
+from broker.domain.quota import Quota, Usage, footprint, total
 from broker.errors import QuotaExceeded
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -24,6 +24,7 @@ FOOTPRINTS = [
     ("ready", MEDIA._replace(state=State.READY, size=7), Usage(stored_bytes=7, media_count=1)),
     ("rejected", MEDIA._replace(state=State.REJECTED, size=7), Usage()),
     ("expired", MEDIA._replace(state=State.EXPIRED), Usage()),
+    ("rejected, with an open policy", MEDIA._replace(state=State.REJECTED, still_promised=True), Usage(1, 100, 0, 1)),
     ("deleting", MEDIA._replace(state=State.DELETING, size=7), Usage()),
     ("deleted", MEDIA._replace(state=State.DELETED, size=7), Usage()),
 ]
@@ -45,6 +46,7 @@ CHECKS = [
     ("stored and promised together", Quota(stored_bytes=10), Usage(0, 3, 4), Usage(0, 4), "stored_bytes"),
     ("one media too many", Quota(media_count=1), Usage(media_count=1), Usage(media_count=1), "media_count"),
     ("a limit of nothing", Quota(media_count=0), Usage(), Usage(media_count=1), "media_count"),
+    ("the last place, over another limit", Quota(3, None, 5), Usage(2, 0, 9), Usage(pending_count=1), None),
     ("nothing asked, over the limit already", Quota(media_count=1), Usage(media_count=5), Usage(), None),
 ]
 
@@ -68,7 +70,7 @@ def test_a_refusal_names_the_numbers() -> None:
     with pytest.raises(QuotaExceeded) as refused:
         Quota(stored_bytes=10).reserve(Usage(promised_bytes=3, stored_bytes=4), Usage(promised_bytes=5))
     assert str(refused.value) == (
-        "The quota of 10 for stored_bytes would be exceeded: 7 are in use, 5 more were asked for."
+        "The quota of 10 for stored_bytes would be exceeded: 7 are in use, and the request needs 5 more."
     )
 
 
@@ -79,6 +81,11 @@ usages = st.builds(Usage, *[st.integers(0, 2**50)] * len(Usage._fields))
 def test_added_usage_can_be_subtracted(one: Usage, other: Usage) -> None:
     assert one + other - other == one
     assert one + Usage() == one
+
+
+def test_the_total_is_the_sum_of_each_counter() -> None:
+    assert total([Usage(1, 2, 3, 4)]) == Usage(1, 2, 3, 4)
+    assert total(iter([Usage(1, 2, 3, 4), Usage(10, 20, 30, 40), Usage(0, 0, 0, 1)])) == Usage(11, 22, 33, 45)
 
 
 def test_each_quota_limits_a_counter() -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -10,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.domain.ids import new_id
-from broker.domain.keys import current_key, every_final_key, final_key, lost_keys, staging_key
-from broker.domain.media import Arrived, Media
+from broker.domain.keys import current_key, every_final_key, final_key, lost_keys, media_id_of, staging_key
+from broker.domain.media import Arrived, Media, Video
 from broker.domain.origin import origin
-from broker.domain.rules import Rules, differences, media_type
+from broker.domain.rules import Rules, differences, is_active, media_type, video_differences
 from broker.domain.video_types import DEFAULT_TYPES, EXTENSIONS, VIDEO_TYPES, type_of_file
 from broker.errors import (
     DurationNotAllowed,
@@ -130,8 +131,9 @@ def test_metadata_may_be_2_kb_long(metadata: dict[str, str], fits: bool) -> None
     if fits:
         RULES.check_metadata(metadata)
     else:
-        with pytest.raises(MetadataTooLarge, match="at most 2048"):
+        with pytest.raises(MetadataTooLarge, match="at most 2048") as refused:
             RULES.check_metadata(metadata)
+        assert refused.value.facts["size"] == len(json.dumps(metadata, ensure_ascii=False).encode())
 
 
 ORIGINS = [
@@ -184,13 +186,13 @@ def test_a_redirect_to_a_configured_origin_is_accepted(url: str | None) -> None:
     ],
 )
 def test_a_redirect_to_another_origin_is_refused(url: str) -> None:
-    with pytest.raises(RedirectNotAllowed, match="allowed are https://app"):
+    with pytest.raises(RedirectNotAllowed, match=r"allowed are https://app\.example, http://localhost:8080"):
         RULES.check_redirect(url)
 
 
 def test_without_configured_origins_every_redirect_is_refused() -> None:
     for url in ("https://app.example/", "/", ""):
-        with pytest.raises(RedirectNotAllowed, match="no origin is configured"):
+        with pytest.raises(RedirectNotAllowed, match=r"allowed are none \(no origin is configured\)"):
             Rules().check_redirect(url)
 
 
@@ -211,13 +213,57 @@ def test_a_final_key_follows_from_the_id_the_type_and_the_attempt(content_type: 
 
 def test_only_the_latest_attempt_has_a_key_that_may_be_ready() -> None:
     media = MEDIA._replace(attempt=3)
-    assert {current_key(media)} | set(lost_keys(media)) < set(every_final_key(media))
-    assert current_key(media) not in lost_keys(media)
-    assert len(every_final_key(media)) == 4
+    assert current_key(media) == final_key(ID, "video/mp4", 3)
+    assert lost_keys(media) == [final_key(ID, "video/mp4", attempt) for attempt in (1, 2)]
+    assert every_final_key(media) == [final_key(ID, "video/mp4", attempt) for attempt in (0, 1, 2, 3)]
 
 
 def test_a_staging_key_follows_from_the_id() -> None:
     assert staging_key(ID) == "staging/fe/019b7d2f-1c00-7abc-8def-0123456789fe"
+
+
+def test_the_id_of_a_staging_key_is_found() -> None:
+    assert media_id_of(staging_key(ID)) == ID
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        str(ID),
+        f"staging/{ID}",
+        f"staging/00/{ID}",
+        f"staging/fe/{ID}/1",
+        f"staging/fe/{ID.hex}",
+        f"staging/fe/{str(ID).upper()}",
+        f"other/staging/fe/{ID}",
+        final_key(ID, "video/mp4", 1),
+        "staging/fe/readme.txt",
+    ],
+)
+def test_no_other_key_has_an_id(key: str) -> None:
+    assert media_id_of(key) is None
+
+
+VIDEOS = [
+    ("no video", None, "it is not a video"),
+    ("an unknown duration", Video(None, "h264", 320, 180), "its duration cannot be determined"),
+    ("the longest", Video(60.0, "h264", 320, 180), ""),
+    ("too long", Video(60.06, "h264", 320, 180), "the duration is 60.1 seconds, over 60"),
+]
+
+
+@pytest.mark.parametrize(("video", "difference"), [row[1:] for row in VIDEOS], ids=[row[0] for row in VIDEOS])
+def test_a_video_may_be_as_long_as_the_rules_allow(video: Video | None, difference: str) -> None:
+    assert video_differences(video, 60) == difference
+
+
+@pytest.mark.parametrize(
+    ("content_type", "active"),
+    [("image/svg+xml", True), ("application/atom+xml", True), ("text/html", True), ("video/mp4", False)],
+)
+def test_content_that_a_browser_executes_is_active(content_type: str, active: bool) -> None:
+    assert is_active(content_type) is active
 
 
 @given(st.text())

@@ -120,11 +120,11 @@ async def test_the_commands_list_and_retry_undelivered_webhooks(variables: dict[
             2,
             "'https://elsewhere.example/' is not one of BROKER_WEBHOOK_URLS\n",
         )
-        assert await said("retry") == (0, "The worker will send 1 webhooks now.\n")
+        assert await said("retry") == (0, "The worker will send 1 webhook now.\n")
         with running("worker", cwd=tmp_path, **told):
             await until(lambda: receiver.ids.count(receiver.ids[0]) == 2)
         status, listed = await said("list")
-        assert listed == f"{receiver.url}  told\nEverything has been delivered.\n"
+        assert listed == f"{receiver.url}  enabled\nEverything has been delivered.\n"
 
 
 @pytest.mark.parametrize(

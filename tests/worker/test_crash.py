@@ -5,7 +5,6 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,7 +38,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 @pytest.fixture
-def overrides(embedded_s3: EmbeddedS3, bucket: str, sqs: Sqs, tmp_path: Path, receiver: Receiver) -> dict[str, Any]:
+def overrides(embedded_s3: EmbeddedS3, bucket: str, sqs: Sqs, world_url: str, receiver: Receiver) -> dict[str, Any]:
     return {
         "cloud_storage_provider": "s3",
         "bucket_name": bucket,
@@ -49,7 +48,7 @@ def overrides(embedded_s3: EmbeddedS3, bucket: str, sqs: Sqs, tmp_path: Path, re
         "s3_endpoint_url": embedded_s3.endpoint_url,
         "s3_path_style": True,
         "secret_key": "a-secret-of-the-crash-tests-and-no-other",
-        "database_url": f"sqlite:///{tmp_path}/broker.db",
+        "database_url": world_url,
         "sqs_queue_url": sqs.url,
         "sqs_endpoint_url": embedded_s3.endpoint_url,
         "webhook_urls": (receiver.url,),
@@ -117,6 +116,6 @@ async def test_a_death_before_any_step_loses_no_event_and_no_webhook(
         own = [body for webhook_id, body in told if webhook_id == message_id(media)]
         assert 1 <= len(own) <= 2, f"after {taken}"
         assert len(set(own)) == 1, f"after {taken}"
-        assert world.final_bytes(media) is not None, f"after {taken}"
+        assert await world.ready_bytes(media.id) is not None, f"after {taken}"
     assert deaths >= len({*EXPECTED, *TOLD})
     assert sqs.dead == 0

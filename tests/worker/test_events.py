@@ -2,32 +2,19 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 from structlog.testing import capture_logs
 
-from broker.aws.bucket import Bucket
 from broker.aws.queue import Message, Queue
 from broker.dev.s3 import EmbeddedS3, Fault
 from broker.domain.keys import staging_key
-from broker.domain.media import Arrived, State
-from broker.worker.events import Events
+from broker.domain.media import State
 from tests.support.world import VIDEO, MakeWorld, World
 from tests.worker.conftest import MAX_RECEIVES, VISIBILITY_SECONDS, Sqs, told, until
+from tests.worker.hearing import Slow, hearing
 from tests.worker.receiver import receiving
 from tests.worker.sending import telling
-
-
-@asynccontextmanager
-async def hearing(world: World, queue: Queue) -> AsyncIterator[Events]:
-    """Hear events in the background."""
-    events = Events(queue, world.verbs, bucket_name=world.bucket.config.name)
-    running = asyncio.create_task(events.run())
-    yield events
-    await events.stop()
-    await running
 
 
 async def test_an_unannounced_upload_is_ready_within_seconds(world: World, queue: Queue, sqs: Sqs) -> None:
@@ -72,14 +59,6 @@ async def test_garbage_reaches_the_dead_letter_queue_and_is_logged_once(world: W
         "message cannot be processed; it is left to the dead-letter queue"
     ] * 2
     assert sqs.left == 0
-
-
-class Slow(Bucket):
-    """Take longer for a copy than a message is hidden."""
-
-    async def promote(self, source: str, target: str, judged: Arrived) -> bool:
-        await asyncio.sleep(VISIBILITY_SECONDS * 2.5)
-        return await super().promote(source, target, judged)
 
 
 async def test_a_message_stays_hidden_while_its_promotion_runs(make_world: MakeWorld, queue: Queue, sqs: Sqs) -> None:

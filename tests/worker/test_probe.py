@@ -171,6 +171,7 @@ async def test_a_film_that_is_too_long_or_no_film_is_rejected(name: str, looking
     with pytest.raises(UploadRejected) as raised:
         await looking.verbs.complete(media.id, "anna")
     assert raised.value.facts["differences"] == reason
+    await looking.purged()
     assert looking.staged_bytes(media) is None
 
 
@@ -332,7 +333,7 @@ async def test_an_upload_that_cannot_be_probed_is_retried_and_then_rejected(
             await world.verbs.complete(media.id, "anna")
     with pytest.raises(UploadRejected) as raised:
         await world.verbs.complete(media.id, "anna")
-    assert raised.value.facts["differences"] == "it could not be looked into"
+    assert raised.value.facts["differences"] == "it could not be inspected"
     assert not [child for child in psutil.Process().children() if "sleep" in child.name()]
 
 

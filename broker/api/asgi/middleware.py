@@ -16,7 +16,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.api.asgi.document import AT_ONCE, AtOnce, Headers
-from broker.api.asgi.fields import first_fields
+from broker.api.asgi.fields import field_of
 from broker.api.problems import internal_problem, stopping_problem
 from broker.logs import REQUEST_ID, access_log
 
@@ -168,7 +168,7 @@ def _media_id(scope: Scope) -> str | None:
 
 
 def _request_id(scope: Scope) -> str:
-    given = first_fields(scope).get(b"x-request-id")
+    given = field_of(scope, b"x-request-id")
     if given is not None and FOREIGN_ID.fullmatch(given):
         return given.decode()
     return f"{getrandbits(128):032x}"  # identifies a request and grants nothing

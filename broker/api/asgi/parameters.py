@@ -1,7 +1,8 @@
 """The short way from a request to the arguments of its endpoint.
 
 FastAPI reads an endpoint's signature for the OpenAPI document, and would walk through it again for each request. Here
-the same signature becomes one pydantic validator for path, query and headers, and one for the body.
+the same signature becomes one pydantic validator for path, query and headers, and one for the body. Saves 27 % of an
+issue's processor time and 31 % of a playback's (tests.bench.ablation).
 """
 
 from collections.abc import Callable
@@ -23,7 +24,7 @@ MAX_NAME_LENGTH = 100
 
 
 class Parameters:
-    """Read the arguments of one endpoint; of a body, JSON alone is taken."""
+    """Read the arguments of one endpoint. A body must be JSON."""
 
     def __init__(self, dependant: Dependant) -> None:
         self._request_name = dependant.request_param_name
@@ -34,21 +35,21 @@ class Parameters:
         self._query = {field.alias: field.name for field in dependant.query_params}
         self._headers = {field.alias.encode(): field.name for field in dependant.header_params}
         fields = {"path": dependant.path_params, "query": dependant.query_params, "header": dependant.header_params}
-        named = [(source, field) for source, found in fields.items() for field in found]
+        named = [(source, field) for source, of_source in fields.items() for field in of_source]
         self._places = {field.name: (source, field.alias) for source, field in named}
         types: dict[str, Any] = {field.name: (field.field_info.annotation, field.field_info) for _, field in named}
         by_name = ConfigDict(validate_by_name=True, validate_by_alias=False, loc_by_alias=False)
-        # What pydantic has compiled is called itself: the methods of a model take as long as the work.
-        self._validate_named = create_model("Named", __config__=by_name, **types).__pydantic_validator__.validate_python
+        named_arguments: Any = create_model("Named", __config__=by_name, **types)
+        self._validate_named: Any = TypeAdapter(named_arguments).validator.validate_python
         required = any(field.field_info.is_required() for _, field in named)
         self._unsent: dict[str, Any] | None = None if required else self._validate_named({}).__dict__
-        """The arguments of who sends none of them, where none is required."""
+        """Defaults for a request without parameters; None if any parameter is required."""
         self._bodies = [
             (field.name, _validator_of_json(field.field_info.annotation)) for field in dependant.body_params
         ]
 
     async def read(self, request: Request, caller: object) -> dict[str, Any]:
-        """Return the arguments by name. Raises RequestInvalid, which says where and what, but quotes no value."""
+        """Return the arguments by name. Raises RequestInvalid, which names place and problem, but quotes no value."""
         arguments: dict[str, Any] = self._read_named(request) if self._places else {}
         for name in self._caller_names:
             arguments[name] = caller
@@ -69,7 +70,7 @@ class Parameters:
             raise _invalid(error, lambda location: (*self._places[str(location[0])], *location[1:])) from None
 
     def _sent(self, request: Request) -> dict[str, Any]:
-        """Return what was sent, by the name of its argument; of a header that was sent twice, the first."""
+        """Return the sent values by the names of their arguments; the first value of a repeated header."""
         scope = request.scope
         sent = {name: scope["path_params"][alias] for alias, name in self._path.items()}
         if self._query and scope["query_string"]:
@@ -77,8 +78,8 @@ class Parameters:
             sent |= {name: values[alias] for alias, name in self._query.items() if alias in values}
         if self._headers:
             for field, name in self._headers.items():
-                if (said := field_of(scope, field)) is not None:
-                    sent[name] = said.decode("latin-1")
+                if (value := field_of(scope, field)) is not None:
+                    sent[name] = value.decode("latin-1")
         return sent
 
 

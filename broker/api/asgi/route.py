@@ -13,7 +13,6 @@ from starlette.routing import BaseRoute
 
 from broker.api.asgi.body import check_announced
 from broker.api.asgi.demands import CALLER, Demand
-from broker.api.asgi.fields import index_fields
 from broker.api.asgi.gate import behind, host_dependencies
 from broker.api.asgi.parameters import Parameters
 from broker.api.limits.windows import Standing
@@ -43,7 +42,6 @@ class ProblemRoute(APIRoute):
 
         async def answer(request: Request, **solved: Any) -> Response:
             standing: Standing | None = None
-            index_fields(request.scope)
             try:
                 for demand in demands:
                     standing = await demand.admit(request) or standing

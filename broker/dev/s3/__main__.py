@@ -1,4 +1,4 @@
-"""Serve the embedded S3 alone, with its keys printed."""
+"""Serve the embedded S3 alone, and print its first key."""
 
 import argparse
 import os
@@ -6,7 +6,8 @@ import signal
 import sys
 from pathlib import Path
 
-from broker.dev.s3.server import random_key, rest, start_embedded_s3
+from broker.dev.s3.keyring import read_keys
+from broker.dev.s3.server import rest, start_embedded_s3
 
 
 def main() -> None:
@@ -25,15 +26,20 @@ def main() -> None:
     parser.add_argument("--bucket", action="append", default=[], help="create a bucket; may be repeated")
     parser.add_argument("--cors-origin", action="append", default=[], help="let pages of this origin use the buckets")
     options = parser.parse_args()
+    try:
+        keys = read_keys(os.environ.get("BROKER_DEV_S3_KEYS", ""))
+    except ValueError as error:
+        parser.error(f"BROKER_DEV_S3_KEYS: {error}")
     access_key, secret_key = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
-    key = (access_key, secret_key) if access_key and secret_key else random_key()
+    if not keys and access_key and secret_key:
+        keys = [(access_key, secret_key)]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with start_embedded_s3(
         data_dir=options.data_dir,
         durable=options.durable,
         host=options.host,
         port=options.port,
-        credentials=[key],
+        credentials=keys,
         region=options.region,
         buckets=options.bucket,
         cors_origins=options.cors_origin,

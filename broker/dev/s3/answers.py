@@ -1,4 +1,4 @@
-"""S3's answers: XML documents, and the ids that each answer carries."""
+"""S3's responses: XML documents, and the request ids that each response carries."""
 
 import secrets
 from typing import TypeAlias
@@ -25,18 +25,18 @@ def element(name: str, content: Content, attributes: str = "") -> str:
 
 
 def xml_answer(root: str, content: list[tuple[str, Content]], *, headers: dict[str, str] | None = None) -> Response:
-    """Answer 200 with an XML document in S3's namespace."""
+    """Return a response of status 200 with an XML document in S3's namespace."""
     return xml_document(element(root, content, f' xmlns="{NAMESPACE}"'), 200, headers)
 
 
 def xml_document(root: str, status: int, headers: dict[str, str] | None = None) -> Response:
-    """Answer with an XML document, given its root element as written."""
+    """Return a response with an XML document, given its root element as text."""
     body = f'<?xml version="1.0" encoding="UTF-8"?>\n{root}'
     return Response(body.encode(), status, headers, media_type="application/xml")
 
 
 def refusal(error: S3Error, ids: dict[str, str], *, head: bool) -> Response:
-    """Answer with an error; to a HEAD, and with 304, there is no body."""
+    """Return the response for an error. A response to HEAD, or with status 304, has no body."""
     if head or error.status == 304:
         return Response(b"", error.status, error.headers)
     body = error.body(ids["x-amz-request-id"], ids["x-amz-id-2"])
@@ -44,7 +44,7 @@ def refusal(error: S3Error, ids: dict[str, str], *, head: bool) -> Response:
 
 
 def request_ids() -> dict[str, str]:
-    """Return the two headers by which support finds a request."""
+    """Return the two headers that identify a request to AWS's support."""
     return {
         "x-amz-request-id": secrets.token_hex(8).upper(),
         "x-amz-id-2": secrets.token_urlsafe(56),

@@ -1,4 +1,4 @@
-"""The ASGI application: read, believe, serve or refuse, and say who may read the answer."""
+"""The ASGI application: it reads and authenticates a request, runs its operation, and adds the CORS headers."""
 
 import asyncio
 import logging
@@ -54,7 +54,7 @@ class S3App:
             return
         except _ConnectionResetError:
             self.reset(scope)
-            # Let the server see the loss before this call returns without an answer.
+            # Let the server notice the lost connection before this call returns without a response.
             await asyncio.sleep(0.05)
             return
         response.headers["date"] = http_date(self.plane.clock.now())
@@ -98,7 +98,7 @@ class S3App:
             return await post_object(self.plane, request)
         self._check_bucket_of_anonymous(operation, request)
         payload = Payload(request, self.plane.authenticator.authenticate(request))
-        refuse_unserved(request.said)
+        refuse_unserved(request.fields)
         return await OPERATIONS[operation](self.plane, request, payload)
 
     def _check_bucket_of_anonymous(self, operation: str, request: Request) -> None:

@@ -1,4 +1,4 @@
-"""Believe a request only when its Signature Version 4 is right, in the header or in the query.
+"""Authentication by Signature Version 4, in the Authorization header or in the query.
 
 Source: Amazon S3 API Reference, "Authenticating Requests (AWS Signature Version 4)".
 """
@@ -37,7 +37,7 @@ _QUERY_PARAMETERS = (
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The scope that a credential names: the key, and the day, region and service it signs for."""
+    """The scope of a credential: its key id, and the day, region and service that it signs for."""
 
     access_key: str
     day: str
@@ -47,7 +47,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A request that was believed, and what is needed to believe the chunks of its body."""
+    """The signature of an authenticated request, which the chunks of its body continue."""
 
     access_key: str
     secret_key: str
@@ -70,7 +70,7 @@ class Authenticator:
     region: str
 
     def authenticate(self, request: Request) -> Signed:
-        """Return the signer of a request, or refuse as S3 does; an unsigned request is `AccessDenied`."""
+        """Return the verified signature, or refuse as S3 does. A request without one is `AccessDenied`."""
         authorization = request.headers.get("authorization")
         in_query = any(name in request.params for name in ("X-Amz-Algorithm", "X-Amz-Signature", "X-Amz-Credential"))
         if authorization is not None and in_query:

@@ -17,7 +17,7 @@ _SPACES = re.compile(rb"[ \t]+")
 
 
 def signature_mismatch(access_key: str, text: str, signature: str, canonical: bytes | None = None) -> S3Error:
-    """Return the refusal that shows a client what S3 would have signed."""
+    """Return the error that shows a client the text that S3 would have signed."""
     error = S3Error(
         "SignatureDoesNotMatch",
         AWSAccessKeyId=access_key,
@@ -88,5 +88,5 @@ def _canonical_request(request: Request, names: list[str], values: list[bytes], 
 
 
 def empty_digest() -> str:
-    """Return the SHA-256 of nothing, 64 hex digits."""
+    """Return the SHA-256 of no bytes, as 64 hex digits."""
     return hashlib.sha256().hexdigest()

@@ -1,16 +1,16 @@
-"""The server's clock, which a test may set ahead or back."""
+"""The server's clock, which a test may move, and the formats of instants."""
 
 from datetime import UTC, datetime, timedelta
 
 
 class Clock:
-    """Tell the time, `offset_seconds` away from the machine's."""
+    """A clock that is `offset_seconds` ahead of the machine's."""
 
     def __init__(self, offset_seconds: float = 0) -> None:
         self.offset_seconds = offset_seconds
 
     def now(self) -> datetime:
-        """Return the present instant in UTC."""
+        """Return the current instant in UTC."""
         return datetime.now(UTC) + timedelta(seconds=self.offset_seconds)
 
 

@@ -13,7 +13,7 @@ from broker.dev.s3.objects import ObjectVersion
 
 
 def check_read(headers: Mapping[str, str], version: ObjectVersion, now: datetime) -> None:
-    """Refuse a GET or HEAD whose conditions do not hold: 412, or 304 where the client has it already."""
+    """Refuse a GET or HEAD whose conditions do not hold: 412, or 304 if the client has the object already."""
     if (wanted := headers.get("if-match")) is not None:
         if not _matches(wanted, version.etag):
             raise _failed("If-Match")
@@ -115,5 +115,5 @@ def _date(header: str | None) -> datetime | None:
         date = None if header is None else parsedate_to_datetime(header)
     except ValueError:
         return None
-    # A date whose zone is "-0000" comes back without a zone: it is UTC.
+    # The parser returns a date whose zone is "-0000" without a zone; it is UTC.
     return date if date is None or date.tzinfo else date.replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""The configuration of an embedded S3, which the parent process passes to the child."""
+"""The configuration of an embedded S3, which the parent process sends to the child."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +9,7 @@ from broker.dev.s3.keyring import Session
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Say where to listen (port 0 takes a free one), whom to believe and what to keep."""
+    """Address (port 0: a free port), keys and storage of an embedded S3."""
 
     keys: list[tuple[str, str]]
     host: str = "127.0.0.1"
@@ -24,7 +24,7 @@ class Configuration:
     controlled: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `from_json` reads."""
+        """Return a JSON document for `from_json`."""
         return {
             "keys": [list(pair) for pair in self.keys],
             "host": self.host,
@@ -41,7 +41,7 @@ class Configuration:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "Configuration":
-        """Read what `to_json` wrote."""
+        """Return the configuration that `to_json` serialized."""
         known = dict(document)
         known["keys"] = [(access, secret) for access, secret in known["keys"]]
         known["data_dir"] = None if known["data_dir"] is None else Path(known["data_dir"])

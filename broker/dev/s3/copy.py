@@ -33,15 +33,15 @@ async def copy_object(plane: Plane, request: Request, payload: Payload) -> Respo
     The copied bytes are those of the version whose conditions held, even if the source changes meanwhile. The
     conditions on the destination hold when the copy is stored.
     """
-    said = request.said
+    fields = request.fields
     plane.services.bucket(request.bucket)
-    source_bucket, source = find_source(plane, said["x-amz-copy-source"])
-    check_copy_source(said, source, plane.clock.now())
-    check_write(said, plane.store.current(request.bucket, request.key), request.key)
-    replace_metadata = _replaces(said.get("x-amz-metadata-directive", "COPY"), "x-amz-metadata-directive")
-    replace_tags = _replaces(said.get("x-amz-tagging-directive", "COPY"), "x-amz-tagging-directive")
+    source_bucket, source = find_source(plane, fields["x-amz-copy-source"])
+    check_copy_source(fields, source, plane.clock.now())
+    check_write(fields, plane.store.current(request.bucket, request.key), request.key)
+    replace_metadata = _replaces(fields.get("x-amz-metadata-directive", "COPY"), "x-amz-metadata-directive")
+    replace_tags = _replaces(fields.get("x-amz-tagging-directive", "COPY"), "x-amz-tagging-directive")
     if (source_bucket, source.key) == (request.bucket, request.key) and not (
-        replace_metadata or "x-amz-storage-class" in said or "?versionId=" in said["x-amz-copy-source"]
+        replace_metadata or "x-amz-storage-class" in fields or "?versionId=" in fields["x-amz-copy-source"]
     ):
         raise S3Error(
             "InvalidRequest",
@@ -49,7 +49,7 @@ async def copy_object(plane: Plane, request: Request, payload: Payload) -> Respo
             "the object's metadata, storage class, website redirect location or encryption attributes.",
         )
     with linked(plane, source_bucket, source) as path:
-        asked = said.get("x-amz-checksum-algorithm")
+        asked = fields.get("x-amz-checksum-algorithm")
         algorithm = supported(asked) if asked else next(iter(source.checksums), DEFAULT_ALGORITHM)
         etag, checksums = await content_digests(path, source, algorithm)
         version = plane.put(
@@ -57,10 +57,10 @@ async def copy_object(plane: Plane, request: Request, payload: Payload) -> Respo
             request.bucket,
             request.key,
             Stored(path, source.size, etag, checksums),
-            said,
-            headers=facts.object_headers(said) if replace_metadata else source.headers,
-            metadata=facts.metadata(said) if replace_metadata else source.metadata,
-            tags=read_tagging_header(said.get("x-amz-tagging", "")) if replace_tags else source.tags,
+            fields,
+            headers=facts.object_headers(fields) if replace_metadata else source.headers,
+            metadata=facts.metadata(fields) if replace_metadata else source.metadata,
+            tags=read_tagging_header(fields.get("x-amz-tagging", "")) if replace_tags else source.tags,
         )
     headers = facts.encryption_headers(version.headers) | source_version_header(plane, source_bucket, source)
     if version.version_id != NULL_VERSION:

@@ -1,4 +1,4 @@
-"""Cross-origin requests, by a bucket's CORS rules: the preflight, and the headers on every answer.
+"""Cross-origin requests, by a bucket's CORS rules: the preflight, and the headers of every response.
 
 Source: Amazon S3 User Guide, "Using cross-origin resource sharing (CORS)".
 """
@@ -32,7 +32,7 @@ class Rule:
     max_age: str | None
 
     def allows(self, origin: str, method: str, asked: list[str]) -> bool:
-        """Tell whether a page of an origin may send this method with these headers."""
+        """Return whether a page of an origin may send this method with these headers."""
         return (
             any(_wildcard(origin, pattern) for pattern in self.origins)
             and method in self.methods
@@ -40,7 +40,7 @@ class Rule:
         )
 
     def answer(self, origin: str, asked: list[str]) -> dict[str, str]:
-        """Return the headers that let the page read the answer."""
+        """Return the headers that let the page read the response."""
         any_origin = "*" in self.origins
         headers = {
             "access-control-allow-origin": "*" if any_origin else origin,
@@ -59,7 +59,7 @@ class Rule:
 
 
 def preflight(services: Services, request: Request) -> Response:
-    """Answer an OPTIONS request; what no rule allows gets 403 and no Access-Control header."""
+    """Return the response to an OPTIONS request: 403, without Access-Control headers, if no rule allows it."""
     origin = request.headers.get("origin")
     method = request.headers.get("access-control-request-method")
     if origin is None:
@@ -85,7 +85,7 @@ def preflight(services: Services, request: Request) -> Response:
 
 
 def answer_headers(services: Services, request: Request) -> dict[str, str]:
-    """Return the CORS headers of an answer, a refusal too; none when no rule fits the page's origin."""
+    """Return the CORS headers of a response or a refusal; none if no rule matches the page's origin."""
     origin = request.headers.get("origin")
     if origin is None or not services.exists(request.bucket):
         return {}

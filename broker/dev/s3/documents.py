@@ -1,4 +1,4 @@
-"""Read the XML documents that clients send."""
+"""The XML documents that clients send."""
 
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element, ParseError
@@ -32,7 +32,7 @@ def children(element: Element, name: str) -> Iterator[Element]:
 
 
 def text(element: Element, name: str, default: str | None = None) -> str:
-    """Return the text of a child; without a default the child must be there."""
+    """Return the text of a child. Raises `MalformedXML` if it is absent and there is no default."""
     child = next(children(element, name), None)
     if child is None:
         if default is None:

@@ -1,4 +1,4 @@
-"""The refusals of S3, by code: status, default message, and the XML in which S3 says them.
+"""The errors of S3 by code: status, default message, and XML.
 
 Source: Amazon S3 API Reference, "Error Responses".
 """
@@ -100,7 +100,7 @@ REFUSALS: dict[str, tuple[int, str]] = {
 
 
 class S3Error(Exception):
-    """Refuse a request with one of S3's codes; `elements` are the further elements of the XML answer."""
+    """An error response with one of S3's codes; `elements` are the further elements of its XML."""
 
     def __init__(
         self,
@@ -136,5 +136,5 @@ class S3Error(Exception):
 
 
 def invalid_argument(message: str, name: str, value: str | None = "") -> S3Error:
-    """Refuse one argument by its name, as S3 does, with the value that was given."""
+    """Return the error for one argument, with its name and value, as S3 does."""
     return S3Error("InvalidArgument", message, ArgumentName=name, ArgumentValue=value or "")

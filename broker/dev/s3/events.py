@@ -1,4 +1,4 @@
-"""Tell queues what happened to objects, as a bucket's notification configuration asks.
+"""Event messages: published to the queues of a bucket's notification configuration.
 
 Source: Amazon S3 User Guide, "Event message structure".
 """
@@ -12,7 +12,7 @@ from broker.dev.s3.services import Services
 
 
 def publish(services: Services, clock: Clock, event: str, bucket: str, version: ObjectVersion) -> None:
-    """Send an event such as `ObjectCreated:Post` to every queue that asked for it."""
+    """Send an event such as `ObjectCreated:Post` to every queue whose configuration matches it."""
     for notification in services.notifications(bucket):
         if notification.matches(f"s3:{event}", version.key):
             record = _record(services.region, clock, event, bucket, version, notification.id)

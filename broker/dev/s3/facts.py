@@ -1,4 +1,4 @@
-"""The facts about an object beside its bytes: read from headers or form fields, and returned in S3's headers."""
+"""The metadata of objects: read from headers or form fields, and returned in headers."""
 
 import re
 from collections.abc import Mapping
@@ -44,36 +44,36 @@ _KEPT = (
 )
 
 
-def check(said: Mapping[str, str]) -> None:
-    """Refuse what S3 could not say back of an object, before its bytes are taken."""
-    for name, value in object_headers(said).items():
+def check(fields: Mapping[str, str]) -> None:
+    """Refuse metadata that no response could carry, before the object's bytes are read."""
+    for name, value in object_headers(fields).items():
         if not _PRINTABLE.fullmatch(value):
             raise invalid_argument(UNREPRESENTABLE, name, value)
-    for name, value in metadata(said).items():
+    for name, value in metadata(fields).items():
         # Other control characters come back encoded; a line break would begin another header.
         if not _ONE_LINE.fullmatch(value):
             raise invalid_argument(UNREPRESENTABLE, METADATA_PREFIX + name, value)
-    if (storage_class := said.get("x-amz-storage-class", "STANDARD")) not in STORAGE_CLASSES:
+    if (storage_class := fields.get("x-amz-storage-class", "STANDARD")) not in STORAGE_CLASSES:
         raise S3Error("InvalidStorageClass", StorageClassRequested=storage_class)
 
 
-def object_headers(said: Mapping[str, str]) -> dict[str, str]:
+def object_headers(fields: Mapping[str, str]) -> dict[str, str]:
     """Return the headers that are kept with an object and come back with it.
 
     They are ISO-8859-1, as headers are: a character of a form that has no place there becomes a space.
     """
-    kept = {name: _iso_8859_1(said[name]) for name in _KEPT if name in said}
+    kept = {name: _iso_8859_1(fields[name]) for name in _KEPT if name in fields}
     if encoding := kept.get("content-encoding"):
-        # aws-chunked is how the bytes travelled, no property of the object.
+        # aws-chunked is an encoding of the transfer, not of the object.
         rest = [part.strip() for part in encoding.split(",") if part.strip() != "aws-chunked"]
         kept["content-encoding"] = ",".join(rest)
     return {"content-type": DEFAULT_CONTENT_TYPE} | {name: value for name, value in kept.items() if value}
 
 
-def metadata(said: Mapping[str, str]) -> dict[str, str]:
+def metadata(fields: Mapping[str, str]) -> dict[str, str]:
     """Return the user's metadata, at most 2 KB of names and values."""
     found = {
-        name.removeprefix(METADATA_PREFIX): value for name, value in said.items() if name.startswith(METADATA_PREFIX)
+        name.removeprefix(METADATA_PREFIX): value for name, value in fields.items() if name.startswith(METADATA_PREFIX)
     }
     size = sum(len(name.encode()) + len(value.encode()) for name, value in found.items())
     if size > METADATA_BYTES_MAX:

@@ -1,4 +1,4 @@
-"""Faults that a test orders in advance: the next requests for an operation fail in a given way."""
+"""Injected faults: a test orders how the next requests for an operation fail."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -25,22 +25,22 @@ class Fault:
     key_prefix: str = ""
 
     def error(self) -> S3Error | None:
-        """Return what the request answers, if it answers an error."""
+        """Return the error that the request answers, or None if it answers none."""
         return None if self.code is None else S3Error(self.code, status=self.status)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the arguments that make this fault."""
+        """Return the arguments of this fault as a JSON document."""
         return asdict(self)
 
 
 @dataclass(slots=True)
 class Faults:
-    """The faults that are still to come, the first ordered first."""
+    """The faults that no request has met yet, in the order in which they were ordered."""
 
     ordered: list[Fault] = field(default_factory=list)
 
     def take(self, operation: str, key: str) -> Fault | None:
-        """Return the fault that this request meets, and count it."""
+        """Return the fault that a request meets, or None, and count it."""
         for fault in self.ordered:
             if fault.operation in (operation, "*") and key.startswith(fault.key_prefix):
                 fault.count -= 1

@@ -1,4 +1,4 @@
-"""Read the multipart/form-data of a POST Object as a stream: fields first, the file last.
+"""The multipart/form-data of POST Object, read as a stream: fields first, the file last.
 
 Source: Amazon S3 API Reference, "POST Object"; RFC 7578.
 """
@@ -59,7 +59,7 @@ class FormReader:
             raise S3Error("MalformedPOSTRequest") from error
 
     async def fields(self) -> Form:
-        """Return the fields that stand before the file, at most 20 KB of form data."""
+        """Return the fields before the file, at most 20 KB of form data."""
         async for chunk in self._body:
             self._feed(chunk)
             if self._in_file:
@@ -88,7 +88,7 @@ class FormReader:
         yield from chunks
 
     def _feed(self, data: bytes) -> None:
-        """Take what one chunk of the body holds: beginnings, data and ends of parts, in their order."""
+        """Parse one chunk of the body: beginnings, data and ends of parts, in their order."""
         if not data:
             return
         try:

@@ -1,14 +1,47 @@
-"""The keys that may sign: the long-lived key, and those of the issued sessions."""
+"""The keys that may sign: those of long-lived users, and of sessions that STS handed out."""
 
 import re
+import secrets
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from string import ascii_letters, digits
 from typing import Any
 
 from broker.dev.s3.clock import Clock
 from broker.dev.s3.errors import S3Error
 from broker.domain.sigv4 import same_signature
+
+_KEY_ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+_KEY = re.compile(r"(?P<id>[A-Za-z0-9_]{3,128}):(?P<secret>[A-Za-z0-9/+=_.~][A-Za-z0-9/+=_.~-]{7,127})")
+
+
+def random_key() -> tuple[str, str]:
+    """Return a key id of 20 and a secret of 40 letters and digits, as AWS's are.
+
+    Without further characters, which AWS's secrets may have, no secret needs quotes or looks like an option.
+    """
+    key_id = "AKIA" + "".join(secrets.choice(_KEY_ID_LETTERS) for _ in range(16))
+    return key_id, "".join(secrets.choice(ascii_letters + digits) for _ in range(40))
+
+
+def read_keys(text: str) -> list[tuple[str, str]]:
+    """Read the keys of several users, such as `ID:SECRET,ID:SECRET`; an empty text holds none.
+
+    Raises ValueError for a malformed key and for a key id that is there twice. The message names no secret.
+    """
+    keys: dict[str, str] = {}
+    for number, part in enumerate(filter(None, (part.strip() for part in text.split(","))), 1):
+        key = _KEY.fullmatch(part)
+        if key is None:
+            raise ValueError(
+                f"key {number} must be ID:SECRET: an id of 3 to 128 letters, digits and underscores, and a secret of 8 "
+                "to 128 characters of A-Z a-z 0-9 / + = _ . ~ - that does not begin with a hyphen"
+            )
+        if key["id"] in keys:
+            raise ValueError(f"the key id {key['id']} is there twice: each user needs an id of its own")
+        keys[key["id"]] = key["secret"]
+    return list(keys.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,17 +54,17 @@ class Session:
     expires_at: datetime
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `from_json` reads."""
+        """Return a JSON document for `from_json`."""
         return asdict(self) | {"expires_at": self.expires_at.isoformat()}
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "Session":
-        """Read what `to_json` wrote."""
+        """Return the session that `to_json` serialized."""
         return cls(**(document | {"expires_at": datetime.fromisoformat(document["expires_at"])}))
 
 
 class Keyring:
-    """Hold every key that S3 knows."""
+    """All keys that S3 accepts."""
 
     def __init__(self, keys: Iterable[tuple[str, str]], sessions: Iterable[Session], clock: Clock) -> None:
         self._secrets = dict(keys)
@@ -45,7 +78,7 @@ class Keyring:
     def secret(self, access_key: str, token: str | None) -> str:
         """Return the secret that belongs to a key.
 
-        Refuses an unknown key, a session's key without its token, a wrong token, and an ended session.
+        Refuses an unknown key, a session's key without its token, a wrong token, and an expired session.
         """
         if (session := self._sessions.get(access_key)) is not None:
             if token is None:

@@ -26,7 +26,7 @@ _OWNER: tuple[str, Content] = ("Owner", [("ID", "embedded"), ("DisplayName", "em
 
 
 class Page:
-    """Fill one page of a list with entries and common prefixes."""
+    """One page of a list: its entries and common prefixes."""
 
     def __init__(self, request: Request) -> None:
         params = request.params
@@ -39,7 +39,7 @@ class Page:
         self.truncated = False
 
     def name(self, text: str) -> str:
-        """Write a key as the client asked for it."""
+        """Return a key in the encoding that the client requested."""
         return quote(text, safe="/") if self._encode else text
 
     def admits(self, key: str, after: str) -> bool:
@@ -60,7 +60,7 @@ class Page:
         return True
 
     def prefix_of_marker(self, marker: str) -> str:
-        """Return the common prefix that a marker lies in, which a list from the marker leaves out; else the marker."""
+        """Return the common prefix that contains a marker, or else the marker. The list omits that prefix."""
         inside = marker.startswith(self.prefix) and self._common_prefix(marker)
         return inside or marker
 
@@ -71,7 +71,7 @@ class Page:
         return None if end < 0 else key[: end + len(self.delimiter)]
 
     def head(self, bucket: str) -> list[tuple[str, Content]]:
-        """Return the elements that every list begins with."""
+        """Return the first elements of every list."""
         head: list[tuple[str, Content]] = [
             ("Name", bucket),
             ("Prefix", self.name(self.prefix)),

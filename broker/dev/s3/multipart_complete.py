@@ -61,7 +61,7 @@ async def complete(plane: Plane, request: Request, payload: Payload) -> Response
 
 
 async def _completed(plane: Plane, request: Request, upload: Upload, body: bytes) -> ObjectVersion:
-    request_headers = request.said
+    request_headers = request.fields
     _check_condition(plane, upload, request_headers)
     listed = read_list(body)
     check_request(upload, request_headers)

@@ -35,7 +35,7 @@ _INITIATED_HEADER = "x-amz-if-match-initiated-time"
 async def create(plane: Plane, request: Request, payload: Payload) -> Response:
     """Begin an upload."""
     plane.services.bucket(request.bucket)
-    request_headers = request.said
+    request_headers = request.fields
     facts.check(request_headers)
     plane.check_acl(request.bucket, request_headers)
     algorithm, checksum_type = requested_checksum(request_headers)
@@ -69,7 +69,7 @@ async def create(plane: Plane, request: Request, payload: Payload) -> Response:
 async def upload_part(plane: Plane, request: Request, payload: Payload) -> Response:
     """Store the body as a part."""
     upload, number = plane.find_upload(request), part_number(request.params)
-    algorithm = part_algorithm(upload, request.said)
+    algorithm = part_algorithm(upload, request.fields)
     with plane.store.incoming(algorithm, upload.algorithm) as incoming:
         await receive(request, payload, incoming)
         digests = incoming.digests
@@ -82,7 +82,7 @@ async def upload_part(plane: Plane, request: Request, payload: Payload) -> Respo
 async def upload_part_copy(plane: Plane, request: Request, payload: Payload) -> Response:
     """Store an object, or a range of it, as a part."""
     upload, number = plane.find_upload(request), part_number(request.params)
-    request_headers = request.said
+    request_headers = request.fields
     bucket, source = find_source(plane, request_headers["x-amz-copy-source"])
     check_copy_source(request_headers, source, plane.clock.now())
     first, size = copied_range(request_headers.get(_RANGE_HEADER), source.size)
@@ -105,7 +105,7 @@ async def upload_part_copy(plane: Plane, request: Request, payload: Payload) -> 
 async def abort(plane: Plane, request: Request, payload: Payload) -> Response:
     """Abort an upload and remove its parts."""
     upload = plane.find_upload(request)
-    if _INITIATED_HEADER in request.said:
+    if _INITIATED_HEADER in request.fields:
         # Source: API Reference, "AbortMultipartUpload": directory buckets alone have this condition.
         raise S3Error("NotImplemented", Header=_INITIATED_HEADER)
     async with upload.lock:

@@ -22,7 +22,7 @@ _ATTRIBUTES = ("ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize")
 
 async def get_object_attributes(plane: Plane, request: Request, payload: Payload) -> Response:
     """Answer with the attributes of an object that the request names."""
-    request_headers = request.said
+    request_headers = request.fields
     version = plane.find(request.bucket, request.key, request.params.get("versionId"))
     lines = request.headers.getlist(_HEADER) or [request_headers.get(_HEADER, "")]
     names = [name.strip() for line in lines for name in line.split(",") if name.strip()]

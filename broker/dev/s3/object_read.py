@@ -101,7 +101,7 @@ def _selection(request: Request, version: ObjectVersion) -> _Selection:
 
 
 def _headers(plane: Plane, request: Request, version: ObjectVersion, selection: _Selection) -> dict[str, str]:
-    with_checksums = request.said.get("x-amz-checksum-mode", "").upper() == "ENABLED"
+    with_checksums = request.fields.get("x-amz-checksum-mode", "").upper() == "ENABLED"
     headers = facts.answer_headers(
         version,
         # A checksum of the object is not one of its range.

@@ -37,21 +37,21 @@ _BYPASS = "x-amz-bypass-governance-retention"
 
 async def put_object(plane: Plane, request: Request, payload: Payload) -> Response:
     """Store the body as an object."""
-    said = request.said
+    fields = request.fields
     plane.services.bucket(request.bucket)
-    check_write(said, plane.store.current(request.bucket, request.key), request.key)
-    facts.check(said)
-    tags = read_tagging_header(said.get("x-amz-tagging", ""))
-    with plane.store.incoming(asked_algorithm(said)) as incoming:
+    check_write(fields, plane.store.current(request.bucket, request.key), request.key)
+    facts.check(fields)
+    tags = read_tagging_header(fields.get("x-amz-tagging", ""))
+    with plane.store.incoming(asked_algorithm(fields)) as incoming:
         await receive(request, payload, incoming)
         stored = Stored(incoming.path, incoming.digests.size, incoming.digests.md5.hex(), incoming.digests.checksums)
-        version = plane.put("ObjectCreated:Put", request.bucket, request.key, stored, said, tags=tags)
+        version = plane.put("ObjectCreated:Put", request.bucket, request.key, stored, fields, tags=tags)
     return Response(b"", 200, facts.stored_headers(version))
 
 
 async def receive(request: Request, payload: Payload, incoming: Incoming) -> None:
-    """Write a request's body to disk as it comes, and compare it with all that was declared."""
-    expected, md5 = declared(request.said), declared_md5(request.headers)
+    """Write a request's body to disk while it arrives, and compare it with the declared checksums and size."""
+    expected, md5 = declared(request.fields), declared_md5(request.headers)
     size = payload.decoded_length() if payload.in_chunks else request.content_length()
     if size > OBJECT_BYTES_MAX:
         raise S3Error("EntityTooLarge", ProposedSize=size, MaxSizeAllowed=OBJECT_BYTES_MAX)
@@ -62,14 +62,14 @@ async def receive(request: Request, payload: Payload, incoming: Incoming) -> Non
     incoming.close()
 
 
-def asked_algorithm(said: Mapping[str, str], default: str = DEFAULT_ALGORITHM) -> str:
+def asked_algorithm(fields: Mapping[str, str], default: str = DEFAULT_ALGORITHM) -> str:
     """Return the checksum algorithm a client declares, announces as a trailer, or asks for."""
-    sdk_algorithm = said.get("x-amz-sdk-checksum-algorithm")
-    for algorithm in declared(said):
+    sdk_algorithm = fields.get("x-amz-sdk-checksum-algorithm")
+    for algorithm in declared(fields):
         if sdk_algorithm is not None and sdk_algorithm.upper() != algorithm:
             raise invalid_value("x-amz-sdk-checksum-algorithm")
         return algorithm
-    trailer = said.get("x-amz-trailer", "").strip().lower()
+    trailer = fields.get("x-amz-trailer", "").strip().lower()
     announced = trailer.startswith(HEADER_PREFIX)
     if sdk_algorithm is not None and not announced:
         raise S3Error(
@@ -78,19 +78,19 @@ def asked_algorithm(said: Mapping[str, str], default: str = DEFAULT_ALGORITHM) -
             "headers were found.",
         )
     return supported(
-        trailer.removeprefix(HEADER_PREFIX) if announced else said.get("x-amz-checksum-algorithm", default)
+        trailer.removeprefix(HEADER_PREFIX) if announced else fields.get("x-amz-checksum-algorithm", default)
     )
 
 
 async def delete_object(plane: Plane, request: Request, payload: Payload) -> Response:
     """Delete an object, or one version of it."""
     _refuse_bypass(request)
-    headers = plane.delete(request.bucket, request.key, request.params.get("versionId"), request.said)
+    headers = plane.delete(request.bucket, request.key, request.params.get("versionId"), request.fields)
     return Response(b"", 204, headers)
 
 
 async def delete_objects(plane: Plane, request: Request, payload: Payload) -> Response:
-    """Delete up to 1,000 keys; each answers for itself."""
+    """Delete up to 1,000 keys, and return a result for each."""
     if not declared(request.headers) and "content-md5" not in request.headers and not payload.in_chunks:
         raise S3Error("InvalidRequest", "Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
     _refuse_bypass(request)
@@ -110,7 +110,7 @@ async def delete_objects(plane: Plane, request: Request, payload: Payload) -> Re
         try:
             done = plane.delete(request.bucket, key, version_id, conditions)
         except InvalidVersionError:
-            # In a list an id that cannot be names no version; alone it is an invalid argument.
+            # AWS answers so in a list; a DELETE of one object with this id is an invalid argument.
             error = S3Error("NoSuchVersion")
             results.append(("Error", [*named, ("Code", error.code), ("Message", error.message)]))
             continue
@@ -129,6 +129,6 @@ async def delete_objects(plane: Plane, request: Request, payload: Payload) -> Re
 
 
 def _refuse_bypass(request: Request) -> None:
-    if _BYPASS in request.said:
+    if _BYPASS in request.fields:
         # No bucket here has Object Lock.
         raise invalid_argument(f"{_BYPASS} is only applicable to Object Lock enabled buckets.", _BYPASS, None)

@@ -1,4 +1,4 @@
-"""Which operation a request asks for, and who serves it."""
+"""The operations of S3, by the requests that name them."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
@@ -58,7 +58,7 @@ _UNSERVED = frozenset({"acl", "restore", "select", "torrent"})
 
 
 def operation_name(request: Request) -> str:
-    """Return the operation's name in the Amazon S3 API Reference."""
+    """Return the name of a request's operation in the Amazon S3 API Reference."""
     if request.method == "OPTIONS":
         return PREFLIGHT
     return _object_operation(request) if request.key else _bucket_operation(request)

@@ -1,7 +1,7 @@
-"""The other services on the same port (SQS, SNS, STS, IAM): moto answers every signed request.
+"""The other services on the same port (SQS, SNS, STS, IAM): served by moto to clients with a valid signature.
 
-Which service is meant, a client says in the scope of its credential. What STS hands out is believed afterwards, so
-a forged signature must not reach it.
+The scope of a credential names the service. S3 accepts the sessions that STS hands out, so a forged signature must
+not reach it.
 """
 
 import json
@@ -27,13 +27,13 @@ _CODES = {"InvalidAccessKeyId": "InvalidClientTokenId", "InvalidToken": "Invalid
 
 
 def other_service(http: HttpRequest) -> str | None:
-    """Return the service that a request is signed for, when it is another one than S3."""
+    """Return the service that a request is signed for, or None if that is S3."""
     match = _AUTHORIZATION.fullmatch(http.headers.get("authorization", ""))
     return match["service"] if match is not None and match["service"] != "s3" else None
 
 
 async def serve(http: HttpRequest, service: str, services: Services, keyring: Keyring) -> Response:
-    """Answer a request that is signed for another service."""
+    """Return the response to a request that is signed for another service."""
     body = await http.body()
     try:
         _believe(http, body, keyring)
@@ -48,7 +48,7 @@ async def serve(http: HttpRequest, service: str, services: Services, keyring: Ke
 
 
 def passed_on(answer: Answer) -> Response:
-    """Return moto's answer as ours."""
+    """Return moto's response without the headers of its transfer."""
     dropped = ("content-length", "transfer-encoding", "connection", "date", "server")
     headers = {name: value for name, value in answer.headers.items() if name.lower() not in dropped}
     return Response(answer.body, answer.status, headers)

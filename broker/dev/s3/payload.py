@@ -22,7 +22,7 @@ _LINE_BYTES_MAX = 8192
 
 
 class Payload:
-    """Yield the bytes that a client signed; refuse them at their end when they are others.
+    """The body of a request, verified while it is read: a mismatch raises at its end.
 
     `trailers` holds the checksum headers that follow a body in chunks, once it has been read.
     """
@@ -34,11 +34,11 @@ class Payload:
 
     @property
     def in_chunks(self) -> bool:
-        """Tell whether the body has the aws-chunked encoding."""
+        """Return whether the body has the aws-chunked encoding."""
         return self._signed.payload_hash.startswith("STREAMING-")
 
     def decoded_length(self) -> int:
-        """Return how many bytes a body in chunks says it holds, without what the chunks add."""
+        """Return the declared size of a chunked body, without the framing of the chunks."""
         length = self._request.headers.get("x-amz-decoded-content-length")
         if length is None:
             raise S3Error("MissingContentLength")
@@ -47,7 +47,7 @@ class Payload:
         return int(length)
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """Return the body's bytes, verified while they pass."""
+        """Return the chunks of the body, verified while they are read."""
         return self._decoded() if self.in_chunks else self._whole()
 
     async def read(self, size_max: int = 2 * 1024 * 1024, *, checksums_of_body: bool = True) -> bytes:

@@ -1,4 +1,4 @@
-"""The state that every operation on objects uses, and their two shared steps: find a version, store a version."""
+"""The object plane: the stores that all operations share, and the steps of finding, storing and deleting a version."""
 
 import re
 import secrets
@@ -96,13 +96,13 @@ class Plane:
             raise no_such_upload(upload_id)
         return upload
 
-    def check_acl(self, bucket: str, said: Mapping[str, str]) -> None:
+    def check_acl(self, bucket: str, fields: Mapping[str, str]) -> None:
         """Refuse an ACL or a grant where the bucket's owner owns every object (BucketOwnerEnforced)."""
-        acl = said.get("x-amz-acl", said.get("acl", _OWNERS_ACL))
-        grants = [name for name in said if name.startswith("x-amz-grant-")]
+        acl = fields.get("x-amz-acl", fields.get("acl", _OWNERS_ACL))
+        grants = [name for name in fields if name.startswith("x-amz-grant-")]
         if acl not in _CANNED_ACLS:
             raise invalid_argument("", "x-amz-acl", acl)
-        if grants and "x-amz-acl" in said:
+        if grants and "x-amz-acl" in fields:
             raise S3Error("InvalidRequest", "Specifying both Canned ACLs and Header Grants is not allowed")
         if (acl != _OWNERS_ACL or grants) and not self.services.allows_acls(bucket):
             raise S3Error("AccessControlListNotSupported")
@@ -113,18 +113,18 @@ class Plane:
         bucket: str,
         key: str,
         stored: Stored,
-        said: Mapping[str, str],
+        fields: Mapping[str, str],
         *,
         headers: dict[str, str] | None = None,
         metadata: dict[str, str] | None = None,
         tags: dict[str, str] | None = None,
     ) -> ObjectVersion:
-        """Store an object if the write's preconditions hold now, and tell the queues.
+        """Store an object if the write's preconditions hold, and publish the event.
 
         The check and the change happen in one turn of the event loop: no other write comes between.
         """
-        self.check_acl(bucket, said)
-        check_write(said, self.store.current(bucket, key), key)
+        self.check_acl(bucket, fields)
+        check_write(fields, self.store.current(bucket, key), key)
         versioning = self.services.versioning(bucket)
         version = ObjectVersion(
             key=key,
@@ -133,35 +133,35 @@ class Plane:
             modified_at=self.clock.now().isoformat(),
             size=stored.size,
             etag=stored.etag,
-            headers=facts.object_headers(said) if headers is None else headers,
-            metadata=facts.metadata(said) if metadata is None else metadata,
+            headers=facts.object_headers(fields) if headers is None else headers,
+            metadata=facts.metadata(fields) if metadata is None else metadata,
             checksums=stored.checksums,
             checksum_type=stored.checksum_type,
             parts=stored.parts,
             upload_id=stored.upload_id,
-            storage_class=said.get("x-amz-storage-class", "STANDARD"),
+            storage_class=fields.get("x-amz-storage-class", "STANDARD"),
             tags=tags or {},
         )
         self.store.add(bucket, version, stored.path, versioned=versioning == "Enabled")
         events.publish(self.services, self.clock, event, bucket, version)
         return version
 
-    def delete(self, bucket: str, key: str, version_id: str | None, said: Mapping[str, str]) -> dict[str, str]:
-        """Delete an object or one version; returns the headers that say what was done.
+    def delete(self, bucket: str, key: str, version_id: str | None, fields: Mapping[str, str]) -> dict[str, str]:
+        """Delete an object or one version, and return the headers of the response.
 
-        Deleting what is not there succeeds. With versioning a delete marker hides the older versions.
+        Deleting an absent object succeeds. With versioning a delete marker hides the older versions.
         """
         versioning = self.services.versioning(bucket)
         if version_id is not None:
             version = self._find_version(bucket, key, version_id)
-            check_delete(said, version, key)
+            check_delete(fields, version, key)
             if version is not None:
                 self.store.remove(bucket, version)
                 events.publish(self.services, self.clock, "ObjectRemoved:Delete", bucket, version)
             marker = {"x-amz-delete-marker": "true"} if version is not None and version.delete_marker else {}
             return {"x-amz-version-id": version_id, **marker}
         current = self.store.current(bucket, key)
-        check_delete(said, current, key)
+        check_delete(fields, current, key)
         if versioning is None:
             if current is not None:
                 self.store.remove(bucket, current)

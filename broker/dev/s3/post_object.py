@@ -1,4 +1,4 @@
-"""POST Object: a form with a signed policy, one file, and the kind of answer that it asked for.
+"""POST Object: a form with a signed policy and one file, and the response that its fields request.
 
 Source: Amazon S3 API Reference, "POST Object" and "Authenticating Requests: Browser-Based Uploads Using POST".
 """
@@ -59,9 +59,9 @@ async def post_object(plane: Plane, request: Request) -> Response:
         incoming.digests.compare(expected, md5)
         incoming.close()
         stored = Stored(incoming.path, incoming.digests.size, incoming.digests.md5.hex(), incoming.digests.checksums)
-        # If-None-Match and If-Match are no fields of a form.
-        said = {name: value for name, value in fields.items() if not name.startswith("if-")}
-        version = plane.put("ObjectCreated:Post", request.bucket, key, stored, said, tags=tags)
+        # If-None-Match and If-Match are not fields of a form.
+        form_fields = {name: value for name, value in fields.items() if not name.startswith("if-")}
+        version = plane.put("ObjectCreated:Post", request.bucket, key, stored, form_fields, tags=tags)
     location = f"{request.base_url}/{quote(key, safe='')}"
     headers = facts.stored_headers(version) | {"location": location}
     return _success(fields, request.bucket, key, headers)
@@ -123,7 +123,7 @@ def _success(fields: Mapping[str, str], bucket: str, key: str, headers: dict[str
 
 
 def _redirect(fields: Mapping[str, str]) -> SplitResult | None:
-    """Return where the browser is to be sent; None where that is no http(s) URL."""
+    """Return the redirect of the browser, or None if the field is no http(s) URL."""
     try:
         target = urlsplit(fields.get("success_action_redirect", fields.get("redirect", "")))
     except ValueError:

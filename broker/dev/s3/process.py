@@ -34,7 +34,7 @@ from broker.dev.s3.services import Services
 
 
 class Child:
-    """Run one embedded S3 until the parent goes."""
+    """One embedded S3, which serves until its parent process ends."""
 
     def __init__(self, configuration: Configuration, root: Path) -> None:
         self._controlled = configuration.controlled
@@ -56,9 +56,9 @@ class Child:
                 access_log=False,
                 lifespan="off",
                 server_header=False,
-                # The application says what the movable clock says.
+                # The application sets this header from the movable clock.
                 date_header=False,
-                # Longer than clients let a connection rest: the server is not the one to close it.
+                # Longer than clients keep an idle connection, so that the server never closes one in use.
                 timeout_keep_alive=75,
                 timeout_graceful_shutdown=1,
             )
@@ -66,7 +66,7 @@ class Child:
 
     @property
     def port(self) -> int:
-        """Return the port that is listened on."""
+        """Return the listening port."""
         return int(self._socket.getsockname()[1])
 
     def run(self) -> None:
@@ -101,7 +101,7 @@ class Child:
 
 
 def main() -> None:
-    """Read the configuration, say where S3 is to be found, and serve."""
+    """Read the configuration, print the port, and serve."""
     configuration = Configuration.from_json(json.loads(sys.stdin.readline()))
     with ExitStack() as stack:
         root = configuration.data_dir
@@ -114,12 +114,12 @@ def main() -> None:
         except BlockingIOError:
             sys.exit(f"{root} is in use by another embedded S3")
         child = Child(configuration, root)
-        # uvicorn raises a signal that it caught once more: end by an exception, so that the directory is removed.
+        # uvicorn raises a caught signal again. An exception ends the process so that the directory is removed.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         _say({"port": child.port})
         with suppress(SystemExit):
             child.run()
-    # A thread that waits for SQS messages must not hold the process up.
+    # A thread that waits for SQS messages must not delay the exit.
     os._exit(0)
 
 

@@ -1,4 +1,4 @@
-"""One request to S3: which bucket and key it names, and in which words."""
+"""A request to S3: its bucket and key, headers and parameters."""
 
 import re
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ KEY_BYTES_MAX = 1024
 
 @dataclass(slots=True)
 class Request:
-    """A request, read but not yet believed."""
+    """A request before its authentication."""
 
     http: HttpRequest
     method: str
@@ -38,11 +38,11 @@ class Request:
 
     @property
     def headers(self) -> Headers:
-        """Return the headers, in any case."""
+        """Return the headers, whose names are case-insensitive."""
         return self.http.headers
 
     @property
-    def said(self) -> dict[str, str]:
+    def fields(self) -> dict[str, str]:
         """Return the headers, and the parameters by which a presigned URL stands in for headers.
 
         The `x-amz-*` headers are read as UTF-8, and metadata is decoded as RFC 2047 says; other headers are kept
@@ -56,7 +56,7 @@ class Request:
         return [value.encode("latin-1") for value in self.headers.getlist(name)]
 
     def body(self) -> AsyncIterator[bytes]:
-        """Return the body as it comes."""
+        """Return the chunks of the body while they arrive."""
         return self.http.stream()
 
     @property
@@ -66,7 +66,7 @@ class Request:
         return origin if self.virtual_host else f"{origin}/{self.bucket}"
 
     def content_length(self) -> int:
-        """Return how many bytes the body says it has; S3 takes no body without that."""
+        """Return the declared size of the body, which S3 requires."""
         if "chunked" in self.headers.get("transfer-encoding", ""):
             raise S3Error("NotImplemented", Header="Transfer-Encoding")
         length = self.headers.get("content-length")
@@ -76,7 +76,7 @@ class Request:
 
 
 def read_request(http: HttpRequest) -> Request:
-    """Tell bucket and key from the host (virtual-host style) or the path (path style)."""
+    """Return a request whose bucket is in the host (virtual-host style) or in the path (path style)."""
     host = http.headers.get("host", "")
     raw_path = http.scope["raw_path"].decode("latin-1") or "/"
     try:
@@ -114,7 +114,7 @@ def _decoded(name: str, value: str) -> str:
 
 
 def check_key(key: str) -> None:
-    """Refuse a key of more than 1,024 bytes, and one that goes up above its beginning.
+    """Refuse a key of more than 1,024 bytes, and one whose `..` leaves its first folder.
 
     Source: Amazon S3 User Guide, "Naming Amazon S3 objects".
     """

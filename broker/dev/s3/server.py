@@ -1,8 +1,7 @@
-"""Start the embedded S3 as a child process, talk to it, stop it."""
+"""The embedded S3 as a child process: started, controlled and stopped from here."""
 
 import json
 import os
-import secrets
 import subprocess
 import sys
 import threading
@@ -14,14 +13,14 @@ from typing import Any, NoReturn
 
 from broker.dev.s3.configuration import Configuration
 from broker.dev.s3.faults import Fault
-from broker.dev.s3.keyring import Session
+from broker.dev.s3.keyring import Session, random_key
 
 _STOP_SECONDS = 10
 _REST_SECONDS = 0.5
 
 
 class EmbeddedS3:
-    """A running embedded S3: where it is, and with which keys it can be used.
+    """A running embedded S3: its address, its first key, and its controls.
 
     Leaving its context stops it. It also stops when this process ends, however that happens.
     """
@@ -32,7 +31,7 @@ class EmbeddedS3:
         root = Path(__file__).resolve().parents[3]
         path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
         self._process = subprocess.Popen(
-            # -P: a folder called `broker` where we were started is not this package.
+            # -P: a folder `broker` in the current directory is not this package.
             [sys.executable, "-P", "-m", "broker.dev.s3.process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -54,7 +53,7 @@ class EmbeddedS3:
 
     @property
     def port(self) -> int:
-        """Return the port that is listened on."""
+        """Return the listening port."""
         return self._port
 
     @property
@@ -78,7 +77,7 @@ class EmbeddedS3:
         return self._process.pid
 
     def stop(self) -> None:
-        """End the child process; twice does no harm."""
+        """End the child process. Further calls do nothing."""
         if self._process.stdin is not None and not self._process.stdin.closed:
             self._process.stdin.close()
         try:
@@ -90,19 +89,19 @@ class EmbeddedS3:
             self._process.stdout.close()
 
     def set_clock(self, offset_seconds: float) -> None:
-        """Set the server's clock ahead of (or, negative, behind) the machine's."""
+        """Set how far the server's clock is ahead of the machine's (negative: behind)."""
         self._control({"clock_offset_seconds": offset_seconds})
 
     def add_session(self, session: Session) -> None:
-        """Let temporary credentials sign."""
+        """Accept temporary credentials."""
         self._control({"session": session.to_json()})
 
     def order_fault(self, fault: Fault) -> None:
-        """Spoil requests to come."""
+        """Order a fault for requests to come."""
         self._control({"fault": fault.to_json()})
 
     def clear_faults(self) -> None:
-        """Forget the faults that no request has met."""
+        """Remove the faults that no request has met."""
         self._control({"clear_faults": True})
 
     def __enter__(self) -> "EmbeddedS3":
@@ -170,13 +169,7 @@ def start_embedded_s3(
     )
 
 
-def random_key() -> tuple[str, str]:
-    """Return a key id and a secret, in AWS's shape."""
-    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-    return "AKIA" + "".join(secrets.choice(alphabet) for _ in range(16)), secrets.token_urlsafe(30)
-
-
 def rest() -> NoReturn:
-    """Do nothing until a signal ends it. One that comes just before signal.pause() would be waited for in vain."""
+    """Sleep until a signal ends the process. signal.pause() would miss a signal that comes just before it."""
     while True:
         time.sleep(_REST_SECONDS)

@@ -1,6 +1,6 @@
-"""Everything that is not an object: bucket configuration, SQS, SNS, STS and IAM, by moto in this process.
+"""Bucket configuration, SQS, SNS, STS and IAM, served by moto in this process.
 
-What configures a bucket is also written down, and told to moto again when a data directory is opened.
+The requests that configure a bucket are also recorded, and replayed to moto when a data directory is opened.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _UNSAID = _FRAMING | {"authorization", "x-amz-date", "x-amz-security-token"}
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer of moto."""
+    """A response of moto."""
 
     status: int
     headers: dict[str, str]
@@ -43,7 +43,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """Which events of which keys go to which queue."""
+    """A queue, and the events and keys that it is notified of."""
 
     id: str
     queue_arn: str
@@ -51,7 +51,7 @@ class Notification:
 
 
 class Services:
-    """Answer for moto, and read the buckets' configuration back from it."""
+    """The services of moto, and the configuration of buckets that it keeps."""
 
     def __init__(self, disk: Disk, region: str) -> None:
         self.region = region
@@ -65,7 +65,7 @@ class Services:
     async def ask(
         self, method: str, origin: str, path: str, query: str, headers: dict[str, str], body: bytes
     ) -> Answer:
-        """Pass a request on to moto, outside the event loop (SQS may wait for messages)."""
+        """Pass a request to moto, outside the event loop, because SQS may wait for messages."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, lambda: self._ask(method, origin, path, query, headers, body))
 
@@ -78,7 +78,7 @@ class Services:
         headers: dict[str, str],
         body: bytes,
     ) -> Answer:
-        """Pass a request about a bucket on to moto, and write down what changes the bucket."""
+        """Pass a request about a bucket to moto, and record the requests that change it."""
         if subresource == _CORS:
             return self._configure_cors(method, bucket, body)
         asked = "&".join(
@@ -97,7 +97,7 @@ class Services:
             raise S3Error("InvalidBucketName", BucketName=bucket)
 
     def create_bucket(self, name: str, cors_origins: list[str]) -> None:
-        """Create a bucket unless it is there, and let pages of the given origins use it."""
+        """Create a bucket unless it exists, and allow pages of the given origins to use it."""
         if not self.exists(name):
             constraint = "" if self.region == "us-east-1" else f"<LocationConstraint>{self.region}</LocationConstraint>"
             body = f"<CreateBucketConfiguration>{constraint}</CreateBucketConfiguration>" if constraint else ""
@@ -112,7 +112,7 @@ class Services:
             self._write_down("PUT", name, _CORS, {}, body.encode())
 
     def exists(self, bucket: str) -> bool:
-        """Tell whether there is such a bucket."""
+        """Return whether a bucket exists."""
         return bucket in s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets
 
     def bucket(self, name: str) -> FakeBucket:
@@ -127,16 +127,16 @@ class Services:
         return None if entry is None else base64.b64decode(entry["body"])
 
     def versioning(self, bucket: str) -> str | None:
-        """Return `Enabled`, `Suspended`, or None where versioning was never switched on."""
+        """Return `Enabled`, `Suspended`, or None if versioning was never enabled."""
         return self.bucket(bucket).versioning_status
 
     def allows_acls(self, bucket: str) -> bool:
-        """Tell whether ACLs count in a bucket; as a new one is, they do not."""
+        """Return whether a bucket allows ACLs; a new bucket does not."""
         rule = self.bucket(bucket).ownership_rule
         return rule is not None and str(rule) != "BucketOwnerEnforced"
 
     def notifications(self, bucket: str) -> list[Notification]:
-        """Return where events of a bucket go."""
+        """Return the queues that a bucket notifies."""
         configuration = self.bucket(bucket).notification_configuration
         queues = [] if configuration is None else configuration.queue
         return [Notification(queue.id, queue.arn, queue.matches) for queue in queues]
@@ -147,7 +147,7 @@ class Services:
         return name in sqs_backends[account][region].queues
 
     def send(self, queue_arn: str, message: str) -> None:
-        """Put a message into a queue; S3 does not tell the client when that fails."""
+        """Put a message into a queue. A failure is logged; the client does not learn of it, as on AWS."""
         *_, region, account, name = queue_arn.split(":")
         try:
             sqs_backends[account][region].send_message(queue_name=name, message_body=message)
@@ -170,8 +170,8 @@ class Services:
         return Answer(204 if method == "DELETE" else 200, {}, b"")
 
     def _ask(self, method: str, origin: str, path: str, query: str, headers: dict[str, str], body: bytes) -> Answer:
-        said = {name: value for name, value in headers.items() if name not in _FRAMING}
-        response = self._client.open(path, base_url=origin, method=method, query_string=query, headers=said, data=body)
+        sent = {name: value for name, value in headers.items() if name not in _FRAMING}
+        response = self._client.open(path, base_url=origin, method=method, query_string=query, headers=sent, data=body)
         return Answer(response.status_code, dict(response.headers), response.get_data())
 
     def _tell(self, method: str, bucket: str, query: str, headers: dict[str, str], body: bytes) -> None:

@@ -101,7 +101,7 @@ async def delete_object_tagging(plane: Plane, request: Request, payload: Payload
 
 
 def _find(plane: Plane, request: Request) -> ObjectVersion:
-    """Return the version that a request names; a delete marker has no tags, also where it is the latest version."""
+    """Return the version that a request names. A delete marker has no tags, even as the latest version."""
     latest = plane.store.latest(request.bucket, request.key)
     if "versionId" not in request.params and latest is not None and latest.delete_marker:
         raise DeleteMarkerError(request.method, latest)

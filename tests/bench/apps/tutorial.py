@@ -1,4 +1,4 @@
-"""The usual tutorial's service: FastAPI, sync endpoints, SQLAlchemy with a commit per request on SQLite, boto3, PyJWT.
+"""The application of a tutorial: FastAPI with sync endpoints, SQLAlchemy's ORM, a commit per request, boto3, PyJWT.
 
 `BENCH_DATABASE` is the path of the database, `BENCH_PUBLIC_KEY` of the PEM key that verifies tokens.
 """
@@ -50,7 +50,7 @@ Base.metadata.create_all(engine)
 
 
 class UploadRequest(BaseModel):
-    """The requested upload."""
+    """The upload that a client requests."""
 
     content_type: str
     size: int | None = None
