@@ -25,7 +25,7 @@ FAIL, WARN, SKIP = Verdict.FAIL, Verdict.WARN, Verdict.SKIP
         (Fault("PostObject", code="AccessDenied"), "upload", "s3:PutObject"),
         (Fault("CopyObject", code="AccessDenied"), "promotion", "s3:PutObject"),
         (Fault("GetObject", code="AccessDenied"), "playback", "s3:GetObject"),
-        (Fault("DeleteObject", code="AccessDenied", count=2), "delete", "s3:DeleteObject"),
+        (Fault("DeleteObjects", code="AccessDenied", count=2), "delete", "s3:DeleteObject"),
     ],
     ids=lambda value: value.operation if isinstance(value, Fault) else "",
 )

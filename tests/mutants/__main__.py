@@ -22,7 +22,7 @@ BUILD = ROOT / "build" / "mutants"
 ROOMS = {
     "broker/domain": ("tests/unit",),
     "broker/lifecycle": ("tests/unit", "tests/lifecycle"),
-    "broker/aws": ("tests/unit", "tests/lifecycle"),
+    "broker/aws": ("tests/unit", "tests/aws", "tests/lifecycle"),
     "broker/store": ("tests/unit", "tests/lifecycle", "tests/contract"),
     "broker/api/auth": ("tests/api", "tests/security"),
     "broker/api/asgi": ("tests/api",),
