@@ -7,8 +7,8 @@ import pytest
 from broker.aws.endpoint import bucket_url
 from broker.domain.sigv4 import Credentials
 from broker.errors import SettingsInvalid
-from tests.unit import botocore_judge as judge
-from tests.unit.botocore_judge import Place
+from tests.support import botocore_judge as judge
+from tests.support.botocore_judge import Place
 
 KEYS = Credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
 OTHERS = (

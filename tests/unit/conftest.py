@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.unit.botocore_judge import compared
+from tests.support.botocore_judge import compared
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from broker.domain.policy import MAX_POLICY_SECONDS, Promise, presign_post
 from broker.domain.sigv4 import Address, Credentials
-from tests.unit import botocore_judge as judge
-from tests.unit.botocore_judge import Place
+from tests.support import botocore_judge as judge
+from tests.support.botocore_judge import Place
 
 NOW = datetime(2026, 2, 28, 23, 59, 30, 999_999, tzinfo=UTC)
 KEYS = Credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")

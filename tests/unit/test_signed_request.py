@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from broker.domain.signed_request import query_string, signed_headers
 from broker.domain.sigv4 import Address, Credentials
-from tests.unit import botocore_judge as judge
-from tests.unit.botocore_judge import Place
+from tests.support import botocore_judge as judge
+from tests.support.botocore_judge import Place
 
 header_values = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40)
 headers = st.dictionaries(

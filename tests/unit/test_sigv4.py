@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from broker.domain import sigv4
 from broker.domain.policy import MAX_PLAYBACK_SECONDS
 from broker.domain.sigv4 import Address, Credentials, presign_get
-from tests.unit import botocore_judge as judge
-from tests.unit.botocore_judge import Place
+from tests.support import botocore_judge as judge
+from tests.support.botocore_judge import Place
 
 KEYS = Credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
 NOW = datetime(2026, 2, 28, 23, 59, 30, 999_999, tzinfo=UTC)
