@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from broker.domain.announcement import Announcement
-from broker.store.batching import Batcher, Operation, T
+from broker.store.batching.batcher import Batcher, Operation, T
 from broker.store.prepared import PreparedInsert, insert_absent
 from broker.store.schema import disabled_target, outbox
 

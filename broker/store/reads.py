@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from broker.domain.media import GONE, Media, State
 from broker.domain.quota import Usage
 from broker.errors import MediaNotFound
-from broker.store.batching import Operation
+from broker.store.batching.batcher import Operation
 from broker.store.ledger import read_usage
 from broker.store.outbox import OutboxOperation
 from broker.store.rows import COLUMNS

@@ -16,8 +16,8 @@ from broker.domain.media import Event, Media, State, next_state
 from broker.domain.quota import Quota, Usage
 from broker.errors import DatabaseUnavailable
 from broker.store import reads, writes
-from broker.store.batching import Batcher, Operation
-from broker.store.deadlines import Deadlines
+from broker.store.batching.batcher import Batcher, Operation
+from broker.store.batching.deadlines import Deadlines
 from broker.store.engine import (
     UNAVAILABLE,
     is_deadlock,

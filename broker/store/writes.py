@@ -18,7 +18,7 @@ from broker.domain.quota import Quota, Usage, footprint
 from broker.errors import QuotaExceeded
 from broker.store import outbox
 from broker.store.at_once import add_at_once
-from broker.store.batching import Operation
+from broker.store.batching.batcher import Operation
 from broker.store.ledger import Ledger
 from broker.store.outbox import OutboxOperation
 from broker.store.prepared import Prepared, PreparedInsert

@@ -11,8 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 import httpcore
 from httpcore import SOCKET_OPTION, AsyncNetworkBackend, AsyncNetworkStream
 
-from broker.domain.address import is_public
-from broker.domain.origin import LOOPBACK_HOSTS
+from broker.domain.origin import LOOPBACK_HOSTS, is_public
 
 Lookup = Callable[[str, int], Awaitable[list[str]]]
 

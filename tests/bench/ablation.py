@@ -39,7 +39,7 @@ from broker.app import create_app
 from broker.logs import access_log
 from broker.server.connections import BoundedConnection
 from broker.server.serve import GC_THRESHOLDS
-from broker.store.batching import Batcher
+from broker.store.batching.batcher import Batcher
 from tests.bench.contenders import ours
 from tests.bench.generator import Request
 from tests.bench.plain import PLAIN_FORMS, as_it_is

@@ -17,7 +17,7 @@ from broker.domain.quota import Quota, Usage, footprint
 from broker.store import Store, migrate
 from tests.contract.conftest import OpenStore
 from tests.support.postgres import PostgreSQL
-from tests.support.samples import UNLIMITED, pending, until_somebody_waits
+from tests.support.samples import UNLIMITED, pending, until_a_session_waits
 
 LIMITED = Quota(pending_count=4, promised_bytes=9000, stored_bytes=9000, media_count=5)
 
@@ -118,7 +118,7 @@ async def test_the_ledger_locks_no_new_owner_while_it_waits_for_a_known_one(stor
             store.change(changed, Event.DELETE),
             store.change(deleted, Event.DELETE),
         )
-        await until_somebody_waits(database_url)
+        await until_a_session_waits(database_url)
         other.execute("SET lock_timeout = '500ms'")
         await asyncio.to_thread(other.execute, insert("some new one"))
     assert all(await asked)
@@ -142,7 +142,7 @@ async def test_new_owners_are_inserted_in_the_order_of_the_database(sorted_as_in
         other.execute(insert("a"))
         added = [pending("B"), pending("a")]
         asked = asyncio.gather(store.change(changed, Event.DELETE), *(store.add(one, UNLIMITED) for one in added))
-        await until_somebody_waits(sorted_as_in_a_dictionary)
+        await until_a_session_waits(sorted_as_in_a_dictionary)
         other.execute("SET lock_timeout = '500ms'")
         await asyncio.to_thread(other.execute, insert("B"))
     assert (await asked)[1:] == added

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from broker.store import Store, migrate
-from broker.store.deadlines import Deadlines
+from broker.store.batching.deadlines import Deadlines
 from broker.store.engine import parse_url, writing_engine
 from tests.support.postgres import PostgreSQL
 from tests.support.samples import UNLIMITED, pending

@@ -9,7 +9,7 @@ from broker.domain.media import Event
 from broker.domain.quota import Usage
 from broker.errors import DatabaseUnavailable
 from broker.store import Store
-from tests.support.samples import UNLIMITED, pending, until_somebody_waits
+from tests.support.samples import UNLIMITED, pending, until_a_session_waits
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ async def test_a_transaction_that_lost_a_deadlock_is_retried(database_url: str) 
         await other.execute("SELECT 1 FROM media FOR UPDATE")
         changing = asyncio.create_task(store.change(media, Event.EXPIRE))
         # PostgreSQL checks for a deadlock once, a second after a wait began; the deadlock must exist by then.
-        await until_somebody_waits(database_url)
+        await until_a_session_waits(database_url)
         await other.execute("SELECT 1 FROM usage FOR UPDATE")
     assert await changing is not None
     assert await store.usage("ann") == Usage()

@@ -37,7 +37,7 @@ def test_a_stranger_is_refused(service, call, keys, code, embedded_s3):
     assert (answer["ResponseMetadata"]["HTTPStatusCode"], answer["Error"]["Code"]) == (403, code)
 
 
-def test_nobody_is_handed_a_session(embedded_s3):
+def test_an_unsigned_request_for_a_session_is_refused(embedded_s3):
     action = {"Action": "GetSessionToken", "Version": "2011-06-15"}
     response = httpx.post(embedded_s3.endpoint_url, data=action)
     assert response.status_code == 403

@@ -46,7 +46,7 @@ def locked(url: str) -> Iterator[None]:
             yield
 
 
-async def until_somebody_waits(database_url: str) -> None:
+async def until_a_session_waits(database_url: str) -> None:
     """Return once a connection to the database waits for a lock."""
     waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as watching:

@@ -26,7 +26,7 @@ QUOTED = ("can not have more than one wildcard", '"nobody"', "neither postgres n
 OPENINGS = ("What", "How", "Who", "Whether")
 """Words that the docstring of a module, class or function never begins with."""
 
-_AVOIDED = re.compile(r"\b(?:{})\b".format("|".join(AVOIDED).replace(" ", r"\s+")), re.IGNORECASE)
+_AVOIDED = re.compile(r"(?<![a-zA-Z])(?:{})(?![a-zA-Z])".format("|".join(AVOIDED).replace(" ", r"\s+")), re.IGNORECASE)
 _QUOTED = re.compile("|".join(map(re.escape, QUOTED)))
 _OPENING = re.compile(r"(?:{})\b".format("|".join(OPENINGS)))
 _JS_COMMENT = re.compile(r"/\*\*\s*(?:\*\s*)?")

@@ -8,7 +8,7 @@ import httpcore
 import pytest
 from httpcore import SOCKET_OPTION, AsyncNetworkStream
 
-from broker.domain.address import is_public
+from broker.domain.origin import is_public
 from broker.worker.public_network import PublicNetwork
 from broker.worker.sender import Sender
 from tests.worker.receiver import Receiver, receiving

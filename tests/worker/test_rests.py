@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from broker.aws.queue import Message, Queue
 from broker.dev.s3 import EmbeddedS3, Fault
 from broker.domain.media import State
+from broker.lifecycle import settlement
 from broker.store import Store
 from broker.worker import events, sweep, webhooks
 from broker.worker.events import Events
@@ -55,8 +56,9 @@ async def test_a_message_is_hidden_for_longer_after_each_receive_of_an_outage(
 
 
 async def test_a_message_is_not_deleted_while_another_caller_promotes(
-    make_world: MakeWorld, queue: Queue, sqs: Sqs
+    make_world: MakeWorld, queue: Queue, sqs: Sqs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(settlement, "WAITS", 2)  # a caller gives up long before the promotion ends
     world = make_world(Slow)
     issued = await world.uploaded()
     promoting = asyncio.create_task(world.verbs.confirm(issued.media.id, None))

@@ -10,7 +10,7 @@ import httpx
 
 from broker.doctor.deployment import Patient
 from broker.doctor.finding import Finding, fail, ok, warn
-from broker.domain.address import is_public
+from broker.domain.origin import is_public
 from broker.errors import DatabaseUnavailable, DatabaseUnusable, SettingsInvalid
 from broker.store import pending_revision
 
