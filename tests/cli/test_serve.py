@@ -91,7 +91,7 @@ def test_the_first_json_line_reports_why_the_database_is_unavailable(
 def test_a_migration_needs_only_a_database_and_reports_its_revision(tmp_path: Path) -> None:
     first, second = (done("migrate", cwd=tmp_path, BROKER_DATABASE_URL="sqlite:///kept.db") for _ in range(2))
     assert (first.returncode, second.returncode) == (0, 0)
-    assert first.stdout.startswith("The database is at revision ")
+    assert first.stdout.startswith("The database is now at revision ")
     assert second.stdout == "The database is up to date.\n"
     assert (tmp_path / "kept.db").exists()
 

@@ -80,7 +80,7 @@ async def test_a_used_key_returns_the_earlier_media(store: Store) -> None:
     with statements(store) as written:
         fresh = pending()
         ends = await asyncio.gather(store.add(fresh, UNLIMITED), store.add(pending(idempotency_key="one"), UNLIMITED))
-    assert ends == (fresh, earlier)
+    assert [*ends] == [fresh, earlier]
     assert written[0] == "WITH"
     assert await store.usage("ann") == Usage(pending_count=2, promised_bytes=2000, media_count=2)
 

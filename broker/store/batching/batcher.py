@@ -22,6 +22,9 @@ GATHER_SECONDS = 0.005
 """How long further iterations of an event loop may add operations to a batch."""
 LATE_CHECK_SECONDS = 0.1
 """How often an event loop looks for operations that have taken too long; only while there are any."""
+LATE_FACTOR = 1.5
+"""An operation fails unanswered after this multiple of the patience. The database's own timeouts come first, because
+they undo what they end."""
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +48,8 @@ Run = Callable[[Sequence[Operation[Any]]], Sequence[object]]
 class Batcher:
     """Run operations in batches of about `limit`, less than twice as many, on `threads` threads.
 
-    The threads start with the first operation. An operation that was not answered within `patience_seconds` fails with
-    DatabaseUnavailable. If it was not begun by then, it never is.
+    The threads start with the first operation. An operation that was not begun within `patience_seconds` never is, and
+    one that was not answered within LATE_FACTOR times that fails. Both raise DatabaseUnavailable.
     """
 
     def __init__(self, name: str, run: Run, *, limit: int, threads: int, patience_seconds: float) -> None:
@@ -89,7 +92,7 @@ class Batcher:
     def _fail_late(self, loop: asyncio.AbstractEventLoop) -> None:
         """Fail what waits for too long, even if a thread never comes back from the database."""
         unanswered = self._unanswered[loop]
-        patient_since = time.monotonic() - self._patience_seconds
+        patient_since = time.monotonic() - LATE_FACTOR * self._patience_seconds
         while unanswered and (unanswered[0].future.done() or unanswered[0].at < patient_since):
             late = unanswered.popleft()
             if not late.future.done():
