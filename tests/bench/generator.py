@@ -76,7 +76,7 @@ def load(
         if request.body is not None:
             body.write_bytes(request.body)
             command += ["-d", str(body)]
-        for name, value in {":method": request.method, **request.headers}.items():
+        for name, value in request.headers.items():
             command += ["-H", f"{name}: {value}"]
         patience = SLOWEST if count else seconds + PATIENCE
         done = subprocess.run(command, capture_output=True, text=True, timeout=patience, check=False)
