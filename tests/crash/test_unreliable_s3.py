@@ -44,7 +44,7 @@ from tests.crash.invariants import find_all, unsettled
 from tests.support.dying import Clock
 from tests.support.s3_proxy import PASS, Fate, Request, S3Proxy, chaos
 
-MEDIA = int(os.environ.get("BROKER_TEST_MEDIA", "40"))
+MEDIA = int(os.environ.get("BROKER_TEST_MEDIA", "24"))
 SEED = int(os.environ.get("BROKER_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
 AT_ONCE = 20
 POLICY_SECONDS, GRACE = 8, timedelta(seconds=1)
