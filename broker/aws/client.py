@@ -95,7 +95,6 @@ class S3Client:
             total=None, sock_connect=min(timeout_seconds, CONNECT_SECONDS), sock_read=timeout_seconds
         )
         self._turns = asyncio.Semaphore(pool_size)
-        self._pool_size = pool_size
         self._session: aiohttp.ClientSession | None = None
 
     async def call(
@@ -167,7 +166,7 @@ class S3Client:
     ) -> Answer:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._pool_size, ssl=self._authorities),
+                connector=aiohttp.TCPConnector(limit=0, ssl=self._authorities),
                 timeout=self._timeout,
                 trust_env=True,
                 auto_decompress=False,
