@@ -39,8 +39,8 @@ class Jwks:
     """Cache the keys of a JWKS address for one algorithm.
 
     All waiting requests share one fetch. Keys older than `fresh_seconds` are fetched again, and so they are for an
-    unknown key id. Both together are bounded: FETCHES_IN_A_ROW at once, and one more after each cooldown. If the address
-    does not answer, the cached keys stay in use.
+    unknown key id. Both together are bounded: FETCHES_IN_A_ROW at once, and one more after each cooldown. If the
+    address does not answer, the cached keys stay in use.
     """
 
     def __init__(
