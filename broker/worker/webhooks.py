@@ -21,7 +21,7 @@ from broker.worker.sender import TIMEOUT_SECONDS, Sender
 BATCH = 32
 CONCURRENCY = 8
 """How many webhooks one worker sends to one target concurrently."""
-LEASE = timedelta(seconds=2 * TIMEOUT_SECONDS * BATCH / CONCURRENCY)
+CLAIM = timedelta(seconds=2 * TIMEOUT_SECONDS * BATCH / CONCURRENCY)
 """How long a worker's claim of a batch lasts: twice the time of a batch in which every receiver hangs."""
 REST_SECONDS = 1.0
 TIDY_EVERY_SECONDS = 600.0
@@ -67,7 +67,7 @@ class Webhooks:
     async def once(self, target: str) -> int:
         """Claim one batch for a target, send it, and return its size. Raises DatabaseUnavailable."""
         now = self._clock()
-        claimed = await self._outbox.claim(target, now, lease_until=now + LEASE, limit=BATCH)
+        claimed = await self._outbox.claim(target, now, lease_until=now + CLAIM, limit=BATCH)
         slots = asyncio.Semaphore(CONCURRENCY)
         deliveries = (self._deliver(announcement, slots) for announcement in claimed)
         for result in await asyncio.gather(*deliveries, return_exceptions=True):

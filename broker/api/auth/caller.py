@@ -39,7 +39,8 @@ class Caller:
 class ClaimNames:
     """The claims in which an issuer writes the owner and the permissions.
 
-    A claim is looked up by its whole name, then as a dotted path (`realm_access.roles`).
+    A claim is looked up by its whole name, then as a dotted path (`realm_access.roles`). A name on the path may have
+    dots itself, as the client id in `resource_access.my.app.roles`.
     """
 
     owner: str = "sub"
@@ -51,16 +52,18 @@ class ClaimNames:
 
     def caller(self, claims: Mapping[str, Any]) -> Caller:
         """Return the caller that verified claims name. Raises NotAuthenticated if they name none."""
-        owner = _claim(claims, self.owner)
-        if not isinstance(owner, str) or not 1 <= len(owner) <= MAX_OWNER_LENGTH:
-            raise NotAuthenticated(reason="its subject is not valid", token_sent=True)
-        if not owner.isprintable() or owner != owner.strip():
-            raise NotAuthenticated(reason="its subject is not valid", token_sent=True)
+        owner = claim(claims, self.owner)
+        if isinstance(owner, int) and not isinstance(owner, bool) and self.owner != "sub":
+            owner = str(owner)  # the id of a database's row; `sub` must be text (RFC 7519, section 4.1.2)
+        is_name = isinstance(owner, str) and 1 <= len(owner) <= MAX_OWNER_LENGTH
+        if not is_name or not owner.isprintable() or owner != owner.strip():
+            named = "subject" if self.owner == "sub" else f"claim {self.owner}, which names the owner,"
+            raise NotAuthenticated(reason=f"its {named} is missing or not valid", token_sent=True)
         return Caller(owner, self._permissions(claims))
 
     def _permissions(self, claims: Mapping[str, Any]) -> frozenset[str]:
         """Return the granted permissions; a claim is space-separated text (RFC 6749, section 3.3) or a list."""
-        values = [value for value in (_claim(claims, name) for name in self.permissions) if value is not None]
+        values = [value for value in (claim(claims, name) for name in self.permissions) if value is not None]
         if not values:
             return self.default
         granted: set[str] = set()
@@ -72,10 +75,13 @@ class ClaimNames:
         return frozenset(granted)
 
 
-def _claim(claims: Mapping[str, Any], name: str) -> Any:
+def claim(claims: Mapping[str, Any], name: str) -> Any:
+    """Return the claim of a whole name or, failing that, at the end of a dotted path; None if there is none."""
     if name in claims:
         return claims[name]
-    value: Any = claims
-    for part in name.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
+    parts = name.split(".")
+    for length in range(len(parts) - 1, 0, -1):  # the longest name first
+        inner = claims.get(".".join(parts[:length]))
+        if isinstance(inner, dict) and (value := claim(inner, ".".join(parts[length:]))) is not None:
+            return value
+    return None
