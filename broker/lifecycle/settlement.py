@@ -285,10 +285,10 @@ class Settlement:
 
     async def _purge(self, media: Media, final_keys: list[str]) -> bool:
         """Remove the staging object, then final ones, in one bounded turn; return whether nothing is left."""
-        if not await self._bucket.purge(staging_key(media.id)):
+        if not await self.purges.remove(staging_key(media.id)):
             return False
         for first in range(0, len(final_keys), MAX_KEYS):
-            if not await self._bucket.purge(*final_keys[first : first + MAX_KEYS]):
+            if not await self.purges.remove(*final_keys[first : first + MAX_KEYS]):
                 return False
         return True
 
