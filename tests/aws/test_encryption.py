@@ -9,8 +9,7 @@ from dataclasses import replace
 import pytest
 
 from broker.domain.media import Arrived
-from tests.aws.scripted import Reply, scripted
-from tests.aws.test_client_faults import MD5, bucket_at
+from tests.aws.scripted import MD5, Reply, bucket_at, scripted
 
 OPAQUE = "0f3c" * 8
 """An ETag of the form of an MD5 that is none, as SSE-KMS gives."""
