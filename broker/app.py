@@ -20,7 +20,7 @@ from broker.api.asgi.short_route import ShortWay
 from broker.api.asgi.target import CheckedTarget
 from broker.api.documentation import with_problem_component
 from broker.api.problems import http_problem
-from broker.api.routes import health, media, metrics
+from broker.api.routes import health, media, metrics, owners
 from broker.api.routes.web import web_router
 from broker.api.state import STATE_NAME, Services
 from broker.clock import Clock, utc_now
@@ -59,6 +59,7 @@ def create_app(
     router = create_router(settings, on_issue=on_issue, on_ready=on_ready, clock=clock)
     app.include_router(router, prefix=PREFIX)
     app.include_router(media.without_slash(PREFIX), include_in_schema=False)
+    app.include_router(owners.without_slash(PREFIX), include_in_schema=False)
     app.include_router(health.router, include_in_schema=False)
     app.include_router(metrics.router)
     app.add_exception_handler(HTTPException, _http_error)
@@ -122,6 +123,7 @@ def create_router(
     router.include_router(health.router)
     router.include_router(web_router())
     router.include_router(media.router)
+    router.include_router(owners.router)
     return router
 
 
