@@ -7,13 +7,13 @@ from importlib.util import find_spec
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import Response
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from broker.api.asgi.cors import with_cors
 from broker.api.asgi.middleware import Envelope
 from broker.api.asgi.route import build_handlers
 from broker.api.asgi.short_route import ShortWay
@@ -74,14 +74,7 @@ class Application(FastAPI):
         if not self.user_middleware:  # the short way would bypass a host's own middleware
             app = ShortWay(app, PREFIX, self.routes)
         if settings.cors_origins:
-            app = CORSMiddleware(
-                app,
-                allow_origins=settings.cors_origins,
-                allow_methods=["GET", "POST", "DELETE"],
-                allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID"],
-                expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
-                max_age=600,
-            )
+            app = with_cors(app, origins=settings.cors_origins, headers=settings.cors_headers)
         app = Envelope(CheckedTarget(app, settings.allowed_hosts))
         if settings.trusted_proxies:
             proxied: Any = ProxyHeadersMiddleware  # uvicorn's types for ASGI are narrower than Starlette's

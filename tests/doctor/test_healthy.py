@@ -30,3 +30,11 @@ async def test_no_finding_holds_a_secret(deployed: Deployed) -> None:
     told = " ".join(str(finding.to_json()) for finding in await deployed.examine())
     assert deployed.server.secret_key not in told
     assert Verdict.OK in told
+
+
+async def test_origins_of_apps_and_patterns_are_healthy(deployed: Deployed) -> None:
+    origins = ("capacitor://localhost", "https://*.preview.example")
+    deployed.set("bucket_cors", CORSConfiguration={"CORSRules": [page_rule(*origins)]})
+    findings = await deployed.examine(page_origins=origins)
+    assert unhealthy(findings) == {}
+    assert "capacitor://localhost, https://*.preview.example may POST" in detail_of("CORS", findings)

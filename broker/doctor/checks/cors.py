@@ -10,11 +10,14 @@ import httpx
 
 from broker.doctor.deployment import Patient
 from broker.doctor.finding import Finding, Verdict, fail, ok, skip, warn
+from broker.domain.origin import example_of
 
 FOREIGN_ORIGIN = "https://doctor.invalid"
 """An origin that no deployment can have (RFC 2606, section 2)."""
 METHODS = ("POST", "GET", "HEAD")
 EXPOSED = ("ETag", "Location")
+TRACING = "traceparent"
+"""A request header that tracing libraries add (W3C Trace Context)."""
 _TERRAFORM = "aws_s3_bucket_cors_configuration.media (allowed_origins)"
 
 
@@ -30,28 +33,53 @@ class Preflight:
 
 
 async def pages(patient: Patient) -> list[Finding]:
-    """Send preflights for each configured origin, and for a foreign one."""
-    origins = patient.deployment.page_origins
+    """Send preflights for each configured origin (an example of each pattern), and for a foreign one."""
+    origins = [example_of(origin) for origin in patient.deployment.page_origins]
     cases = [(origin, method) for origin in (*origins, FOREIGN_ORIGIN) for method in METHODS]
     answers = await asyncio.gather(*(_preflight(patient, origin, method) for origin, method in cases))
     own = [answer for answer in answers if answer.origin != FOREIGN_ORIGIN]
     foreign = [answer for answer in answers if answer.origin == FOREIGN_ORIGIN]
-    return [_own_pages(own, patient), _foreign_page(foreign, patient), _exposed(own, patient)]
+    findings = [_own_pages(own, patient), _foreign_page(foreign, patient), _exposed(own, patient)]
+    if findings[0].verdict is Verdict.OK:
+        findings.append(await _tracing(patient, origins))
+    return findings
 
 
-async def _preflight(patient: Patient, origin: str, method: str) -> Preflight:
+async def _tracing(patient: Patient, origins: list[str]) -> Finding:
+    """Ask for a header that tracing libraries add to each request of a page."""
+    answers = await asyncio.gather(*(_preflight(patient, origin, "POST", TRACING) for origin in origins))
+    refused = [answer.origin for answer in answers if not answer.allowed]
+    if not refused:
+        return ok("CORS request headers", f"{TRACING} is allowed")
+    return warn(
+        "CORS request headers",
+        f"{TRACING} is refused for {', '.join(refused)}",
+        cause="the CORS rule lacks AllowedHeaders *; a page whose tracing library adds headers cannot upload",
+        fix=_rule(patient),
+        terraform=_TERRAFORM,
+    )
+
+
+async def _preflight(patient: Patient, origin: str, method: str, *request_headers: str) -> Preflight:
     headers = {"Origin": origin, "Access-Control-Request-Method": method}
+    if request_headers:
+        headers["Access-Control-Request-Headers"] = ",".join(request_headers)
     url = patient.bucket.form_url + ("" if method == "POST" else patient.staging_key("cors"))
     try:
         answer = await patient.http.options(url, headers=headers)
     except httpx.HTTPError as error:
         return Preflight(origin, method, False, frozenset(), type(error).__name__)
     methods = [name.strip() for name in answer.headers.get("access-control-allow-methods", "").split(",")]
-    # A browser requires a success, its own origin, and the method, but GET, HEAD and POST need not be listed.
+    headers_allowed = {
+        name.strip().lower() for name in answer.headers.get("access-control-allow-headers", "").split(",")
+    }
+    # A browser requires a success, its own origin, the headers that it asked for, and the method, but GET, HEAD and POST
+    # need not be listed.
     allowed = (
         answer.is_success
         and answer.headers.get("access-control-allow-origin") in {origin, "*"}
         and (method in methods or "*" in methods or methods == [""])
+        and ("*" in headers_allowed or headers_allowed.issuperset(request_headers))
     )
     exposed = answer.headers.get("access-control-expose-headers", "").lower().split(",")
     return Preflight(

@@ -24,7 +24,8 @@ locals {
   environment = merge(module.broker.environment, {
     BROKER_PUBLIC_URL       = "https://${var.hostname}"
     BROKER_CORS_ORIGINS     = join(",", var.allowed_origins)
-    BROKER_REDIRECT_ORIGINS = join(",", var.allowed_origins)
+    # S3 redirects a plain form to a page of the web, not to an app or to a pattern.
+    BROKER_REDIRECT_ORIGINS = join(",", [for origin in var.allowed_origins : origin if can(regex("^https?://[^*]+$", origin))])
     BROKER_TRUSTED_PROXIES  = join(",", [for subnet in data.aws_subnet.public : subnet.cidr_block])
     # libpq reads the password from PGPASSWORD.
     BROKER_DATABASE_URL = "postgresql://broker@${aws_db_instance.broker.endpoint}/broker?sslmode=require"
