@@ -1,7 +1,7 @@
 """A deployment as Terraform creates it is healthy, and the doctor leaves nothing in it."""
 
 from broker.doctor import Verdict
-from tests.doctor.deployed import ABORTED, CLEARED, Deployed, unhealthy
+from tests.doctor.deployed import ABORTED, CLEARED, Deployed, page_rule, unhealthy
 
 
 async def test_a_healthy_deployment_passes_and_no_object_is_left(deployed: Deployed) -> None:
@@ -37,4 +37,5 @@ async def test_origins_of_apps_and_patterns_are_healthy(deployed: Deployed) -> N
     deployed.set("bucket_cors", CORSConfiguration={"CORSRules": [page_rule(*origins)]})
     findings = await deployed.examine(page_origins=origins)
     assert unhealthy(findings) == {}
-    assert "capacitor://localhost, https://*.preview.example may POST" in detail_of("CORS", findings)
+    details = {finding.check: finding.detail for finding in findings}
+    assert details["CORS"] == "capacitor://localhost, https://*.preview.example may POST, GET, HEAD"

@@ -73,8 +73,8 @@ async def _preflight(patient: Patient, origin: str, method: str, *request_header
     headers_allowed = {
         name.strip().lower() for name in answer.headers.get("access-control-allow-headers", "").split(",")
     }
-    # A browser requires a success, its own origin, the headers that it asked for, and the method, but GET, HEAD and POST
-    # need not be listed.
+    # A browser requires a success, its own origin, the headers that it asked for, and the method; but GET, HEAD and
+    # POST need not be listed.
     allowed = (
         answer.is_success
         and answer.headers.get("access-control-allow-origin") in {origin, "*"}
