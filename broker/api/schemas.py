@@ -156,6 +156,7 @@ class Video(TypedDict):
     """The length; null if it is unknown."""
     codec: str
     width: int | None
+    """Pixels, as displayed: after rotation and the shape of the pixels."""
     height: int | None
 
 
