@@ -21,6 +21,7 @@ from broker.api.asgi.target import CheckedTarget
 from broker.api.documentation import with_problem_component
 from broker.api.problems import http_problem
 from broker.api.routes import health, media, metrics
+from broker.api.routes.refusals import refusals
 from broker.api.routes.web import web_router
 from broker.api.state import STATE_NAME, Services
 from broker.clock import Clock, utc_now
@@ -50,9 +51,9 @@ def create_app(
     """
     app = Application(
         settings,
-        title="A broker for direct-to-S3 video uploads",
+        title="S3 media broker",
         version=_version(),
-        description="Clients get a policy, upload to S3, and complete the upload; the broker checks the object.",
+        description="Direct-to-S3 video uploads: get a policy, upload, and complete; the broker checks the object.",
         separate_input_output_schemas=False,
         redirect_slashes=False,  # a redirect would name a host and scheme to which a client may then send its token
     )
@@ -60,6 +61,7 @@ def create_app(
     app.include_router(router, prefix=PREFIX)
     app.include_router(media.without_slash(PREFIX), include_in_schema=False)
     app.include_router(health.router, include_in_schema=False)
+    app.include_router(refusals(health.router, fixed=True))
     app.include_router(metrics.router)
     app.add_exception_handler(HTTPException, _http_error)
     return app
@@ -112,9 +114,10 @@ def create_router(
     hooks.check(settings)
     video_probe(settings)  # report a missing ffprobe now, not in the middle of the start
     router = APIRouter(lifespan=_lifespan(settings, clock, hooks))
-    router.include_router(health.router)
-    router.include_router(web_router())
-    router.include_router(media.router)
+    for part in (health.router, web_router(), media.router):
+        router.include_router(refusals(part, fixed=True))
+        router.include_router(part)
+    router.include_router(refusals(media.router, fixed=False))
     return router
 
 
