@@ -8,10 +8,10 @@ from broker.api import schemas
 from broker.api.asgi.demands import Administrator
 from broker.api.asgi.document import Document
 from broker.api.asgi.route import ProblemRoute
-from broker.api.documentation import AUTHENTICATED, problems
+from broker.api.documentation import AUTHENTICATED, operation_id, problems
 from broker.api.state import services
 
-router = APIRouter(route_class=ProblemRoute, tags=["owners"])
+router = APIRouter(route_class=ProblemRoute, tags=["owners"], generate_unique_id_function=operation_id)
 _ERASED = schemas.serializer(schemas.Erased)
 
 
