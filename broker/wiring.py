@@ -104,6 +104,7 @@ def open_store(settings: Settings, clock: Clock = utc_now) -> Store:
         settings.database_url,
         pool_size=settings.database_pool_size,
         timeout_seconds=settings.database_timeout_seconds,
+        schema=settings.database_schema,
         announce_to=settings.webhook_urls,
         clock=clock,
     )
