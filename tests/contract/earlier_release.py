@@ -8,7 +8,7 @@ from alembic.config import Config
 
 from broker.store.engine import migrating_engine, parse_url
 
-REVISIONS = ("0001", "0002", "1001")
+REVISIONS = ("0001", "0002", "1001", "1002")
 ROWS = (
     "INSERT INTO media (id, owner, state, version, content_type, max_size, metadata, created_at, policy_expires_at, "
     "idempotency_key, etag_is_md5, judgements) VALUES ('019b0000000070008000000000000001', 'ann', 'ready', 3, "

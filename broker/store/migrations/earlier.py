@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from broker.errors import SettingsInvalid
 
 VERSION_TABLE = "alembic_version"
-REVISIONS = frozenset({"0001", "0002", "1001"})
+REVISIONS = frozenset({"0001", "0002", "1001", "1002"})
 """The revisions that had the old names."""
 TABLES = ("media", "usage", "outbox", "disabled_target")
 _FIRST = {

@@ -6,7 +6,7 @@ Older code looks for the old names, so it cannot use this schema.
 """
 
 revision = "2001"
-down_revision = "1001"
+down_revision = "1002"
 branch_labels = None
 depends_on = None
 
