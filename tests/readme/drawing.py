@@ -19,7 +19,7 @@ from broker.api.problems import PROBLEMS
 from broker.domain.video_types import VIDEO_TYPES
 from broker.settings import Settings, environment_name
 
-HELPER = Path(__file__).parents[2] / "broker" / "web" / "broker-upload.js"
+HELPER = Path(__file__).parents[2] / "broker" / "web" / "upload" / "video-types.js"
 REQUIRED = frozenset({"bucket_name", "secret_key"})
 """The required settings; their defaults are placeholders that a start refuses."""
 PLACEHOLDER = re.compile(r"\{(\w+)[^}]*\}")
