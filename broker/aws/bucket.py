@@ -252,8 +252,9 @@ def _is_copy_of(judged: Arrived, answer: Answer) -> bool | None:
     """
     result = answer.xml()
     algorithm, _, value = (judged.checksum or "").partition(":")
-    checksum = result.findtext(f"Checksum{algorithm}") if algorithm else None
-    if checksum is not None and result.findtext("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT" and checksum != value:
+    is_comparable = algorithm and result.findtext("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT"
+    checksum = result.findtext(f"Checksum{algorithm}") if is_comparable else None
+    if checksum is not None and checksum != value:
         return False
     etag = (result.findtext("ETag") or "").strip('"')
     if etag and judged.etag_is_md5 and not _is_opaque(answer):
