@@ -30,7 +30,7 @@ from tests.bench.workplace import ROOT, Workplace, workplace
 AT_ONCE = 2000
 """How many media are recorded at a time before the sweep begins."""
 OWNERS = 50
-LEFT = "SELECT count(*) FROM media WHERE state IN ('pending', 'promoting') AND due_at <= :now"
+LEFT = "SELECT count(*) FROM broker_media WHERE state IN ('pending', 'promoting') AND due_at <= :now"
 
 
 def media(number: int, policy_expires_at: datetime) -> Media:

@@ -105,7 +105,7 @@ async def test_a_row_without_a_date_is_dated_by_its_creation(dated: Store, datab
     new = await ended(dated, State.EXPIRED)
     engine = sa.create_engine(parse_url(database_url))
     with engine.begin() as connection:
-        connection.execute(sa.text("UPDATE media SET ended_at = NULL"))
+        connection.execute(sa.text("UPDATE broker_media SET ended_at = NULL"))
     engine.dispose()
     assert await dated.removal.date_ended(State.EXPIRED, limit=1) == 1
     assert await dated.removal.date_ended(State.EXPIRED, limit=10) == 1

@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "1004"
-down_revision = "1002"
+revision = "2002"
+down_revision = "2001"
 branch_labels = None
 depends_on = None
 
@@ -13,12 +13,14 @@ _INSTANT = sa.DateTime(timezone=True).with_variant(sa.String(27), "sqlite")
 
 def upgrade() -> None:
     """Apply the revision."""
-    op.add_column("media", sa.Column("ended_at", _INSTANT))
+    op.add_column("broker_media", sa.Column("ended_at", _INSTANT))
     ended = sa.text("state IN ('rejected', 'expired', 'deleted')")
-    op.create_index("ix_media_ended", "media", ["state", "ended_at"], sqlite_where=ended, postgresql_where=ended)
+    op.create_index(
+        "ix_broker_media_ended", "broker_media", ["state", "ended_at"], sqlite_where=ended, postgresql_where=ended
+    )
     op.create_table(
-        "erasure",
+        "broker_erasure",
         sa.Column("owner", sa.Text, nullable=False),
         sa.Column("next_at", _INSTANT, nullable=False),
-        sa.PrimaryKeyConstraint("owner", name="pk_erasure"),
+        sa.PrimaryKeyConstraint("owner", name="pk_broker_erasure"),
     )
