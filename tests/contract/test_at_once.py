@@ -131,7 +131,7 @@ async def test_an_owner_that_is_erased_while_its_row_is_opened_is_opened_again(s
 
         def erase(*arguments: Any) -> None:
             nonlocal opened
-            if "INSERT INTO usage" in arguments[2]:
+            if "INSERT INTO broker_usage" in arguments[2]:
                 opened += 1
             elif opened == 1 and "FOR UPDATE" in arguments[2]:
                 other.execute("DELETE FROM broker_usage WHERE owner = 'some new one'")
