@@ -1,14 +1,16 @@
-"""The recipes of `infra/clients.md`, extracted unchanged."""
+"""The recipes of the guides, extracted unchanged."""
 
 import re
 from pathlib import Path
 
-CLIENTS = Path(__file__).parents[2] / "infra" / "clients.md"
+INFRA = Path(__file__).parents[2] / "infra"
+CLIENTS = INFRA / "clients.md"
+APPLICATION = INFRA / "guides" / "application.md"
 
 
-def recipe(heading: str, language: str = "js") -> list[str]:
-    """Return the code blocks of one language under a heading, up to the next heading."""
-    text = CLIENTS.read_text("utf-8")
+def recipe(heading: str, language: str = "js", *, guide: Path = CLIENTS) -> list[str]:
+    """Return the code blocks of one language under a heading of a guide, up to the next heading."""
+    text = guide.read_text("utf-8")
     section = re.search(rf"^#+ {re.escape(heading)}$(.*?)(?=^##|\Z)", text, re.MULTILINE | re.DOTALL)
-    assert section, f"{CLIENTS} has no heading {heading}"
+    assert section, f"{guide} has no heading {heading}"
     return re.findall(rf"^```{language}\n(.*?)^```", section[1], re.MULTILINE | re.DOTALL)

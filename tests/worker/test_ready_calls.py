@@ -3,14 +3,20 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from pathlib import Path
 
+import httpx
 import pytest
+from fastapi import FastAPI
 from structlog.testing import capture_logs
 
+from broker import create_router
+from broker.dev.s3 import EmbeddedS3
 from broker.domain.announcement import ON_READY, PATIENCE
 from broker.worker.ready_calls import ReadyCalls, ReadyHandler, ReadyMedia
 from broker.worker.webhooks import CLAIM, Webhooks, delay
 from tests.support.receiver import receiving
+from tests.support.serving import bearing, client_of, on_s3, settings_of, token
 from tests.support.world import VIDEO, MakeWorld, World
 from tests.worker.conftest import until
 from tests.worker.sending import sending
@@ -142,3 +148,26 @@ async def test_a_failing_function_ends_no_job_and_leaks_nothing(make_world: Make
         await calls.stop()
         await running
     assert "canary" not in str([line for line in logs if line["event"] != "request"])
+
+
+async def test_the_function_of_a_host_is_called_by_its_own_process(
+    tmp_path: Path, embedded_s3: EmbeddedS3, bucket: str
+) -> None:
+    heard: list[ReadyMedia] = []
+
+    async def on_ready(media: ReadyMedia) -> None:
+        heard.append(media)
+
+    settings = settings_of(tmp_path, sweep=True, **on_s3(embedded_s3, bucket))
+    host = FastAPI()
+    host.include_router(create_router(settings, on_ready=on_ready), prefix="/videos")
+    async with client_of(host) as client, httpx.AsyncClient() as s3:
+        headers = bearing(token("anna"))
+        body = {"content_type": "video/mp4", "size": len(VIDEO)}
+        issued = (await client.post("/videos/upload", json=body, headers=headers)).json()
+        form = issued["upload"]
+        await s3.post(form["url"], data=form["fields"], files={"file": ("a.mp4", VIDEO)})
+        completed = await client.post(f"/videos/{issued['media_id']}/complete", headers=headers)
+        assert completed.status_code == 200
+        await until(lambda: heard)
+    assert [str(media.media_id) for media in heard] == [issued["media_id"]]
