@@ -16,7 +16,7 @@ MIN_SECRET_CHARACTERS = 8
 """The minimum number of different characters: 32 random hex digits have more, a repeated word has fewer."""
 
 
-Permission = Literal["media:upload", "media:read", "media:delete", "media:admin"]
+Permission = Literal["media:upload", "media:read", "media:delete", "media:delegate", "media:admin"]
 Permissions = Annotated[tuple[Permission, ...], NoDecode, BeforeValidator(split_at_commas)]
 
 

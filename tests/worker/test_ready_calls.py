@@ -15,6 +15,7 @@ from broker.dev.s3 import EmbeddedS3
 from broker.domain.announcement import ON_READY, PATIENCE
 from broker.worker.ready_calls import ReadyCalls, ReadyHandler, ReadyMedia
 from broker.worker.webhooks import CLAIM, Webhooks, delay
+from tests.support.processes import done
 from tests.support.receiver import receiving
 from tests.support.serving import bearing, client_of, on_s3, settings_of, token
 from tests.support.world import VIDEO, MakeWorld, World
@@ -97,6 +98,32 @@ async def test_after_a_failure_it_is_called_again_later(
     assert await webhooks.once(ON_READY) == 1
     assert heard == [f"msg_{issued.media.id.hex}_ready"] * 2
     assert await world.store.outbox.kept(1) == []
+
+
+async def test_the_operator_sees_the_calls_that_failed_and_has_them_made_again(
+    make_world: MakeWorld, world_url: str, tmp_path: Path
+) -> None:
+    heard: list[str] = []
+
+    async def on_ready(media: ReadyMedia) -> None:
+        heard.append(media.message_id)
+        if len(heard) == 1:
+            raise ZeroDivisionError
+
+    world = make_world(announce_to=(ON_READY,))
+    issued = await world.uploaded()
+    await world.verbs.complete(issued.media.id, "anna")
+    calls = calls_of(world, on_ready)
+    assert await calls.once(ON_READY) == 1
+    variables = {"SECRET_KEY": "a-key-of-the-tests-and-of-another-else", "BROKER_DATABASE_URL": world_url}
+    variables |= {"AWS_S3_BUCKET_NAME": "videos"}
+    listed = await asyncio.to_thread(done, "webhooks", "list", cwd=tmp_path, **variables)
+    assert f"msg_{issued.media.id.hex}_ready  on_ready  next" in listed.stdout
+    assert "on_ready raised ZeroDivisionError" in listed.stdout
+    again = await asyncio.to_thread(done, "webhooks", "retry", "on_ready", cwd=tmp_path, **variables)
+    assert again.stdout == "The worker will send 1 webhook now.\n"
+    assert await calls.once(ON_READY) == 1
+    assert len(heard) == 2
 
 
 async def test_a_process_that_dies_during_the_call_causes_another_one(make_world: MakeWorld) -> None:
