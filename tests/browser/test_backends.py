@@ -1,5 +1,6 @@
 """The backends of `infra/guides/application.md`, run as they stand: an upload for the user of a session cookie."""
 
+import html
 import os
 import re
 import socket
@@ -16,7 +17,10 @@ from unittest.mock import patch
 import flask
 import httpx
 import pytest
+from fastapi import FastAPI
 from fastapi import Request as FastApiRequest
+from fastapi.responses import HTMLResponse
+from playwright.sync_api import Browser
 from werkzeug.serving import make_server
 
 from broker.store import migrate
@@ -152,6 +156,44 @@ def test_a_host_decides_on_each_upload(stack: Stack, tmp_path: Path) -> None:
         (media,) = client.get("/", headers={"Authorization": f"Bearer {token('anna')}"}).json()["media"]
     assert (answers["anna"].status_code, media["metadata"]) == (201, {"plan": "gold"})
     assert (answers["berta"].status_code, answers["berta"].json()["detail"]) == (403, "Your plan has no videos.")
+
+
+PAGE = """<!doctype html><title>Your videos</title>
+<form method="post" enctype="multipart/form-data" action="{url}">{fields}
+<input type="file" name="file" required><button>Upload</button></form>"""
+
+
+def test_a_form_without_javascript_is_issued_for_the_user_of_the_session(
+    browser: Browser, shared_stack: Stack, film: Path, tmp_path: Path
+) -> None:
+    stack, user = shared_stack, f"user of {tmp_path.name}"
+    machine = {"Authorization": f"Bearer {token('our-app', scope='media:upload media:delegate')}"}
+    app = FastAPI()
+    issued: dict[str, Any] = {}
+
+    async def form() -> HTMLResponse:
+        body = UPLOAD | {"size": film.stat().st_size, "owner": user, "redirect_url": f"{stack.app}/"}
+        async with httpx.AsyncClient(base_url=stack.prefix, headers=machine) as broker:
+            issued.update((await broker.post("/upload", json=body)).json())
+        hidden = (
+            f'<input type="hidden" name="{html.escape(name)}" value="{html.escape(value)}">'
+            for name, value in issued["upload"]["fields"].items()
+        )
+        return HTMLResponse(PAGE.format(url=issued["upload"]["url"], fields="".join(hidden)))
+
+    app.add_api_route("/", form)
+    context = browser.new_context(java_script_enabled=False)
+    with live(app) as url:
+        page = context.new_page()
+        page.goto(url)
+        assert issued["upload_token"] not in page.content()
+        page.set_input_files("input[type=file]", film)
+        page.get_by_role("button", name="Upload").click()
+        page.wait_for_url(f"{stack.app}/?media_id={issued['media_id']}&status=ready")
+    context.close()
+    own = {"Authorization": f"Bearer {issued['upload_token']}"}
+    seen = httpx.get(f"{stack.prefix}/{issued['media_id']}", headers=own).json()
+    assert (seen["status"], seen["signed_url"]) == ("ready", None)
 
 
 def test_a_backend_takes_about_fifteen_lines() -> None:

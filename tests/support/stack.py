@@ -68,9 +68,12 @@ class Clock:
         return datetime.now(UTC) + self.ahead
 
 
-def token(owner: str = "browser", seconds: int = 7200) -> str:
-    """Mint a token with a user's permissions."""
-    claims = {"sub": owner, "exp": int(time.time()) + seconds, "scope": "media:upload media:read media:delete"}
+SCOPE = "media:upload media:read media:delete"
+
+
+def token(owner: str = "browser", seconds: int = 7200, *, scope: str = SCOPE) -> str:
+    """Mint a token, by default with a user's permissions."""
+    claims = {"sub": owner, "exp": int(time.time()) + seconds, "scope": scope}
     return jwt.encode(claims, SECRET, "HS256")
 
 
