@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -24,48 +23,30 @@ from playwright.sync_api import Browser
 from werkzeug.serving import make_server
 
 from broker.store import migrate
-from tests.browser.recipes import APPLICATION, recipe
+from tests.browser.recipes import APPLICATION, loaded, recipe, variables
 from tests.support.live import live
 from tests.support.npm import packages, program
-from tests.support.stack import SECRET, Stack, token
+from tests.support.stack import Stack, token
 
 UPLOAD = {"content_type": "video/mp4", "size": 1000, "filename": "a.mp4"}
 EXPRESS = ("express@5.1.0", "express-session@1.18.2", "jsonwebtoken@9.0.2")
 
 
-def variables(stack: Stack) -> dict[str, str]:
-    return {"BROKER_URL": stack.prefix, "SECRET_KEY": SECRET, "SESSION_SECRET": "a secret of the sessions, long enough"}
-
-
-def loaded(stack: Stack, folder: Path, heading: str) -> Any:
-    """Import a recipe in Python, and return its application."""
-    (code,) = recipe(heading, "python", guide=APPLICATION)
-    path = folder / "backend.py"
-    path.write_text(code)
-    spec = spec_from_file_location(f"backend_of_{folder.name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    with patch.dict(os.environ, variables(stack)):
-        spec.loader.exec_module(module)
-    return module.app
-
-
 @contextmanager
 def fastapi_backend(stack: Stack, folder: Path) -> Iterator[str]:
-    app = loaded(stack, folder, "A FastAPI backend")
+    app = loaded(stack.prefix, folder, "A FastAPI backend")
 
     async def login(request: FastApiRequest, user: str) -> None:
         request.session["user"] = user
 
     app.add_api_route("/login/{user}", login, methods=["POST"])
-    with patch.dict(os.environ, variables(stack)), live(app) as url:
+    with patch.dict(os.environ, variables(stack.prefix)), live(app) as url:
         yield url
 
 
 @contextmanager
 def flask_backend(stack: Stack, folder: Path) -> Iterator[str]:
-    app = loaded(stack, folder, "A Flask backend")
+    app = loaded(stack.prefix, folder, "A Flask backend")
 
     def login(user: str) -> str:
         flask.session["user"] = user
@@ -74,7 +55,7 @@ def flask_backend(stack: Stack, folder: Path) -> Iterator[str]:
     app.add_url_rule("/login/<user>", view_func=login, methods=["POST"])
     server = make_server("127.0.0.1", 0, app)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
-    with patch.dict(os.environ, variables(stack)):
+    with patch.dict(os.environ, variables(stack.prefix)):
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}"
@@ -96,7 +77,7 @@ def express_backend(stack: Stack, folder: Path) -> Iterator[str]:
     script.write_text(code + LOGIN)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    environment = {**os.environ, **variables(stack), "PORT": str(port)}
+    environment = {**os.environ, **variables(stack.prefix), "PORT": str(port)}
     process = subprocess.Popen([node, script], env=environment, cwd=modules)
     try:
         deadline = time.monotonic() + 30
@@ -147,7 +128,7 @@ def test_a_host_decides_on_each_upload(stack: Stack, tmp_path: Path) -> None:
     settings = {"AWS_S3_BUCKET_NAME": "videos", "BROKER_DATABASE_URL": f"sqlite:///{tmp_path}/broker.db"}
     keys = {"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret"}
     with patch.dict(os.environ, settings | keys):
-        app = loaded(stack, tmp_path, "on_issue")
+        app = loaded(stack.prefix, tmp_path, "on_issue")
     with live(app) as url, httpx.Client(base_url=f"{url}/videos") as client:
         answers = {
             owner: client.post("/upload", json=UPLOAD, headers={"Authorization": f"Bearer {token(owner)}"})
