@@ -35,6 +35,8 @@ class Stack:
     broker: str
     app: str
     clock: "Clock"
+    pages: FastAPI
+    """The application; a test may add a backend of its own to it."""
 
     @property
     def prefix(self) -> str:
@@ -111,8 +113,9 @@ def running_stack(folder: Path, *, bucket: str = BUCKET, link_seconds: int = 360
                 link_seconds=link_seconds,
             )
         )
-        with _serving(served, broker_socket), _serving(_application(), app_socket):
-            yield Stack(s3, broker, app, clock)
+        pages = _application()
+        with _serving(served, broker_socket), _serving(pages, app_socket):
+            yield Stack(s3, broker, app, clock, pages)
 
 
 def _application() -> FastAPI:
