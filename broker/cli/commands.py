@@ -151,9 +151,9 @@ def migrate_database() -> None:
         from broker.store import migrate, pending_revision
 
         # A migration needs neither a bucket nor a secret, so they need not be set.
-        url = load_settings(use_cloud_storage=False, secret_key=secrets.token_urlsafe(32)).database_url
-        revision = pending_revision(url)
-        migrate(url)
+        settings = load_settings(use_cloud_storage=False, secret_key=secrets.token_urlsafe(32))
+        revision = pending_revision(settings.database_url, schema=settings.database_schema)
+        migrate(settings.database_url, schema=settings.database_schema)
     say(f"The database is now at revision {revision}." if revision else "The database is up to date.")
 
 

@@ -40,7 +40,7 @@ def bundled(request: pytest.FixtureRequest, page: Page, stack: Stack, tmp_path: 
     esbuild = folder / "node_modules" / ".bin" / "esbuild"
     command = [str(esbuild), "entry.js", "--bundle", "--outfile=bundle.js", f"--format={request.param}"]
     subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
-    for path in (tmp_path / "bundle.js", WEB / "sha256-worker.js"):
+    for path in (tmp_path / "bundle.js", WEB / "checksum-worker.js"):
         page.route(f"{stack.app}/{path.name}", _file(path))
     page.goto(stack.app)
     page.add_script_tag(url=f"{stack.app}/bundle.js", type="module" if request.param == "esm" else "")
