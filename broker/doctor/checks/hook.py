@@ -5,9 +5,9 @@ import base64
 import secrets
 from collections.abc import Sequence
 
-from broker.doctor.checks.services import bare
 from broker.doctor.deployment import Deployment, Patient
 from broker.doctor.finding import Finding, fail, ok
+from broker.domain.origin import bare
 from broker.egress.public_network import PublicNetwork
 from broker.egress.signed_posts import SignedPosts
 from broker.lifecycle.deciding import IssueAccepted, IssueRequest
