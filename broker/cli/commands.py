@@ -4,7 +4,6 @@ Each command imports its own dependencies: `broker upload` starts without FastAP
 """
 
 import asyncio
-import secrets
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
@@ -147,11 +146,10 @@ def doctor(
 def migrate_database() -> None:
     """Migrate the database to the schema of this version."""
     with errors_as_exit_status():
-        from broker import load_settings
+        from broker.settings import load_database_settings
         from broker.store import migrate, pending_revision
 
-        # A migration needs neither a bucket nor a secret, so they need not be set.
-        settings = load_settings(use_cloud_storage=False, secret_key=secrets.token_urlsafe(32))
+        settings = load_database_settings()
         revision = pending_revision(settings.database_url, schema=settings.database_schema)
         migrate(settings.database_url, schema=settings.database_schema)
     say(f"The database is now at revision {revision}." if revision else "The database is up to date.")

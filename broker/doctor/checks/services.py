@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shlex
 from collections.abc import Sequence
 from urllib.parse import urlsplit
@@ -164,7 +165,7 @@ async def _are_silent(patient: Patient, urls: Sequence[str]) -> list[bool]:
 
 def bare(url: str) -> str:
     """Return a URL without its user, password and query."""
-    parts = urlsplit(url)
+    parts = urlsplit(re.sub(r"//.*@", "//", url))  # a password may hold characters that a URL may not
     if not parts.hostname:
         return f"{parts.scheme}://{parts.path}"
     port = f":{parts.port}" if parts.port else ""
