@@ -21,7 +21,7 @@ from broker.domain.ids import new_id
 from broker.domain.media import Media
 from broker.domain.quota import Quota
 from broker.store import Store, migrate
-from broker.store.engine import parse_url
+from broker.store.connections.address import parse_url
 from tests.bench.contenders import KEYS
 from tests.bench.life import FAST, OTHER_CORE, SERVER_CORE, stand_in
 from tests.bench.stand_in_s3 import SIZE

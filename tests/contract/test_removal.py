@@ -10,7 +10,7 @@ from broker.domain.media import Event, Media, State
 from broker.domain.quota import Usage
 from broker.errors import MediaNotFound
 from broker.store import Store
-from broker.store.engine import parse_url
+from broker.store.connections.address import parse_url
 from tests.support.samples import UNLIMITED, pending
 
 HOOK = "https://app.example/hook"

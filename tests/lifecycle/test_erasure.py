@@ -12,7 +12,7 @@ from broker.lifecycle import erasure
 from broker.lifecycle.erasure import Erasure
 from broker.lifecycle.requests import UploadRequest
 from broker.store import Store
-from broker.store.engine import parse_url
+from broker.store.connections.address import parse_url
 from broker.store.schema import METADATA
 from tests.support.world import OVER, VIDEO, MakeWorld, World
 
