@@ -105,7 +105,9 @@ class AccessSettings(BaseSettings):
     allowed_hosts: CommaSeparated = ()
     """The values of Host that are served, comma-separated, also as `*.example.com`; unset: any."""
     trusted_proxies: CommaSeparated = ()
-    """The addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted, comma-separated."""
+    """The addresses or networks of proxies whose headers name the client and the scheme, comma-separated."""
+    proxy_headers: Literal["either", "x-forwarded", "forwarded"] = "either"
+    """The headers that these proxies set: X-Forwarded-For and -Proto, or RFC 7239's Forwarded; name yours."""
     public_url: str | None = None
     """The broker's URL as clients see it, such as `https://api.example`; unset: taken from the request's Host."""
 

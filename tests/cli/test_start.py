@@ -1,4 +1,4 @@
-"""What can be known at the start is named before a process is started: status 2, one line for each cause."""
+"""Faults that can be known at the start, named before a process is started: status 2, one line for each cause."""
 
 import socket
 from pathlib import Path
