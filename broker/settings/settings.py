@@ -42,7 +42,7 @@ class Settings(WorkerSettings):
     """`aws`, or `s3` for another store that enforces POST policies, such as Ceph RGW."""
     bucket_name: str = Field(default="", validation_alias="AWS_S3_BUCKET_NAME")
     """The bucket for uploads and media."""
-    region: str = Field(default="us-east-1", validation_alias="AWS_S3_REGION", pattern=r"^[a-z0-9-]+$")
+    region: str = Field(default="us-east-1", validation_alias="AWS_S3_REGION")
     """The bucket's region; unset: that of AWS_REGION or AWS_DEFAULT_REGION."""
     access_key_id: str | None = Field(default=None, validation_alias="AWS_ACCESS_KEY_ID")
     """The access key id. Unset: the AWS credential chain (profile, container, instance)."""
@@ -201,6 +201,13 @@ class Settings(WorkerSettings):
             raise ValueError("should be the name of the bucket (or set USE_CLOUD_STORAGE=false)")
         if value and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}", value):
             raise ValueError("should be the name of a bucket; of an access point give the alias, not the ARN")
+        return value
+
+    @field_validator("region")
+    @classmethod
+    def _region_is_a_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-z0-9-]+", value):
+            raise ValueError("should be a region's name, such as eu-central-1")
         return value
 
     @field_validator("secret_access_key")
