@@ -36,10 +36,8 @@ def open_storage(url: str) -> RedisStorage:
             address = f"unix://{place}"
         case _:
             address = f"{scheme}://{place}"
-    pool = BlockingConnectionPool.from_url(
-        address, max_connections=CONNECTIONS, timeout=ANSWER_SECONDS, **timeouts
-    )
-    return RedisStorage("async+redis://", connection_pool=pool, **common)
+    pool = BlockingConnectionPool.from_url(address, max_connections=CONNECTIONS, timeout=ANSWER_SECONDS, **timeouts)
+    return RedisStorage("async+redis://", **common | {"connection_pool": pool})
 
 
 async def close_storage(storage: RedisStorage) -> None:
