@@ -186,8 +186,8 @@ class AccessSettings(BaseSettings):
     def _storage_is_known(cls, value: SecretStr) -> SecretStr:
         if not STORAGE.match(value.get_secret_value()):
             raise ValueError(
-                "should be memory://, redis://host:port or rediss://host:port; also redis+cluster://host:port,host:port "
-                "and redis+sentinel://host:port,host:port/service, and rediss… and valkey… in each form"
+                "should be memory://, redis://host:port or rediss://host:port; also redis+cluster://host:port,… "
+                "and redis+sentinel://host:port,host:port/service, each with rediss or valkey too"
             )
         if not value.get_secret_value().startswith("memory:"):
             for package in ("redis", "limits"):
