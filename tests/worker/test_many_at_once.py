@@ -270,6 +270,9 @@ async def test_fewer_outages_than_that_pause_no_sweep(make_world: MakeWorld) -> 
             world.bucket.is_back = False
             await due(world, sweep.OUTAGES - 1)
             await until(lambda: world.bucket.failed == 2 * (sweep.OUTAGES - 1))  # type: ignore[attr-defined]
+            world.bucket.is_back = True
+            (later,) = await due(world, 1)
+            await until(is_expired)
     assert not any(line["event"] == "sweep pauses" for line in logs)
 
 
