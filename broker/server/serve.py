@@ -136,7 +136,10 @@ def _require_servable(settings: Settings, *, workers: int, embedded_s3: bool) ->
     if workers > 1 and not settings.use_cloud_storage:
         raise SettingsInvalid(problems="--workers: should be 1 with the embedded S3")
     if workers > 1 and settings.database_url.startswith("sqlite"):
-        raise SettingsInvalid(problems="--workers: should be 1 with SQLite, which has one writer; more need PostgreSQL")
+        raise SettingsInvalid(
+            problems="--workers: should be 1 with SQLite, which has one writer; for more set "
+            "BROKER_DATABASE_URL=postgresql://…"
+        )
 
 
 def _require_current(settings: Settings) -> None:

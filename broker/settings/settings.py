@@ -31,7 +31,7 @@ class Settings(WorkerSettings):
     """`aws`, or `s3` for another store that enforces POST policies, such as Ceph RGW."""
     bucket_name: str = Field(default="", validation_alias="AWS_S3_BUCKET_NAME")
     """The bucket for uploads and media."""
-    region: str = Field(default="us-east-1", validation_alias="AWS_S3_REGION", pattern=r"^[a-z0-9-]+$")
+    region: str = Field(default="us-east-1", validation_alias="AWS_S3_REGION")
     """The bucket's region."""
     access_key_id: str | None = Field(default=None, validation_alias="AWS_ACCESS_KEY_ID")
     """The access key id. Unset: the AWS credential chain (profile, container, instance)."""
@@ -177,6 +177,13 @@ class Settings(WorkerSettings):
     def _bucket_is_named(cls, value: str, info: ValidationInfo) -> str:
         if not value and info.data.get("use_cloud_storage", True):
             raise ValueError("should be the name of the bucket (or set USE_CLOUD_STORAGE=false)")
+        return value
+
+    @field_validator("region")
+    @classmethod
+    def _region_is_a_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-z0-9-]+", value):
+            raise ValueError("should be a region's name, such as eu-central-1")
         return value
 
     @field_validator("secret_access_key")

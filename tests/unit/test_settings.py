@@ -38,7 +38,7 @@ def test_two_settings_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
         ("SECRET_KEY", "x" * 31, "should be a random secret of at least 32 bytes"),
         ("SECRET_KEY", "", "should be a random secret of at least 32 bytes"),
         ("AWS_S3_BUCKET_NAME", "", "should be the name of the bucket (or set USE_CLOUD_STORAGE=false)"),
-        ("AWS_S3_REGION", "EU", "String should match pattern"),
+        ("AWS_S3_REGION", "EU", "should be a region's name, such as eu-central-1"),
         ("AWS_SECRET_ACCESS_KEY", "without-its-id", "should be set if and only if AWS_ACCESS_KEY_ID is set"),
         ("AWS_CREDENTIAL_EXPIRATION", "soon", "Input should be a valid datetime"),
         ("USE_CLOUD_STORAGE", "perhaps", "Input should be a valid boolean"),
