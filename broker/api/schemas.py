@@ -3,13 +3,24 @@
 import base64
 import binascii
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr, with_config
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    ValidationInfo,
+    with_config,
+)
 from typing_extensions import TypedDict
 
 from broker.domain.media import State
+from broker.domain.owners import MAX_OWNER_LENGTH, is_owner
 
 EXAMPLE_ID = "01980f2c-6b1e-7c3a-9d52-0f6a4f1be7a3"
 EXAMPLE_URL = f"https://videos.s3.eu-central-1.amazonaws.com/media/a3/2026/11/23/{EXAMPLE_ID}.mp4?X-Amz-Algorithm=…"
@@ -30,6 +41,18 @@ def _sha256(text: str) -> str:
     if len(digest) != 32 or base64.b64encode(digest).decode() != text:  # S3 refuses stray bits in the last character
         raise ValueError("should be the base64 form of a SHA-256 digest, 44 characters")
     return text
+
+
+def _owner(text: str) -> str:
+    if not is_owner(text):
+        raise ValueError("should be printable, without surrounding spaces")
+    return text
+
+
+def _with_owner(allowed: bool, info: ValidationInfo) -> bool:
+    if info.data.get("owner") is None:
+        raise ValueError("should come with owner")
+    return allowed
 
 
 # Built-in constraints come first; placed after a Python validator, pydantic would run them in Python too.
@@ -67,6 +90,10 @@ class UploadBody(BaseModel):
     """Your own flat strings, at most 2 KB as JSON; stored and returned."""
     redirect_url: Annotated[StrictStr, Field(max_length=2048), _NO_NUL] | None = None
     """The page to which the browser is sent after a plain form's upload; its origin must be configured."""
+    owner: Annotated[StrictStr, Field(min_length=1, max_length=MAX_OWNER_LENGTH), AfterValidator(_owner)] | None = None
+    """The user on whose behalf a backend asks; needs `media:delegate`. The answer then carries an `upload_token`."""
+    allow_link: Annotated[StrictBool, AfterValidator(_with_owner)] | None = None
+    """Whether the `upload_token` also gets a link once the media is ready; only with `owner`."""
 
 
 class UploadForm(TypedDict):
@@ -116,6 +143,8 @@ class Issued(TypedDict):
     expires_in: int
     max_size: int
     complete_url: str
+    upload_token: NotRequired[str]
+    """Only if the media's owner is not the caller: a bearer token to upload, complete, watch and cancel this media."""
 
 
 class Video(TypedDict):
@@ -170,9 +199,10 @@ class Playback(Media):
 
     success: Literal[True]
     etag: str | None
-    signed_url: str
-    expires_in: int
-    expires_at: datetime
+    signed_url: str | None
+    """Null, like both expiries, for an upload token without `allow_link`."""
+    expires_in: int | None
+    expires_at: datetime | None
     message: str
 
 

@@ -4,12 +4,14 @@ S3's answers become objects and errors of the domain here. Only a 404 is "not th
 unavailable, or refuses the broker itself.
 """
 
+import asyncio
 import base64
 import hashlib
 import ssl
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
@@ -22,6 +24,7 @@ from broker.aws.client import Absent, Answer, PreconditionFailed, S3Client
 from broker.aws.cloudfront import Distribution
 from broker.aws.credentials import CredentialSource
 from broker.aws.endpoint import bucket_url
+from broker.aws.shared import Shared
 from broker.domain.media import Arrived
 from broker.domain.policy import Promise, presign_post
 from broker.domain.sigv4 import Address, Credentials, presign_get, uri_encode
@@ -59,6 +62,16 @@ class Version(NamedTuple):
     id: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """The outcome of one DeleteObjects."""
+
+    versioned: frozenset[str] = frozenset()
+    """The keys that got a delete marker, whose versions are left; only in a versioned bucket."""
+    failures: dict[str, Exception] = field(default_factory=dict)
+    """The errors of single keys."""
+
+
 class Bucket:
     """A client of one bucket, for one event loop. Create it off the loop, because botocore reads files then."""
 
@@ -69,6 +82,7 @@ class Bucket:
         self.form_url = self._address.url
         """The URL to which forms are posted, with a trailing slash (upload libraries append the key to it)."""
         self._distribution = Distribution(*config.cloudfront) if config.cloudfront else None
+        self._checks = Shared(self.check)
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="credentials")
         self._credentials = CredentialSource(boto3.Session(), config.credentials, self._threads)
         self._client = S3Client(
@@ -141,7 +155,7 @@ class Bucket:
             answer = await self._call("head_object", "HEAD", key, headers={"x-amz-checksum-mode": "ENABLED"})
         except Absent:
             # The answer to a HEAD has no body that would tell an absent bucket from an absent object.
-            await self.check()
+            await self._checks.join()
             return None
         return _arrived(answer)
 
@@ -177,9 +191,14 @@ class Bucket:
 
         One turn is bounded: it removes at most MAX_VERSIONS versions of each key. Return whether nothing is left.
         """
-        marked = await self._delete([Version(key) for key in keys])
-        purged = [await self._purge_versions(key) for key in marked]
-        return all(purged)
+        deleted = await self.delete(keys)
+        for failure in deleted.failures.values():
+            raise failure
+        return all(await asyncio.gather(*map(self.purge_versions, deleted.versioned)))
+
+    async def delete(self, keys: Iterable[str]) -> Deleted:
+        """Delete at most 1,000 `keys` by one request; absent ones are no error."""
+        return await self._delete([Version(key) for key in keys])
 
     async def check(self) -> None:
         """Raise StorageUnavailable or StorageRefused unless the bucket answers."""
@@ -196,11 +215,7 @@ class Bucket:
     async def _call(self, operation: str, method: str, key: str = "", **options: Any) -> Answer:
         return await self._client.call(operation, method, key, **options)
 
-    async def _delete(self, versions: list[Version]) -> list[str]:
-        """Delete up to 1,000 versions by one request; return the keys that got a delete marker instead.
-
-        Only a versioned bucket answers with delete markers.
-        """
+    async def _delete(self, versions: list[Version]) -> Deleted:
         entries = "".join(
             f"<Object><Key>{escape(version.key)}</Key>"
             + (f"<VersionId>{escape(version.id)}</VersionId>" if version.id is not None else "")
@@ -218,17 +233,19 @@ class Bucket:
             has_result=True,
         )
         result = answer.xml()
-        for error in result.iterfind("Error"):
-            code = error.findtext("Code") or "Unknown"
-            if code not in {"NoSuchKey", "NoSuchVersion"}:
-                raise self._client.failure("delete_objects", code, answer)
-        return [
-            deleted.findtext("Key") or ""
-            for deleted in result.iterfind("Deleted")
-            if deleted.findtext("DeleteMarker") == "true" and deleted.find("VersionId") is None
-        ]
+        codes = {error.findtext("Key") or "": error.findtext("Code") or "Unknown" for error in result.iterfind("Error")}
+        causes = {*codes.values()} - {"NoSuchKey", "NoSuchVersion"}
+        failures = {code: self._client.failure("delete_objects", code, answer) for code in causes}
+        return Deleted(
+            versioned=frozenset(
+                deleted.findtext("Key") or ""
+                for deleted in result.iterfind("Deleted")
+                if deleted.findtext("DeleteMarker") == "true" and deleted.find("VersionId") is None
+            ),
+            failures={key: failures[code] for key, code in codes.items() if code in failures},
+        )
 
-    async def _purge_versions(self, key: str) -> bool:
+    async def purge_versions(self, key: str) -> bool:
         """Remove up to MAX_VERSIONS versions of one key; return whether nothing is left."""
         answer = await self._call(
             "list_object_versions",
@@ -240,7 +257,8 @@ class Bucket:
         entries = [entry for entry in listing if entry.tag in {"Version", "DeleteMarker"}]
         of_key = [Version(key, entry.findtext("VersionId")) for entry in entries if entry.findtext("Key") == key]
         if of_key:
-            await self._delete(of_key)
+            for failure in (await self._delete(of_key)).failures.values():
+                raise failure
         # Keys that continue this one sort after it, so a listing that has reached one has passed all versions.
         return len(of_key) < len(entries) or listing.findtext("IsTruncated") != "true"
 
@@ -252,8 +270,9 @@ def _is_copy_of(judged: Arrived, answer: Answer) -> bool | None:
     """
     result = answer.xml()
     algorithm, _, value = (judged.checksum or "").partition(":")
-    checksum = result.findtext(f"Checksum{algorithm}") if algorithm else None
-    if checksum is not None and result.findtext("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT" and checksum != value:
+    is_comparable = algorithm and result.findtext("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT"
+    checksum = result.findtext(f"Checksum{algorithm}") if is_comparable else None
+    if checksum is not None and checksum != value:
         return False
     etag = (result.findtext("ETag") or "").strip('"')
     if etag and judged.etag_is_md5 and not _is_opaque(answer):

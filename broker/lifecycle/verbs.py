@@ -31,6 +31,7 @@ from broker.errors import (
     MediaNotFound,
     NothingUploaded,
     NotReady,
+    PermissionMissing,
     ProbeFailed,
     PromotionRunning,
     StorageRefused,
@@ -38,7 +39,9 @@ from broker.errors import (
     UploadExpired,
     UploadRejected,
 )
-from broker.lifecycle.requests import FormUploaded, Issued, Playback, UploadRequest
+from broker.lifecycle.agreement import agree
+from broker.lifecycle.deciding import Deciding
+from broker.lifecycle.requests import FormUploaded, Issued, Playback, Terms, UploadRequest
 from broker.lifecycle.settlement import Settlement
 from broker.store import Store
 
@@ -76,8 +79,10 @@ class Lifecycle:
         quota: Quota,
         settlement: Settlement,
         policy_seconds: int,
+        deciding: Deciding | None = None,
         clock: Clock = utc_now,
     ) -> None:
+        """Ask `deciding` about each new upload; without one, the rules and the quota alone decide."""
         self._store = store
         self._bucket = bucket
         self._rules = rules
@@ -85,72 +90,77 @@ class Lifecycle:
         self._policy_seconds = policy_seconds
         self._clock = clock
         self._settlement = settlement
+        self._deciding = deciding
         self._in_flight: set[tuple[str, str]] = set()
 
     async def issue(
         self,
         request: UploadRequest,
-        owner: str,
+        caller: str,
         *,
+        permissions: frozenset[str] = frozenset(),
         idempotency_key: str | None = None,
         uploaded_url: Callable[[UUID], str] | None = None,
     ) -> Issued:
         """Record a pending media and return its policy; the record is durable before the policy leaves.
 
-        `uploaded_url` returns the address to which S3 redirects a plain form. With an idempotency key, the same request
-        gets the same media again, with a fresh policy while it is pending.
+        `permissions` are told to the application, if it decides on uploads. `uploaded_url` returns the address to which
+        S3 redirects a plain form. With an idempotency key, the same request gets the same media again, with a fresh
+        policy while it is pending, and the application is not asked again.
         """
         if idempotency_key is None:
-            return await self._issue(request, owner, None, uploaded_url)
-        return await self._issue_once(request, owner, idempotency_key, uploaded_url)
-
-    async def _issue_once(
-        self, request: UploadRequest, owner: str, idempotency_key: str, uploaded_url: Callable[[UUID], str] | None
-    ) -> Issued:
-        claim = (owner, idempotency_key)
+            return await self._issue(request, caller, permissions, None, uploaded_url)
+        claim = (caller, idempotency_key)
         if claim in self._in_flight:
             raise IdempotencyKeyInFlight
         self._in_flight.add(claim)
         try:
-            return await self._issue(request, owner, idempotency_key, uploaded_url)
+            return await self._issue(request, caller, permissions, idempotency_key, uploaded_url)
         finally:
             self._in_flight.discard(claim)
 
     async def _issue(
         self,
         request: UploadRequest,
-        owner: str,
+        caller: str,
+        permissions: frozenset[str],
         idempotency_key: str | None,
         uploaded_url: Callable[[UUID], str] | None,
     ) -> Issued:
         content_type = self._rules.check_type(request.content_type)
         self._rules.check_size(request.size)
         self._rules.check_duration(request.duration_seconds)
-        metadata = request.metadata or NO_METADATA
-        self._rules.check_metadata(metadata)
+        self._rules.check_metadata(request.metadata or NO_METADATA)
         self._rules.check_redirect(request.redirect_url)
+        earlier = None
+        if self._deciding is None and request.owner is None:
+            terms = Terms(caller, request.metadata or NO_METADATA, idempotency_key)
+        else:
+            earlier, terms = await agree(self._store, self._deciding, request, caller, permissions, idempotency_key)
         at = self._clock()
         now = at.replace(microsecond=0)
         keys = await self._bucket.credentials(now)
         ends = now + timedelta(seconds=_lifetime(keys.lifetime(self._policy_seconds, now)))
         media = Media(
             id=new_id(at),
-            owner=owner,
+            owner=terms.owner,
             content_type=content_type,
             max_size=self._rules.max_size,
             promised_size=request.size,
             promised_sha256=request.checksum_sha256,
             filename=request.filename,
             duration_seconds=request.duration_seconds,
-            metadata=metadata,
+            metadata=terms.metadata,
             redirect_url=request.redirect_url,
             created_at=now,
             policy_expires_at=ends,
-            idempotency_key=idempotency_key,
+            idempotency_key=terms.idempotency_key,
             idempotency_digest=request.digest() if idempotency_key else None,
             due_at=ends + self._settlement.grace,
+            issued_by=terms.issued_by,
+            allow_link=terms.allow_link,
         )
-        recorded = await self._store.add(media, self._quota)
+        recorded = earlier or await self._store.add(media, self._quota)
         if recorded is not media:
             if recorded.idempotency_digest != media.idempotency_digest:
                 raise IdempotencyKeyReused
@@ -197,7 +207,7 @@ class Lifecycle:
         Raises NothingUploaded, PromotionRunning, UploadRejected, UploadExpired, MediaNotFound, and StorageUnavailable.
         If S3 is unavailable, the state is kept, and the next call or the sweep continues.
         """
-        return await self._link(await self.confirm(media_id, owner), DEFAULT_PLAYBACK_SECONDS, download=False)
+        return await self.link(await self.confirm(media_id, owner), DEFAULT_PLAYBACK_SECONDS, download=False)
 
     async def confirm(self, media_id: UUID, owner: str | None) -> Media:
         """Judge what arrived, promote it, and return the ready media. Raises what `complete` does."""
@@ -251,12 +261,16 @@ class Lifecycle:
 
         Raises MediaNotFound and NotReady.
         """
+        return await self.link(await self.ready(media_id, owner), expires_in, download=download)
+
+    async def ready(self, media_id: UUID, owner: str | None) -> Media:
+        """Return a ready media. Raises MediaNotFound, and NotReady with the state of another one."""
         media = await self._visible(media_id, owner)
         if media.state is not State.READY:
             if media.state in NO_RETRY:
                 raise NotReady(media_status=media.state, retry_after=None)
             raise NotReady(media_status=media.state)
-        return await self._link(media, expires_in, download=download)
+        return media
 
     async def list_media(
         self, owner: str | None, *, state: State | None, limit: int, before: UUID | None
@@ -264,15 +278,18 @@ class Lifecycle:
         """Return at most `limit` media older than `before`, the newest first."""
         return await self._store.list(owner, state=state, limit=limit, before=before)
 
-    async def delete(self, media_id: UUID, owner: str | None) -> None:
+    async def delete(self, media_id: UUID, owner: str | None, *, unless_ready: bool = False) -> None:
         """Record that a media is being deleted, so that it is no longer shown, and remove its objects.
 
         If S3 is unavailable, the sweep removes the objects later. As long as the policy is open, the media counts as
-        promised, because an object may still be posted. Raises MediaNotFound.
+        promised, because an object may still be posted. Raises MediaNotFound; with `unless_ready`, PermissionMissing
+        for a ready media.
         """
         deleting = None
         while deleting is None:
             media = await self._visible(media_id, owner)
+            if unless_ready and media.state is State.READY:
+                raise PermissionMissing(permission="media:delete")
             deleting = await self._store.change(
                 media,
                 Event.DELETE,
@@ -282,7 +299,8 @@ class Lifecycle:
         with suppress(StorageUnavailable, StorageRefused):
             await self._settlement.remove(deleting)
 
-    async def _link(self, media: Media, seconds: int, *, download: bool) -> Playback:
+    async def link(self, media: Media, seconds: int, *, download: bool) -> Playback:
+        """Return a link to a ready media."""
         metrics.PLAYBACK_LINKS.inc()
         now = self._clock().replace(microsecond=0)
         overrides = (

@@ -7,6 +7,7 @@ import asyncio
 import random
 from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import structlog
@@ -16,7 +17,7 @@ from broker.clock import Clock, utc_now
 from broker.domain.announcement import Announcement
 from broker.errors import DatabaseUnavailable
 from broker.store import Outbox
-from broker.worker.sender import TIMEOUT_SECONDS, Sender
+from broker.worker.sender import TIMEOUT_SECONDS, Answer
 
 BATCH = 32
 CONCURRENCY = 8
@@ -43,10 +44,17 @@ def delay(attempts: int, chance: float) -> timedelta:
     return timedelta(seconds=seconds * (0.8 + 0.4 * chance))
 
 
+class Delivery(Protocol):
+    """A way to deliver announcements: to receivers by HTTP, or to a function of this process."""
+
+    async def send(self, announcement: Announcement, now: datetime) -> Answer:
+        """Make one attempt, and return its outcome."""
+
+
 class Webhooks:
     """Deliver the outbox. Each target has its own loop, so that a hanging one does not delay the others."""
 
-    def __init__(self, outbox: Outbox, sender: Sender, targets: tuple[str, ...], *, clock: Clock = utc_now) -> None:
+    def __init__(self, outbox: Outbox, sender: Delivery, targets: tuple[str, ...], *, clock: Clock = utc_now) -> None:
         self._outbox = outbox
         self._sender = sender
         self._targets = targets

@@ -8,13 +8,13 @@ from structlog.testing import capture_logs
 
 from broker.domain.announcement import PATIENCE, Announcement
 from broker.domain.media import State
+from broker.egress.public_network import PublicNetwork
 from broker.errors import BrokerError
-from broker.worker.public_network import PublicNetwork
 from broker.worker.sender import Answer, Sender
 from broker.worker.webhooks import CLAIM, MAX_DELAY_SECONDS, Webhooks, delay
+from tests.support.receiver import receiving
 from tests.support.world import VIDEO, MakeWorld, World
 from tests.worker.conftest import until
-from tests.worker.receiver import receiving
 from tests.worker.sending import SECRET, sending, telling
 
 

@@ -3,31 +3,34 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
+from broker.domain.owners import is_owner
 from broker.errors import NotAuthenticated, PermissionMissing
 
 UPLOAD = "media:upload"
 READ = "media:read"
 DELETE = "media:delete"
+DELEGATE = "media:delegate"
 ADMIN = "media:admin"
-PERMISSIONS = (UPLOAD, READ, DELETE, ADMIN)
+PERMISSIONS = (UPLOAD, READ, DELETE, DELEGATE, ADMIN)
 GRANTS = {**{name: frozenset({name}) for name in PERMISSIONS}, "media:*": frozenset({UPLOAD, READ, DELETE})}
-"""The permissions that each name in a token grants. The wildcard does not grant `media:admin`."""
-
-MAX_OWNER_LENGTH = 255
+"""The permissions that each name in a token grants. The wildcard grants neither `media:delegate` nor `media:admin`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The owner that a token names, and its permissions."""
+    """The owner that a token names and its permissions, or the holder of an upload token."""
 
     owner: str
     permissions: frozenset[str]
+    upload: UUID | None = None
+    """The only media that an upload token gives access to. Its holder has no permissions."""
 
     @property
     def reach(self) -> str | None:
         """Return the owner whose media the caller may access, or None for all owners."""
-        return None if ADMIN in self.permissions else self.owner
+        return None if ADMIN in self.permissions or self.upload is not None else self.owner
 
     def require(self, permission: str) -> None:
         """Raise PermissionMissing unless the token grants `permission` or `media:admin`."""
@@ -55,8 +58,7 @@ class ClaimNames:
         owner = claim(claims, self.owner)
         if isinstance(owner, int) and not isinstance(owner, bool) and self.owner != "sub":
             owner = str(owner)  # the id of a database's row; `sub` must be text (RFC 7519, section 4.1.2)
-        is_name = isinstance(owner, str) and 1 <= len(owner) <= MAX_OWNER_LENGTH
-        if not is_name or not owner.isprintable() or owner != owner.strip():
+        if not is_owner(owner):
             named = "subject" if self.owner == "sub" else f"claim {self.owner}, which names the owner,"
             raise NotAuthenticated(reason=f"its {named} is missing or not valid", token_sent=True)
         return Caller(owner, self._permissions(claims))
