@@ -20,9 +20,10 @@ MAIN = """
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { Uploads } from "./Uploads.jsx";
-createRoot(document.getElementById("root")).render(<StrictMode><Uploads /></StrictMode>);
+document.documentElement.lang = "en";
+document.body.replaceChildren(document.createElement("div"));
+createRoot(document.body.firstChild).render(<StrictMode><Uploads /></StrictMode>);
 """
-PAGE = '<!doctype html><html lang="en"><title>Videos</title><body><div id="root"></div></body></html>'
 MIB = 1024**2
 
 
@@ -35,7 +36,13 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "Uploads.jsx").write_text(component)
     (folder / "main.jsx").write_text(MAIN)
     (folder / "app.js").write_text("export const { prefix, getToken } = window.app;\n")
-    esbuild = [tools / "node_modules" / ".bin" / "esbuild", "main.jsx", "--bundle", "--format=esm", "--jsx=automatic"]
+    esbuild = [
+        str(tools / "node_modules" / ".bin" / "esbuild"),
+        "main.jsx",
+        "--bundle",
+        "--format=esm",
+        "--jsx=automatic",
+    ]
     options = ["--outfile=bundle.js", "--define:process.env.NODE_ENV='development'", "--preserve-symlinks"]
     subprocess.run([*esbuild, *options], cwd=folder, check=True, capture_output=True)
     return folder / "bundle.js"
@@ -45,9 +52,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def uploads(page: Page, stack: Stack, bundle: Path) -> Page:
     """Return a page of the application that shows the example."""
     page.add_init_script(f"window.app = {{ prefix: {stack.prefix!r}, getToken: () => {token('react')!r} }}")
-    page.route(f"{stack.app}/react", lambda route: route.fulfill(body=PAGE, content_type="text/html"))
     page.route(f"{stack.app}/bundle.js", _file(bundle))
-    page.goto(f"{stack.app}/react")
+    page.goto(stack.app)
     page.add_script_tag(url=f"{stack.app}/bundle.js", type="module")
     expect(page.get_by_role("heading", name="Your videos")).to_be_visible()
     return page
@@ -71,16 +77,16 @@ def test_three_files_one_paused_and_resumed_one_rejected(
     uploads.get_by_label("Choose videos").set_input_files([film, large_file, notes])
     ready, paused, rejected = (entry(uploads, file.name) for file in (film, large_file, notes))
 
-    expect(rejected.get_by_role("status")).to_contain_text("is not allowed")
-    expect(paused.get_by_role("status")).to_have_text("sending")
+    expect(rejected.get_by_role("status")).to_contain_text("is not allowed", timeout=20_000)
+    expect(paused.get_by_role("status")).to_have_text("sending", timeout=20_000)
     paused.get_by_role("button", name="Pause").click()
-    expect(paused.get_by_role("status")).to_have_text("paused")
-    expect(ready.get_by_role("status")).to_have_text("ready")
+    expect(paused.get_by_role("status")).to_have_text("paused", timeout=20_000)
+    expect(ready.get_by_role("status")).to_have_text("ready", timeout=20_000)
     assert violations(uploads) == []
     stack.s3.clear_faults()
-    expect(paused.get_by_role("status")).to_have_text("paused")
+    expect(paused.get_by_role("status")).to_have_text("paused", timeout=20_000)
     paused.get_by_role("button", name="Resume").click()
-    expect(paused.get_by_role("status")).to_have_text("ready", timeout=30_000)
+    expect(paused.get_by_role("status")).to_have_text("ready", timeout=40_000)
 
     rejected.get_by_role("button", name="Remove").click()
     expect(rejected).to_have_count(0)
@@ -92,23 +98,23 @@ def test_a_failed_upload_can_be_retried(uploads: Page, stack: Stack, film: Path)
     stack.s3.order_fault(Fault("PostObject", code="AccessDenied", status=403))
     uploads.get_by_label("Choose videos").set_input_files(film)
     failed = entry(uploads, film.name)
-    expect(failed.get_by_role("status")).to_contain_text("S3 refused the upload")
+    expect(failed.get_by_role("status")).to_contain_text("S3 refused the upload", timeout=20_000)
     failed.get_by_role("button", name="Retry").click()
-    expect(failed.get_by_role("status")).to_have_text("ready")
+    expect(failed.get_by_role("status")).to_have_text("ready", timeout=20_000)
 
 
 def test_a_cancelled_upload_is_deleted_and_can_be_started_again(uploads: Page, stack: Stack, film: Path) -> None:
     stack.s3.order_fault(Fault("PostObject", delay_seconds=10))
     uploads.get_by_label("Choose videos").set_input_files(film)
     cancelled = entry(uploads, film.name)
-    expect(cancelled.get_by_role("status")).to_have_text("sending")
+    expect(cancelled.get_by_role("status")).to_have_text("sending", timeout=20_000)
     with uploads.expect_response(lambda response: response.request.method == "DELETE") as deleted:
         cancelled.get_by_role("button", name="Cancel").click()
     assert deleted.value.status == 200
-    expect(cancelled.get_by_role("status")).to_have_text("cancelled")
+    expect(cancelled.get_by_role("status")).to_have_text("cancelled", timeout=20_000)
     stack.s3.clear_faults()
     cancelled.get_by_role("button", name="Retry").click()
-    expect(cancelled.get_by_role("status")).to_have_text("ready")
+    expect(cancelled.get_by_role("status")).to_have_text("ready", timeout=20_000)
 
 
 def entry(page: Page, name: str) -> Locator:
