@@ -3,23 +3,27 @@
 Packages come from the package index, so these tests take minutes.
 """
 
+import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from broker.dev.s3 import EmbeddedS3
-from tests.doctor.deployed import Deployed
 from tests.readme.blocks import commands
 from tests.support.npm import missing, program
-from tests.support.processes import ROOT, START_SECONDS, Running, environment, running
+from tests.support.processes import ROOT, START_SECONDS, Running, done, environment, running
 
+BUCKET = "acme-media"
+NAMED = ("--bucket", BUCKET, "--region", "eu-central-1")
 SERVES = r"running on (http://127\.0\.0\.1:\d+)"
 pytestmark = pytest.mark.timeout(900)
 
@@ -83,20 +87,23 @@ def installed(clone: Path) -> Path:
 
 
 @pytest.fixture
-def store(embedded_s3: EmbeddedS3, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Make the guide's bucket as Terraform does, and return the environment that leads to it."""
-    deployed = Deployed(embedded_s3, tmp_path, bucket="acme-media").make()
-    yield {
-        "AWS_ACCESS_KEY_ID": embedded_s3.access_key,
-        "AWS_SECRET_ACCESS_KEY": embedded_s3.secret_key,
-        "CLOUD_STORAGE_PROVIDER": "s3",
-        "BROKER_S3_ENDPOINT_URL": embedded_s3.endpoint_url,
-        "BROKER_S3_PATH_STYLE": "true",
-        "BROKER_PORT": "0",
-    }
-    for version in deployed.s3.list_object_versions(Bucket="acme-media").get("Versions", []):
-        deployed.s3.delete_object(Bucket="acme-media", Key=version["Key"])
-    deployed.s3.delete_bucket(Bucket="acme-media")
+def store(embedded_s3: EmbeddedS3, s3_client: Any, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Make the guide's bucket, apply the doctor's fixes to it, and return the environment that leads to it."""
+    s3_client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": embedded_s3.region})
+    keys = {"AWS_ACCESS_KEY_ID": embedded_s3.access_key, "AWS_SECRET_ACCESS_KEY": embedded_s3.secret_key}
+    endpoint = {"CLOUD_STORAGE_PROVIDER": "s3", "BROKER_S3_ENDPOINT_URL": embedded_s3.endpoint_url}
+    variables = {**keys, **endpoint, "BROKER_S3_PATH_STYLE": "true", "BROKER_PORT": "0"}
+    assert done("init", *NAMED, cwd=tmp_path, **variables).returncode == 0
+    report = json.loads(done("doctor", "--json", cwd=tmp_path, **variables).stdout)
+    for finding in report["findings"]:
+        if finding["verdict"] == "fail" and finding["fix"].startswith("aws "):
+            path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+            fixed = shell(finding["fix"], tmp_path, **keys, PATH=path)
+            assert fixed.returncode == 0, fixed.stderr
+    yield variables
+    for version in s3_client.list_object_versions(Bucket=BUCKET).get("Versions", []):
+        s3_client.delete_object(Bucket=BUCKET, Key=version["Key"])
+    s3_client.delete_bucket(Bucket=BUCKET)
 
 
 @pytest.fixture
@@ -126,7 +133,7 @@ def test_a_production_start_runs_word_for_word(deployment: Path, store: dict[str
 def test_several_processes_start_word_for_word(deployment: Path, store: dict[str, str], postgresql_url: str) -> None:
     activate = ". venv/bin/activate\n"
     store |= {"BROKER_DATABASE_URL": postgresql_url, "SECRET_KEY": "a secret of at least thirty-two bytes"}
-    store |= {"AWS_S3_BUCKET_NAME": "acme-media", "AWS_S3_REGION": "eu-central-1"}
+    store |= {"AWS_S3_BUCKET_NAME": BUCKET, "AWS_S3_REGION": "eu-central-1"}
     several = activate + commands("infra/guides/production.md", "several")
     with serving(several, deployment, **store) as broker:
         address = broker.wait_for(SERVES)[1]

@@ -19,14 +19,23 @@ from tests.support.web_package import WEB, packed, project
 PACKAGE = json.loads((WEB / "package.json").read_text("utf-8"))
 ENTRIES = [name for name in PACKAGE["exports"] if name != "./package.json"]
 CONSUMER = """
-import { upload, UploadError, type UploadOptions } from "s3-media-broker-web";
+import { upload, UploadError, type TokenOptions } from "s3-media-broker-web";
 import { link } from "s3-media-broker-web/playback";
+import { useUpload } from "s3-media-broker-web/react";
 
-const options: UploadOptions = { prefix: "https://api.example", getToken: () => "token" };
+const options: TokenOptions = { prefix: "https://api.example", getToken: () => "token" };
 export const send = async (file: File): Promise<string> => {
   const media = await upload(file, options);
   return (await link(media.media_id, options)).signed_url;
 };
+export function Uploads(): number {
+  const { uploads, add, pause } = useUpload({ ...options, onReady: (media) => console.log(media.signed_url) });
+  add([new File([], "film.mp4")]);
+  pause(uploads[0]?.id);
+  // @ts-expect-error: the hook itself reports progress
+  useUpload({ ...options, onProgress: console.log });
+  return uploads.reduce((sum, { loaded }) => sum + loaded, 0);
+}
 // @ts-expect-error: a number is not a file
 upload(1, options);
 export const isOurs = (error: unknown): boolean => error instanceof UploadError;
@@ -41,8 +50,8 @@ def tarball(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(tarball: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an empty project that has the tarball installed."""
-    return project(tmp_path_factory.mktemp("project"), tarball)
+    """Return an empty project that has the tarball installed, and React."""
+    return project(tmp_path_factory.mktemp("project"), tarball, beside=packages("react@19.3.1"))
 
 
 def test_the_tarball_holds_every_module_with_readme_and_licence(tarball: Path) -> None:
