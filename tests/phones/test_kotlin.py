@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from broker.dev.s3 import Fault
-from tests.phones.conftest import Served
 from tests.support.npm import CACHE, missing, packages, program
+from tests.support.parts_broker import PartsBroker
 from tests.support.processes import ROOT
 
 KIT = ROOT / "infra" / "phones" / "BrokerUploads.kt"
@@ -47,7 +47,7 @@ def jar() -> Path:
 
 
 @pytest.fixture
-def command(jar: Path, served: Served, tmp_path: Path) -> Callable[..., list[str]]:
+def command(jar: Path, served: PartsBroker, tmp_path: Path) -> Callable[..., list[str]]:
     """Return a function that returns a command on the uploads of one folder."""
 
     def make(*arguments: str) -> list[str]:
@@ -67,13 +67,13 @@ def run(command: Callable[..., list[str]]) -> Run:
     return start
 
 
-def content(served: Served, media_id: str) -> bytes:
+def content(served: PartsBroker, media_id: str) -> bytes:
     """Return the bytes of a ready media."""
     answer = httpx.get(f"{served.prefix}/{media_id}", headers={"Authorization": f"Bearer {served.token}"})
     return httpx.get(answer.raise_for_status().json()["signed_url"]).content
 
 
-def test_a_video_is_uploaded_in_parts_despite_failures_of_s3(run: Run, served: Served, video: Path) -> None:
+def test_a_video_is_uploaded_in_parts_despite_failures_of_s3(run: Run, served: PartsBroker, video: Path) -> None:
     run("add", str(video), "video/mp4").check_returncode()
     served.s3.order_fault(Fault("PostObject", code="SlowDown", status=503))
     ran = run("run")
@@ -85,7 +85,7 @@ def test_a_video_is_uploaded_in_parts_despite_failures_of_s3(run: Run, served: S
 
 
 def test_an_upload_goes_on_after_the_apps_death(
-    run: Run, command: Callable[..., list[str]], served: Served, video: Path
+    run: Run, command: Callable[..., list[str]], served: PartsBroker, video: Path
 ) -> None:
     run("add", str(video), "video/mp4").check_returncode()
     served.s3.order_fault(Fault("PostObject", count=6, delay_seconds=1))
@@ -114,7 +114,7 @@ def test_a_refused_upload_is_forgotten_and_says_why(run: Run, tmp_path: Path) ->
     assert run("run").stdout == ""
 
 
-def test_a_cancelled_upload_is_deleted(run: Run, served: Served, video: Path) -> None:
+def test_a_cancelled_upload_is_deleted(run: Run, served: PartsBroker, video: Path) -> None:
     run("add", str(video), "video/mp4").check_returncode()
     served.s3.order_fault(Fault("PostObject", count=1000, code="AccessDenied", status=403))
     assert run("run").returncode == 75

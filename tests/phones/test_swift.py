@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.phones.conftest import Served
+from tests.support.parts_broker import PartsBroker
 from tests.support.processes import ROOT
 
 SOURCE = (ROOT / "infra" / "phones" / "BrokerUploads.swift").read_text("utf-8")
@@ -43,7 +43,7 @@ def fields_of(struct: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("struct", ["Issued", "Page", "Parts", "Form"])
-def test_every_property_is_in_the_brokers_answer(served: Served, struct: str) -> None:
+def test_every_property_is_in_the_brokers_answer(served: PartsBroker, struct: str) -> None:
     issued = _issued(served, 12)
     page = httpx.get(issued["parts_url"], headers=_bearer(served)).json()
     answers: dict[str, dict[str, Any]] = {
@@ -61,7 +61,7 @@ def test_every_property_is_in_the_brokers_answer(served: Served, struct: str) ->
         assert answer[name] is None or isinstance(answer[name], JSON_TYPES.get(kind.removesuffix("?"), dict))
 
 
-def test_its_bodies_make_a_ready_media(served: Served, video: Path) -> None:
+def test_its_bodies_make_a_ready_media(served: PartsBroker, video: Path) -> None:
     field, file, tail = literals("--\\(boundary)")
     (content_type,) = literals("multipart/form-data; ")
     (query,) = literals("&limit=")
@@ -95,7 +95,7 @@ def test_it_completes_by_the_address_of_the_answer() -> None:
     assert SOURCE.count('"Authorization"') == 1
 
 
-def _issued(served: Served, size: int) -> dict[str, Any]:
+def _issued(served: PartsBroker, size: int) -> dict[str, Any]:
     """Issue an upload by the source's own address and body."""
     (address,) = literals("/upload")[:1]
     body = re.search(r"withJSONObject: \[(.+?)\]\)", SOURCE)
@@ -109,5 +109,5 @@ def _issued(served: Served, size: int) -> dict[str, Any]:
     return document
 
 
-def _bearer(served: Served) -> dict[str, str]:
+def _bearer(served: PartsBroker) -> dict[str, str]:
     return {"Authorization": f"Bearer {served.token}"}
