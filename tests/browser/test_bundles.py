@@ -1,4 +1,4 @@
-"""The npm tarball of the browser modules in bundles: of esbuild and Vite, run by Chromium.
+"""The npm tarball of the browser modules in bundles: of esbuild, Vite and webpack, run by Chromium.
 
 esbuild's default format, a classic script, has no `import.meta.url`.
 """
@@ -15,7 +15,7 @@ from tests.support.npm import packages
 from tests.support.stack import Stack, token
 from tests.support.web_package import packed, project
 
-BUNDLERS = ("esbuild@0.28.2", "vite@8.4.0")
+BUNDLERS = ("esbuild@0.28.2", "vite@8.4.0", "webpack@5.113.0", "webpack-cli@7.3.1")
 ENTRY = """
 import { upload } from "s3-media-broker-web";
 import { link } from "s3-media-broker-web/playback";
@@ -42,6 +42,13 @@ COMMANDS = {
     "esbuild iife": ["esbuild", "entry.js", "--bundle", "--outfile=out/bundle.js", "--format=iife"],
     "esbuild esm": ["esbuild", "entry.js", "--bundle", "--outfile=out/bundle.js", "--format=esm"],
     "vite": ["vite", "build"],
+    "webpack": [
+        "webpack",
+        "--mode=production",
+        "--entry=./entry.js",
+        "--output-path=out",
+        "--output-filename=bundle.js",
+    ],
 }
 MODULES = {"esbuild esm", "vite"}
 """The bundles that are ES modules; the others are classic scripts."""
