@@ -44,6 +44,7 @@ def deployment(settings: Settings) -> Deployment:
         content_type=settings.allowed_types[0],
         page_origins=settings.cors_origins or ((own,) if own else ()),
         database_url=settings.database_url,
+        database_schema=settings.database_schema,
         jwks_url=settings.jwks_url,
         token_algorithm=settings.algorithm,
         redis_url=settings.redis_url,

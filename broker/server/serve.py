@@ -145,7 +145,7 @@ def _require_servable(settings: Settings, *, workers: int, embedded_s3: bool) ->
 def _require_current(settings: Settings) -> None:
     """Raise SettingsInvalid for a database that lacks a migration. One that is unavailable may come back."""
     try:
-        revision = pending_revision(settings.database_url)
+        revision = pending_revision(settings.database_url, schema=settings.database_schema)
     except DatabaseUnavailable as error:
         log.warning("the database is unavailable, so its revision is unknown", reason=error.reason)
         return

@@ -99,6 +99,8 @@ class Settings(WorkerSettings):
     # The database.
     database_url: str = "sqlite:///broker.db"
     """The database: `sqlite:///file` or `postgresql://…`."""
+    database_schema: str | None = None
+    """The schema of the broker's tables, which `broker migrate` creates; unset: the user's default (PostgreSQL)."""
     database_pool_size: Positive = 5
     """The maximum number of connections of one process (PostgreSQL)."""
     database_timeout_seconds: float = Field(default=5, gt=0)
@@ -166,6 +168,17 @@ class Settings(WorkerSettings):
             raise ValueError("should be sqlite:///file or postgresql://user@host/name")
         if value.startswith("postgres"):
             require_extra("postgres", package="psycopg")
+        return value
+
+    @field_validator("database_schema")
+    @classmethod
+    def _schema_is_a_name(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None:
+            return None
+        if str(info.data.get("database_url", "")).startswith("sqlite"):
+            raise ValueError("should be unset with SQLite, which has no schemas")
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,62}", value) or value.lower().startswith("pg_"):
+            raise ValueError("should be a name of letters, digits and _, such as broker")
         return value
 
     @field_validator("credential_expiration")

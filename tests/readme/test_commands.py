@@ -8,6 +8,8 @@ import typer
 
 from broker.cli.commands import app
 from broker.settings import Settings, environment_name
+from broker.store.migration import VERSION_TABLE
+from broker.store.schema import METADATA
 from tests.readme.blocks import GUIDES
 from tests.support.processes import ROOT
 from tests.support.queries import series
@@ -64,8 +66,8 @@ def test_each_setting_exists(name: str) -> None:
 
 
 @each_guide
-def test_each_metric_exists(name: str) -> None:
-    assert set(re.findall(r"`(broker_[a-z_]+)`", _text(name))) <= series().keys()
+def test_each_metric_and_each_table_exists(name: str) -> None:
+    assert set(re.findall(r"`(broker_[a-z_]+)`", _text(name))) <= {*series(), *METADATA.tables, VERSION_TABLE}
 
 
 @each_guide

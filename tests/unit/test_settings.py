@@ -44,6 +44,7 @@ def test_two_settings_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
         ("USE_CLOUD_STORAGE", "perhaps", "Input should be a valid boolean"),
         ("CLOUD_STORAGE_PROVIDER", "r2", "should be a store that supports POST policies"),
         ("CLOUD_STORAGE_PROVIDER", "gcs", "should be aws, or s3 for another store"),
+        ("BROKER_DATABASE_SCHEMA", "broker", "should be unset with SQLite, which has no schemas"),
         ("MAX_FILE_SIZE", "100MB", "Input should be a valid integer"),
         ("MAX_FILE_SIZE", "0", "Input should be greater than or equal to 1"),
         ("MAX_FILE_SIZE", str(5 * 1024**3 + 1), "Input should be less than or equal to 5368709120"),

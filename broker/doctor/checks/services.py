@@ -25,7 +25,7 @@ async def database(patient: Patient) -> Finding:
     where = bare(url)
     try:
         async with asyncio.timeout(DATABASE_SECONDS):
-            pending = await asyncio.to_thread(pending_revision, url)
+            pending = await asyncio.to_thread(pending_revision, url, schema=patient.deployment.database_schema)
     except (DatabaseUnavailable, TimeoutError) as error:
         reason = type(error.__cause__.__cause__ if error.__cause__ else error).__name__
         return fail(
