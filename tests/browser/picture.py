@@ -67,13 +67,14 @@ def _show(page: Page, stack: Stack, films: list[Path]) -> None:
     until(page, "!document.querySelector('video').seeking")
     stack.s3.order_fault(Fault("PostObject", count=100, delay_seconds=5))
     page.set_input_files("#files", films[2])
-    expect(page.locator("#queue")).to_contain_text("Sending", timeout=30_000)
+    expect(page.locator("#queue")).to_contain_text(" % of ", timeout=30_000)
     page.evaluate("scrollTo(0, 0)")
 
 
 def _with_palette(picture: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    reduce = f"split[a][b];[a]palettegen=max_colors={COLOURS}:stats_mode=single[p];[b][p]paletteuse=dither=bayer:bayer_scale=4"
+    palette = f"[a]palettegen=max_colors={COLOURS}:stats_mode=single[p]"
+    reduce = f"split[a][b];{palette};[b][p]paletteuse=dither=bayer:bayer_scale=4"
     options = ["-frames:v", "1", "-update", "1", "-compression_level", "100", "-map_metadata", "-1"]
     command = [program("ffmpeg"), "-loglevel", "error", "-y", "-i", str(picture), "-vf", reduce, *options, str(target)]
     subprocess.run(command, check=True)
