@@ -12,7 +12,7 @@ class Issued:
 
     media_id: str
     status: str
-    upload_token: str | None
+    upload_token: str | None = field(repr=False)
     """The token for this one upload, if it was issued on behalf of a user. It is a secret of that user."""
     document: Mapping[str, Any] = field(repr=False)
 

@@ -3,8 +3,9 @@
 import asyncio
 import os
 import re
+import subprocess
+import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.support.parts_broker import PART, PartsBroker
 from tests.support.processes import CLIP, ROOT
 
 GUIDE = (ROOT / "infra" / "guides" / "python.md").read_text("utf-8")
+README = (ROOT / "README.md").read_text("utf-8")
 OVER = PART
 """Larger files go in parts here."""
 
@@ -110,10 +112,8 @@ def test_waiting_returns_when_another_client_completes(broker: Client, served: P
 
 def test_waiting_ends_in_time(broker: Client) -> None:
     issued = broker.issue("video/mp4", size=1000)
-    began = time.monotonic()
     with pytest.raises(TimeoutError, match="is still pending"):
         broker.wait(issued.media_id, seconds=1)
-    assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize(
@@ -161,10 +161,18 @@ async def test_the_asynchronous_client_uploads_several_files_at_once(served: Par
         assert (await broker.wait(large.media_id)).size == video.stat().st_size
 
 
-def test_the_guides_example_runs(served: PartsBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("text", [GUIDE, README], ids=["guide", "README"])
+def test_the_example_runs(served: PartsBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     (tmp_path / "film.mp4").write_bytes(CLIP.read_bytes())
     monkeypatch.chdir(tmp_path)
-    assert example(served, "client")["media"].status == "ready"
+    assert example(served, "client", text)["media"].status == "ready"
+
+
+def test_the_client_loads_neither_the_server_nor_the_database() -> None:
+    program = "import sys, broker.client; print({'fastapi', 'sqlalchemy', 'botocore'} & sys.modules.keys())"
+    assert (
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "set()\n"
+    )
 
 
 def test_the_guides_example_on_behalf_of_a_user_runs(served: PartsBroker) -> None:
@@ -177,9 +185,9 @@ async def test_the_guides_asynchronous_example_runs(served: PartsBroker) -> None
     assert await names["keep"](os.fspath(CLIP))
 
 
-def example(served: PartsBroker, name: str, **names: Any) -> dict[str, Any]:
-    """Run an example of the guide with the address of `served`, and return its names."""
-    code = GUIDE.partition(f"<!-- {name} -->\n```python\n")[2].partition("```\n")[0]
+def example(served: PartsBroker, name: str, text: str = GUIDE, **names: Any) -> dict[str, Any]:
+    """Run an example with the address of `served`, and return its names."""
+    code = text.partition(f"<!-- {name} -->\n```python\n")[2].partition("```\n")[0]
     assert code
     names["token"] = served.token
     exec(compile(code.replace("https://api.example/api/v1/s3-media", served.prefix), name, "exec"), names)  # noqa: S102
