@@ -95,7 +95,10 @@ def serve(
     ] = None,
     graceful_seconds: Annotated[int, typer.Option(help="How long requests may take to end on SIGTERM.", min=0)] = 30,
     keep_alive_seconds: Annotated[
-        int, typer.Option(help="How long an idle connection is kept; longer than the load balancer's limit.", min=1)
+        int,
+        typer.Option(
+            help="How long an idle connection is kept; choose more than the load balancer's idle timeout.", min=1
+        ),
     ] = 75,
     embedded_s3: Annotated[
         bool, typer.Option("--embedded-s3", help="With USE_CLOUD_STORAGE=false: run the S3 of `broker dev` beside it.")
@@ -143,7 +146,7 @@ def dev(
         ),
     ] = "",
 ) -> None:
-    """Serve everything on this machine: the broker, an S3, and a demo page."""
+    """Serve everything on this machine: the broker, an S3, and a console."""
     with errors_as_exit_status():
         from broker.cli.dev import run_broker, run_s3
 
@@ -202,10 +205,12 @@ def migrate_database() -> None:
 @app.command("token")
 def print_token(
     sub: Annotated[str, typer.Option(help="The subject: the owner of media that are uploaded with it.")] = "dev",
-    scope: Annotated[str, typer.Option(help="Its permissions.")] = "media:upload media:read media:delete",
-    ttl: Annotated[int, typer.Option(help="Its lifetime in seconds.", min=1)] = 3600,
+    scope: Annotated[
+        str, typer.Option(help="The permissions, separated by spaces.")
+    ] = "media:upload media:read media:delete",
+    ttl: Annotated[int, typer.Option(help="The token's lifetime in seconds.", min=1)] = 3600,
 ) -> None:
-    """Mint a token with SECRET_KEY, for development."""
+    """Mint a token with SECRET_KEY, for tries by hand."""
     with errors_as_exit_status():
         from broker import load_settings
         from broker.dev.tokens import mint_token

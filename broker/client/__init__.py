@@ -5,7 +5,7 @@
 
 from broker.client.answers import Issued, Media
 from broker.client.asynchronous import AsyncClient
-from broker.client.failures import BrokerProblem, ClientError, Unreachable, UploadRefused
+from broker.client.failures import BrokerProblem, ClientError, FileRefused, Unreachable
 from broker.client.synchronous import Client
 
-__all__ = ["AsyncClient", "BrokerProblem", "Client", "ClientError", "Issued", "Media", "Unreachable", "UploadRefused"]
+__all__ = ["AsyncClient", "BrokerProblem", "Client", "ClientError", "FileRefused", "Issued", "Media", "Unreachable"]

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Unpack
 
 from broker.client.answers import Issued, Media
-from broker.client.failures import BrokerProblem, UploadRefused
+from broker.client.failures import BrokerProblem, FileRefused
 from broker.client.forms import Forms, Progress
 from broker.client.options import IssueOptions, UploadOptions
 from broker.client.requests import Requests, Token
@@ -51,7 +51,7 @@ class AsyncClient:
 
         A file of more than `resumable_over` bytes goes in parts, several at a time: a repeated call with the same
         `idempotency_key` sends only those that are missing, also in another process.
-        Raises BrokerProblem, UploadRefused, Unreachable and OSError.
+        Raises BrokerProblem, FileRefused, Unreachable and OSError.
         """
         path = Path(file)
         content_type = options.pop("content_type", None) or _type_of(path.name)
@@ -141,7 +141,7 @@ class AsyncClient:
 def _type_of(name: str) -> str:
     kind = type_of_file(name) or mimetypes.types_map.get(Path(name).suffix.lower())
     if kind is None:
-        raise UploadRefused(f"content_type should be given, because the name {name!r} has no known extension")
+        raise FileRefused(f"content_type should be given, because the name {name!r} has no known extension")
     return kind
 
 

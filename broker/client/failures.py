@@ -9,7 +9,7 @@ class Unreachable(ClientError):
     """No broker, or no S3, answered after several tries."""
 
 
-class UploadRefused(ClientError):
+class FileRefused(ClientError):
     """S3 refused the file, or the file changed while it was sent."""
 
 

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import httpx
 
-from broker.client.failures import UploadRefused
+from broker.client.failures import FileRefused
 from broker.client.requests import DIRECT
 
 CHUNK = 256 * 1024
@@ -40,7 +40,7 @@ class Forms:
     async def post(
         self, url: str, fields: Mapping[str, str], descriptor: int, start: int, size: int, on_progress: Progress
     ) -> Outcome:
-        """Post `size` bytes of an open file from `start`. Raises UploadRefused. Progress is taken back on a failure."""
+        """Post `size` bytes of an open file from `start`. Raises FileRefused. Progress is taken back on a failure."""
         boundary = uuid.uuid4().hex
         head = "".join(
             f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
@@ -56,7 +56,7 @@ class Forms:
             while sent < size:
                 chunk = await asyncio.to_thread(os.pread, descriptor, min(CHUNK, size - sent), start + sent)
                 if not chunk:
-                    raise UploadRefused("The file became shorter while it was sent.")
+                    raise FileRefused("The file became shorter while it was sent.")
                 sent += len(chunk)
                 on_progress(len(chunk))
                 yield chunk
@@ -93,4 +93,4 @@ def _outcome(answer: httpx.Response) -> Outcome:
         return Outcome.INTERRUPTED
     if code in REFRESHED:
         return Outcome.REFRESH
-    raise UploadRefused(f"S3 refused the upload: {code}: {message}")
+    raise FileRefused(f"S3 refused the upload: {code}: {message}")

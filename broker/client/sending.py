@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any
 
 from broker.client.answers import Issued
-from broker.client.failures import Unreachable, UploadRefused
+from broker.client.failures import FileRefused, Unreachable
 from broker.client.forms import Forms, Outcome, Progress
 from broker.client.requests import Requests, Token
 
@@ -21,7 +21,7 @@ PAGE = 1000
 """The number of parts that one request looks at; the most that the broker allows."""
 FAILURES = {
     Outcome.INTERRUPTED: Unreachable("S3 is unavailable, or closed the connection each time; retry later."),
-    Outcome.REFRESH: UploadRefused("S3 refused the upload, also with a fresh form: AccessDenied."),
+    Outcome.REFRESH: FileRefused("S3 refused the upload, also with a fresh form: AccessDenied."),
 }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from broker.client import AsyncClient, BrokerProblem, Client, ClientError, Media, Unreachable, UploadRefused
+from broker.client import AsyncClient, BrokerProblem, Client, ClientError, FileRefused, Media, Unreachable
 from broker.dev.s3 import Fault
 from tests.support.parts_broker import PART, PartsBroker
 from tests.support.processes import CLIP, ROOT
@@ -63,7 +63,7 @@ def test_a_part_that_s3_cannot_take_now_is_sent_again_alone(broker: Client, serv
 
 def test_a_repeated_upload_sends_only_what_is_missing(broker: Client, served: PartsBroker, video: Path) -> None:
     served.s3.order_fault(Fault("PostObject", code="InvalidRequest", status=400))
-    with pytest.raises(UploadRefused, match="InvalidRequest"):
+    with pytest.raises(FileRefused, match="InvalidRequest"):
         broker.upload(video, resumable_over=OVER, idempotency_key="one film")
     served.s3.clear_faults()
     arrived = len(served.staged())
@@ -119,7 +119,7 @@ def test_waiting_ends_in_time(broker: Client) -> None:
 @pytest.mark.parametrize(
     ("file", "error", "words"),
     [
-        ("notes.unknown", UploadRefused, "content_type should be given"),
+        ("notes.unknown", FileRefused, "content_type should be given"),
         ("notes.txt", BrokerProblem, "Content type not allowed: "),
         ("absent.mp4", FileNotFoundError, "absent.mp4"),
     ],
