@@ -65,6 +65,8 @@ class Hooks:
 
 
 NO_HOOKS = Hooks()
+ISSUE_HOOK_CONNECTIONS = 256
+"""The maximum number of questions in flight in one process; a further one waits, within its own time."""
 
 
 @asynccontextmanager
@@ -169,7 +171,8 @@ def issue_hook(settings: Settings, clock: Clock = utc_now) -> "IssueHook | None"
     from broker.lifecycle.issue_hook import IssueHook
 
     network = PublicNetwork(loopback=settings.issue_hook_loopback_http)
-    posts = SignedPosts(_revealed(settings.issue_hook_secrets), network)
+    secrets, count = _revealed(settings.issue_hook_secrets), ISSUE_HOOK_CONNECTIONS
+    posts = SignedPosts(secrets, network, connections=count, idle_connections=count)
     return IssueHook(settings.issue_hook_url, posts, clock=clock)
 
 
