@@ -4,7 +4,6 @@ Each command imports its own dependencies: `broker upload` starts without FastAP
 """
 
 import asyncio
-import secrets
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
@@ -189,12 +188,11 @@ def doctor(
 def migrate_database() -> None:
     """Migrate the database to the schema of this version."""
     with errors_as_exit_status():
-        from broker import load_settings
         from broker.domain.origin import bare
+        from broker.settings import load_database_settings
         from broker.store import migrate, pending_revision
 
-        # A migration needs neither a bucket nor a secret, so they need not be set.
-        settings = load_settings(use_cloud_storage=False, secret_key=secrets.token_urlsafe(32))
+        settings = load_database_settings()
         if "database_url" not in settings.model_fields_set:
             note(f"BROKER_DATABASE_URL is not set, so the database is the SQLite file {Path('broker.db').resolve()}.")
         revision = pending_revision(settings.database_url, schema=settings.database_schema)

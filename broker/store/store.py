@@ -17,13 +17,13 @@ from broker.domain.quota import Quota, Usage
 from broker.errors import DatabaseUnavailable
 from broker.store import reads, writes
 from broker.store.batching.batcher import Batcher, Operation
-from broker.store.batching.deadlines import Deadlines
-from broker.store.engine import (
+from broker.store.connections.address import parse_url
+from broker.store.connections.deadlines import Deadlines
+from broker.store.connections.engine import (
     UNAVAILABLE,
     is_deadlock,
     is_unmigrated,
     may_be_repeated,
-    parse_url,
     reading_engine,
     writing_engine,
 )

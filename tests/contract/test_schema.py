@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 
 from broker.errors import DatabaseUnavailable, SettingsInvalid
 from broker.store import Store, is_current, migrate, pending_revision
-from broker.store.engine import parse_url
+from broker.store.connections.address import parse_url
 from broker.store.indexes import METADATA
 from broker.store.migration import ADVISORY_LOCK, VERSION_TABLE, known_revisions
 from tests.contract.reflection import reflected
@@ -130,7 +130,7 @@ def test_migrating_an_unavailable_database_names_the_reason() -> None:
 
 
 def test_a_locked_file_is_unavailable_and_named_as_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broker.store.engine.MIGRATION_SECONDS", 0.2)
+    monkeypatch.setattr("broker.store.connections.engine.MIGRATION_SECONDS", 0.2)
     url = f"sqlite:///{tmp_path}/broker.db"
     engine = sa.create_engine(parse_url(url))
     with engine.connect() as connection:
