@@ -1,4 +1,4 @@
-"""The command line: init, serve, dev, worker, doctor, migrate, token, upload, webhooks.
+"""The command line: init, serve, dev, worker, doctor, migrate, token, upload, webhooks, erase.
 
 Each command imports its own dependencies: `broker upload` starts without FastAPI, botocore and SQLAlchemy.
 """
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from broker.cli.erase import erase
 from broker.cli.terminal import ask, err, errors_as_exit_status, note, out, refuse, say
 from broker.cli.webhooks import webhooks
 
@@ -28,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(webhooks)
+app.command()(erase)
 
 
 def _print_version(wanted: bool) -> None:
