@@ -68,6 +68,7 @@ async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterato
             rules=settings.rules,
             quota=settings.quota,
             policy_seconds=settings.policy_seconds,
+            resumable_seconds=settings.resumable_seconds,
             clock=clock,
         )
         services = Services(
@@ -155,6 +156,7 @@ def _limits(settings: Settings) -> Limits:
             "address": rate_of(settings.rate_limit_address),
             "issue": rate_of(settings.rate_limit_issue),
             "complete": rate_of(settings.rate_limit_complete),
+            "parts": rate_of(settings.rate_limit_parts),
             "playback": rate_of(settings.rate_limit_playback),
             "delete": rate_of(settings.rate_limit_delete),
             "form": rate_of(settings.rate_limit_form),

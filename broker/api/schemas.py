@@ -3,10 +3,10 @@
 import base64
 import binascii
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr, with_config
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, with_config
 from typing_extensions import TypedDict
 
 from broker.domain.media import State
@@ -29,6 +29,16 @@ def _sha256(text: str) -> str:
         digest = b""
     if len(digest) != 32 or base64.b64encode(digest).decode() != text:  # S3 refuses stray bits in the last character
         raise ValueError("should be the base64 form of a SHA-256 digest, 44 characters")
+    return text
+
+
+def _crc64nvme(text: str) -> str:
+    try:
+        checksum = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        checksum = b""
+    if len(checksum) != 8 or base64.b64encode(checksum).decode() != text:
+        raise ValueError("should be the base64 form of a CRC64NVME checksum, 12 characters")
     return text
 
 
@@ -67,6 +77,32 @@ class UploadBody(BaseModel):
     """Your own flat strings, at most 2 KB as JSON; stored and returned."""
     redirect_url: Annotated[StrictStr, Field(max_length=2048), _NO_NUL] | None = None
     """The page to which the browser is sent after a plain form's upload; its origin must be configured."""
+    resumable: StrictBool | None = None
+    """Whether to upload in parts, in any order and in parallel; needs `size`, and is required above 5 GiB."""
+    checksum_crc64nvme: Annotated[Text, AfterValidator(_crc64nvme)] | None = None
+    """The CRC64NVME of the whole file, base64, for a resumable upload; other bytes are rejected."""
+
+
+class PartForm(TypedDict):
+    """The form of one part: send the common fields, these, then exactly `size` bytes as `file`."""
+
+    number: int
+    size: int
+    fields: dict[str, str]
+
+
+class Parts(TypedDict):
+    """A page of parts: which have arrived, and forms for missing ones."""
+
+    url: str
+    part_size: int
+    count: int
+    fields: dict[str, str]
+    """The fields that all forms of this page share."""
+    forms: list[PartForm]
+    arrived: list[int]
+    next_from: int | None
+    """The first part of the next page; null on the last one."""
 
 
 class UploadForm(TypedDict):
@@ -111,10 +147,64 @@ class Issued(TypedDict):
     media_id: UUID
     status: State
     upload: UploadForm | None
-    """Null once the media is no longer pending."""
+    """Null for a resumable upload, and once the media is no longer pending."""
     expires_at: datetime
     expires_in: int
     max_size: int
+    complete_url: str
+    parts: NotRequired[Parts | None]
+    """The forms of the first parts of a resumable upload; null once the media is no longer pending."""
+    parts_url: NotRequired[str]
+    upload_expires_at: NotRequired[datetime | None]
+    """Until when `parts_url` issues forms."""
+
+
+@with_config(
+    _answer(
+        success=True,
+        media_id=EXAMPLE_ID,
+        status="pending",
+        parts={
+            "url": "https://videos.s3.eu-central-1.amazonaws.com/",
+            "part_size": 16_777_216,
+            "count": 3,
+            "fields": {
+                "Content-Type": "video/mp4",
+                "success_action_status": "201",
+                "x-amz-algorithm": "AWS4-HMAC-SHA256",
+                "x-amz-credential": "AKIAIOSFODNN7EXAMPLE/20261123/eu-central-1/s3/aws4_request",
+                "x-amz-date": "20261123T120000Z",
+            },
+            "forms": [
+                {
+                    "number": 3,
+                    "size": 6_445_568,
+                    "fields": {
+                        "key": f"staging/a3/{EXAMPLE_ID}/00003",
+                        "policy": "eyJleHBpcmF0aW9uIjo…",
+                        "x-amz-signature": "5f2b…",
+                    },
+                }
+            ],
+            "arrived": [1, 2],
+            "next_from": None,
+        },
+        expires_at="2026-11-23T12:15:00Z",
+        expires_in=900,
+        upload_expires_at="2026-11-24T12:00:00Z",
+        complete_url=f"https://api.example/api/v1/s3-media/{EXAMPLE_ID}/complete",
+    )
+)
+class PartsPage(TypedDict):
+    """A page of the parts of a resumable upload. The forms expire at `expires_at`; ask again for fresh ones."""
+
+    success: Literal[True]
+    media_id: UUID
+    status: State
+    parts: Parts
+    expires_at: datetime
+    expires_in: int
+    upload_expires_at: datetime | None
     complete_url: str
 
 

@@ -38,7 +38,8 @@ from broker.errors import (
     UploadExpired,
     UploadRejected,
 )
-from broker.lifecycle.requests import FormUploaded, Issued, Playback, UploadRequest
+from broker.lifecycle.parts import Parts
+from broker.lifecycle.requests import FormUploaded, Issued, PartsPage, Playback, UploadRequest
 from broker.lifecycle.settlement import Settlement
 from broker.store import Store
 
@@ -76,6 +77,7 @@ class Lifecycle:
         quota: Quota,
         settlement: Settlement,
         policy_seconds: int,
+        resumable_seconds: int = 86_400,
         clock: Clock = utc_now,
     ) -> None:
         self._store = store
@@ -85,6 +87,13 @@ class Lifecycle:
         self._policy_seconds = policy_seconds
         self._clock = clock
         self._settlement = settlement
+        self._parts = Parts(
+            store,
+            bucket,
+            policy_seconds=policy_seconds,
+            resumable_seconds=resumable_seconds,
+            grace=settlement.grace,
+        )
         self._in_flight: set[tuple[str, str]] = set()
 
     async def issue(
@@ -125,6 +134,11 @@ class Lifecycle:
     ) -> Issued:
         content_type = self._rules.check_type(request.content_type)
         self._rules.check_size(request.size)
+        part_size = None
+        if request.resumable:
+            part_size = self._rules.check_parts(request.size, request.checksum_sha256, request.redirect_url)
+        else:
+            self._rules.check_form(request.size, request.checksum_crc64nvme)
         self._rules.check_duration(request.duration_seconds)
         metadata = request.metadata or NO_METADATA
         self._rules.check_metadata(metadata)
@@ -132,12 +146,18 @@ class Lifecycle:
         at = self._clock()
         now = at.replace(microsecond=0)
         keys = await self._bucket.credentials(now)
-        ends = now + timedelta(seconds=_lifetime(keys.lifetime(self._policy_seconds, now)))
+        lifetime = _lifetime(keys.lifetime(self._policy_seconds, now))
+        upload_expires_at = None if part_size is None else self._parts.upload_end(now)
+        ends = (
+            now + timedelta(seconds=lifetime)
+            if upload_expires_at is None
+            else self._parts.policy_end(now, upload_expires_at)
+        )
         media = Media(
             id=new_id(at),
             owner=owner,
             content_type=content_type,
-            max_size=self._rules.max_size,
+            max_size=self._rules.max_form_size if part_size is None else self._rules.max_size,
             promised_size=request.size,
             promised_sha256=request.checksum_sha256,
             filename=request.filename,
@@ -149,13 +169,29 @@ class Lifecycle:
             idempotency_key=idempotency_key,
             idempotency_digest=request.digest() if idempotency_key else None,
             due_at=ends + self._settlement.grace,
+            part_size=part_size,
+            upload_expires_at=upload_expires_at,
+            promised_crc64nvme=request.checksum_crc64nvme,
         )
         recorded = await self._store.add(media, self._quota)
         if recorded is not media:
             if recorded.idempotency_digest != media.idempotency_digest:
                 raise IdempotencyKeyReused
-            recorded = await self._renew(recorded, now)
+            if part_size is None:
+                recorded = await self._renew(recorded, now)
+        if part_size is not None:
+            return await self._parts.first_page(recorded, keys, now, is_new=recorded is media)
         return self._signed(recorded, keys, now, uploaded_url)
+
+    async def parts(self, media_id: UUID, owner: str | None, *, first: int, limit: int, max_forms: int) -> PartsPage:
+        """Return which parts of a page have arrived, with fresh forms for at most `max_forms` missing ones.
+
+        Raises MediaNotFound, NotResumable, UploadRejected, UploadExpired, and CredentialsExpired.
+        """
+        media = await self._store.get(media_id, owner)
+        now = self._clock().replace(microsecond=0)
+        keys = await self._bucket.credentials(now)
+        return await self._parts.page(media, keys, now, first=first, limit=limit, max_forms=max_forms)
 
     async def _renew(self, media: Media, now: datetime) -> Media:
         """Extend the recorded end of a pending media's policy, within RENEW_WITHIN."""

@@ -89,5 +89,6 @@ def client_address(request: Request) -> str:
 
 Uploader = Annotated[Caller, Depends(TokenDemand(UPLOAD, "issue"))]
 Completer = Annotated[Caller, Depends(TokenDemand(UPLOAD, "complete"))]
+PartsUploader = Annotated[Caller, Depends(TokenDemand(UPLOAD, "parts"))]
 Reader = Annotated[Caller, Depends(TokenDemand(READ, "playback"))]
 Deleter = Annotated[Caller, Depends(TokenDemand(DELETE, "delete"))]
