@@ -31,7 +31,7 @@ mutants: $(VENV)/.mutants  ## Put faults into the code, one at a time: MODULES=b
 bench: $(VENV)/.test $(DEPLOYED)/.made  ## Compare the broker with its peers; ARGS=--quick for a short run
 	$(BIN)/python -m tests.bench --python $(abspath $(DEPLOYED))/bin/python $(ARGS)
 
-readme: $(VENV)/.run  ## Redraw the parts of README.md that come from the code
+readme: $(VENV)/.run  ## Redraw the parts of the guides that come from the code
 	$(BIN)/python -m tests.readme.drawing
 
 COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \

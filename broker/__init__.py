@@ -9,11 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from broker.app import create_app, create_router
+    from broker.lifecycle.deciding import IssueAccepted, IssueRefused, IssueRequest
     from broker.settings import Settings, load_settings
+    from broker.worker.ready_calls import ReadyMedia
 
-__all__ = ["Settings", "create_app", "create_router", "load_settings"]
+__all__ = [
+    "IssueAccepted",
+    "IssueRefused",
+    "IssueRequest",
+    "ReadyMedia",
+    "Settings",
+    "create_app",
+    "create_router",
+    "load_settings",
+]
 
 _HOMES = {
+    "IssueAccepted": "broker.lifecycle.deciding",
+    "IssueRefused": "broker.lifecycle.deciding",
+    "IssueRequest": "broker.lifecycle.deciding",
+    "ReadyMedia": "broker.worker.ready_calls",
     "Settings": "broker.settings",
     "create_app": "broker.app",
     "create_router": "broker.app",

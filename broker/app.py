@@ -24,8 +24,10 @@ from broker.api.routes import health, media, metrics, parts
 from broker.api.routes.web import web_router
 from broker.api.state import STATE_NAME, Services
 from broker.clock import Clock, utc_now
+from broker.lifecycle.deciding import IssueHandler
 from broker.settings import Settings
-from broker.wiring import running, video_probe
+from broker.wiring import Hooks, running, video_probe
+from broker.worker.ready_calls import ReadyHandler
 
 PREFIX = "/api/v1/s3-media"
 NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False)
@@ -35,8 +37,17 @@ request's processor time (tests.bench.ablation)."""
 Lifespan = Callable[[Any], AbstractAsyncContextManager[dict[str, Services]]]
 
 
-def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
-    """Return the application: the router under its prefix, the middleware, and the documentation."""
+def create_app(
+    settings: Settings,
+    *,
+    on_issue: IssueHandler | None = None,
+    on_ready: ReadyHandler | None = None,
+    clock: Clock = utc_now,
+) -> FastAPI:
+    """Return the application: the router under its prefix, the middleware, and the documentation.
+
+    `on_issue` and `on_ready` are those of `create_router`.
+    """
     app = Application(
         settings,
         title="A broker for direct-to-S3 video uploads",
@@ -45,7 +56,8 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         separate_input_output_schemas=False,
         redirect_slashes=False,  # a redirect would name a host and scheme to which a client may then send its token
     )
-    app.include_router(create_router(settings, clock=clock), prefix=PREFIX)
+    router = create_router(settings, on_issue=on_issue, on_ready=on_ready, clock=clock)
+    app.include_router(router, prefix=PREFIX)
     app.include_router(media.without_slash(PREFIX), include_in_schema=False)
     app.include_router(health.router, include_in_schema=False)
     app.include_router(metrics.router)
@@ -89,10 +101,24 @@ class Application(FastAPI):
         return app
 
 
-def create_router(settings: Settings, *, clock: Clock = utc_now) -> APIRouter:
-    """Return the routes with the lifespan that serves them, for `app.include_router(router, prefix=…)`."""
+def create_router(
+    settings: Settings,
+    *,
+    on_issue: IssueHandler | None = None,
+    on_ready: ReadyHandler | None = None,
+    clock: Clock = utc_now,
+) -> APIRouter:
+    """Return the routes with the lifespan that serves them, for `app.include_router(router, prefix=…)`.
+
+    `on_issue` decides on each new upload, within BROKER_ISSUE_HOOK_SECONDS. It is called after the broker's own rules
+    and before anything is recorded; a request with a used Idempotency-Key does not call it again. `on_ready` is called
+    for each media that became ready, at least once: after a failure, a restart or 15 seconds without a return again,
+    for three days. Raises SettingsInvalid if the settings contradict them.
+    """
+    hooks = Hooks(on_issue, on_ready)
+    hooks.check(settings)
     video_probe(settings)  # report a missing ffprobe now, not in the middle of the start
-    router = APIRouter(lifespan=_lifespan(settings, clock))
+    router = APIRouter(lifespan=_lifespan(settings, clock, hooks))
     router.include_router(health.router)
     router.include_router(web_router())
     router.include_router(parts.router)
@@ -100,12 +126,12 @@ def create_router(settings: Settings, *, clock: Clock = utc_now) -> APIRouter:
     return router
 
 
-def _lifespan(settings: Settings, clock: Clock) -> Lifespan:
+def _lifespan(settings: Settings, clock: Clock, hooks: Hooks) -> Lifespan:
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[dict[str, Services]]:
         build_handlers(app.routes)  # a dependency of the host that cannot be run is named now
         async with (
-            running(settings, clock=clock) as (services, jobs),
+            running(settings, clock=clock, hooks=hooks) as (services, jobs),
             jobs.beside() if settings.sweep else nullcontext(),
         ):
             yield {STATE_NAME: services}

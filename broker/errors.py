@@ -85,6 +85,10 @@ class RedirectNotAllowed(BrokerError):
     """The origin of redirect_url is not allowed; allowed are {allowed}."""
 
 
+class UploadRefused(BrokerError):
+    """{reason}"""
+
+
 class QuotaExceeded(BrokerError):
     """The quota of {limit} for {quota} would be exceeded: {used} are in use, and the request needs {asked} more."""
 
@@ -173,6 +177,10 @@ class QueueUnavailable(BrokerError):
 
 class KeysUnavailable(BrokerError):
     """The keys that verify tokens cannot be fetched; retry in a moment."""
+
+
+class ApplicationUnavailable(BrokerError):
+    """The application that decides on uploads is unavailable; retry in a moment."""
 
 
 class SettingsInvalid(BrokerError):

@@ -38,6 +38,7 @@ SECRET_NAMES = frozenset(
         "signed_url",
         "state",
         "token",
+        "upload_token",
         "url",
         "x-amz-credential",
         "x-amz-security-token",
@@ -49,6 +50,7 @@ SECRET_NAMES = frozenset(
 _SECRETS_BY_FORM = re.compile(
     r"""
       eyJ[\w+/=-]{10,}(?:\.[\w-]*){0,2}                          # a JSON object in base64: a token, a policy
+    | \bs3mu_[\w.-]+                                            # an upload token
     | (?i:bearer)\s+[\w.~+/=-]+
     | \b(?:AKIA|ASIA)[A-Z0-9]{12,}\b                             # an AWS access key id
     | (?i:x-amz-(?:credential|security-token|signature))[=:]\s*[^\s&"',}]+

@@ -37,6 +37,10 @@ S3_CALLS = Gauge("broker_s3_calls", "Calls to S3 in progress.", multiprocess_mod
 S3_WAITING = Gauge("broker_s3_waiting", "Calls that wait for a place in the pool.", multiprocess_mode="livesum")
 S3_RETRIES = Counter("broker_s3_retries", "Further attempts of calls to S3.", ["operation"])
 S3_ERRORS = Counter("broker_s3_errors", "Calls to S3 that failed.", ["operation", "code"])
+HOOK_SECONDS = Histogram(
+    "broker_hook_seconds", "Calls of the application's hooks, retries included.", ["hook"], buckets=SECONDS
+)
+ISSUE_DECISIONS = Counter("broker_issue_decisions", "Decisions of the application on uploads, by outcome.", ["outcome"])
 COMMIT_BATCH = Histogram(
     "broker_commit_batch_size", "Writes that shared one transaction.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
 )

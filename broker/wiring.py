@@ -6,22 +6,30 @@ The clients of JWKS addresses, webhooks and Redis are imported only if the setti
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
 
 from broker.api.auth.caller import ClaimNames
 from broker.api.auth.form_states import FormStates
 from broker.api.auth.keys import FixedKey, public_key
 from broker.api.auth.tokens import Authenticator, RememberedTokens, TokenRules
+from broker.api.auth.upload_tokens import UploadTokens
 from broker.api.limits.limits import Limits
 from broker.api.state import Services
 from broker.aws.bucket import Bucket, BucketConfig
 from broker.aws.health import Health
 from broker.aws.queue import Queue, QueueConfig
 from broker.clock import Clock, utc_now
+from broker.domain.announcement import ON_READY
 from broker.domain.rate import rate_of
+from broker.errors import SettingsInvalid
+from broker.lifecycle.deciding import Deciding, IssueHandler
 from broker.lifecycle.probe import Probe
 from broker.lifecycle.settlement import Settlement
+from broker.lifecycle.token_verbs import TokenVerbs
 from broker.lifecycle.verbs import Lifecycle
 from broker.lifecycle.waiting import Waiting
 from broker.settings import Settings
@@ -33,11 +41,36 @@ from broker.worker.sweep import Sweep
 if TYPE_CHECKING:
     from broker.api.auth.jwks import Jwks
     from broker.api.limits.redis import RedisWindows
+    from broker.lifecycle.issue_hook import IssueHook
+    from broker.worker.ready_calls import ReadyHandler
     from broker.worker.sender import Sender
 
 
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """The functions of a host application."""
+
+    on_issue: IssueHandler | None = None
+    on_ready: "ReadyHandler | None" = None
+
+    def check(self, settings: Settings) -> None:
+        """Raise SettingsInvalid if the settings contradict the functions."""
+        if self.on_issue is not None and settings.issue_hook_url is not None:
+            raise SettingsInvalid(problems="BROKER_ISSUE_HOOK_URL: should not be set if on_issue is given")
+        if self.on_ready is not None and not settings.sweep:
+            raise SettingsInvalid(
+                problems="BROKER_SWEEP: should be true if on_ready is given, because only the application's own "
+                "processes can call it; do not run `broker worker` beside them"
+            )
+
+
+NO_HOOKS = Hooks()
+
+
 @asynccontextmanager
-async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterator[tuple[Services, Jobs]]:
+async def running(
+    settings: Settings, *, clock: Clock = utc_now, hooks: Hooks = NO_HOOKS
+) -> AsyncIterator[tuple[Services, Jobs]]:
     """Open the services of the verbs and jobs, and close them on exit, in reverse order.
 
     A failed start closes the services that it opened.
@@ -45,7 +78,7 @@ async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterato
     async with AsyncExitStack() as stack:
         bucket = await asyncio.to_thread(Bucket, bucket_config(settings))
         stack.push_async_callback(bucket.close)
-        store = open_store(settings, clock)
+        store = open_store(settings, clock, announce_to=(ON_READY,) if hooks.on_ready is not None else ())
         stack.push_async_callback(store.close)
         keys = await asyncio.to_thread(_token_keys, settings)
         if not isinstance(keys, FixedKey):
@@ -61,6 +94,7 @@ async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterato
             clock=clock,
         )
         stack.push_async_callback(settlement.close)
+        deciding = _deciding(settings, hooks, stack)
         verbs = Lifecycle(
             store,
             bucket,
@@ -68,11 +102,13 @@ async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterato
             rules=settings.rules,
             quota=settings.quota,
             policy_seconds=settings.policy_seconds,
+            deciding=deciding,
             resumable_seconds=settings.resumable_seconds,
             clock=clock,
         )
         services = Services(
             lifecycle=verbs,
+            token_verbs=TokenVerbs(verbs),
             waiting=Waiting(store),
             authenticator=Authenticator(
                 keys,
@@ -81,6 +117,7 @@ async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterato
             ),
             limits=limits,
             form_states=FormStates(settings.secret_key.get_secret_value()),
+            upload_tokens=UploadTokens(settings.secret_key.get_secret_value(), clock),
             health=Health(bucket),
             store=store,
             public_url=settings.public_url,
@@ -96,26 +133,56 @@ async def running(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterato
             sender = webhook_sender(settings)
             stack.push_async_callback(sender.close)
             jobs.append(Webhooks(store.outbox, sender, settings.webhook_urls, clock=clock))
+        if hooks.on_ready is not None:
+            from broker.worker.ready_calls import ReadyCalls
+            from broker.worker.webhooks import Webhooks
+
+            jobs.append(Webhooks(store.outbox, ReadyCalls(hooks.on_ready), (ON_READY,), clock=clock))
         yield services, Jobs(jobs)
 
 
-def open_store(settings: Settings, clock: Clock = utc_now) -> Store:
-    """Return the store; it records the announcements for the configured webhooks."""
+def open_store(settings: Settings, clock: Clock = utc_now, *, announce_to: tuple[str, ...] = ()) -> Store:
+    """Return the store; it records the announcements for the configured webhooks, and for `announce_to`."""
     return Store(
         settings.database_url,
         pool_size=settings.database_pool_size,
         timeout_seconds=settings.database_timeout_seconds,
-        announce_to=settings.webhook_urls,
+        announce_to=(*settings.webhook_urls, *announce_to),
         clock=clock,
     )
 
 
 def webhook_sender(settings: Settings) -> "Sender":
     """Return the sender of webhooks, which connects to public addresses only."""
-    from broker.worker.public_network import PublicNetwork
+    from broker.egress.public_network import PublicNetwork
     from broker.worker.sender import Sender
 
-    return Sender(settings.signing_secrets, PublicNetwork(loopback=settings.webhook_loopback_http))
+    return Sender(_revealed(settings.webhook_secrets), PublicNetwork(loopback=settings.webhook_loopback_http))
+
+
+def issue_hook(settings: Settings, clock: Clock = utc_now) -> "IssueHook | None":
+    """Return the hook that asks the application about uploads, or None if there is none."""
+    if settings.issue_hook_url is None:
+        return None
+    from broker.egress.public_network import PublicNetwork
+    from broker.egress.signed_posts import SignedPosts
+    from broker.lifecycle.issue_hook import IssueHook
+
+    network = PublicNetwork(loopback=settings.issue_hook_loopback_http)
+    posts = SignedPosts(_revealed(settings.issue_hook_secrets), network)
+    return IssueHook(settings.issue_hook_url, posts, clock=clock)
+
+
+def _deciding(settings: Settings, hooks: Hooks, stack: AsyncExitStack) -> Deciding | None:
+    handler = hooks.on_issue
+    if (hook := issue_hook(settings)) is not None:
+        stack.push_async_callback(hook.close)
+        handler = hook
+    return None if handler is None else Deciding(handler, seconds=settings.issue_hook_seconds)
+
+
+def _revealed(secrets: tuple[SecretStr, ...]) -> list[str]:
+    return [secret.get_secret_value() for secret in secrets]
 
 
 def video_probe(settings: Settings) -> Probe | None:

@@ -50,6 +50,7 @@ PROBLEMS: dict[type[BrokerError], Problem] = {
     errors.DurationNotAllowed: Problem(422, "duration-not-allowed", "Duration not allowed", extra=("max_seconds",)),
     errors.MetadataTooLarge: Problem(422, "metadata-too-large", "Metadata too large", extra=("max_size",)),
     errors.RedirectNotAllowed: Problem(422, "redirect-not-allowed", "Redirect not allowed"),
+    errors.UploadRefused: Problem(403, "upload-refused", "Upload refused"),
     errors.QuotaExceeded: Problem(403, "quota-exceeded", "Quota exceeded", extra=("quota", "limit", "used", "asked")),
     errors.IdempotencyKeyReused: Problem(422, "idempotency-key-reused", "Idempotency-Key reused"),
     errors.IdempotencyKeyInFlight: Problem(409, "idempotency-key-in-flight", "Request in flight", retry_after=1),
@@ -67,6 +68,7 @@ PROBLEMS: dict[type[BrokerError], Problem] = {
     errors.ProbeFailed: Problem(503, "probe-failed", "The upload could not be inspected", retry_after=5),
     errors.CredentialsExpired: Problem(503, "credentials-expired", "Credentials have expired", retry_after=10),
     errors.KeysUnavailable: Problem(503, "keys-away", "Keys cannot be fetched", retry_after=5),
+    errors.ApplicationUnavailable: Problem(503, "application-away", "The application is unavailable", retry_after=5),
     errors.DatabaseUnavailable: Problem(503, "database-away", "The database is unavailable", retry_after=5),
 }
 

@@ -6,10 +6,21 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, NotRequired
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, with_config
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    ValidationInfo,
+    with_config,
+)
 from typing_extensions import TypedDict
 
 from broker.domain.media import State
+from broker.domain.owners import MAX_OWNER_LENGTH, is_owner
 
 EXAMPLE_ID = "01980f2c-6b1e-7c3a-9d52-0f6a4f1be7a3"
 EXAMPLE_URL = f"https://videos.s3.eu-central-1.amazonaws.com/media/a3/2026/11/23/{EXAMPLE_ID}.mp4?X-Amz-Algorithm=…"
@@ -40,6 +51,18 @@ def _crc64nvme(text: str) -> str:
     if len(checksum) != 8 or base64.b64encode(checksum).decode() != text:
         raise ValueError("should be the base64 form of a CRC64NVME checksum, 12 characters")
     return text
+
+
+def _owner(text: str) -> str:
+    if not is_owner(text):
+        raise ValueError("should be printable, without surrounding spaces")
+    return text
+
+
+def _with_owner(allowed: bool, info: ValidationInfo) -> bool:
+    if info.data.get("owner") is None:
+        raise ValueError("should come with owner")
+    return allowed
 
 
 # Built-in constraints come first; placed after a Python validator, pydantic would run them in Python too.
@@ -77,6 +100,10 @@ class UploadBody(BaseModel):
     """Your own flat strings, at most 2 KB as JSON; stored and returned."""
     redirect_url: Annotated[StrictStr, Field(max_length=2048), _NO_NUL] | None = None
     """The page to which the browser is sent after a plain form's upload; its origin must be configured."""
+    owner: Annotated[StrictStr, Field(min_length=1, max_length=MAX_OWNER_LENGTH), AfterValidator(_owner)] | None = None
+    """The user on whose behalf a backend asks; needs `media:delegate`. The answer then carries an `upload_token`."""
+    allow_link: Annotated[StrictBool, AfterValidator(_with_owner)] | None = None
+    """Whether the `upload_token` also gets a link once the media is ready; only with `owner`."""
     resumable: StrictBool | None = None
     """Whether to upload in parts, in any order and in parallel; needs `size`, and is required above 5 GiB."""
     checksum_crc64nvme: Annotated[Text, AfterValidator(_crc64nvme)] | None = None
@@ -152,6 +179,8 @@ class Issued(TypedDict):
     expires_in: int
     max_size: int
     complete_url: str
+    upload_token: NotRequired[str]
+    """Only if the media's owner is not the caller: a bearer token to upload, complete, watch and cancel this media."""
     parts: NotRequired[Parts | None]
     """The forms of the first parts of a resumable upload; null once the media is no longer pending."""
     parts_url: NotRequired[str]
@@ -260,9 +289,10 @@ class Playback(Media):
 
     success: Literal[True]
     etag: str | None
-    signed_url: str
-    expires_in: int
-    expires_at: datetime
+    signed_url: str | None
+    """Null, like both expiries, for an upload token without `allow_link`."""
+    expires_in: int | None
+    expires_at: datetime | None
     message: str
 
 

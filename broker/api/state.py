@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import Request
 
+from broker.lifecycle.token_verbs import TokenVerbs
 from broker.lifecycle.verbs import Lifecycle
 from broker.lifecycle.waiting import Waiting
 from broker.store import Store
@@ -12,6 +13,7 @@ from broker.store import Store
 if TYPE_CHECKING:
     from broker.api.auth.form_states import FormStates
     from broker.api.auth.tokens import Authenticator
+    from broker.api.auth.upload_tokens import UploadTokens
     from broker.api.limits.limits import Limits
     from broker.aws.health import Health
 
@@ -28,10 +30,12 @@ class Services:
     """The services that routes call."""
 
     lifecycle: Lifecycle
+    token_verbs: TokenVerbs
     waiting: Waiting
     authenticator: "Authenticator"
     limits: "Limits"
     form_states: "FormStates"
+    upload_tokens: "UploadTokens"
     health: "Health"
     store: Store
     public_url: str | None

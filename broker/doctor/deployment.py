@@ -94,6 +94,14 @@ class Patient:
         words += ["--region", config.region]
         return shlex.join(words + (["--endpoint-url", endpoint] if endpoint else []))
 
+    def may(self, *actions: str, prefix: str) -> str:
+        """Return the command that asks IAM whether a role may do `actions` on objects under a prefix."""
+        source = ("--policy-source-arn", "ROLE_ARN")
+        resource = f"{self.arn}/{prefix}/x"
+        return self.aws(
+            "iam", "simulate-principal-policy", *source, "--action-names", *actions, "--resource-arns", resource
+        )
+
     def s3api(self, command: str, *arguments: str, document: tuple[str, object] | None = None) -> str:
         """Return a command line of `aws s3api` for the bucket."""
         return self.aws("s3api", command, "--bucket", self.name, *arguments, document=document)

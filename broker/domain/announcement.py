@@ -14,6 +14,8 @@ from broker.domain.media import Media, State
 ANNOUNCED = frozenset({State.READY, State.REJECTED, State.EXPIRED, State.DELETED})
 """States that trigger a webhook. A media enters each at most once, except that an expired media whose late upload was
 overwritten expires again; receivers recognize the repetition by its id."""
+ON_READY = "on_ready"
+"""The target that stands for a host application's own function; only ready media are announced to it."""
 PATIENCE = timedelta(days=3)
 """A delivery is retried for this long."""
 
@@ -69,6 +71,7 @@ def announcements(media: Media, targets: tuple[str, ...], now: datetime) -> list
             give_up_at=now + PATIENCE,
         )
         for target in targets
+        if target != ON_READY or media.state is State.READY
     ]
 
 

@@ -57,11 +57,11 @@ TRANSITIONS = (
     Transition(State.PROMOTING, Event.OVERWRITE, State.PENDING, "judged again, a bounded number of times"),
     Transition(State.PROMOTING, Event.GIVE_UP, State.REJECTED, "the bound is reached"),
     Transition(State.PROMOTING, Event.DIFFER, State.REJECTED, "the object composed of parts is not the promised one"),
-    Transition(State.PENDING, Event.DELETE, State.DELETING, "the owner, or an administrator"),
-    Transition(State.PROMOTING, Event.DELETE, State.DELETING, "the owner, or an administrator"),
+    Transition(State.PENDING, Event.DELETE, State.DELETING, "the owner, an administrator, or the upload token"),
+    Transition(State.PROMOTING, Event.DELETE, State.DELETING, "the owner, an administrator, or the upload token"),
     Transition(State.READY, Event.DELETE, State.DELETING, "the owner, or an administrator"),
-    Transition(State.REJECTED, Event.DELETE, State.DELETING, "the owner, or an administrator"),
-    Transition(State.EXPIRED, Event.DELETE, State.DELETING, "the owner, or an administrator"),
+    Transition(State.REJECTED, Event.DELETE, State.DELETING, "the owner, an administrator, or the upload token"),
+    Transition(State.EXPIRED, Event.DELETE, State.DELETING, "the owner, an administrator, or the upload token"),
     Transition(State.DELETING, Event.PURGE, State.DELETED, "no policy can bring an object back"),
 )
 INITIAL = State.PENDING
@@ -170,6 +170,10 @@ class Media(NamedTuple):
     still_promised: bool = False
     """Whether it counts as promised although it was rejected or deleted, because its policy is still open."""
 
+    issued_by: str | None = None
+    """The caller that issued it on behalf of its owner; None if its owner did."""
+    allow_link: bool | None = None
+    """Whether its upload token also gets a link; None if it has no upload token."""
     part_size: int | None = None
     """The size of its parts if it is resumable; the last one may be smaller."""
     upload_expires_at: datetime | None = None

@@ -19,6 +19,10 @@ class UploadRequest(NamedTuple):
     checksum_sha256: str | None = None
     metadata: dict[str, str] | None = None
     redirect_url: str | None = None
+    owner: str | None = None
+    """The user on whose behalf a backend asks; None if the caller asks for itself."""
+    allow_link: bool | None = None
+    """Whether the upload token may also get a link."""
     resumable: bool | None = None
     checksum_crc64nvme: str | None = None
 
@@ -32,6 +36,17 @@ class UploadRequest(NamedTuple):
         if not self.resumable:
             fields.pop("resumable", None)
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+class Terms(NamedTuple):
+    """The terms on which an upload is issued: by default the caller's own, as it asked."""
+
+    owner: str
+    metadata: dict[str, str]
+    idempotency_key: str | None
+    issued_by: str | None = None
+    """The caller, if another one will own the media."""
+    allow_link: bool | None = None
 
 
 class PartForm(NamedTuple):

@@ -43,7 +43,7 @@ from broker.errors import NothingUploaded, ProbeFailed, PromotionRunning, Storag
 from broker.lifecycle.leases import LEASE, Leases
 from broker.lifecycle.probe import Probe
 from broker.lifecycle.purging import MAX_KEYS, Purges
-from broker.lifecycle.resumable import Record, Resumable
+from broker.lifecycle.resumable.settlement import Record, Resumable
 from broker.store import Store
 
 MAX_JUDGEMENTS = 3

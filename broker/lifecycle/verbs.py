@@ -5,9 +5,8 @@ the next request or the sweep finishes what a crash interrupted. Every change is
 re-reads the row and decides again.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import structlog
@@ -17,20 +16,18 @@ from broker.aws.bucket import Bucket
 from broker.clock import Clock, utc_now
 from broker.domain.disposition import attachment
 from broker.domain.ids import new_id
-from broker.domain.keys import current_key, extension, staging_key
+from broker.domain.keys import current_key, extension
 from broker.domain.media import GONE, NO_METADATA, Event, Media, State
-from broker.domain.policy import MAX_POLICY_SECONDS, Promise
 from broker.domain.quota import Quota
 from broker.domain.rules import Rules, is_active
-from broker.domain.sigv4 import Credentials
 from broker.errors import (
     BrokerError,
-    CredentialsExpired,
     IdempotencyKeyInFlight,
     IdempotencyKeyReused,
     MediaNotFound,
     NothingUploaded,
     NotReady,
+    PermissionMissing,
     ProbeFailed,
     PromotionRunning,
     StorageRefused,
@@ -38,8 +35,11 @@ from broker.errors import (
     UploadExpired,
     UploadRejected,
 )
-from broker.lifecycle.parts import Parts
-from broker.lifecycle.requests import FormUploaded, Issued, PartsPage, Playback, UploadRequest
+from broker.lifecycle.agreement import agree
+from broker.lifecycle.deciding import Deciding
+from broker.lifecycle.forms import Forms, UploadedUrl
+from broker.lifecycle.requests import FormUploaded, Issued, PartsPage, Playback, Terms, UploadRequest
+from broker.lifecycle.resumable.forms import Parts
 from broker.lifecycle.settlement import Settlement
 from broker.store import Store
 
@@ -56,8 +56,6 @@ NOT_CONFIRMED = (
     UploadRejected,
 )
 """The errors of a confirmation that leave a media to show; a returning browser learns its state."""
-RENEW_WITHIN = timedelta(seconds=MAX_POLICY_SECONDS)
-"""No policy of a media ends later than this after its first issue, even if it is renewed repeatedly."""
 NO_RETRY = GONE | {State.REJECTED, State.EXPIRED}
 """The states from which a media is not expected to become ready."""
 
@@ -77,16 +75,19 @@ class Lifecycle:
         quota: Quota,
         settlement: Settlement,
         policy_seconds: int,
+        deciding: Deciding | None = None,
         resumable_seconds: int = 86_400,
         clock: Clock = utc_now,
     ) -> None:
+        """Ask `deciding` about each new upload; without one, the rules and the quota alone decide."""
         self._store = store
         self._bucket = bucket
         self._rules = rules
         self._quota = quota
-        self._policy_seconds = policy_seconds
         self._clock = clock
         self._settlement = settlement
+        self._deciding = deciding
+        self._forms = Forms(store, bucket, policy_seconds=policy_seconds, grace=settlement.grace)
         self._parts = Parts(
             store,
             bucket,
@@ -99,38 +100,36 @@ class Lifecycle:
     async def issue(
         self,
         request: UploadRequest,
-        owner: str,
+        caller: str,
         *,
+        permissions: frozenset[str] = frozenset(),
         idempotency_key: str | None = None,
-        uploaded_url: Callable[[UUID], str] | None = None,
+        uploaded_url: UploadedUrl | None = None,
     ) -> Issued:
         """Record a pending media and return its policy; the record is durable before the policy leaves.
 
-        `uploaded_url` returns the address to which S3 redirects a plain form. With an idempotency key, the same request
-        gets the same media again, with a fresh policy while it is pending.
+        `permissions` are told to the application, if it decides on uploads. `uploaded_url` returns the address to which
+        S3 redirects a plain form. With an idempotency key, the same request gets the same media again, with a fresh
+        policy while it is pending, and the application is not asked again.
         """
         if idempotency_key is None:
-            return await self._issue(request, owner, None, uploaded_url)
-        return await self._issue_once(request, owner, idempotency_key, uploaded_url)
-
-    async def _issue_once(
-        self, request: UploadRequest, owner: str, idempotency_key: str, uploaded_url: Callable[[UUID], str] | None
-    ) -> Issued:
-        claim = (owner, idempotency_key)
+            return await self._issue(request, caller, permissions, None, uploaded_url)
+        claim = (caller, idempotency_key)
         if claim in self._in_flight:
             raise IdempotencyKeyInFlight
         self._in_flight.add(claim)
         try:
-            return await self._issue(request, owner, idempotency_key, uploaded_url)
+            return await self._issue(request, caller, permissions, idempotency_key, uploaded_url)
         finally:
             self._in_flight.discard(claim)
 
     async def _issue(
         self,
         request: UploadRequest,
-        owner: str,
+        caller: str,
+        permissions: frozenset[str],
         idempotency_key: str | None,
-        uploaded_url: Callable[[UUID], str] | None,
+        uploaded_url: UploadedUrl | None,
     ) -> Issued:
         content_type = self._rules.check_type(request.content_type)
         self._rules.check_size(request.size)
@@ -140,48 +139,52 @@ class Lifecycle:
         else:
             self._rules.check_form(request.size, request.checksum_crc64nvme)
         self._rules.check_duration(request.duration_seconds)
-        metadata = request.metadata or NO_METADATA
-        self._rules.check_metadata(metadata)
+        self._rules.check_metadata(request.metadata or NO_METADATA)
         self._rules.check_redirect(request.redirect_url)
+        earlier = None
+        if self._deciding is None and request.owner is None:
+            terms = Terms(caller, request.metadata or NO_METADATA, idempotency_key)
+        else:
+            earlier, terms = await agree(self._store, self._deciding, request, caller, permissions, idempotency_key)
         at = self._clock()
         now = at.replace(microsecond=0)
         keys = await self._bucket.credentials(now)
-        lifetime = _lifetime(keys.lifetime(self._policy_seconds, now))
         upload_expires_at = None if part_size is None else self._parts.upload_end(now)
-        ends = (
-            now + timedelta(seconds=lifetime)
-            if upload_expires_at is None
-            else self._parts.policy_end(now, upload_expires_at)
-        )
+        if upload_expires_at is None:
+            ends = self._forms.policy_end(keys, now)
+        else:
+            ends = self._parts.policy_end(now, upload_expires_at)
         media = Media(
             id=new_id(at),
-            owner=owner,
+            owner=terms.owner,
             content_type=content_type,
             max_size=self._rules.max_form_size if part_size is None else self._rules.max_size,
             promised_size=request.size,
             promised_sha256=request.checksum_sha256,
             filename=request.filename,
             duration_seconds=request.duration_seconds,
-            metadata=metadata,
+            metadata=terms.metadata,
             redirect_url=request.redirect_url,
             created_at=now,
             policy_expires_at=ends,
-            idempotency_key=idempotency_key,
+            idempotency_key=terms.idempotency_key,
             idempotency_digest=request.digest() if idempotency_key else None,
             due_at=ends + self._settlement.grace,
+            issued_by=terms.issued_by,
+            allow_link=terms.allow_link,
             part_size=part_size,
             upload_expires_at=upload_expires_at,
             promised_crc64nvme=request.checksum_crc64nvme,
         )
-        recorded = await self._store.add(media, self._quota)
+        recorded = earlier or await self._store.add(media, self._quota)
         if recorded is not media:
             if recorded.idempotency_digest != media.idempotency_digest:
                 raise IdempotencyKeyReused
             if part_size is None:
-                recorded = await self._renew(recorded, now)
+                recorded = await self._forms.renew(recorded, now)
         if part_size is not None:
             return await self._parts.first_page(recorded, keys, now, is_new=recorded is media)
-        return self._signed(recorded, keys, now, uploaded_url)
+        return self._forms.signed(recorded, keys, now, uploaded_url)
 
     async def parts(self, media_id: UUID, owner: str | None, *, first: int, limit: int, max_forms: int) -> PartsPage:
         """Return which parts of a page have arrived, with fresh forms for at most `max_forms` missing ones.
@@ -193,47 +196,13 @@ class Lifecycle:
         keys = await self._bucket.credentials(now)
         return await self._parts.page(media, keys, now, first=first, limit=limit, max_forms=max_forms)
 
-    async def _renew(self, media: Media, now: datetime) -> Media:
-        """Extend the recorded end of a pending media's policy, within RENEW_WITHIN."""
-        while media.state is State.PENDING:
-            ends = min(now + timedelta(seconds=self._policy_seconds), media.created_at + RENEW_WITHIN)
-            if ends <= now:
-                raise UploadExpired
-            if ends <= media.policy_expires_at:
-                return media
-            renewed = await self._store.amend(media, policy_expires_at=ends, due_at=ends + self._settlement.grace)
-            media = renewed or await self._store.get(media.id, None)
-        return media
-
-    def _signed(
-        self, media: Media, keys: Credentials, now: datetime, uploaded_url: Callable[[UUID], str] | None
-    ) -> Issued:
-        if media.state is not State.PENDING:
-            if media.state in GONE or media.state is State.EXPIRED:
-                raise UploadExpired
-            return Issued(media, self._bucket.form_url, {}, 0, now)
-        remaining = int((media.policy_expires_at - now).total_seconds())
-        expires_in = _lifetime(keys.lifetime(min(remaining, self._policy_seconds), now))
-        promise = Promise(
-            bucket=self._bucket.config.name,
-            key=staging_key(media.id),
-            content_type=media.content_type,
-            min_size=media.promised_size or 1,
-            max_size=media.promised_bytes,
-            sha256=media.promised_sha256,
-            redirect_to=uploaded_url(media.id) if media.redirect_url and uploaded_url else None,
-        )
-        metrics.ISSUES.inc()
-        fields = self._bucket.sign_upload(promise, keys, now=now, expires_in=expires_in)
-        return Issued(media, self._bucket.form_url, fields, expires_in, now + timedelta(seconds=expires_in))
-
     async def complete(self, media_id: UUID, owner: str | None) -> Playback:
         """Judge what arrived, promote it, and return a link to it; on a ready media just the link.
 
         Raises NothingUploaded, PromotionRunning, UploadRejected, UploadExpired, MediaNotFound, and StorageUnavailable.
         If S3 is unavailable, the state is kept, and the next call or the sweep continues.
         """
-        return await self._link(await self.confirm(media_id, owner), DEFAULT_PLAYBACK_SECONDS, download=False)
+        return await self.link(await self.confirm(media_id, owner), DEFAULT_PLAYBACK_SECONDS, download=False)
 
     async def confirm(self, media_id: UUID, owner: str | None) -> Media:
         """Judge what arrived, promote it, and return the ready media. Raises what `complete` does."""
@@ -287,12 +256,16 @@ class Lifecycle:
 
         Raises MediaNotFound and NotReady.
         """
+        return await self.link(await self.ready(media_id, owner), expires_in, download=download)
+
+    async def ready(self, media_id: UUID, owner: str | None) -> Media:
+        """Return a ready media. Raises MediaNotFound, and NotReady with the state of another one."""
         media = await self._visible(media_id, owner)
         if media.state is not State.READY:
             if media.state in NO_RETRY:
                 raise NotReady(media_status=media.state, retry_after=None)
             raise NotReady(media_status=media.state)
-        return await self._link(media, expires_in, download=download)
+        return media
 
     async def list_media(
         self, owner: str | None, *, state: State | None, limit: int, before: UUID | None
@@ -300,15 +273,18 @@ class Lifecycle:
         """Return at most `limit` media older than `before`, the newest first."""
         return await self._store.list(owner, state=state, limit=limit, before=before)
 
-    async def delete(self, media_id: UUID, owner: str | None) -> None:
+    async def delete(self, media_id: UUID, owner: str | None, *, unless_ready: bool = False) -> None:
         """Record that a media is being deleted, so that it is no longer shown, and remove its objects.
 
         If S3 is unavailable, the sweep removes the objects later. As long as the policy is open, the media counts as
-        promised, because an object may still be posted. Raises MediaNotFound.
+        promised, because an object may still be posted. Raises MediaNotFound; with `unless_ready`, PermissionMissing
+        for a ready media.
         """
         deleting = None
         while deleting is None:
             media = await self._visible(media_id, owner)
+            if unless_ready and media.state is State.READY:
+                raise PermissionMissing(permission="media:delete")
             deleting = await self._store.change(
                 media,
                 Event.DELETE,
@@ -318,7 +294,8 @@ class Lifecycle:
         with suppress(StorageUnavailable, StorageRefused):
             await self._settlement.remove(deleting)
 
-    async def _link(self, media: Media, seconds: int, *, download: bool) -> Playback:
+    async def link(self, media: Media, seconds: int, *, download: bool) -> Playback:
+        """Return a link to a ready media."""
         metrics.PLAYBACK_LINKS.inc()
         now = self._clock().replace(microsecond=0)
         overrides = (
@@ -334,13 +311,6 @@ class Lifecycle:
         if media.state in GONE:
             raise MediaNotFound
         return media
-
-
-def _lifetime(seconds: int) -> int:
-    """Return `seconds` if a signature can live that long. Raises CredentialsExpired for less than a second."""
-    if seconds < 1:
-        raise CredentialsExpired
-    return seconds
 
 
 def _download_name(media: Media) -> str:

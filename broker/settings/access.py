@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from broker.domain.jws import KEY_TYPES, SECRET_BYTES, Algorithm
 from broker.domain.origin import is_loopback, origin
 from broker.domain.rate import rate_of
 from broker.settings.fields import CommaSeparated, Positive, bare_address, exact_origins, require_extra, split_at_commas
 
-MIN_SECRET_BYTES = 32
-"""HS256 requires a key of at least the hash's output size (RFC 7518, section 3.2)."""
+MIN_SECRET_BYTES = SECRET_BYTES["HS256"]
 MIN_SECRET_CHARACTERS = 8
 """The minimum number of different characters: 32 random hex digits have more, a repeated word has fewer."""
 
@@ -38,7 +38,7 @@ class AccessSettings(BaseSettings):
     # Tokens.
     secret_key: SecretStr = Field(default=SecretStr(""), validation_alias="SECRET_KEY")
     """The secret that verifies HS256 tokens and signs the state of plain forms; at least 32 random bytes."""
-    jwt_algorithm: Literal["HS256", "RS256", "ES256", "EdDSA"] | None = None
+    jwt_algorithm: Algorithm | None = None
     """The only accepted algorithm of tokens. Unset: RS256 if a JWKS address or a public key is set, otherwise HS256."""
     jwks_url: str | None = None
     """The https URL at which the identity provider publishes its keys."""
@@ -54,12 +54,12 @@ class AccessSettings(BaseSettings):
     """The audiences whose tokens are accepted, comma-separated; a token names at least one of them."""
     jwt_audience_claim: str = "aud"
     """The claim that names the audience; `client_id` for Cognito's access tokens."""
-    jwt_leeway_seconds: Annotated[int, Field(ge=0, le=300)] = 0
-    """The allowed clock skew for the timestamps of tokens."""
+    jwt_leeway_seconds: Annotated[int | None, Field(ge=0, le=300)] = None
+    """The allowed clock skew for `iat`, `nbf` and `exp`. Unset: 5 seconds for `iat` and `nbf`, none for `exp`."""
     jwt_owner_claim: str = "sub"
-    """The claim that names the owner; `oid` for users of Entra across applications."""
+    """The claim that names the owner, alone required then; `oid` for users of Entra across applications."""
     jwt_permission_claims: CommaSeparated = ("scope", "scp", "permissions")
-    """The claims that list permissions, comma-separated; a path such as `realm_access.roles` may name one."""
+    """The claims that list permissions, comma-separated; also as a path, such as `resource_access.my.app.roles`."""
     jwt_permission_prefix: str = ""
     """The prefix of each permission in a token, such as `https://api.example/`."""
     jwt_default_permissions: Permissions = ()
@@ -186,10 +186,13 @@ class AccessSettings(BaseSettings):
         by_public_key = bool(self.jwks_url) or bool(self.jwt_public_key)
         if self.jwks_url and self.jwt_public_key:
             raise ValueError("BROKER_JWKS_URL, BROKER_JWT_PUBLIC_KEY: should not both be set")
-        if by_public_key and self.algorithm == "HS256":
-            raise ValueError("BROKER_JWT_ALGORITHM: should be RS256, ES256 or EdDSA if a public key or JWKS is set")
-        if not by_public_key and self.algorithm != "HS256":
+        if by_public_key and self.algorithm in SECRET_BYTES:
+            raise ValueError(f"BROKER_JWT_ALGORITHM: should be {', '.join(KEY_TYPES)} if a public key or JWKS is set")
+        if not by_public_key and self.algorithm not in SECRET_BYTES:
             raise ValueError(f"BROKER_JWKS_URL: should be set for {self.algorithm}, or BROKER_JWT_PUBLIC_KEY")
+        least = SECRET_BYTES.get(self.algorithm, 0)
+        if len(self.secret_key.get_secret_value().encode()) < least:
+            raise ValueError(f"SECRET_KEY: should be a random secret of at least {least} bytes for {self.algorithm}")
         may_be_http = self.jwks_loopback_http and is_loopback(self.jwks_url or "")
         if self.jwks_url and not self.jwks_url.startswith("https://") and not may_be_http:
             raise ValueError("BROKER_JWKS_URL: should be an https address")

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
@@ -196,7 +197,8 @@ class Settings(WorkerSettings):
         values = (getattr(self, name) for name in type(self).model_fields)
         database_password = urlsplit(self.database_url).password or ""
         passwords = [database_password, unquote(database_password)]
-        return [value.get_secret_value() for value in values if isinstance(value, SecretStr)] + passwords
+        listed = chain.from_iterable(value if isinstance(value, tuple) else (value,) for value in values)
+        return [value.get_secret_value() for value in listed if isinstance(value, SecretStr)] + passwords
 
     @property
     def credentials(self) -> Credentials | None:

@@ -32,7 +32,7 @@ ON CONFLICT DO NOTHING
 _STATEMENT = """
 WITH counted AS (
     INSERT INTO usage (owner, {names})
-    SELECT owner, {names} FROM json_to_recordset(%(asked)s::json) AS asked (owner text, {types})
+    SELECT owner, {names} FROM json_to_recordset(%(requested)s::json) AS requested (owner text, {types})
     WHERE {fit_alone}
     ORDER BY owner
     ON CONFLICT (owner) DO UPDATE SET {sums} WHERE {fit_beside}
@@ -50,12 +50,12 @@ def add_at_once(connection: sa.Connection, insert: PreparedInsert, media: Sequen
     of_owner: dict[str, list[Media]] = {}
     for each in media:
         of_owner.setdefault(each.owner, []).append(each)
-    asked = [{"owner": owner, **total(map(footprint, theirs))._asdict()} for owner, theirs in of_owner.items()]
+    requested = [{"owner": owner, **total(map(footprint, theirs))._asdict()} for owner, theirs in of_owner.items()]
     limits = {name: limit for name, limit in asdict(quota).items() if limit is not None}
     statement, rows = insert.as_select(connection.dialect, media)
     added = connection.exec_driver_sql(
         _statement(statement, tuple(limits), with_keys=any(each.idempotency_key is not None for each in media)),
-        {"asked": to_json(asked).decode(), "rows": rows, "owners": len(asked)} | limits,
+        {"requested": to_json(requested).decode(), "rows": rows, "owners": len(requested)} | limits,
     ).rowcount
     if added == len(media):
         return True
@@ -68,7 +68,7 @@ def _statement(insert: str, limits: tuple[str, ...], *, with_keys: bool) -> str:
     return _STATEMENT.format(
         names=", ".join(Usage._fields),
         types=", ".join(f"{name} bigint" for name in Usage._fields),
-        fit_alone=_fit(("asked",), limits),
+        fit_alone=_fit(("requested",), limits),
         sums=", ".join(f"{name} = usage.{name} + excluded.{name}" for name in Usage._fields),
         fit_beside=_fit(("usage", "excluded"), limits),
         insert=insert,

@@ -25,5 +25,7 @@ sa.Index(
     sqlite_where=_HAS_KEY,
     postgresql_where=_HAS_KEY,
 )
+_ON_BEHALF = media.c.issued_by.is_not(None)
+sa.Index("ix_media_issuers_key", media.c.idempotency_key, sqlite_where=_ON_BEHALF, postgresql_where=_ON_BEHALF)
 _WAITS = outbox.c.next_at.is_not(None)
 sa.Index("ix_outbox_due", outbox.c.target, outbox.c.next_at, sqlite_where=_WAITS, postgresql_where=_WAITS)

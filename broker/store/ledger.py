@@ -71,9 +71,9 @@ class Ledger:
             return [(media[0], exceeded)]
         return [refused for each in media for refused in self.reserve(owner, [each], quota)]
 
-    def _reserve(self, owner: str, asked: Usage, quota: Quota) -> QuotaExceeded | None:
+    def _reserve(self, owner: str, extra: Usage, quota: Quota) -> QuotaExceeded | None:
         try:
-            self._now[owner] = quota.reserve(self._now[owner], asked)
+            self._now[owner] = quota.reserve(self._now[owner], extra)
         except QuotaExceeded as exceeded:
             return exceeded
         return None

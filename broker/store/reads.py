@@ -29,6 +29,15 @@ class Get(Operation[Media]):
 
 
 @dataclass(frozen=True, slots=True)
+class FindIssued(Operation[Media | None]):
+    """Read the media that `owner` issued with `own_key`, or any caller with `issuers_key` on behalf of an owner."""
+
+    owner: str
+    own_key: str
+    issuers_key: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReadPage(Operation[list[Media]]):
     """Read at most `limit` visible media older than `before`, the newest first."""
 
@@ -65,6 +74,12 @@ class Ping(Operation[None]):
 
 
 _GET = sa.select(*COLUMNS).where(table.c.id.in_(sa.bindparam("ids", expanding=True)))
+_ISSUED = sa.union_all(
+    sa.select(*COLUMNS).where(
+        table.c.owner == sa.bindparam("owner"), table.c.idempotency_key == sa.bindparam("own_key")
+    ),
+    sa.select(*COLUMNS).where(table.c.issued_by.is_not(None), table.c.idempotency_key == sa.bindparam("issuers_key")),
+).limit(1)
 _PENDING = sa.select(sa.func.count(), sa.func.min(table.c.created_at)).where(PENDING)
 _OLDEST_DUE = sa.select(sa.func.min(table.c.due_at))
 _PING = sa.select(*COLUMNS).where(sa.false())
@@ -84,6 +99,10 @@ def answer(connection: sa.Connection, operations: Sequence[Operation[Any]]) -> l
                 record = media_by_id.get(media_id)
                 visible = record is not None and owner in (None, record.owner)
                 outcomes.append(record if visible else MediaNotFound())
+            case FindIssued(owner, own_key, issuers_key):
+                keys = {"owner": owner, "own_key": own_key, "issuers_key": issuers_key}
+                row = connection.execute(_ISSUED, keys).one_or_none()
+                outcomes.append(row and Media._make(row))
             case ReadPage():
                 outcomes.append(_page(connection, operation))
             case ReadUsage(owner):

@@ -137,6 +137,8 @@ media = sa.Table(
     sa.Column("height", sa.Integer),
     sa.Column("attempt", sa.Integer, nullable=False, server_default=sa.text("0")),
     sa.Column("still_promised", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("issued_by", sa.Text),
+    sa.Column("allow_link", sa.Boolean),
     sa.Column("part_size", sa.BigInteger),
     sa.Column("upload_expires_at", Instant),
     sa.Column("promised_crc64nvme", sa.Text),

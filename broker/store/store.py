@@ -84,6 +84,10 @@ class Store:
         """Return the media in any state. Raises MediaNotFound if it is not `owner`'s; None stands for every owner."""
         return await self._reads.submit(reads.Get(media_id, owner))
 
+    async def find_issued(self, owner: str, *, own_key: str, issuers_key: str) -> Media | None:
+        """Return the media that `owner` issued with `own_key`, or that was issued with `issuers_key` on behalf."""
+        return await self._reads.submit(reads.FindIssued(owner, own_key, issuers_key))
+
     async def change(self, media: Media, event: Event, **changes: Any) -> Media | None:
         """Move `media` along `event`, with `changes` to its fields. Return None if another change came first.
 

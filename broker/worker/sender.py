@@ -1,21 +1,18 @@
-"""The sender of webhooks: signed, to public addresses, without redirects, and with a bounded read of the response.
+"""The sender of webhooks: one attempt to deliver an announcement, and its outcome.
 
-Source: Standard Webhooks specification, "Signature scheme", "Webhook headers" and "Operational considerations".
+Source: Standard Webhooks specification, "Operational considerations".
 """
 
 import asyncio
 import ssl
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 
-import httpcore
-from standardwebhooks import Webhook
-
 from broker.domain.announcement import Announcement
-from broker.worker.public_network import PublicNetwork
+from broker.egress.public_network import PublicNetwork
+from broker.egress.signed_posts import SignedPosts
 
 TIMEOUT_SECONDS = 15.0
 """How long one delivery may take in all; the specification recommends 15 to 30 seconds."""
@@ -47,7 +44,7 @@ class Answer:
 
 
 class Sender:
-    """A sender of announcements. During a rotation there are two secrets, and each delivery has both signatures."""
+    """A sender of announcements."""
 
     def __init__(
         self,
@@ -57,58 +54,22 @@ class Sender:
         timeout_seconds: float = TIMEOUT_SECONDS,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._signers = [Webhook(secret) for secret in secrets]
+        self._posts = SignedPosts(secrets, network, tls=tls)
         self._timeout_seconds = timeout_seconds
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=tls or ssl.create_default_context(),
-            max_connections=64,
-            max_keepalive_connections=16,
-            keepalive_expiry=30,
-            network_backend=network,
-        )
 
     async def send(self, announcement: Announcement, now: datetime) -> Answer:
         """Make one attempt, signed for `now`. No failure of the receiver raises."""
-        body = announcement.body()
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                return Answer(await self._post(announcement.target, self.headers(announcement, body, now), body))
+                received = await self._posts.post(
+                    announcement.target, announcement.message_id, announcement.body(), now, max_bytes=MAX_READ_BYTES
+                )
+                return Answer(received.status)
         except TimeoutError:
             return Answer(None, f"it did not answer within {self._timeout_seconds:g} seconds")
         except Exception as error:  # a foreign server may cause any error in the client
             return Answer(None, f"{type(error).__name__}: {error}"[:200])
 
-    def headers(self, announcement: Announcement, body: str, now: datetime) -> dict[str, str]:
-        """Return the headers that identify and sign a body."""
-        signatures = (signer.sign(announcement.message_id, now, body) for signer in self._signers)
-        return {
-            "Content-Type": "application/json",
-            "User-Agent": "s3-media-broker",
-            "webhook-id": announcement.message_id,
-            "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": " ".join(signatures),
-        }
-
     async def close(self) -> None:
         """Close all connections."""
-        await self._pool.aclose()
-
-    async def _post(self, target: str, headers: dict[str, str], body: str) -> int:
-        pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
-        url = httpcore.URL(target)
-        async with self._pool.stream(
-            "POST", url, headers=[(b"Host", _authority(url)), *pairs], content=body.encode()
-        ) as response:
-            size = 0
-            with suppress(httpcore.NetworkError, httpcore.ProtocolError):
-                async for piece in response.aiter_stream():
-                    size += len(piece)
-                    if size > MAX_READ_BYTES:
-                        break
-            return response.status
-
-
-def _authority(url: httpcore.URL) -> bytes:
-    """Return the Host header for `url`, with the port unless it is the scheme's default (RFC 9110, section 7.2)."""
-    host = b"[%b]" % url.host if b":" in url.host else url.host
-    return host if url.port is None else b"%b:%d" % (host, url.port)
+        await self._posts.close()

@@ -7,6 +7,7 @@ import asyncio
 import random
 from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import structlog
@@ -16,12 +17,12 @@ from broker.clock import Clock, utc_now
 from broker.domain.announcement import Announcement
 from broker.errors import DatabaseUnavailable
 from broker.store import Outbox
-from broker.worker.sender import TIMEOUT_SECONDS, Sender
+from broker.worker.sender import TIMEOUT_SECONDS, Answer
 
 BATCH = 32
 CONCURRENCY = 8
 """How many webhooks one worker sends to one target concurrently."""
-LEASE = timedelta(seconds=2 * TIMEOUT_SECONDS * BATCH / CONCURRENCY)
+CLAIM = timedelta(seconds=2 * TIMEOUT_SECONDS * BATCH / CONCURRENCY)
 """How long a worker's claim of a batch lasts: twice the time of a batch in which every receiver hangs."""
 REST_SECONDS = 1.0
 TIDY_EVERY_SECONDS = 600.0
@@ -43,10 +44,17 @@ def delay(attempts: int, chance: float) -> timedelta:
     return timedelta(seconds=seconds * (0.8 + 0.4 * chance))
 
 
+class Delivery(Protocol):
+    """A way to deliver announcements: to receivers by HTTP, or to a function of this process."""
+
+    async def send(self, announcement: Announcement, now: datetime) -> Answer:
+        """Make one attempt, and return its outcome."""
+
+
 class Webhooks:
     """Deliver the outbox. Each target has its own loop, so that a hanging one does not delay the others."""
 
-    def __init__(self, outbox: Outbox, sender: Sender, targets: tuple[str, ...], *, clock: Clock = utc_now) -> None:
+    def __init__(self, outbox: Outbox, sender: Delivery, targets: tuple[str, ...], *, clock: Clock = utc_now) -> None:
         self._outbox = outbox
         self._sender = sender
         self._targets = targets
@@ -67,7 +75,7 @@ class Webhooks:
     async def once(self, target: str) -> int:
         """Claim one batch for a target, send it, and return its size. Raises DatabaseUnavailable."""
         now = self._clock()
-        claimed = await self._outbox.claim(target, now, lease_until=now + LEASE, limit=BATCH)
+        claimed = await self._outbox.claim(target, now, lease_until=now + CLAIM, limit=BATCH)
         slots = asyncio.Semaphore(CONCURRENCY)
         deliveries = (self._deliver(announcement, slots) for announcement in claimed)
         for result in await asyncio.gather(*deliveries, return_exceptions=True):

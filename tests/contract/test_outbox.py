@@ -14,7 +14,7 @@ from tests.contract.conftest import OpenStore
 from tests.support.samples import UNLIMITED, locked, pending
 
 HERE, THERE = "https://here.example/hook", "https://there.example/hook"
-LEASE = timedelta(minutes=1)
+CLAIM = timedelta(minutes=1)
 
 
 def now() -> datetime:
@@ -36,7 +36,7 @@ async def rejected(store: Store, **fields: Any) -> Media:
 
 async def claim(store: Store, target: str = HERE, *, at: datetime | None = None, limit: int = 10) -> list[Announcement]:
     at = at or now()
-    return await store.outbox.claim(target, at, lease_until=at + LEASE, limit=limit)
+    return await store.outbox.claim(target, at, lease_until=at + CLAIM, limit=limit)
 
 
 async def test_a_change_is_announced_once_to_each_target(telling: Store) -> None:
@@ -96,12 +96,12 @@ async def test_an_expired_lease_is_claimed_again_and_its_former_holder_changes_n
     at = now()
     (late,) = await claim(telling, at=at)
     assert await claim(telling, at=at) == []
-    (fresh,) = await claim(telling, at=at + LEASE)
+    (fresh,) = await claim(telling, at=at + CLAIM)
     await telling.outbox.postpone(late, None, "late")
     kept = [one for one in await telling.outbox.kept(10) if one.target == HERE]
     assert kept == [fresh]
-    await telling.outbox.postpone(fresh, at + 2 * LEASE, "it answered 500")
-    (again,) = await claim(telling, at=at + 2 * LEASE)
+    await telling.outbox.postpone(fresh, at + 2 * CLAIM, "it answered 500")
+    (again,) = await claim(telling, at=at + 2 * CLAIM)
     assert (again.attempts, again.failure) == (1, "it answered 500")
 
 
@@ -126,7 +126,7 @@ async def test_a_disabled_target_gets_nothing_until_it_is_enabled(telling: Store
     await rejected(telling)
     at = now()
     await telling.outbox.disable(HERE, at)
-    await telling.outbox.disable(HERE, at + LEASE)
+    await telling.outbox.disable(HERE, at + CLAIM)
     assert await claim(telling) == []
     assert len(await claim(telling, THERE)) == 1
     assert await telling.outbox.disabled() == {HERE: at}
@@ -140,9 +140,9 @@ async def test_an_announcement_that_waits_too_long_is_given_up_and_later_deleted
     at = now()
     await telling.outbox.tidy(at, forget_before=at)
     assert (await telling.outbox.backlog()).waiting == 2
-    await telling.outbox.tidy(at + PATIENCE + LEASE, forget_before=at - LEASE)
+    await telling.outbox.tidy(at + PATIENCE + CLAIM, forget_before=at - CLAIM)
     backlog = await telling.outbox.backlog()
     assert (backlog.waiting, backlog.oldest_waiting_at, backlog.given_up) == (0, None, 2)
-    assert await claim(telling, at=at + PATIENCE + LEASE) == []
-    await telling.outbox.tidy(at + PATIENCE + LEASE, forget_before=at + LEASE)
+    assert await claim(telling, at=at + PATIENCE + CLAIM) == []
+    await telling.outbox.tidy(at + PATIENCE + CLAIM, forget_before=at + CLAIM)
     assert await telling.outbox.kept(10) == []

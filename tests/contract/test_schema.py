@@ -82,7 +82,7 @@ def test_usage_cannot_fall_below_zero(empty_urls: tuple[str, str]) -> None:
 
 def test_a_migrated_database_is_current(empty_urls: tuple[str, str]) -> None:
     url = empty_urls[0]
-    assert pending_revision(url) == "1002"
+    assert pending_revision(url) == "1003"
     assert not is_current(url)
     migrate(url)
     assert pending_revision(url) is None
@@ -95,7 +95,7 @@ def test_checking_a_missing_file_does_not_create_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert pending_revision(f"sqlite:///{address}") == "1002"
+    assert pending_revision(f"sqlite:///{address}") == "1003"
     assert list(tmp_path.iterdir()) == []
     migrate(f"sqlite:///{address}")
     assert pending_revision(f"sqlite:///{address}") is None

@@ -1,13 +1,13 @@
-"""The parts of README.md and of the browser helper that are drawn from the code.
+"""The parts of the guides and of the browser helper that are drawn from the code.
 
-`python -m tests.readme.drawing [README.md]` writes them. In README each part is between `<!-- NAME: … -->` and
-`<!-- /NAME -->`; text written there by hand is overwritten.
+`python -m tests.readme.drawing` writes them. In a guide each part is between `<!-- NAME: … -->` and `<!-- /NAME -->`;
+text written there by hand is overwritten.
 """
 
 import json
 import re
-import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from inspect import cleandoc
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from broker.api.problems import PROBLEMS
 from broker.domain.video_types import VIDEO_TYPES
 from broker.settings import Settings, environment_name
 
-HELPER = Path(__file__).parents[2] / "broker" / "web" / "broker-upload.js"
+ROOT = Path(__file__).parents[2]
+HELPER = ROOT / "broker" / "web" / "broker-upload.js"
+GUIDES = ROOT / "infra" / "guides"
 REQUIRED = frozenset({"bucket_name", "secret_key"})
 """The required settings; their defaults are placeholders that a start refuses."""
 PLACEHOLDER = re.compile(r"\{(\w+)[^}]*\}")
@@ -49,19 +51,28 @@ def errors_table() -> str:
     return _table(("Status", "Type: `urn:s3-media:problem:…`", "What it says", "Retry-After"), rows)
 
 
-PARTS = {"settings": settings_table, "errors": errors_table}
+@dataclass(frozen=True)
+class Part:
+    """A part of a guide: the file, the name between its marks, and the function that draws it."""
 
+    guide: Path
+    name: str
+    draw: Callable[[], str]
 
-def rewritten(text: str) -> str:
-    """Return README's text with each part redrawn. Raises ValueError if a part does not have exactly one place."""
-    for name, draw in PARTS.items():
-        place = re.compile(rf"(<!-- {name}: [^>]*-->\n).*?(<!-- /{name} -->)", re.DOTALL)
+    def redrawn(self, text: str) -> str:
+        """Return the guide's text with the part redrawn. Raises ValueError if it does not have exactly one place."""
+        place = re.compile(rf"(<!-- {self.name}: [^>]*-->\n).*?(<!-- /{self.name} -->)", re.DOTALL)
         places = place.findall(text)
         if len(places) != 1:
-            raise ValueError(f"README has {len(places)} places for {name}, not one")
+            raise ValueError(f"{self.guide.name} has {len(places)} places for {self.name}, not one")
         ((begin, end),) = places
-        text = place.sub(lambda _: f"{begin}\n{draw()}\n\n{end}", text)  # noqa: B023 - called at once
-    return text
+        return place.sub(lambda _: f"{begin}\n{self.draw()}\n\n{end}", text)
+
+
+PARTS = (
+    Part(GUIDES / "settings.md", "settings", settings_table),
+    Part(GUIDES / "errors.md", "errors", errors_table),
+)
 
 
 def helper_with_types(text: str) -> str:
@@ -106,6 +117,6 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 if __name__ == "__main__":
-    readme = Path(sys.argv[1] if len(sys.argv) > 1 else "README.md")
-    readme.write_text(rewritten(readme.read_text("utf-8")), "utf-8")
+    for part in PARTS:
+        part.guide.write_text(part.redrawn(part.guide.read_text("utf-8")), "utf-8")
     HELPER.write_text(helper_with_types(HELPER.read_text("utf-8")), "utf-8")

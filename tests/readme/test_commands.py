@@ -11,7 +11,10 @@ from broker.settings import Settings, environment_name
 from tests.support.processes import ROOT
 from tests.support.queries import series
 
-GUIDES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "infra/README.md", "infra/clients.md", "tests/bench/README.md")
+GUIDES = (
+    *("README.md", "CONTRIBUTING.md", "SECURITY.md", "infra/README.md", "infra/clients.md", "tests/bench/README.md"),
+    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "infra" / "guides").rglob("*.md")),
+)
 SETUPS = ("infra/Dockerfile", "infra/compose.yaml", "infra/broker.service", "infra/broker-worker.service")
 OTHERS = {"BROKER_URL", "BROKER_TOKEN", "BROKER_DEV_S3_KEYS"}
 """Variables that are no settings: `broker upload` reads the first two, `python -m broker.dev.s3` the last."""

@@ -1,10 +1,11 @@
-"""README is true: its tables are drawn from the code, and its commands and examples run."""
+"""README and the guides are true: their tables are drawn from the code, and their commands and examples run."""
 
 import os
 import re
 import socket
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import httpx
 import jwt
@@ -12,19 +13,20 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from broker.app import create_app
+from broker.app import PREFIX, create_app
 from broker.dev.s3 import EmbeddedS3
 from broker.domain.video_types import VIDEO_TYPES
 from broker.server.connections import BoundedConnection
-from broker.settings import Settings, environment_name
+from broker.settings import Settings, environment_name, load_settings
 from broker.store import migrate
-from tests.readme.drawing import HELPER, PARTS, helper_with_types, rewritten
+from tests.readme.drawing import GUIDES, HELPER, PARTS, Part, helper_with_types
 from tests.support.live import live
 from tests.support.npm import program
 from tests.support.processes import CLIP, ROOT, environment, running
 from tests.support.serving import settings_of
 
 README = (ROOT / "README.md").read_text("utf-8")
+SETTINGS, ERRORS = (part.guide.read_text("utf-8") for part in PARTS)
 WALKTHROUGH = ROOT / "tests" / "walkthrough.sh"
 
 
@@ -32,26 +34,33 @@ def _blocks(language: str, text: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-def test_the_drawn_parts_are_up_to_date() -> None:
-    assert rewritten(README) == README, "run `make readme`"
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+def test_a_drawn_part_is_up_to_date(part: Part) -> None:
+    text = part.guide.read_text("utf-8")
+    assert part.redrawn(text) == text, "run `make readme`"
+
+
+def test_the_types_of_the_browser_helper_are_up_to_date() -> None:
     helper = HELPER.read_text("utf-8")
     assert helper_with_types(helper) == helper, "run `make readme`"
     assert VIDEO_TYPES[0].other_names[0] in helper
 
 
-def test_every_setting_and_every_drawn_part_is_present() -> None:
-    missing = [name for name in Settings.model_fields if f"| `{environment_name(name)}` |" not in README]
-    assert missing == []
-    assert [name for name in PARTS if f"<!-- /{name} -->" not in README] == []
+def test_every_setting_is_present() -> None:
+    assert [name for name in Settings.model_fields if f"| `{environment_name(name)}` |" not in SETTINGS] == []
 
 
 def test_a_part_without_a_place_is_an_error() -> None:
-    with pytest.raises(ValueError, match="README has 0 places for settings, not one"):
-        rewritten(README.replace("<!-- /settings -->", ""))
+    with pytest.raises(ValueError, match=r"settings\.md has 0 places for settings, not one"):
+        PARTS[0].redrawn(SETTINGS.replace("<!-- /settings -->", ""))
+
+
+def test_readme_is_read_in_a_minute() -> None:
+    assert len(README.splitlines()) <= 200
 
 
 def test_it_describes_the_answers_outside_the_routes(tmp_path: Path) -> None:
-    section = " ".join(README.partition("### Errors")[2].partition("<!--")[0].split())
+    section = " ".join(ERRORS.partition("<!--")[0].split())
     with live(create_app(settings_of(tmp_path)), http=BoundedConnection) as url, httpx.Client(base_url=url) as client:
         for status, answer in ((404, client.get("/nowhere")), (405, client.put("/healthz"))):
             assert f"{status} for" in section
@@ -70,11 +79,13 @@ def test_it_names_the_host_that_the_docs_page_loads_from(tmp_path: Path) -> None
         page, document = httpx.get(f"{url}/docs").text, httpx.get(f"{url}/openapi.json").text
     hosts = set(re.findall(r"https://(cdn[\w.]+)/", page))
     assert hosts
-    assert [host for host in hosts if f"`{host}`" not in README or host in document] == []
+    guide = (GUIDES / "interface.md").read_text("utf-8")
+    assert [host for host in hosts if f"`{host}`" not in guide or host in document] == []
 
 
 def test_the_walk_through_is_the_script_word_for_word() -> None:
-    section = README.partition("<!-- walkthrough -->")[2].partition("<!-- /walkthrough -->")[0]
+    guide = (GUIDES / "walkthrough.md").read_text("utf-8")
+    section = guide.partition("<!-- walkthrough -->")[2].partition("<!-- /walkthrough -->")[0]
     script = WALKTHROUGH.read_text("utf-8").partition("set -euo pipefail\n\n")[2]
     assert script == "\n".join(_blocks("sh", section))
 
@@ -141,18 +152,52 @@ def surroundings(
     return variables
 
 
-def test_the_ten_lines_mount_the_broker_in_another_application(surroundings: dict[str, str]) -> None:
-    (example,) = _blocks("python", README.partition("<!-- mounted -->")[2].partition("## ")[0])
+@pytest.mark.parametrize("guide", ["README.md", "infra/guides/mounting.md"])
+def test_the_lines_mount_the_broker_in_another_application(surroundings: dict[str, str], guide: str) -> None:
+    text = (ROOT / guide).read_text("utf-8")
+    example = _blocks("python", text.partition("<!-- mounted -->")[2])[0]
     names: dict[str, object] = {}
-    exec(compile(example, "README.md", "exec"), names)  # noqa: S102
+    exec(compile(example, guide, "exec"), names)  # noqa: S102
     app = names["app"]
     assert isinstance(app, FastAPI)
     token = jwt.encode({"sub": "anna", "exp": 4102444800, "scope": "media:upload"}, surroundings["SECRET_KEY"], "HS256")
     with TestClient(app, base_url="https://shop.example") as shop:
-        assert shop.get("/").json() == {"hello": "world"}
+        assert shop.get("/").status_code == (200 if "async def home" in example else 404)
         issued = shop.post(
             "/videos/upload", json={"content_type": "video/mp4"}, headers={"Authorization": f"Bearer {token}"}
         )
         assert issued.status_code == 201
         assert issued.json()["complete_url"] == f"https://shop.example/videos/{issued.json()['media_id']}/complete"
         assert shop.get("/videos/health/s3").json()["status"] == "healthy"
+
+
+PROVIDERS = (
+    (GUIDES / "tokens.md").read_text("utf-8").partition("<!-- providers -->")[2].partition("<!-- /providers -->")[0]
+)
+ROWS = [[cell.strip() for cell in line.split("|")[1:-1]] for line in PROVIDERS.strip().splitlines()]
+
+
+@pytest.mark.parametrize("row", ROWS[2:], ids=lambda row: row[0])
+@pytest.mark.usefixtures("surroundings")
+def test_the_settings_of_an_identity_provider_are_valid(row: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    named = {
+        column.strip("`"): value.strip("`")
+        for column, value in zip(ROWS[0][1:4], row[1:4], strict=True)
+        if value.startswith("`")
+    }
+    further = dict(setting.split("=", 1) for setting in re.findall(r"`(BROKER_[A-Z_]+=[^`]+)`", row[4]))
+    for name, value in (named | further).items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert settings.jwks_url == named["BROKER_JWKS_URL"]
+    assert settings.jwt_issuer == (named["BROKER_JWT_ISSUER"],)
+
+
+@pytest.mark.usefixtures("surroundings")
+def test_the_backend_of_the_guide_mints_a_token_that_the_broker_accepts() -> None:
+    (example,) = _blocks("python", (GUIDES / "tokens.md").read_text("utf-8"))
+    names: dict[str, Any] = {}
+    exec(compile(example, "tokens.md", "exec"), names)  # noqa: S102
+    headers = {"Authorization": f"Bearer {names['token_for']('anna')}"}
+    with TestClient(create_app(load_settings())) as client:
+        assert client.post(f"{PREFIX}/upload", json={"content_type": "video/mp4"}, headers=headers).status_code == 201

@@ -35,7 +35,7 @@ def aws(embedded_s3: EmbeddedS3, tmp_path: Path) -> Run:
 
 @pytest.fixture
 def rclone(embedded_s3: EmbeddedS3, tmp_path: Path) -> Run:
-    """Return a function that runs rclone with a remote `s3:` as README describes it.
+    """Return a function that runs rclone with a remote `s3:` as the guide describes it.
 
     The keyword `acl` replaces the remote's ACL. An empty one stands for rclone's default.
     """

@@ -321,11 +321,13 @@ def test_the_module_serves_s3_and_prints_its_keys():
         assert process.wait(10) == 0
 
 
-def test_the_example_of_the_readme_runs():
-    section = (Path(__file__).parents[2] / "README.md").read_text("utf-8").partition("<!-- s3-alone -->")[2]
+def test_the_example_of_the_guide_runs():
+    section = (
+        (Path(__file__).parents[2] / "infra/guides/local-s3.md").read_text("utf-8").partition("<!-- s3-alone -->")[2]
+    )
     example = section.partition("```python\n")[2].partition("```")[0]
     names: dict[str, Any] = {}
-    exec(compile(example, "README.md", "exec"), names)  # noqa: S102
+    exec(compile(example, "local-s3.md", "exec"), names)  # noqa: S102
     assert not psutil.pid_exists(names["s3"].pid)
 
 

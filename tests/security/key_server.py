@@ -25,9 +25,10 @@ class KeyServer:
 
     def answer(self) -> tuple[int, bytes]:
         """Return the next answer."""
+        published = json.dumps({"keys": self.keys}).encode()
         self.fetches += 1
         self.delay.wait(10)
-        return self.status, self.body if self.body is not None else json.dumps({"keys": self.keys}).encode()
+        return self.status, self.body if self.body is not None else published
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -9,10 +10,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from types import TracebackType
+from typing import Self
 
 import httpx
 
@@ -26,22 +28,39 @@ class StartError(RuntimeError):
     """A daemon ended, or did not answer in time; the message holds the end of its log."""
 
 
-class RunningS3(Protocol):
-    """An S3 server that answers path-style requests at `endpoint_url`, signed with its key for `region`."""
+class DaemonS3(ABC):
+    """An S3 server of daemons that share one temporary directory, `home`, and run while the context is open.
 
+    Within the context `endpoint_url` answers path-style S3 requests that are signed with `access_key` and
+    `secret_key` for `region`. Their user may create buckets; the server starts without any.
+    """
+
+    region = "us-east-1"
     endpoint_url: str
-    region: str
-    access_key: str
-    secret_key: str
-
-
-class Daemons:
-    """Child processes that share one temporary directory, `home`. `stop` kills them and removes the directory."""
 
     def __init__(self, prefix: str) -> None:
+        self.access_key = secrets.token_hex(10).upper()
+        self.secret_key = secrets.token_hex(20)
         self.home = Path(tempfile.mkdtemp(prefix=prefix))
         self.environment: Mapping[str, str] = {**os.environ, "PATH": PATH, "HOME": str(self.home)}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start the daemons, and return once the server answers. Raises StartError."""
 
     def run(self, *command: str) -> None:
         """Run a program to its end. Raises StartError if it fails or exceeds STARTS_IN_SECONDS."""
@@ -113,7 +132,7 @@ def free_ports(count: int) -> list[int]:
         return [listener.getsockname()[1] for listener in listeners]
 
 
-def run_until_input_closes(server: AbstractContextManager[RunningS3]) -> None:
+def run_until_input_closes(server: DaemonS3) -> None:
     """Start a server, print its endpoint and key as `name=value` lines, and stop it when standard input closes."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     with server as running:

@@ -7,15 +7,12 @@ telemetry. To run it by hand until standard input closes:
 """
 
 import json
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import pytest
 
-from tests.support.daemons import Daemons, free_ports, run_until_input_closes
+from tests.support.daemons import DaemonS3, free_ports, run_until_input_closes
 from tests.support.programs import require_programs
 
 PROGRAMS = ("weed", "setpriv")
@@ -25,53 +22,33 @@ SERVICES = ("s3", "filer", "master", "volume")
 """The parts of the process. Each listens on a port for HTTP and one for gRPC."""
 
 
-class SeaweedFS:
-    """A SeaweedFS server that runs while the context is open.
-
-    Within the context `endpoint_url` answers path-style S3 requests that are signed with `access_key` and
-    `secret_key`. Their user may create buckets; the server starts without any.
-    """
-
-    region = "us-east-1"
+class SeaweedFS(DaemonS3):
+    """A SeaweedFS server."""
 
     def __init__(self) -> None:
-        self.access_key = secrets.token_hex(10).upper()
-        self.secret_key = secrets.token_hex(20)
-        self._daemons = Daemons("seaweedfs-")
+        super().__init__("seaweedfs-")
         ports = free_ports(2 * len(SERVICES))
         self._http_ports = dict(zip(SERVICES, ports[::2], strict=True))
         self._grpc_ports = dict(zip(SERVICES, ports[1::2], strict=True))
         self.endpoint_url = f"http://127.0.0.1:{self._http_ports['s3']}"
 
-    def __enter__(self) -> Self:
-        try:
-            self._start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
     def stop(self) -> None:
         """Kill the process and remove all files that it wrote."""
-        self._daemons.stop()
+        super().stop()
         # These sockets have a fixed place outside of the server's directory.
         for service, port in self._grpc_ports.items():
             Path(f"/tmp/seaweedfs-{service}-grpc-{port}.sock").unlink(missing_ok=True)  # noqa: S108
 
-    def _start(self) -> None:
-        home = self._daemons.home
+    def start(self) -> None:
+        """Start the one process of all services."""
+        home = self.home
         key = {"accessKey": self.access_key, "secretKey": self.secret_key}
         identity = {"name": "acceptance", "credentials": [key], "actions": ["Admin"]}
         users = home / "users.json"
         users.write_text(json.dumps({"identities": [identity]}))
         ports = [f"-{service}.port={port}" for service, port in self._http_ports.items()]
         ports += [f"-{service}.port.grpc={port}" for service, port in self._grpc_ports.items()]
-        process = self._daemons.spawn(
+        process = self.spawn(
             "weed",
             "-logtostderr=true",
             "server",
@@ -91,7 +68,7 @@ class SeaweedFS:
             f"-filer.localSocket={home / 'filer.sock'}",
         )
         # The gateway refuses an unsigned request as soon as it serves any.
-        self._daemons.wait_for_answer(process, self.endpoint_url, lambda answer: answer.status_code == 403)
+        self.wait_for_answer(process, self.endpoint_url, lambda answer: answer.status_code == 403)
 
 
 @pytest.fixture(scope="session")

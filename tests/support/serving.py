@@ -13,6 +13,7 @@ import jwt
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.app import PREFIX, create_app
+from broker.lifecycle.deciding import IssueHandler
 from broker.settings import Settings, load_settings
 from broker.store import migrate
 
@@ -67,7 +68,14 @@ async def client_of(app: Any, *, address: str = "192.0.2.7") -> AsyncIterator[ht
 @asynccontextmanager
 async def served(folder: Path, **overrides: Any) -> AsyncIterator[httpx.AsyncClient]:
     """Serve an application with these settings; the client's base is the prefix of the routes."""
-    async with client_of(create_app(settings_of(folder, **overrides))) as client:
+    async with asking(None, folder, **overrides) as client:
+        yield client
+
+
+@asynccontextmanager
+async def asking(on_issue: IssueHandler | None, folder: Path, **overrides: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """Serve an application in which `on_issue` decides on uploads."""
+    async with client_of(create_app(settings_of(folder, **overrides), on_issue=on_issue)) as client:
         client.base_url = httpx.URL(f"http://broker.example{PREFIX}")
         yield client
 

@@ -1,16 +1,16 @@
-"""The diagram in the README equals the table of transitions."""
+"""The diagram in the guide equals the table of transitions."""
 
 from pathlib import Path
 
 from broker.domain.media import TRANSITIONS
 from tests.unit.diagram import state_diagram
 
-README = Path(__file__).parents[2] / "README.md"
+GUIDE = Path(__file__).parents[2] / "infra" / "guides" / "completion.md"
 BEGIN, END = "<!-- the life of a media: begin -->", "<!-- the life of a media: end -->"
 
 
-def test_the_readme_shows_the_current_table() -> None:
-    _, begin, rest = README.read_text().partition(BEGIN)
+def test_the_guide_shows_the_current_table() -> None:
+    _, begin, rest = GUIDE.read_text().partition(BEGIN)
     block, end, after = rest.partition(END)
 
     assert (begin, end) == (BEGIN, END)

@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 
 from broker.domain.announcement import Announcement, announcements
 from broker.domain.media import Media, State
-from broker.worker.public_network import PublicNetwork
+from broker.egress.public_network import PublicNetwork
 from broker.worker.sender import Sender
 from broker.worker.webhooks import Webhooks
+from tests.support.receiver import Receiver
 from tests.support.samples import pending
 from tests.support.world import World
-from tests.worker.receiver import Receiver
 
 
 def secret() -> str:

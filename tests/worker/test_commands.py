@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from broker.dev.s3 import EmbeddedS3
 from tests.support.processes import CLIP, done, running
+from tests.support.receiver import Receiver, receiving
 from tests.worker.conftest import Sqs, until
-from tests.worker.receiver import Receiver, receiving
 from tests.worker.sending import SECRET
 
 KEY = "a-key-of-the-tests-and-of-another-else"

@@ -11,10 +11,10 @@ import pytest
 
 from broker.dev.s3 import EmbeddedS3
 from broker.domain.media import Media, State
+from tests.support.receiver import Receiver, receiving
 from tests.support.world import World
 from tests.worker.conftest import Sqs, until
 from tests.worker.dying_worker import Worker, start_worker
-from tests.worker.receiver import Receiver, receiving
 from tests.worker.sending import SECRET
 
 LONG = timedelta(minutes=10)

@@ -10,10 +10,10 @@ from broker.aws.queue import Message, Queue
 from broker.dev.s3 import EmbeddedS3, Fault
 from broker.domain.keys import staging_key
 from broker.domain.media import State
+from tests.support.receiver import receiving
 from tests.support.world import VIDEO, MakeWorld, World
 from tests.worker.conftest import MAX_RECEIVES, VISIBILITY_SECONDS, Sqs, told, until
 from tests.worker.hearing import Slow, hearing
-from tests.worker.receiver import receiving
 from tests.worker.sending import telling
 
 

@@ -9,9 +9,9 @@ import pytest
 from httpcore import SOCKET_OPTION, AsyncNetworkStream
 
 from broker.domain.origin import is_public
-from broker.worker.public_network import PublicNetwork
+from broker.egress.public_network import PublicNetwork
 from broker.worker.sender import Sender
-from tests.worker.receiver import Receiver, receiving
+from tests.support.receiver import Receiver, receiving
 from tests.worker.sending import SECRET, announced
 
 PUBLIC = "93.184.215.14"

@@ -18,11 +18,11 @@ from broker.worker.events import Events
 from broker.worker.jobs import Job
 from broker.worker.sweep import Sweep
 from broker.worker.webhooks import KEEP_GIVEN_UP, Webhooks
+from tests.support.receiver import receiving
 from tests.support.samples import locked
 from tests.support.world import MakeWorld, World
 from tests.worker.conftest import VISIBILITY_SECONDS, Sqs, until
 from tests.worker.hearing import Slow, hearing
-from tests.worker.receiver import receiving
 from tests.worker.sending import sending, telling
 
 

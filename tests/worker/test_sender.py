@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from broker.worker.public_network import PublicNetwork
+from broker.egress.public_network import PublicNetwork
 from broker.worker.sender import MAX_READ_BYTES, Sender
 from tests.support.npm import packages, program
-from tests.worker.receiver import receiving
+from tests.support.receiver import receiving
 from tests.worker.sending import NEXT_SECRET, SECRET, announced, secret
 
 
@@ -182,10 +182,12 @@ async def test_tls_is_verified_against_the_name_of_the_host(tmp_path: Path) -> N
 
 
 async def test_the_body_is_the_same_in_every_attempt_and_only_the_signature_is_new() -> None:
-    announcement = announced("http://127.0.0.1/")
-    sender = local_sender()
-    now = datetime.now(UTC)
-    first, later = (sender.headers(announcement, announcement.body(), at) for at in (now, now + timedelta(minutes=1)))
-    await sender.close()
-    assert first["webhook-id"] == later["webhook-id"]
+    async with receiving(500) as receiver:
+        announcement, now = announced(receiver.url), datetime.now(UTC)
+        sender = local_sender()
+        for at in (now, now + timedelta(minutes=1)):
+            await sender.send(announcement, at)
+        await sender.close()
+    (first, body), (later, repeated) = receiver.requests
+    assert (first["webhook-id"], body) == (later["webhook-id"], repeated)
     assert first["webhook-signature"] != later["webhook-signature"]

@@ -8,13 +8,13 @@ from structlog.testing import capture_logs
 
 from broker.domain.announcement import PATIENCE, Announcement
 from broker.domain.media import State
+from broker.egress.public_network import PublicNetwork
 from broker.errors import BrokerError
-from broker.worker.public_network import PublicNetwork
 from broker.worker.sender import Answer, Sender
-from broker.worker.webhooks import LEASE, MAX_DELAY_SECONDS, Webhooks, delay
+from broker.worker.webhooks import CLAIM, MAX_DELAY_SECONDS, Webhooks, delay
+from tests.support.receiver import receiving
 from tests.support.world import VIDEO, MakeWorld, World
 from tests.worker.conftest import until
-from tests.worker.receiver import receiving
 from tests.worker.sending import SECRET, sending, telling
 
 
@@ -160,12 +160,12 @@ async def test_a_worker_that_dies_after_sending_causes_a_repeat_with_the_same_id
         await world.verbs.complete(issued.media.id, "anna")
         sender = Sender([SECRET], PublicNetwork(loopback=True))
         now = world.clock()
-        (claimed,) = await world.store.outbox.claim(receiver.url, now, lease_until=now + LEASE, limit=10)
+        (claimed,) = await world.store.outbox.claim(receiver.url, now, lease_until=now + CLAIM, limit=10)
         assert (await sender.send(claimed, now)).delivered
         await sender.close()
         async with sending(world, receiver) as webhooks:
             assert await webhooks.once(receiver.url) == 0
-            world.clock.move(seconds=LEASE.total_seconds() + 1)
+            world.clock.move(seconds=CLAIM.total_seconds() + 1)
             assert await webhooks.once(receiver.url) == 1
     assert len(receiver.ids) == 2
     assert len(set(receiver.ids)) == 1

@@ -6,17 +6,19 @@ meets it first, also if the router is mounted in another application.
 
 from abc import ABC, abstractmethod
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import Depends, Request
 from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 
 from broker.api.asgi.fields import field_of, is_repeated
-from broker.api.auth.caller import DELETE, READ, UPLOAD, Caller
+from broker.api.auth.caller import DELEGATE, DELETE, READ, UPLOAD, Caller
+from broker.api.auth.upload_tokens import PREFIX
 from broker.api.limits.limits import counted_address
 from broker.api.limits.windows import Kind, Standing
 from broker.api.state import services
-from broker.errors import NotAuthenticated
+from broker.errors import MediaNotFound, NotAuthenticated, PermissionMissing
 
 CALLER = "s3_media.caller"
 """The key of the admitted caller in the request's scope."""
@@ -45,27 +47,65 @@ class AddressDemand(Demand):
 
 
 class TokenDemand(Demand, SecurityBase):
-    """Demand a token that carries `permission`, and that its owner is within the limit of `kind`."""
+    """Demand a token that carries `permission`, and that its owner is within the limit of `kind`.
 
-    def __init__(self, permission: str, kind: Kind) -> None:
+    With `or_upload_token`, on a route of one media, the upload token of that media is enough.
+    """
+
+    def __init__(self, permission: str, kind: Kind, *, or_upload_token: bool = False) -> None:
         self.permission = permission
         self.kind = kind
+        self.or_upload_token = or_upload_token
         self.scheme_name = "bearer"
-        self.model = HTTPBearer(bearerFormat="JWT", description="A JWT that names its owner and its permissions.")
+        self.model = HTTPBearer(
+            bearerFormat="JWT",
+            description="A JWT that names its owner and its permissions. On the routes of one media, its upload_token.",
+        )
 
     async def admit(self, request: Request) -> Standing | None:
-        """Admit the caller. Raises RateLimited, NotAuthenticated, KeysUnavailable and PermissionMissing."""
-        limits, authenticator = services(request).limits, services(request).authenticator
-        of_address = await limits.count("address", client_address(request))
-        caller = await authenticator.caller(bearer_token(request))
-        caller.require(self.permission)
+        """Admit the caller.
+
+        Raises RateLimited, NotAuthenticated, KeysUnavailable, PermissionMissing, and MediaNotFound for an upload token
+        of another media.
+        """
+        built = services(request)
+        of_address = await built.limits.count("address", client_address(request))
+        token = bearer_token(request)
+        if token.startswith(PREFIX):
+            caller = built.upload_tokens.caller(token)
+            if not self.or_upload_token:
+                raise PermissionMissing(permission=self.permission)
+        else:
+            caller = await built.authenticator.caller(token)
+            caller.require(self.permission)
         request.scope[CALLER] = caller
-        return await limits.count(self.kind, caller.owner) or of_address
+        standing = await self._count(request, caller)
+        if caller.upload is not None and not _is_for(request, caller.upload):
+            raise MediaNotFound
+        return standing or of_address
+
+    async def _count(self, request: Request, caller: Caller) -> Standing | None:
+        return await services(request).limits.count(self.kind, caller.owner)
 
     async def __call__(self, request: Request) -> Caller:
         """Return the caller that the ProblemRoute admitted."""
         caller: Caller = request.scope[CALLER]
         return caller
+
+
+class IssueDemand(TokenDemand):
+    """Demand what every upload needs. A delegate is counted by the route, under the owner on whose behalf it asks."""
+
+    async def _count(self, request: Request, caller: Caller) -> Standing | None:
+        return None if DELEGATE in caller.permissions else await super()._count(request, caller)
+
+
+def _is_for(request: Request, media_id: UUID) -> bool:
+    """Return whether a request is for this media, or for none that can exist."""
+    try:
+        return UUID(request.scope["path_params"]["media_id"]) == media_id
+    except ValueError:
+        return True  # the route answers that this is not an id
 
 
 def bearer_token(request: Request) -> str:
@@ -87,8 +127,9 @@ def client_address(request: Request) -> str:
     return counted_address(client[0] if client else None)
 
 
-Uploader = Annotated[Caller, Depends(TokenDemand(UPLOAD, "issue"))]
-Completer = Annotated[Caller, Depends(TokenDemand(UPLOAD, "complete"))]
-PartsUploader = Annotated[Caller, Depends(TokenDemand(UPLOAD, "parts"))]
+Uploader = Annotated[Caller, Depends(IssueDemand(UPLOAD, "issue"))]
+Completer = Annotated[Caller, Depends(TokenDemand(UPLOAD, "complete", or_upload_token=True))]
+PartsUploader = Annotated[Caller, Depends(TokenDemand(UPLOAD, "parts", or_upload_token=True))]
+Viewer = Annotated[Caller, Depends(TokenDemand(READ, "playback", or_upload_token=True))]
 Reader = Annotated[Caller, Depends(TokenDemand(READ, "playback"))]
-Deleter = Annotated[Caller, Depends(TokenDemand(DELETE, "delete"))]
+Deleter = Annotated[Caller, Depends(TokenDemand(DELETE, "delete", or_upload_token=True))]

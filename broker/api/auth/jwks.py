@@ -6,6 +6,8 @@ Source: RFC 7517, section 5 (JWK Set).
 import asyncio
 import json
 import time
+import zlib
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +22,13 @@ MAX_KEYS = 100
 FETCH_SECONDS = 5.0
 """The timeout of one whole fetch."""
 COOLDOWN_SECONDS = 10.0
-"""The minimum time between two fetches, whatever key ids the tokens name."""
+"""The average time between two fetches, at least, whatever key ids the tokens name."""
+FETCHES_IN_A_ROW = 3
+"""How many fetches may follow one another without a pause; a key that was rotated just after a fetch is found so."""
+MAX_ABSENT = 100
+"""How many unknown key ids are remembered; each is looked for once in a cooldown."""
+GZIP = 16 + zlib.MAX_WBITS
+"""zlib's parameter for a stream with the header and checksum of gzip."""
 STALE_SECONDS = 24 * 3600.0
 """How long cached keys are used while their address does not answer."""
 
@@ -30,8 +38,9 @@ log = structlog.get_logger()
 class Jwks:
     """Cache the keys of a JWKS address for one algorithm.
 
-    All waiting requests share one fetch. Keys older than `fresh_seconds` are fetched again; so they are for an unknown
-    key id, but not before the cooldown has passed. If the address does not answer, the cached keys stay in use.
+    All waiting requests share one fetch. Keys older than `fresh_seconds` are fetched again, and so they are for an
+    unknown key id. Both together are bounded: FETCHES_IN_A_ROW at once, and one more after each cooldown. If the
+    address does not answer, the cached keys stay in use.
     """
 
     def __init__(
@@ -46,12 +55,15 @@ class Jwks:
         self._http = httpx.AsyncClient(
             follow_redirects=False,
             timeout=FETCH_SECONDS,
-            headers={"Accept": "application/jwk-set+json, application/json", "Accept-Encoding": "identity"},
+            headers={"Accept": "application/jwk-set+json, application/json", "Accept-Encoding": "gzip"},
         )
         self._keys: dict[str | None, Key] = {}
         self._published: dict[str | None, dict[str, Any]] = {}
         self._fetched_at = float("-inf")
-        self._tried_at = float("-inf")
+        self._looked_at = float("-inf")
+        """When the latest finished fetch began."""
+        self._spent_until = float("-inf")
+        self._absent: OrderedDict[str | None, float] = OrderedDict()
         self._failing = False
         self._fetching: asyncio.Task[None] | None = None
 
@@ -60,7 +72,8 @@ class Jwks:
 
         Raises NotAuthenticated for an unknown key, or KeysUnavailable if the keys cannot be fetched.
         """
-        age = self._clock() - self._fetched_at
+        now = self._clock()
+        age = now - self._fetched_at
         if age > STALE_SECONDS:
             self._forget()
         if age > self._fresh_seconds:
@@ -68,9 +81,8 @@ class Jwks:
             if fetching is not None and not (self._keys and self._failing):
                 await asyncio.shield(fetching)
         key = self._find(key_id)
-        if key is None and (fetching := self._fetch()) is not None:
-            await asyncio.shield(fetching)
-            key = self._find(key_id)
+        if key is None and not self._is_absent(key_id):
+            key = await self._look_for(key_id, now)
         if key is not None:
             return key
         if self._failing:
@@ -88,32 +100,61 @@ class Jwks:
             return next(iter(self._keys.values()))
         return self._keys.get(key_id)
 
+    async def _look_for(self, key_id: str | None, since: float) -> Key | None:
+        """Return a key that a fetch brought which began at `since` or later, or None.
+
+        A fetch that was under way then may have been answered before the key was published.
+        """
+        while self._looked_at < since:
+            fetching = self._fetch()
+            if fetching is None:
+                return None
+            await asyncio.shield(fetching)
+            if (key := self._find(key_id)) is not None:
+                return key
+        if not self._failing:
+            self._absent[key_id] = self._clock()
+            if len(self._absent) > MAX_ABSENT:
+                self._absent.popitem(last=False)
+        return None
+
+    def _is_absent(self, key_id: str | None) -> bool:
+        """Return whether this key was looked for in vain just now. A client that repeats itself causes no fetch."""
+        return self._clock() - self._absent.get(key_id, float("-inf")) < COOLDOWN_SECONDS
+
     def _fetch(self) -> "asyncio.Task[None] | None":
-        """Return the current fetch, or start one. Return None during the cooldown."""
-        if self._fetching is None and self._clock() - self._tried_at >= COOLDOWN_SECONDS:
-            self._tried_at = self._clock()
+        """Return the current fetch, or start one. Return None if too many have followed one another."""
+        now = self._clock()
+        if self._fetching is None and self._spent_until - now <= (FETCHES_IN_A_ROW - 1) * COOLDOWN_SECONDS:
+            self._spent_until = max(self._spent_until, now) + COOLDOWN_SECONDS
             self._fetching = asyncio.create_task(self._refresh())
         return self._fetching
 
     async def _refresh(self) -> None:
+        began_at = self._clock()
         try:
             async with asyncio.timeout(FETCH_SECONDS):
                 self._replace(_keys_of(await self._download()))
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError, TimeoutError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError, TimeoutError, zlib.error) as error:
             self._failing = True
             log.warning("the keys that verify tokens could not be fetched", reason=type(error).__name__)
         finally:
+            self._looked_at = began_at
             self._fetching = None
 
     async def _download(self) -> bytes:
         body = bytearray()
         async with self._http.stream("GET", self._url) as answer:
-            if answer.status_code != 200 or "content-encoding" in answer.headers:
+            encoding = answer.headers.get("content-encoding", "identity").lower()
+            if answer.status_code != 200 or encoding not in {"identity", "gzip", "x-gzip"}:
                 raise ValueError
+            unpack = None if encoding == "identity" else zlib.decompressobj(wbits=GZIP)
             async for part in answer.aiter_raw():
-                body += part
+                body += part if unpack is None else unpack.decompress(part, MAX_BYTES + 1 - len(body))
                 if len(body) > MAX_BYTES:
                     raise ValueError
+            if unpack is not None and not unpack.eof:
+                raise ValueError
         return bytes(body)
 
     def _replace(self, published: list[dict[str, Any]]) -> None:

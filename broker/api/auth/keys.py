@@ -5,20 +5,21 @@ from typing import Any, Protocol
 
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from broker.domain.jws import CURVES, KEY_TYPES, is_meant_for
 from broker.errors import SettingsInvalid
 
-KEY_TYPES = {"RS256": "RSA", "ES256": "EC", "EdDSA": "OKP"}
-"""The key type for each algorithm (RFC 7518, section 6.1; RFC 8037)."""
 MIN_RSA_BITS = 2048
-"""RFC 7518, section 3.3."""
+"""RFC 7518, sections 3.3 and 3.5."""
+_JWK_CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
+"""The names of curves in a JWK (RFC 7518, section 6.2.1.1), by their names in the library `cryptography`."""
 
 Key = Any
-"""A key for PyJWT: bytes for HS256, otherwise a public key of the library `cryptography`."""
+"""A key for PyJWT: bytes for HMAC, otherwise a public key of the library `cryptography`."""
 
 
 class KeySource(Protocol):
@@ -59,18 +60,18 @@ def public_key(pem_or_path: str, algorithm: str) -> Key:
             problems="BROKER_JWT_PUBLIC_KEY: should be a PEM public key, or the path of its file"
         ) from None
     if not fits(key, algorithm):
-        raise SettingsInvalid(problems=f"BROKER_JWT_PUBLIC_KEY: should be a key for {algorithm}")
+        raise SettingsInvalid(
+            problems=f"BROKER_JWT_PUBLIC_KEY: should be a key for {algorithm}; BROKER_JWT_ALGORITHM sets the algorithm"
+        )
     return key
 
 
 def published_key(jwk: dict[str, Any], algorithm: str) -> Key | None:
     """Return the key in a JWK, or None if it is meant for another use or algorithm.
 
-    Raises any exception if the JWK is malformed. Source: RFC 7517, sections 4.1 to 4.4.
+    Raises any exception if the JWK is malformed.
     """
-    if jwk.get("kty") != KEY_TYPES[algorithm] or jwk.get("alg", algorithm) != algorithm:
-        return None
-    if jwk.get("use", "sig") != "sig" or "verify" not in jwk.get("key_ops", ["verify"]):
+    if not is_meant_for(jwk, algorithm):
         return None
     key = jwt.PyJWK(jwk, algorithm).key
     if not fits(key, algorithm):
@@ -80,12 +81,12 @@ def published_key(jwk: dict[str, Any], algorithm: str) -> Key | None:
 
 def fits(key: Key, algorithm: str) -> bool:
     """Return whether `key` is a public key that `algorithm` can verify with."""
-    match algorithm:
-        case "RS256":
+    match KEY_TYPES.get(algorithm):
+        case "RSA":
             return isinstance(key, RSAPublicKey) and key.key_size >= MIN_RSA_BITS
-        case "ES256":
-            return isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1)
-        case "EdDSA":
+        case "EC":
+            return isinstance(key, EllipticCurvePublicKey) and _JWK_CURVES.get(key.curve.name) == CURVES[algorithm]
+        case "OKP":
             return isinstance(key, Ed25519PublicKey)
         case _:
             return False

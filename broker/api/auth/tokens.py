@@ -14,11 +14,16 @@ from typing import Any
 import jwt
 from jwt.utils import base64url_decode
 
-from broker.api.auth.caller import Caller, ClaimNames
+from broker.api.auth.caller import Caller, ClaimNames, claim
 from broker.api.auth.keys import KeySource
 from broker.errors import NotAuthenticated
 
 MAX_TOKEN_LENGTH = 8192
+EARLY_SECONDS = 5
+"""The allowed clock skew for `iat` and `nbf` if no leeway is set: a token is often used in the second of its issue.
+
+For `exp` there is none then, because a token lives for minutes and loses nothing by the skew.
+"""
 MAX_NUMERIC_DATE = 253_402_300_799
 """The last second of the year 9999, which is the last that Python's datetime can hold."""
 TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
@@ -36,7 +41,8 @@ class TokenRules:
     issuers: tuple[str, ...] = ()
     audiences: tuple[str, ...] = ()
     audience_claim: str = "aud"
-    leeway_seconds: int = 0
+    leeway_seconds: int | None = None
+    """The allowed clock skew for `iat`, `nbf` and `exp`; None: EARLY_SECONDS for the first two, none for `exp`."""
     claims: ClaimNames = ClaimNames()  # noqa: RUF009 frozen, so it can be shared
 
 
@@ -71,7 +77,7 @@ class RememberedTokens:
 
 
 class Authenticator:
-    """Verify tokens with the keys of `keys` and by `rules`. `exp` and `sub` are required."""
+    """Verify tokens with the keys of `keys` and by `rules`. `exp` and the claim of the owner are required."""
 
     def __init__(self, keys: KeySource, rules: TokenRules, remembered: RememberedTokens) -> None:
         self._keys = keys
@@ -88,7 +94,9 @@ class Authenticator:
         if self._generation != self._keys.generation:
             self._remembered.clear()
             self._generation = self._keys.generation
-        if len(token) > MAX_TOKEN_LENGTH or not token.isascii():
+        if len(token) > MAX_TOKEN_LENGTH:
+            raise _refused(f"it is longer than {MAX_TOKEN_LENGTH} bytes")
+        if not token.isascii():
             raise _refused()
         now = time.time()
         digest = hashlib.sha256(token.encode()).digest()
@@ -101,14 +109,20 @@ class Authenticator:
 
     async def _verified(self, token: str) -> dict[str, Any]:
         key = await self._keys.key(self._key_id(token))
+        leeway = self._rules.leeway_seconds
         try:
             claims: dict[str, Any] = self._jwt.decode(
                 token,
                 key,
                 algorithms=[self._rules.algorithm],
                 issuer=self._rules.issuers or None,
-                leeway=self._rules.leeway_seconds,
-                options={"require": ["exp", "sub"], "verify_aud": False, "enforce_minimum_key_length": True},
+                leeway=EARLY_SECONDS if leeway is None else leeway,
+                options={
+                    "require": ["exp"],
+                    "verify_aud": False,
+                    "verify_sub": False,  # ClaimNames checks the claim that names the owner
+                    "enforce_minimum_key_length": True,
+                },
             )
         except jwt.ExpiredSignatureError:
             raise _refused("it has expired") from None
@@ -118,6 +132,8 @@ class Authenticator:
             raise _refused("a required claim is missing, or its issuer is not accepted") from None
         except jwt.PyJWTError:
             raise _refused() from None
+        if leeway is None and claims["exp"] <= time.time():
+            raise _refused("it has expired")
         if self._rules.audiences and not set(self._rules.audiences) & set(_audience(claims, self._rules)):
             raise _refused("its audience is not accepted")
         return claims
@@ -133,7 +149,9 @@ class Authenticator:
             header = _strict_object(base64url_decode(token.partition(".")[0]))
         except (ValueError, RecursionError):
             raise _refused() from None
-        if header.get("alg") != self._rules.algorithm or "crit" in header or "b64" in header:
+        if header.get("alg") != self._rules.algorithm:
+            raise _refused(f"its algorithm is not {self._rules.algorithm}")
+        if "crit" in header or "b64" in header:
             raise _refused()
         kind, key_id = header.get("typ", "JWT"), header.get("kid")
         if not isinstance(kind, str) or kind.lower() not in TYPES or not isinstance(key_id, str | None):
@@ -180,7 +198,7 @@ def _is_numeric_date(value: object) -> bool:
 
 def _audience(claims: dict[str, Any], rules: TokenRules) -> list[str]:
     """Return a token's audiences; the claim holds one name or a list of names (RFC 7519, section 4.1.3)."""
-    value = claims.get(rules.audience_claim)
+    value = claim(claims, rules.audience_claim)
     names = value if isinstance(value, list) else [value]
     named = [name for name in names if isinstance(name, str)]
     return named if len(named) == len(names) else []

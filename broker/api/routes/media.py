@@ -12,10 +12,11 @@ from fastapi.responses import RedirectResponse
 
 from broker import errors
 from broker.api import schemas
-from broker.api.asgi.demands import AddressDemand, Completer, Deleter, Reader, Uploader
+from broker.api.asgi.demands import AddressDemand, Completer, Deleter, Reader, Uploader, Viewer
 from broker.api.asgi.document import Document, serializer
 from broker.api.asgi.route import ProblemRoute
 from broker.api.asgi.target import base_address
+from broker.api.auth.caller import DELEGATE
 from broker.api.documentation import AUTHENTICATED, COUNTED, S3_UNAVAILABLE, problems
 from broker.api.problems import NO_STORE
 from broker.api.routes.parts import page_of_parts
@@ -54,12 +55,14 @@ router = APIRouter(route_class=ProblemRoute, tags=["media"])
             errors.DurationNotAllowed,
             errors.MetadataTooLarge,
             errors.RedirectNotAllowed,
+            errors.UploadRefused,
             errors.QuotaExceeded,
             errors.IdempotencyKeyReused,
             errors.IdempotencyKeyInFlight,
             errors.UploadRejected,
             errors.UploadExpired,
             *S3_UNAVAILABLE,
+            errors.ApplicationUnavailable,
         ),
     },
 )
@@ -68,13 +71,19 @@ async def issue_upload(
 ) -> Response:
     """Issue a policy for one upload. Post its fields and the file to its URL, then complete the upload.
 
-    With an `Idempotency-Key`, a repeated request gets the same media.
+    With an `Idempotency-Key`, a repeated request gets the same media. A backend with `media:delegate` may name the
+    `owner`, and hand the answer, with its `upload_token`, to the page of that user.
     """
     built = services(request)
+    if body.owner is not None:
+        caller.require(DELEGATE)
+    if DELEGATE in caller.permissions:
+        await built.limits.count("issue", body.owner or caller.owner)
     base = base_address(request, "/upload")
     issued = await built.lifecycle.issue(
         UploadRequest(**body.__dict__),
         caller.owner,
+        permissions=caller.permissions,
         idempotency_key=idempotency_key,
         uploaded_url=lambda media_id: f"{base}/{media_id}/uploaded/{built.form_states.make(media_id)}",
     )
@@ -95,6 +104,8 @@ async def issue_upload(
         answer["parts"] = None if issued.parts is None else page_of_parts(issued.parts)
         answer["parts_url"] = f"{base}/{recorded.id}/parts"
         answer["upload_expires_at"] = recorded.upload_expires_at
+    if recorded.issued_by is not None:
+        answer["upload_token"] = built.upload_tokens.make(recorded.id, recorded.accepts_until)
     return Document(_ISSUED.to_json(answer), 201 if pending else 200)
 
 
@@ -115,8 +126,12 @@ async def issue_upload(
 )
 async def complete_upload(request: Request, caller: Completer, media_id: UUID) -> Response:
     """Check the uploaded object and make it playable. Repeating the request is harmless."""
-    playback = await services(request).lifecycle.complete(media_id, caller.reach)
-    return _playback(playback, "The media is ready.")
+    built = services(request)
+    if caller.upload is not None:
+        completed = await built.token_verbs.complete(media_id)
+    else:
+        completed = await built.lifecycle.complete(media_id, caller.reach)
+    return _playback(completed, "The media is ready.")
 
 
 @router.get(
@@ -142,7 +157,7 @@ async def form_was_uploaded(request: Request, media_id: UUID, state: str) -> Res
 )
 async def playback_link(
     request: Request,
-    caller: Reader,
+    caller: Viewer,
     media_id: UUID,
     expires_in: Annotated[int, Query(ge=1, le=MAX_PLAYBACK_SECONDS)] = verbs.DEFAULT_PLAYBACK_SECONDS,
     download: bool = False,
@@ -152,14 +167,16 @@ async def playback_link(
 
     With `wait`, the response comes once the media is ready, rejected or expired, or after that many seconds.
     """
+    built = services(request)
     if wait:
-        await services(request).waiting.until_settled(
+        await built.waiting.until_settled(
             media_id, caller.reach, waiter=caller.owner, seconds=wait, wanted=_still_connected(request)
         )
-    playback = await services(request).lifecycle.playback(
-        media_id, caller.reach, expires_in=expires_in, download=download
-    )
-    return _playback(playback, "The link is ready.")
+    if caller.upload is not None:
+        shown = await built.token_verbs.watch(media_id, expires_in=expires_in, download=download)
+    else:
+        shown = await built.lifecycle.playback(media_id, caller.reach, expires_in=expires_in, download=download)
+    return _playback(shown, "The link is ready." if isinstance(shown, Playback) else "The media is ready.")
 
 
 @router.get("/", response_model=schemas.MediaList, responses=problems(*AUTHENTICATED))
@@ -183,7 +200,10 @@ async def list_media(
 @router.delete("/{media_id}", response_model=schemas.Deleted, responses=problems(*AUTHENTICATED, errors.MediaNotFound))
 async def delete_media(request: Request, caller: Deleter, media_id: UUID) -> Response:
     """Delete a media and its objects. The media is gone at once; if S3 is unavailable, its objects are purged later."""
-    await services(request).lifecycle.delete(media_id, caller.reach)
+    if caller.upload is not None:
+        await services(request).token_verbs.cancel(media_id)
+    else:
+        await services(request).lifecycle.delete(media_id, caller.reach)
     answer = schemas.Deleted(
         success=True, media_id=media_id, status=media.State.DELETING, message="The media is deleted."
     )
@@ -226,14 +246,16 @@ def _video(record: media.Media) -> schemas.Video | None:
     return {"seconds": video.seconds, "codec": video.codec, "width": video.width, "height": video.height}
 
 
-def _playback(playback: Playback, message: str) -> Response:
+def _playback(shown: Playback | media.Media, message: str) -> Response:
+    """Return the response for a ready media with its link, or without one for an upload token."""
+    record, link = (shown.media, shown) if isinstance(shown, Playback) else (shown, None)
     answer: schemas.Playback = {
-        **_media(playback.media),
+        **_media(record),
         "success": True,
-        "etag": playback.media.etag,
-        "signed_url": playback.signed_url,
-        "expires_in": playback.expires_in,
-        "expires_at": playback.expires_at,
+        "etag": record.etag,
+        "signed_url": link and link.signed_url,
+        "expires_in": link and link.expires_in,
+        "expires_at": link and link.expires_at,
         "message": message,
     }
     return Document(_PLAYBACK.to_json(answer))

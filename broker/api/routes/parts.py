@@ -14,8 +14,8 @@ from broker.api.asgi.target import base_address
 from broker.api.documentation import AUTHENTICATED, S3_UNAVAILABLE, problems
 from broker.api.state import services
 from broker.domain.parts import MAX_PARTS
-from broker.lifecycle.parts import MAX_PAGE
 from broker.lifecycle.requests import PartsPage
+from broker.lifecycle.resumable.forms import MAX_PAGE
 
 _PARTS_PAGE = serializer(schemas.PartsPage)
 

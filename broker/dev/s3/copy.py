@@ -49,8 +49,8 @@ async def copy_object(plane: Plane, request: Request, payload: Payload) -> Respo
             "the object's metadata, storage class, website redirect location or encryption attributes.",
         )
     with linked(plane, source_bucket, source) as path:
-        asked = fields.get("x-amz-checksum-algorithm")
-        algorithm = supported(asked) if asked else next(iter(source.checksums), DEFAULT_ALGORITHM)
+        requested = fields.get("x-amz-checksum-algorithm")
+        algorithm = supported(requested) if requested else next(iter(source.checksums), DEFAULT_ALGORITHM)
         etag, checksums = await content_digests(path, source, algorithm)
         version = plane.put(
             "ObjectCreated:Copy",

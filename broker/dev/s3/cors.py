@@ -31,15 +31,17 @@ class Rule:
     exposed: tuple[str, ...]
     max_age: str | None
 
-    def allows(self, origin: str, method: str, asked: list[str]) -> bool:
+    def allows(self, origin: str, method: str, requested_headers: list[str]) -> bool:
         """Return whether a page of an origin may send this method with these headers."""
         return (
             any(_wildcard(origin, pattern) for pattern in self.origins)
             and method in self.methods
-            and all(any(_wildcard(name, pattern.lower()) for pattern in self.request_headers) for name in asked)
+            and all(
+                any(_wildcard(name, pattern.lower()) for pattern in self.request_headers) for name in requested_headers
+            )
         )
 
-    def answer(self, origin: str, asked: list[str]) -> dict[str, str]:
+    def answer(self, origin: str, requested_headers: list[str]) -> dict[str, str]:
         """Return the headers that let the page read the response."""
         any_origin = "*" in self.origins
         headers = {
@@ -49,8 +51,8 @@ class Rule:
         }
         if not any_origin:
             headers["access-control-allow-credentials"] = "true"
-        if asked:
-            headers["access-control-allow-headers"] = ", ".join(asked)
+        if requested_headers:
+            headers["access-control-allow-headers"] = ", ".join(requested_headers)
         if self.exposed:
             headers["access-control-expose-headers"] = ", ".join(self.exposed)
         if self.max_age is not None:
@@ -71,10 +73,10 @@ def preflight(services: Services, request: Request) -> Response:
         raise _forbidden(request, "CORS is not enabled for this bucket.")
     if method is None:
         raise S3Error("BadRequest", "Invalid Access-Control-Request-Method: null")
-    asked = _asked(request)
+    requested_headers = _requested_headers(request)
     for rule in rules:
-        if rule.allows(origin, method, asked):
-            return Response(b"", 200, rule.answer(origin, asked))
+        if rule.allows(origin, method, requested_headers):
+            return Response(b"", 200, rule.answer(origin, requested_headers))
     raise _forbidden(
         request,
         # The typing error is S3's own.
@@ -142,7 +144,7 @@ def _forbidden(request: Request, reason: str) -> S3Error:
     )
 
 
-def _asked(request: Request) -> list[str]:
+def _requested_headers(request: Request) -> list[str]:
     names = request.headers.get("access-control-request-headers", "").split(",")
     return [name.strip().lower() for name in names if name.strip()]
 

@@ -72,13 +72,13 @@ def object_headers(fields: Mapping[str, str]) -> dict[str, str]:
 
 def metadata(fields: Mapping[str, str]) -> dict[str, str]:
     """Return the user's metadata, at most 2 KB of names and values."""
-    found = {
+    named = {
         name.removeprefix(METADATA_PREFIX): value for name, value in fields.items() if name.startswith(METADATA_PREFIX)
     }
-    size = sum(len(name.encode()) + len(value.encode()) for name, value in found.items())
+    size = sum(len(name.encode()) + len(value.encode()) for name, value in named.items())
     if size > METADATA_BYTES_MAX:
         raise S3Error("MetadataTooLarge", Size=size, MaxSizeAllowed=METADATA_BYTES_MAX)
-    return found
+    return named
 
 
 def answer_headers(version: ObjectVersion, *, with_checksums: bool, versioned: bool) -> dict[str, str]:
@@ -119,8 +119,8 @@ def encryption_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 def checksum_headers(version: ObjectVersion) -> dict[str, str]:
     """Return the checksum headers of an object."""
-    found = {header_name(name): value for name, value in version.checksums.items()}
-    return found | {HEADER_PREFIX + "type": version.checksum_type} if found else {}
+    headers = {header_name(name): value for name, value in version.checksums.items()}
+    return headers | {HEADER_PREFIX + "type": version.checksum_type} if headers else {}
 
 
 def _iso_8859_1(text: str) -> str:

@@ -96,11 +96,11 @@ class Keyring:
 
     def learn(self, answer: str) -> None:
         """Accept the session that an answer of STS (XML) hands out."""
-        found = {
+        fields = {
             name: match.group(1)
             for name in ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration")
             if (match := re.search(rf"<{name}>([^<]+)</{name}>", answer))
         }
-        if len(found) == 4:
-            expires_at = datetime.fromisoformat(found["Expiration"])
-            self.add(Session(found["AccessKeyId"], found["SecretAccessKey"], found["SessionToken"], expires_at))
+        if len(fields) == 4:
+            expires_at = datetime.fromisoformat(fields["Expiration"])
+            self.add(Session(fields["AccessKeyId"], fields["SecretAccessKey"], fields["SessionToken"], expires_at))

@@ -58,7 +58,7 @@ class Services:
         self._disk, self._file = disk, disk.root / "buckets.json"
         self._client = Client(DomainDispatcherApplication(create_backend_app))
         self._threads = ThreadPoolExecutor(max_workers=32, thread_name_prefix="moto")
-        self._told: dict[str, dict[str, Any]] = {}
+        self._configured: dict[str, dict[str, Any]] = {}
         if (written := disk.read_json(self._file)) is not None:
             self._replay(written)
 
@@ -81,14 +81,14 @@ class Services:
         """Pass a request about a bucket to moto, and record the requests that change it."""
         if subresource == _CORS:
             return self._configure_cors(method, bucket, body)
-        asked = "&".join(
+        kept_query = "&".join(
             f"{name}={value}" if value else name
             for name, value in query
             if not name.startswith("X-Amz-") and name != "x-id"
         )
-        answer = await self.ask(method, self._origin, f"/{bucket}", asked, headers, body)
+        answer = await self.ask(method, self._origin, f"/{bucket}", kept_query, headers, body)
         if method in ("PUT", "DELETE") and answer.status < 300:
-            self._write_down(method, bucket, asked, headers, body)
+            self._write_down(method, bucket, kept_query, headers, body)
         return answer
 
     def check_name(self, bucket: str) -> None:
@@ -123,7 +123,7 @@ class Services:
 
     def cors(self, bucket: str) -> bytes | None:
         """Return the CORS document of a bucket, or None if it has none."""
-        entry = self._told.get(f"{bucket}?{_CORS}")
+        entry = self._configured.get(f"{bucket}?{_CORS}")
         return None if entry is None else base64.b64decode(entry["body"])
 
     def versioning(self, bucket: str) -> str | None:
@@ -184,20 +184,20 @@ class Services:
     def _write_down(self, method: str, bucket: str, query: str, headers: dict[str, str], body: bytes) -> None:
         name = f"{bucket}?{query}"
         if method == "DELETE":
-            gone = [name] if query else [told for told in self._told if told.startswith(f"{bucket}?")]
-            for told in gone:
-                self._told.pop(told, None)
+            removed = [name] if query else [known for known in self._configured if known.startswith(f"{bucket}?")]
+            for known in removed:
+                self._configured.pop(known, None)
         else:
-            self._told[name] = {
+            self._configured[name] = {
                 "bucket": bucket,
                 "query": query,
                 "headers": {key: value for key, value in headers.items() if key not in _UNSAID},
                 "body": base64.b64encode(body).decode(),
             }
-        self._disk.write_json(self._file, list(self._told.values()))
+        self._disk.write_json(self._file, list(self._configured.values()))
 
-    def _replay(self, told: list[dict[str, Any]]) -> None:
-        for entry in told:
+    def _replay(self, recorded: list[dict[str, Any]]) -> None:
+        for entry in recorded:
             body = base64.b64decode(entry["body"])
             if entry["query"] == _CORS:
                 self._write_down("PUT", entry["bucket"], _CORS, {}, body)

@@ -101,17 +101,7 @@ def _copy_failed(patient: Patient, detail: str) -> Finding:
         "promotion",
         f"the copy to the final key failed: {detail}",
         cause="the keys lack s3:GetObject under staging/ or media/, s3:PutObject under media/, or the KMS key",
-        fix=patient.aws(
-            "iam",
-            "simulate-principal-policy",
-            "--policy-source-arn",
-            "ROLE_ARN",
-            "--action-names",
-            "s3:PutObject",
-            "s3:GetObject",
-            "--resource-arns",
-            f"{patient.arn}/media/x",
-        ),
+        fix=patient.may("s3:PutObject", "s3:GetObject", prefix="media"),
         terraform=_COPY_RIGHTS,
     )
 

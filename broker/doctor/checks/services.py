@@ -10,14 +10,13 @@ import httpx
 
 from broker.doctor.deployment import Patient
 from broker.doctor.finding import Finding, fail, ok, warn
+from broker.domain.jws import is_meant_for
 from broker.domain.origin import is_public
 from broker.errors import DatabaseUnavailable, DatabaseUnusable, SettingsInvalid
 from broker.store import pending_revision
 
 DATABASE_SECONDS = 10.0
 REDIS_SECONDS = 5.0
-KEY_TYPES = {"RS256": "RSA", "ES256": "EC", "EdDSA": "OKP"}
-"""The key type for each algorithm (RFC 7518, section 6.1; RFC 8037)."""
 
 
 async def database(patient: Patient) -> Finding:
@@ -74,7 +73,7 @@ async def token_keys(patient: Patient) -> Finding:
         return _no_keys(url, f"status {response.status_code}", "BROKER_JWKS_URL is not the provider's address")
     try:
         listed = json.loads(response.content)["keys"]
-        usable = [key for key in listed if key.get("kty") == KEY_TYPES[algorithm] and key.get("use", "sig") == "sig"]
+        usable = [key for key in listed if is_meant_for(key, algorithm)]
     except (ValueError, KeyError, TypeError, AttributeError):
         return _no_keys(url, "no set of keys", "the address serves something else, such as an HTML page")
     if not usable:

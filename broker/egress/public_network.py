@@ -1,6 +1,6 @@
 """Connections to public addresses only: a host is resolved once, and the addresses that were checked are used.
 
-A webhook's target must not lead to this machine's services, its neighbors, or the cloud's metadata service. Source:
+The target of a hook must not lead to this machine's services, its neighbors, or the cloud's metadata service. Source:
 OWASP, "Server-Side Request Forgery Prevention Cheat Sheet".
 """
 

@@ -18,8 +18,8 @@ from broker.domain.media import Arrived, Event, Media, State
 from broker.domain.parts import as_ranges, composed_etag, list_digest
 from broker.domain.rules import composed_differences
 from broker.errors import BrokerError, NothingUploaded, PartsMissing, PromotionRunning
-from broker.lifecycle.composition import Composer
 from broker.lifecycle.leases import HeldLease, LeaseLost, Leases
+from broker.lifecycle.resumable.composition import Composer
 from broker.store import Store
 
 log = structlog.get_logger()

@@ -47,6 +47,13 @@ class Receiver:
         finally:
             writer.close()
 
+    def behaviour(self, answer: str | int | tuple[int, object]) -> Behaviour:
+        """Return what the receiver does for a status, a status and a JSON document, or the name of a behaviour."""
+        if isinstance(answer, str):
+            named: Behaviour = getattr(self, answer)
+            return named
+        return self.status(answer) if isinstance(answer, int) else self.json(*answer)
+
     def status(self, code: int, *headers: str) -> Behaviour:
         """Answer with a status."""
 
@@ -56,6 +63,39 @@ class Receiver:
             await writer.drain()
 
         return answer
+
+    def json(self, code: int, document: object) -> Behaviour:
+        """Answer with a status and a JSON document."""
+        return self.raw(code, json.dumps(document).encode())
+
+    def raw(self, code: int, body: bytes, *headers: str) -> Behaviour:
+        """Answer with a status and a body."""
+
+        async def answer(writer: asyncio.StreamWriter) -> None:
+            lines = [f"HTTP/1.1 {code} Whatever", f"Content-Length: {len(body)}", *headers]
+            writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+            await writer.drain()
+
+        return answer
+
+    async def nothing(self, writer: asyncio.StreamWriter) -> None:
+        """Answer 204, without a body."""
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        await writer.drain()
+
+    async def to_the_metadata_service(self, writer: asyncio.StreamWriter) -> None:
+        """Redirect to an address inside a cloud."""
+        await self.status(302, "Location: http://169.254.169.254/latest/meta-data/")(writer)
+
+    async def to_itself(self, writer: asyncio.StreamWriter) -> None:
+        """Redirect to an address that would answer."""
+        await self.status(307, f"Location: {self.url}")(writer)
+
+    async def break_off(self, writer: asyncio.StreamWriter) -> None:
+        """Promise a longer body than is sent."""
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}")
+        await writer.drain()
+        raise OSError
 
     async def hang(self, writer: asyncio.StreamWriter) -> None:
         """Take the request and say nothing."""
@@ -90,10 +130,10 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiving(*answers: str | int) -> AsyncIterator[Receiver]:
-    """Run a receiver that answers with these statuses or behaviours, by name."""
+async def receiving(*answers: str | int | tuple[int, object]) -> AsyncIterator[Receiver]:
+    """Run a receiver that answers with these statuses, statuses and JSON documents, or behaviours by name."""
     receiver = Receiver()
-    receiver.answers = [receiver.status(one) if isinstance(one, int) else getattr(receiver, one) for one in answers]
+    receiver.answers = [receiver.behaviour(answer) for answer in answers]
     server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
     receiver.port = server.sockets[0].getsockname()[1]
     try:

@@ -13,7 +13,8 @@ from broker.domain.media import GONE, Media, State
 from broker.domain.parts import PARTS_PER_LIST
 from broker.domain.policy import Promise
 from broker.domain.sigv4 import Credentials
-from broker.errors import CredentialsExpired, MediaNotFound, NotResumable, UploadExpired, UploadRejected
+from broker.errors import MediaNotFound, NotResumable, UploadExpired, UploadRejected
+from broker.lifecycle.forms import lifetime
 from broker.lifecycle.requests import Issued, PartForm, PartsPage
 from broker.store import Store
 
@@ -131,9 +132,7 @@ class Parts:
         """Return a page with forms for `numbers`; their policies end with the recorded end at the latest."""
         layout = media.layout
         remaining = int((media.policy_expires_at - now).total_seconds())
-        expires_in = keys.lifetime(min(remaining, self._policy_seconds), now) if numbers else 0
-        if numbers and expires_in < 1:
-            raise CredentialsExpired
+        expires_in = lifetime(keys, min(remaining, self._policy_seconds), now) if numbers else 0
         common: dict[str, str] = {}
         forms = []
         for place, number in enumerate(numbers, 1):

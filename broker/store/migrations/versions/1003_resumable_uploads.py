@@ -7,8 +7,8 @@ what arrived nevertheless.
 import sqlalchemy as sa
 from alembic import op
 
-revision = "1002"
-down_revision = "1001"
+revision = "1003"
+down_revision = "1002"
 branch_labels = None
 depends_on = None
 

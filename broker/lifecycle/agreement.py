@@ -1,0 +1,36 @@
+"""The terms of an upload on which the application decides, or which a backend issues on behalf of an owner."""
+
+from broker.domain.media import NO_METADATA, Media
+from broker.lifecycle.deciding import Deciding, IssueRequest
+from broker.lifecycle.requests import Terms, UploadRequest
+from broker.store import Store
+
+
+async def agree(
+    store: Store,
+    deciding: Deciding | None,
+    request: UploadRequest,
+    caller: str,
+    permissions: frozenset[str],
+    idempotency_key: str | None,
+) -> tuple[Media | None, Terms]:
+    """Return the terms of an upload, and the earlier media if the caller has used its idempotency key before.
+
+    The application is not asked again about an earlier media. A key that is used on behalf of an owner belongs to the
+    caller, so that it cannot be mistaken for a key of the owner's own. Raises what `Deciding.decide` does.
+    """
+    owner, metadata = request.owner or caller, request.metadata or NO_METADATA
+    allow_link = bool(request.allow_link)
+    issuers_key, earlier = None, None
+    if idempotency_key is not None:
+        issuers_key = f"{caller}\n{idempotency_key}"  # no client can send a line feed in a key
+        earlier = await store.find_issued(caller, own_key=idempotency_key, issuers_key=issuers_key)
+    if earlier is None and deciding is not None:
+        question = IssueRequest(caller=caller, permissions=permissions, owner=owner, upload=request)
+        accepted = await deciding.decide(question)
+        owner = accepted.owner or owner
+        metadata = metadata if accepted.metadata is None else dict(accepted.metadata)
+        allow_link = allow_link or accepted.allow_link
+    if owner == caller and request.owner is None:
+        return earlier, Terms(owner, metadata, idempotency_key)
+    return earlier, Terms(owner, metadata, issuers_key, issued_by=caller, allow_link=allow_link)

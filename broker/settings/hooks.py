@@ -1,0 +1,63 @@
+"""The settings of the issue hook, and the checks that it shares with webhooks."""
+
+import base64
+import binascii
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import NoDecode
+
+from broker.domain.origin import is_loopback, origin
+from broker.settings.access import AccessSettings
+from broker.settings.fields import split_at_commas
+
+SECRET_BYTES = range(24, 65)
+"""The allowed sizes of a signing secret in bytes (Standard Webhooks specification, "Symmetric")."""
+
+
+def _can_sign(value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    if len(value) > 2:
+        raise ValueError("should be one secret, or two during a rotation")
+    for secret in value:
+        encoded = secret.get_secret_value().removeprefix("whsec_")
+        try:
+            size = len(base64.b64decode(encoded, validate=True))
+        except (binascii.Error, ValueError):
+            size = 0
+        if size not in SECRET_BYTES:
+            raise ValueError("should be whsec_ and 24 to 64 random bytes in base64")
+    return value
+
+
+SigningSecrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(split_at_commas), AfterValidator(_can_sign)]
+
+
+def is_hook_address(url: str, *, loopback_http: bool) -> bool:
+    """Return whether a URL is https without a user or a fragment; with `loopback_http`, also http on this machine."""
+    parts = urlsplit(url)
+    is_secure = parts.scheme == "https" or (loopback_http and is_loopback(url))
+    return origin(url) is not None and not parts.fragment and is_secure
+
+
+class HookSettings(AccessSettings):
+    """The settings of the issue hook. Durations are seconds; the docstring of a field is its description."""
+
+    issue_hook_url: str | None = None
+    """The https URL of the application that decides on each upload; unset: the rules and the quota alone decide."""
+    issue_hook_secrets: SigningSecrets = ()
+    """The secret that signs the questions to it, `whsec_…`; during a rotation two, comma-separated."""
+    issue_hook_seconds: Annotated[float, Field(ge=0.1, le=30)] = 5
+    """The timeout of its decision, a retry included; also of `on_issue` in a host application."""
+    issue_hook_loopback_http: bool = False
+    """Whether the issue hook may be http on this machine; for development."""
+
+    @model_validator(mode="after")
+    def _hook_is_safe(self) -> "HookSettings":
+        if self.issue_hook_url is None:
+            return self
+        if not is_hook_address(self.issue_hook_url, loopback_http=self.issue_hook_loopback_http):
+            raise ValueError("BROKER_ISSUE_HOOK_URL: should be an https address without a user or a fragment")
+        if not self.issue_hook_secrets:
+            raise ValueError("BROKER_ISSUE_HOOK_SECRETS: should be set if BROKER_ISSUE_HOOK_URL is set")
+        return self
