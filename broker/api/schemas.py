@@ -196,7 +196,7 @@ class Issued(TypedDict):
         parts={
             "url": "https://videos.s3.eu-central-1.amazonaws.com/",
             "part_size": 16_777_216,
-            "count": 3,
+            "count": 250,
             "fields": {
                 "Content-Type": "video/mp4",
                 "success_action_status": "201",
@@ -207,7 +207,7 @@ class Issued(TypedDict):
             "forms": [
                 {
                     "number": 3,
-                    "size": 6_445_568,
+                    "size": 16_777_216,
                     "fields": {
                         "key": f"staging/a3/{EXAMPLE_ID}/00003",
                         "policy": "eyJleHBpcmF0aW9uIjo…",
@@ -216,7 +216,7 @@ class Issued(TypedDict):
                 }
             ],
             "arrived": [1, 2],
-            "next_from": None,
+            "next_from": 101,
         },
         expires_at="2026-11-23T12:15:00Z",
         expires_in=900,

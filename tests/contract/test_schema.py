@@ -62,7 +62,7 @@ def test_the_migrated_database_equals_the_declared_one(empty_urls: tuple[str, st
         assert compare_metadata(context, METADATA) == []
     tables = reflected(migrated)
     assert tables == reflected(declared)
-    assert [len(tables["media"]["indexes"]), len(tables["usage"]["checks"])] == [5, 4]
+    assert [len(tables["media"]["indexes"]), len(tables["usage"]["checks"])] == [6, 4]
     assert [len(tables[name]["checks"]) for name in ("media", "outbox")] == [1, 1]
     assert len(tables["outbox"]["indexes"]) == 1
     for engine in (migrated, declared):
