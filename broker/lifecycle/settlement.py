@@ -110,14 +110,15 @@ class Settlement:
             case _:
                 await self._purge_or_return(media, every_final_key(media), due_at=None, still_promised=False)
 
-    async def judge(self, media: Media) -> Media:
+    async def judge(self, media: Media, part: int | None = None) -> Media:
         """Compare the upload with the promise, record the verdict, and promote or reject.
 
+        `part` is the part of a resumable upload whose arrival is the reason to look.
         Returns the media as it then is; after a lost race that may be any state. Raises NothingUploaded and
         ProbeFailed. An expired media is promoted if its upload matches, and counts as without upload otherwise.
         """
         if media.part_size is not None:
-            return await self._resumable.judge(media)
+            return await self._resumable.judge(media, part)
         key = staging_key(media.id)
         arrived = await self._bucket.head(key)
         if arrived is None:
@@ -218,12 +219,12 @@ class Settlement:
     async def judge_again(self, media: Media) -> Media:
         """Go back to judge an overwritten staging object, a bounded number of times."""
         if media.judgements >= MAX_JUDGEMENTS:
-            after = await self.reject(media, Event.GIVE_UP, "it was overwritten while it was being checked")
-        else:
-            again = await self._store.change(media, Event.OVERWRITE, due_at=media.policy_expires_at + self.grace)
-            after = again or await self._reread(media)
-            self.purges.add(current_key(media))
-        return after
+            return await self.reject(media, Event.GIVE_UP, "it was overwritten while it was being checked")
+        again = await self._store.change(media, Event.OVERWRITE, due_at=media.policy_expires_at + self.grace)
+        if again is None:
+            return await self.lost(media)
+        self.purges.add(current_key(media))
+        return again
 
     async def lost(self, media: Media) -> Media:
         """Return the row as another caller left it, and remove the copy of this attempt.
@@ -264,7 +265,7 @@ class Settlement:
             **facts,
         )
         if rejected is None:
-            return await self._reread(media)
+            return await self.lost(media) if media.state is State.PROMOTING else await self._reread(media)
         self._purge_upload_soon(media)
         if media.state is State.PROMOTING:
             self.purges.add(current_key(media))
