@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import Response
@@ -28,7 +28,9 @@ from broker.clock import Clock, utc_now
 from broker.lifecycle.deciding import IssueHandler
 from broker.settings import Settings
 from broker.wiring import Hooks, running, video_probe
-from broker.worker.ready_calls import ReadyHandler
+
+if TYPE_CHECKING:
+    from broker.worker.ready_calls import ReadyHandler
 
 PREFIX = "/api/v1/s3-media"
 NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False)
@@ -42,7 +44,7 @@ def create_app(
     settings: Settings,
     *,
     on_issue: IssueHandler | None = None,
-    on_ready: ReadyHandler | None = None,
+    on_ready: "ReadyHandler | None" = None,
     clock: Clock = utc_now,
 ) -> FastAPI:
     """Return the application: the router under its prefix, the middleware, and the documentation.
@@ -100,7 +102,7 @@ def create_router(
     settings: Settings,
     *,
     on_issue: IssueHandler | None = None,
-    on_ready: ReadyHandler | None = None,
+    on_ready: "ReadyHandler | None" = None,
     clock: Clock = utc_now,
 ) -> APIRouter:
     """Return the routes with the lifespan that serves them, for `app.include_router(router, prefix=…)`.

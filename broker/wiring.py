@@ -65,6 +65,8 @@ class Hooks:
 
 
 NO_HOOKS = Hooks()
+ISSUE_HOOK_CONNECTIONS = 256
+"""The maximum number of questions in flight in one process; a further one waits, within its own time."""
 
 
 @asynccontextmanager
@@ -147,6 +149,7 @@ def open_store(settings: Settings, clock: Clock = utc_now, *, announce_to: tuple
         settings.database_url,
         pool_size=settings.database_pool_size,
         timeout_seconds=settings.database_timeout_seconds,
+        schema=settings.database_schema,
         announce_to=(*settings.webhook_urls, *announce_to),
         clock=clock,
     )
@@ -169,7 +172,8 @@ def issue_hook(settings: Settings, clock: Clock = utc_now) -> "IssueHook | None"
     from broker.lifecycle.issue_hook import IssueHook
 
     network = PublicNetwork(loopback=settings.issue_hook_loopback_http)
-    posts = SignedPosts(_revealed(settings.issue_hook_secrets), network)
+    secrets, count = _revealed(settings.issue_hook_secrets), ISSUE_HOOK_CONNECTIONS
+    posts = SignedPosts(secrets, network, connections=count, idle_connections=count)
     return IssueHook(settings.issue_hook_url, posts, clock=clock)
 
 

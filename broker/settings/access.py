@@ -18,7 +18,7 @@ MIN_SECRET_CHARACTERS = 8
 HEADER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """The names that headers have in practice; RFC 9110, section 5.1, allows a few more characters, `*` among them."""
 
-Permission = Literal["media:upload", "media:read", "media:delete", "media:admin"]
+Permission = Literal["media:upload", "media:read", "media:delete", "media:delegate", "media:admin"]
 Permissions = Annotated[tuple[Permission, ...], NoDecode, BeforeValidator(split_at_commas)]
 
 
