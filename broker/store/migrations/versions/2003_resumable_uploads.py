@@ -7,8 +7,8 @@ what arrived nevertheless.
 import sqlalchemy as sa
 from alembic import op
 
-revision = "2002"
-down_revision = "2001"
+revision = "2003"
+down_revision = "2002"
 branch_labels = None
 depends_on = None
 
