@@ -8,7 +8,7 @@ import pytest
 from broker.domain.keys import part_key
 from broker.domain.media import State
 from tests.crash.conftest import World
-from tests.crash.test_every_step import (
+from tests.crash.courses import (
     AFTER_LEASE,
     OVER,
     Course,
