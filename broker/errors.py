@@ -175,5 +175,9 @@ class SettingsInvalid(BrokerError):
     """{problems}"""
 
 
+class DatabaseRefused(SettingsInvalid):
+    """BROKER_DATABASE_URL: its user should own its tables and may create them, or BROKER_DATABASE_SCHEMA; {cause}"""
+
+
 class DatabaseUnusable(SettingsInvalid):
     """BROKER_DATABASE_URL: should name a file in an existing, writable directory; {path}: {cause}"""

@@ -146,6 +146,7 @@ def open_store(settings: Settings, clock: Clock = utc_now, *, announce_to: tuple
         settings.database_url,
         pool_size=settings.database_pool_size,
         timeout_seconds=settings.database_timeout_seconds,
+        schema=settings.database_schema,
         announce_to=(*settings.webhook_urls, *announce_to),
         clock=clock,
     )

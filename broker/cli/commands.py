@@ -1,4 +1,4 @@
-"""The command line: serve, dev, worker, doctor, migrate, token, upload, webhooks.
+"""The command line: init, serve, dev, worker, doctor, migrate, token, upload, webhooks.
 
 Each command imports its own dependencies: `broker upload` starts without FastAPI, botocore and SQLAlchemy.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker.cli.terminal import err, errors_as_exit_status, out, refuse, say
+from broker.cli.terminal import ask, err, errors_as_exit_status, note, out, refuse, say
 from broker.cli.webhooks import webhooks
 
 if TYPE_CHECKING:
@@ -46,10 +46,49 @@ def main(
     """Let clients upload video straight to S3, check what arrived, and hand out playback links."""
 
 
+@app.command("init")
+def write_first_settings(
+    bucket: Annotated[str | None, typer.Option(help="The bucket's name; asked for if it is not given.")] = None,
+    region: Annotated[str | None, typer.Option(help="The bucket's region; asked for if it is not given.")] = None,
+    endpoint_url: Annotated[
+        str | None, typer.Option(help="The address of a store other than AWS, such as Ceph RGW.")
+    ] = None,
+    database_url: Annotated[
+        str | None, typer.Option(help="postgresql://…; by default the SQLite file broker.db, for one process.")
+    ] = None,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option(help="The origin of a page that uploads, such as https://app.example; repeatable."),
+    ] = None,
+) -> None:
+    """Write a first .env with a new secret, and list what is still missing. An existing .env is left unchanged."""
+    with errors_as_exit_status():
+        from broker import load_settings
+        from broker.cli import init
+
+        init.refuse_existing()
+        bucket = bucket or ask("The bucket's name", option="--bucket")
+        region = region or ask("Its region, such as eu-central-1", option="--region")
+        values = init.first_values(
+            bucket=bucket,
+            region=region,
+            endpoint_url=endpoint_url,
+            database_url=database_url,
+            origins=tuple(origin or ()),
+        )
+        init.write(values)
+        say(f"Wrote {', '.join(values)} to {init.ENV_FILE}, which only you can read.\n")
+        for name, advice in init.missing(load_settings()):
+            say(f"  {name + ':':<10} {advice}")
+    say("\nNext: `broker migrate`, `broker doctor`, `broker serve`.")
+
+
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to listen on.", min=0, max=65535)] = 8000,
+    host: Annotated[str, typer.Option(envvar="BROKER_HOST", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(envvar="BROKER_PORT", help="The port to listen on; 0: a free one.", min=0, max=65535)
+    ] = 8000,
     workers: Annotated[
         int | None,
         typer.Option(help="The number of processes; by default one per core on PostgreSQL, and 1 on SQLite.", min=1),
@@ -148,13 +187,16 @@ def migrate_database() -> None:
     """Migrate the database to the schema of this version."""
     with errors_as_exit_status():
         from broker import load_settings
+        from broker.domain.origin import bare
         from broker.store import migrate, pending_revision
 
         # A migration needs neither a bucket nor a secret, so they need not be set.
-        url = load_settings(use_cloud_storage=False, secret_key=secrets.token_urlsafe(32)).database_url
-        revision = pending_revision(url)
-        migrate(url)
-    say(f"The database is now at revision {revision}." if revision else "The database is up to date.")
+        settings = load_settings(use_cloud_storage=False, secret_key=secrets.token_urlsafe(32))
+        if "database_url" not in settings.model_fields_set:
+            note(f"BROKER_DATABASE_URL is not set, so the database is the SQLite file {Path('broker.db').resolve()}.")
+        revision = pending_revision(settings.database_url, schema=settings.database_schema)
+        migrate(settings.database_url, schema=settings.database_schema)
+    say(f"{bare(settings.database_url)} is {f'now at revision {revision}' if revision else 'up to date'}.")
 
 
 @app.command("token")
@@ -220,9 +262,7 @@ def upload(
         uploaded = _upload(file, url, token, content_type)
     except (UploadFailed, OSError) as error:
         refuse(str(error), status=1)
-    err().print(
-        f"{uploaded.media_id} is ready; its link expires at {uploaded.expires_at}:", soft_wrap=True, highlight=False
-    )
+    note(f"{uploaded.media_id} is ready; its link expires at {uploaded.expires_at}:")
     say(uploaded.signed_url)
 
 

@@ -32,6 +32,7 @@ class Deployment:
     """An accepted type; the trial upload claims it."""
     page_origins: tuple[str, ...]
     database_url: str
+    database_schema: str | None = None
     jwks_url: str | None = None
     token_algorithm: str = "HS256"  # noqa: S105 (the name of an algorithm)
     redis_url: str | None = None

@@ -136,13 +136,16 @@ def _require_servable(settings: Settings, *, workers: int, embedded_s3: bool) ->
     if workers > 1 and not settings.use_cloud_storage:
         raise SettingsInvalid(problems="--workers: should be 1 with the embedded S3")
     if workers > 1 and settings.database_url.startswith("sqlite"):
-        raise SettingsInvalid(problems="--workers: should be 1 with SQLite, which has one writer; more need PostgreSQL")
+        raise SettingsInvalid(
+            problems="--workers: should be 1 with SQLite, which has one writer; for more set "
+            "BROKER_DATABASE_URL=postgresql://…"
+        )
 
 
 def _require_current(settings: Settings) -> None:
     """Raise SettingsInvalid for a database that lacks a migration. One that is unavailable may come back."""
     try:
-        revision = pending_revision(settings.database_url)
+        revision = pending_revision(settings.database_url, schema=settings.database_schema)
     except DatabaseUnavailable as error:
         log.warning("the database is unavailable, so its revision is unknown", reason=error.reason)
         return

@@ -32,7 +32,7 @@ class Settings(WorkerSettings):
     """`aws`, or `s3` for another store that enforces POST policies, such as Ceph RGW."""
     bucket_name: str = Field(default="", validation_alias="AWS_S3_BUCKET_NAME")
     """The bucket for uploads and media."""
-    region: str = Field(default="us-east-1", validation_alias="AWS_S3_REGION", pattern=r"^[a-z0-9-]+$")
+    region: str = Field(default="us-east-1", validation_alias="AWS_S3_REGION")
     """The bucket's region."""
     access_key_id: str | None = Field(default=None, validation_alias="AWS_ACCESS_KEY_ID")
     """The access key id. Unset: the AWS credential chain (profile, container, instance)."""
@@ -99,6 +99,8 @@ class Settings(WorkerSettings):
     # The database.
     database_url: str = "sqlite:///broker.db"
     """The database: `sqlite:///file` or `postgresql://…`."""
+    database_schema: str | None = None
+    """The schema of the broker's tables, which `broker migrate` creates; unset: the user's default (PostgreSQL)."""
     database_pool_size: Positive = 5
     """The maximum number of connections of one process (PostgreSQL)."""
     database_timeout_seconds: float = Field(default=5, gt=0)
@@ -168,6 +170,17 @@ class Settings(WorkerSettings):
             require_extra("postgres", package="psycopg")
         return value
 
+    @field_validator("database_schema")
+    @classmethod
+    def _schema_is_a_name(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None:
+            return None
+        if str(info.data.get("database_url", "")).startswith("sqlite"):
+            raise ValueError("should be unset with SQLite, which has no schemas")
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,62}", value) or value.lower().startswith("pg_"):
+            raise ValueError("should be a name of letters, digits and _, such as broker")
+        return value
+
     @field_validator("credential_expiration")
     @classmethod
     def _instant_is_aware(cls, value: datetime | None) -> datetime | None:
@@ -178,6 +191,13 @@ class Settings(WorkerSettings):
     def _bucket_is_named(cls, value: str, info: ValidationInfo) -> str:
         if not value and info.data.get("use_cloud_storage", True):
             raise ValueError("should be the name of the bucket (or set USE_CLOUD_STORAGE=false)")
+        return value
+
+    @field_validator("region")
+    @classmethod
+    def _region_is_a_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-z0-9-]+", value):
+            raise ValueError("should be a region's name, such as eu-central-1")
         return value
 
     @field_validator("secret_access_key")

@@ -13,6 +13,7 @@ from pydantic_core import from_json, to_json
 from sqlalchemy import exc
 
 from broker.errors import SettingsInvalid
+from broker.store.schema import in_schema
 
 UNAVAILABLE = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError)
 """The database is unreachable, locked beyond the timeout, full or read-only: nothing that a client can fix."""
@@ -22,6 +23,8 @@ UNUSABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOT
 
 DEADLOCK = "40P01"
 """SQLSTATE `deadlock_detected` (PostgreSQL documentation, "PostgreSQL Error Codes")."""
+REFUSED = {"42501", "3F000"}
+"""SQLSTATE `insufficient_privilege` and `invalid_schema_name`, the latter also if the user may see no schema."""
 UNMIGRATED = {"42P01", "42703"}
 """SQLSTATE `undefined_table` and `undefined_column` (same source)."""
 MIGRATION_SECONDS = 600.0
@@ -73,21 +76,27 @@ def is_unusable(error: exc.DBAPIError) -> bool:
     return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in UNUSABLE
 
 
-def writing_engine(url: sa.URL, *, timeout_seconds: float) -> sa.Engine:
-    """Return an engine of one connection whose transactions may write.
+def writing_engine(url: sa.URL, *, timeout_seconds: float, schema: str | None = None) -> sa.Engine:
+    """Return an engine of one connection whose transactions may write; the tables are in `schema`.
 
     On SQLite each begins as BEGIN IMMEDIATE, so that processes that share the file wait at the start, where waiting is
     harmless, and never in the middle of a transaction.
     """
-    engine = _engine(url, timeout_seconds=timeout_seconds, pool_size=1)
+    engine = _engine(url, timeout_seconds=timeout_seconds, pool_size=1, execution_options=in_schema(schema))
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "begin", _begin_immediate)
     return engine
 
 
-def reading_engine(url: sa.URL, *, timeout_seconds: float, pool_size: int) -> sa.Engine:
+def reading_engine(url: sa.URL, *, timeout_seconds: float, pool_size: int, schema: str | None = None) -> sa.Engine:
     """Return an engine in autocommit mode: each statement sees the data committed when it starts."""
-    return _engine(url, timeout_seconds=timeout_seconds, pool_size=pool_size, isolation_level="AUTOCOMMIT")
+    return _engine(
+        url,
+        timeout_seconds=timeout_seconds,
+        pool_size=pool_size,
+        isolation_level="AUTOCOMMIT",
+        execution_options=in_schema(schema),
+    )
 
 
 def may_be_repeated(error: Exception) -> bool:
@@ -103,6 +112,11 @@ def may_be_repeated(error: Exception) -> bool:
 def is_deadlock(error: Exception) -> bool:
     """Return whether PostgreSQL aborted a transaction to resolve a deadlock."""
     return _sqlstate(error) == DEADLOCK
+
+
+def is_refused(error: Exception) -> bool:
+    """Return whether PostgreSQL refused a user the right to use a table or to create one."""
+    return _sqlstate(error) in REFUSED
 
 
 def is_unmigrated(error: Exception) -> bool:

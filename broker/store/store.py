@@ -50,21 +50,22 @@ class Store:
         *,
         pool_size: int = 5,
         timeout_seconds: float = 5.0,
+        schema: str | None = None,
         announce_to: tuple[str, ...] = (),
         clock: Clock = utc_now,
     ) -> None:
         """Prepare for the database at `url`; the first operation connects.
 
         One connection of `pool_size` writes, the others read. `timeout_seconds` bounds each wait: for a
-        connection, a lock, a statement, and a place in a batch. Changes are announced to the targets in `announce_to`,
-        with the time of `clock`.
+        connection, a lock, a statement, and a place in a batch. The tables are in `schema`, or else where PostgreSQL
+        looks first. Changes are announced to the targets in `announce_to`, with the time of `clock`.
         """
         self._announce_to = announce_to
         self._clock = clock
         parsed = parse_url(url)
         readers = max(1, pool_size - 1)
-        self._writing = writing_engine(parsed, timeout_seconds=timeout_seconds)
-        self._reading = reading_engine(parsed, timeout_seconds=timeout_seconds, pool_size=readers)
+        self._writing = writing_engine(parsed, timeout_seconds=timeout_seconds, schema=schema)
+        self._reading = reading_engine(parsed, timeout_seconds=timeout_seconds, pool_size=readers, schema=schema)
         # A batch may hold several statements, of which each may take the time-out; so a thread may take twice as long.
         self._deadlines = Deadlines(2 * timeout_seconds)
         for engine in (self._writing, self._reading):

@@ -19,7 +19,7 @@ from broker.api.asgi.document import Document
 from broker.api.asgi.route import ProblemRoute
 from broker.api.asgi.target import origin_of
 from broker.api.auth.caller import DELEGATE
-from broker.api.documentation import AUTHENTICATED, COUNTED, problems
+from broker.api.documentation import AUTHENTICATED, COUNTED, operation_id, problems
 from broker.api.problems import NO_STORE
 from broker.api.state import services
 from broker.domain import media
@@ -44,7 +44,7 @@ _PLAYBACK = _serializer(schemas.Playback)
 _MEDIA_LIST = _serializer(schemas.MediaList)
 _DELETED = _serializer(schemas.Deleted)
 
-router = APIRouter(route_class=ProblemRoute, tags=["media"])
+router = APIRouter(route_class=ProblemRoute, tags=["media"], generate_unique_id_function=operation_id)
 
 
 @router.post(
@@ -142,7 +142,7 @@ async def complete_upload(request: Request, caller: Completer, media_id: UUID) -
     dependencies=[Depends(AddressDemand("form"))],
     responses=problems(*COUNTED, errors.MediaNotFound, errors.RequestInvalid, errors.DatabaseUnavailable),
 )
-async def form_was_uploaded(request: Request, media_id: UUID, state: str) -> Response:
+async def return_from_form(request: Request, media_id: UUID, state: str) -> Response:
     """Receive a browser from S3: complete its upload, then redirect it to the app with `media_id` and `status`."""
     services(request).form_states.check(media_id, state)
     uploaded = await services(request).lifecycle.complete_form(media_id)
@@ -156,7 +156,7 @@ async def form_was_uploaded(request: Request, media_id: UUID, state: str) -> Res
     response_model=schemas.Playback,
     responses=problems(*AUTHENTICATED, errors.MediaNotFound, errors.NotReady, errors.CredentialsExpired),
 )
-async def playback_link(
+async def get_media(
     request: Request,
     caller: Viewer,
     media_id: UUID,
@@ -206,7 +206,10 @@ async def delete_media(request: Request, caller: Deleter, media_id: UUID) -> Res
     else:
         await services(request).lifecycle.delete(media_id, caller.reach)
     answer = schemas.Deleted(
-        success=True, media_id=media_id, status=media.State.DELETING, message="The media is deleted."
+        success=True,
+        media_id=media_id,
+        status=media.State.DELETING,
+        message=schemas.DELETED_MESSAGE,
     )
     return Document(_DELETED.to_json(answer))
 
