@@ -220,8 +220,8 @@ class S3Client:
 
 @asynccontextmanager
 async def _place_in(places: asyncio.Semaphore) -> AsyncIterator[None]:
-    """Hold one of the places; a call that waits for one is counted."""
-    with metrics.S3_WAITING.track_inprogress():
+    """Hold one of the places; a call that has to wait for one is counted."""
+    with metrics.S3_WAITING.track_inprogress() if places.locked() else nullcontext():
         await places.acquire()
     try:
         yield

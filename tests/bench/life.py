@@ -38,6 +38,8 @@ from tests.bench.workplace import Workplace, with_ready_media, workplace
 FAST = {"head": 0.0, "put": 0.0, "post": 0.0}
 SLOW = {"head": 20.0, "put": 300.0, "post": 20.0}
 """Milliseconds of a HEAD, a copy and a delete, as S3 takes for a video of some hundred megabytes."""
+WARM_UP, NODE_WARM_UP = 200, 2_000
+"""How many media a peer completes before it is measured, so that its code is compiled and its connections are open."""
 SERVER_CORE, OTHER_CORE = frozenset({0}), frozenset({1})
 
 
@@ -168,9 +170,11 @@ def compare(place: Workplace, own: Figures, milliseconds: dict[str, float], *, c
         for peer in (tutorial(place, SERVER_CORE), express):
             contender = replace(peer, environment={**peer.environment, "BENCH_S3": endpoint})
             with serving(contender, SERVER_CORE, place.directory) as server:
-                ids = uploads(server, contender, count)
+                first = NODE_WARM_UP if contender.is_node else WARM_UP
+                ids = uploads(server, contender, first + count)
                 request = Request("POST", [f"/{one}/complete" for one in ids], place.headers)
-                its = measure(server, contender.name, request, callers=callers)
+                uvloop.run(answered(server.base, replace(request, paths=request.paths[:first]), callers))
+                its = measure(server, contender.name, replace(request, paths=request.paths[first:]), callers=callers)
             print(
                 f"    broker ÷ {contender.name}: rate {own.rate / its.rate:.1f}, "
                 f"processor time {own.cpu / its.cpu:.2f}, p50 {own.p50 / its.p50:.2f}"
