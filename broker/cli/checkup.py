@@ -52,4 +52,8 @@ def deployment(settings: Settings) -> Deployment:
         sqs_endpoint_url=settings.sqs_endpoint_url,
         webhook_urls=settings.webhook_urls,
         webhooks_on_loopback=settings.webhook_loopback_http,
+        issue_hook_url=settings.issue_hook_url,
+        issue_hook_secrets=tuple(secret.get_secret_value() for secret in settings.issue_hook_secrets),
+        issue_hook_seconds=settings.issue_hook_seconds,
+        issue_hook_on_loopback=settings.issue_hook_loopback_http,
     )

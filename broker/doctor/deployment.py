@@ -40,6 +40,10 @@ class Deployment:
     sqs_endpoint_url: str | None = None
     webhook_urls: tuple[str, ...] = ()
     webhooks_on_loopback: bool = False
+    issue_hook_url: str | None = None
+    issue_hook_secrets: tuple[str, ...] = ()
+    issue_hook_seconds: float = 5
+    issue_hook_on_loopback: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
