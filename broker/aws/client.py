@@ -245,7 +245,10 @@ def proxy_for(url: str) -> str | None:
     aiohttp's `trust_env` would look for it at each request, and for a password in a `.netrc`, on two further threads.
     """
     parts = urlsplit(url)
-    return None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
+    proxy = getproxies().get(parts.scheme)
+    if not proxy or proxy_bypass(parts.netloc):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def _error_code(answer: Answer, *, has_result: bool) -> str | None:

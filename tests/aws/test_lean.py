@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.lifecycle.offline import settings_for
+from broker.store import migrate
 
 SERVE = """
 import asyncio, json, sys
@@ -32,7 +32,8 @@ asyncio.run(serve())
 
 
 def test_issue_and_complete_read_botocores_list_of_regions_and_no_model_of_a_service(tmp_path: Path) -> None:
-    database_url = settings_for(tmp_path).database_url
+    database_url = f"sqlite:///{tmp_path}/broker.db"
+    migrate(database_url)
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path),
