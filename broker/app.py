@@ -20,7 +20,7 @@ from broker.api.asgi.short_route import ShortWay
 from broker.api.asgi.target import CheckedTarget
 from broker.api.documentation import with_problem_component
 from broker.api.problems import http_problem
-from broker.api.routes import health, media, metrics, owners
+from broker.api.routes import health, media, metrics, owners, parts
 from broker.api.routes.refusals import refusals
 from broker.api.routes.web import web_router
 from broker.api.state import STATE_NAME, Services
@@ -116,11 +116,11 @@ def create_router(
     hooks.check(settings)
     video_probe(settings)  # report a missing ffprobe now, not in the middle of the start
     router = APIRouter(lifespan=_lifespan(settings, clock, hooks))
-    for parts in ((health.router,), (web_router(),), (media.router, owners.router)):
-        router.include_router(refusals(*parts, fixed=True))
-        for part in parts:
+    for together in ((health.router,), (web_router(),), (parts.router, media.router, owners.router)):
+        router.include_router(refusals(*together, fixed=True))
+        for part in together:
             router.include_router(part)
-    router.include_router(refusals(media.router, fixed=False))
+    router.include_router(refusals(parts.router, media.router, fixed=False))
     return router
 
 
