@@ -20,7 +20,7 @@ from broker.api.asgi.short_route import ShortWay
 from broker.api.asgi.target import CheckedTarget
 from broker.api.documentation import with_problem_component
 from broker.api.problems import http_problem
-from broker.api.routes import health, media, metrics
+from broker.api.routes import health, media, metrics, parts
 from broker.api.routes.web import web_router
 from broker.api.state import STATE_NAME, Services
 from broker.clock import Clock, utc_now
@@ -121,6 +121,7 @@ def create_router(
     router = APIRouter(lifespan=_lifespan(settings, clock, hooks))
     router.include_router(health.router)
     router.include_router(web_router())
+    router.include_router(parts.router)
     router.include_router(media.router)
     return router
 
