@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from playwright.sync_api import Page
 
 from tests.support.npm import packages, program
 from tests.support.slow_link import SlowLink
@@ -24,8 +25,12 @@ PART = 5 * MIB if SIZE < 100 * MB else 16 * MIB
 FORM_BYTES = 4096
 """More than the fields and headers of one form."""
 MOST_GROWTH = 100 * MB
-"""A third of the large file. Browsers keep caches, and the processes of the second page begin beside those of the first."""
+"""A third of the large file. Browsers keep caches, and a reload begins new processes before the old ones end."""
 BROWSERS = {"chrome": ("chromium", "chromium-browser"), "firefox": ("firefox-esr", "firefox")}
+UPLOAD = """async ({ module, token, more }) => {
+    const { upload } = await import(module);
+    return upload(document.querySelector("input").files[0], { getToken: () => token, ...more });
+}"""
 SCRIPT = Path(__file__).with_name("resume.mjs")
 
 
@@ -70,6 +75,24 @@ def test_an_upload_that_breaks_three_times_and_reloads_once_repeats_one_part_eac
         grown = {"the browser": max(browser_growth), "the servers": max(servers_growth)}
         print(browser, f"sent {repeated / MB:.1f} of {SIZE / MB:.0f} MB twice;", grown)  # noqa: T201 - for the guide
         assert all(growth < MOST_GROWTH for growth in grown.values()), grown
+
+
+@pytest.mark.parametrize(
+    ("speed", "at_once"),
+    [({"per_connection": 2 * MB}, 4), ({"bytes_per_second": 8 * MB}, 2)],
+    ids=["a limit for each connection", "a full link"],
+)
+def test_more_parts_go_at_a_time_only_if_that_is_faster(
+    page: Page, tmp_path: Path, speed: dict[str, float], at_once: int
+) -> None:
+    path = tmp_path / "film.mp4"
+    path.write_bytes(bytes(60 * MB))
+    with SlowLink(**speed) as link, running_stack(tmp_path, link=link, part_size=5 * MIB) as stack:
+        page.goto(stack.app)
+        page.set_input_files("input", path)
+        media = page.evaluate(UPLOAD, {"module": stack.module, "token": token(), "more": {"checksum": True}})
+        assert (media["status"], media["size"]) == ("ready", 60 * MB)
+        assert link.most_at_once == at_once
 
 
 @contextmanager
