@@ -7,13 +7,13 @@ from importlib.util import find_spec
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import Response
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from broker.api.asgi.cors import with_cors
 from broker.api.asgi.middleware import Envelope
 from broker.api.asgi.route import build_handlers
 from broker.api.asgi.short_route import ShortWay
@@ -21,6 +21,7 @@ from broker.api.asgi.target import CheckedTarget
 from broker.api.documentation import with_problem_component
 from broker.api.problems import http_problem
 from broker.api.routes import health, media, metrics, parts
+from broker.api.routes.refusals import refusals
 from broker.api.routes.web import web_router
 from broker.api.state import STATE_NAME, Services
 from broker.clock import Clock, utc_now
@@ -50,9 +51,9 @@ def create_app(
     """
     app = Application(
         settings,
-        title="A broker for direct-to-S3 video uploads",
+        title="S3 media broker",
         version=_version(),
-        description="Clients get a policy, upload to S3, and complete the upload; the broker checks the object.",
+        description="Direct-to-S3 video uploads: get a policy, upload, and complete; the broker checks the object.",
         separate_input_output_schemas=False,
         redirect_slashes=False,  # a redirect would name a host and scheme to which a client may then send its token
     )
@@ -60,6 +61,7 @@ def create_app(
     app.include_router(router, prefix=PREFIX)
     app.include_router(media.without_slash(PREFIX), include_in_schema=False)
     app.include_router(health.router, include_in_schema=False)
+    app.include_router(refusals(health.router, fixed=True))
     app.include_router(metrics.router)
     app.add_exception_handler(HTTPException, _http_error)
     return app
@@ -86,14 +88,7 @@ class Application(FastAPI):
         if not self.user_middleware:  # the short way would bypass a host's own middleware
             app = ShortWay(app, PREFIX, self.routes)
         if settings.cors_origins:
-            app = CORSMiddleware(
-                app,
-                allow_origins=settings.cors_origins,
-                allow_methods=["GET", "POST", "DELETE"],
-                allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID"],
-                expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
-                max_age=600,
-            )
+            app = with_cors(app, origins=settings.cors_origins, headers=settings.cors_headers)
         app = Envelope(CheckedTarget(app, settings.allowed_hosts))
         if settings.trusted_proxies:
             proxied: Any = ProxyHeadersMiddleware  # uvicorn's types for ASGI are narrower than Starlette's
@@ -119,10 +114,11 @@ def create_router(
     hooks.check(settings)
     video_probe(settings)  # report a missing ffprobe now, not in the middle of the start
     router = APIRouter(lifespan=_lifespan(settings, clock, hooks))
-    router.include_router(health.router)
-    router.include_router(web_router())
-    router.include_router(parts.router)
-    router.include_router(media.router)
+    for part in (health.router, web_router(), parts.router, media.router):
+        router.include_router(refusals(part, fixed=True))
+        router.include_router(part)
+    for part in (parts.router, media.router):
+        router.include_router(refusals(part, fixed=False))
     return router
 
 

@@ -3,6 +3,8 @@
 from copy import deepcopy
 from typing import Any
 
+from fastapi.routing import APIRoute
+
 from broker import errors
 from broker.api.problems import MEDIA_TYPE, PROBLEMS
 from broker.api.schemas import ProblemDocument
@@ -51,6 +53,11 @@ AUTHENTICATED = (
 
 S3_UNAVAILABLE = (errors.StorageUnavailable, errors.StorageRefused, errors.CredentialsExpired)
 """Problems of every route that asks S3."""
+
+
+def operation_id(route: APIRoute) -> str:
+    """Return the name of a route's function, whatever its prefix: generated clients name their methods after it."""
+    return route.name
 
 
 def problems(*kinds: type[BrokerError]) -> dict[int | str, dict[str, Any]]:

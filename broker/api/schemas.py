@@ -1,7 +1,6 @@
 """The bodies of requests and responses, each with an example."""
 
-import base64
-import binascii
+import re
 from datetime import datetime
 from typing import Annotated, Any, Literal, NotRequired
 from uuid import UUID
@@ -15,6 +14,7 @@ from pydantic import (
     StrictInt,
     StrictStr,
     ValidationInfo,
+    WithJsonSchema,
     with_config,
 )
 from typing_extensions import TypedDict
@@ -24,6 +24,11 @@ from broker.domain.owners import MAX_OWNER_LENGTH, is_owner
 
 EXAMPLE_ID = "01980f2c-6b1e-7c3a-9d52-0f6a4f1be7a3"
 EXAMPLE_URL = f"https://videos.s3.eu-central-1.amazonaws.com/media/a3/2026/11/23/{EXAMPLE_ID}.mp4?X-Amz-Algorithm=…"
+SHA256_PATTERN = "^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$"
+"""The base64 form of 32 bytes. S3 refuses stray bits in the last character."""
+CRC64NVME_PATTERN = "^[A-Za-z0-9+/]{10}[AEIMQUYcgkosw048]=$"
+"""The base64 form of 8 bytes."""
+DELETED_MESSAGE = "The media is gone; its objects are being removed."
 EXAMPLE_VIDEO = {"seconds": 12.48, "codec": "h264", "width": 1920, "height": 1080}
 
 
@@ -34,21 +39,13 @@ def _without_nul(text: str) -> str:
 
 
 def _sha256(text: str) -> str:
-    try:
-        digest = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        digest = b""
-    if len(digest) != 32 or base64.b64encode(digest).decode() != text:  # S3 refuses stray bits in the last character
+    if re.fullmatch(SHA256_PATTERN, text) is None:
         raise ValueError("should be the base64 form of a SHA-256 digest, 44 characters")
     return text
 
 
 def _crc64nvme(text: str) -> str:
-    try:
-        checksum = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        checksum = b""
-    if len(checksum) != 8 or base64.b64encode(checksum).decode() != text:
+    if re.fullmatch(CRC64NVME_PATTERN, text) is None:
         raise ValueError("should be the base64 form of a CRC64NVME checksum, 12 characters")
     return text
 
@@ -94,7 +91,10 @@ class UploadBody(BaseModel):
     """The file's name, as its user knows it; never part of an S3 key."""
     duration_seconds: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] | None = None
     """The declared length of the video."""
-    checksum_sha256: Annotated[Text, AfterValidator(_sha256)] | None = None
+    checksum_sha256: (
+        Annotated[StrictStr, AfterValidator(_sha256), WithJsonSchema({"type": "string", "pattern": SHA256_PATTERN})]
+        | None
+    ) = None
     """The SHA-256 of the file, base64: S3 itself then refuses other bytes."""
     metadata: dict[Text, Text] | None = None
     """Your own flat strings, at most 2 KB as JSON; stored and returned."""
@@ -106,7 +106,12 @@ class UploadBody(BaseModel):
     """Whether the `upload_token` also gets a link once the media is ready; only with `owner`."""
     resumable: StrictBool | None = None
     """Whether to upload in parts, in any order and in parallel; needs `size`, and is required above 5 GiB."""
-    checksum_crc64nvme: Annotated[Text, AfterValidator(_crc64nvme)] | None = None
+    checksum_crc64nvme: (
+        Annotated[
+            StrictStr, AfterValidator(_crc64nvme), WithJsonSchema({"type": "string", "pattern": CRC64NVME_PATTERN})
+        ]
+        | None
+    ) = None
     """The CRC64NVME of the whole file, base64, for a resumable upload; other bytes are rejected."""
 
 
@@ -244,6 +249,7 @@ class Video(TypedDict):
     """The length; null if it is unknown."""
     codec: str
     width: int | None
+    """Pixels, as displayed: after rotation and the shape of the pixels."""
     height: int | None
 
 
@@ -324,9 +330,9 @@ class MediaList(TypedDict):
     next_cursor: str | None
 
 
-@with_config(_answer(success=True, media_id=EXAMPLE_ID, status="deleting", message="The media is deleted."))
+@with_config(_answer(success=True, media_id=EXAMPLE_ID, status="deleting", message=DELETED_MESSAGE))
 class Deleted(TypedDict):
-    """A deleted media."""
+    """A media that is gone; its `status` stays `deleting` until its objects are removed too."""
 
     success: Literal[True]
     media_id: UUID

@@ -2,6 +2,7 @@
 
 from broker.doctor import Deployment, Finding, examine
 from broker.doctor.finding import ok, warn
+from broker.domain.jws import SECRET_BYTES
 from broker.domain.origin import origin
 from broker.errors import SettingsInvalid
 from broker.settings import Settings
@@ -24,7 +25,7 @@ def environment(settings: Settings) -> Finding:
             cause="tokens would be sent unencrypted, and forms would redirect browsers to http",
             fix=f"export BROKER_PUBLIC_URL={settings.public_url.replace('http://', 'https://', 1)}",
         )
-    if settings.algorithm != "HS256" and not (settings.jwt_issuer and settings.jwt_audience):
+    if settings.algorithm not in SECRET_BYTES and not (settings.jwt_issuer and settings.jwt_audience):
         return warn(
             "environment",
             "tokens of every issuer or for every audience are accepted",

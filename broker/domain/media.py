@@ -113,7 +113,10 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """The facts that the probe found in a video. `seconds` is None if the duration cannot be determined."""
+    """The facts that the probe found in a video. `seconds` is None if the duration cannot be determined.
+
+    `width` and `height` are pixels as displayed, after rotation.
+    """
 
     seconds: float | None
     codec: str

@@ -8,6 +8,11 @@ LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 """The hosts that name this machine."""
 _HOST = re.compile(r"[a-z0-9._:-]+")
 
+_PATTERN = re.compile(r"https://\*((?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?){2,}(?::[1-9][0-9]{0,4})?)")
+_APP = re.compile(r"([a-z][a-z0-9+.-]*)://[a-z0-9._-]+(:[1-9][0-9]{0,4})?")
+_NEVER_PAGES = frozenset({"about", "blob", "data", "file", "ftp", "http", "https", "javascript", "ws", "wss"})
+"""Schemes that no app can choose for its pages; the origin of a page of `file:` is `null`."""
+
 NAT64 = IPv6Network("64:ff9b::/96")
 """IPv4 addresses in IPv6 form, by which networks without IPv4 reach public hosts (RFC 6052, section 2.1)."""
 UNICAST = IPv6Network("2000::/3")
@@ -35,6 +40,30 @@ def origin(url: str) -> str | None:
     default = {"http": 80, "https": 443}[parts.scheme]
     host = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{host}" + (f":{port}" if port not in {None, default} else "")
+
+
+def is_app_origin(value: str) -> bool:
+    """Return whether a value is the origin of a hybrid app's pages, such as `capacitor://localhost`.
+
+    Sources: the documentation of Capacitor, Ionic, Tauri and Electron on custom schemes.
+    """
+    match = _APP.fullmatch(value)
+    return match is not None and match[1] not in _NEVER_PAGES
+
+
+def is_origin_pattern(value: str) -> bool:
+    """Return whether a value is `https://*.` and a domain of at least two labels, with an optional port."""
+    return _PATTERN.fullmatch(value) is not None and origin(example_of(value)) == example_of(value)
+
+
+def expression_of(pattern: str) -> str:
+    """Return a regular expression for the origins of a pattern; its `*` stands for exactly one label."""
+    return re.escape(pattern).replace(r"\*", "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?", 1)
+
+
+def example_of(pattern: str) -> str:
+    """Return one origin of a pattern; an exact origin is returned unchanged."""
+    return pattern.replace("*", "example", 1)
 
 
 def is_loopback(url: str) -> bool:

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from broker.domain.media import Video
+from broker.domain.picture import displayed_size
 from broker.errors import ProbeFailed, SettingsInvalid, StorageUnavailable
 
 FORMATS = "mov,mp4,matroska,webm,mpeg,mpegts,ogg,avi,flv,asf"
@@ -23,7 +24,10 @@ MAX_OUTPUT_BYTES = 256 * 1024
 MAX_MEMORY_BYTES = 1024**3
 CONCURRENCY = 4
 """The number of probes that run at a time in one process of the broker."""
-_FACTS = "stream=codec_type,codec_name,width,height,duration:stream_disposition=attached_pic:format=duration"
+_FACTS = (
+    "stream=codec_type,codec_name,width,height,sample_aspect_ratio,duration:stream_disposition=attached_pic"
+    ":stream_side_data=rotation:stream_tags=rotate:format=duration"
+)
 
 
 class Probe:
@@ -138,7 +142,19 @@ def _video(facts: Mapping[str, Any]) -> Video | None:
     durations = [facts.get("format", {}).get("duration"), *(stream.get("duration") for stream in facts["streams"])]
     seconds = [number for number in map(_number, durations) if number]
     first = streams[0]
-    return Video(max(seconds, default=None), first["codec_name"], first.get("width"), first.get("height"))
+    return Video(max(seconds, default=None), first["codec_name"], *_displayed(first))
+
+
+def _displayed(stream: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """Return the displayed width and height of a video stream, or None for both if it does not name them."""
+    width, height = stream.get("width"), stream.get("height")
+    if not width or not height:
+        return None, None
+    rotations = [data["rotation"] for data in stream.get("side_data_list", ()) if "rotation" in data]
+    # Before FFmpeg 5 the rotation was a tag, as text.
+    rotation = rotations[0] if rotations else _number(stream.get("tags", {}).get("rotate"))
+    pixel_shape = stream.get("sample_aspect_ratio", "1:1")
+    return displayed_size(width, height, pixel_shape=pixel_shape, rotation=rotation or 0)
 
 
 def _number(text: str | None) -> float | None:

@@ -1,5 +1,6 @@
 """The settings of access: tokens, rate limits, and origins."""
 
+import re
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Literal
 
@@ -9,12 +10,13 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from broker.domain.jws import KEY_TYPES, SECRET_BYTES, Algorithm
 from broker.domain.origin import is_loopback, origin
 from broker.domain.rate import rate_of
-from broker.settings.fields import CommaSeparated, Positive, bare_address, exact_origins, require_extra, split_at_commas
+from broker.settings.fields import CommaSeparated, Positive, bare_address, page_origins, require_extra, split_at_commas
 
 MIN_SECRET_BYTES = SECRET_BYTES["HS256"]
 MIN_SECRET_CHARACTERS = 8
 """The minimum number of different characters: 32 random hex digits have more, a repeated word has fewer."""
-
+HEADER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""The names that headers have in practice; RFC 9110, section 5.1, allows a few more characters, `*` among them."""
 
 Permission = Literal["media:upload", "media:read", "media:delete", "media:admin"]
 Permissions = Annotated[tuple[Permission, ...], NoDecode, BeforeValidator(split_at_commas)]
@@ -91,7 +93,10 @@ class AccessSettings(BaseSettings):
 
     # Origins and addresses.
     cors_origins: CommaSeparated = ()
-    """The origins whose pages may call the broker, comma-separated; none by default."""
+    """The origins whose pages may call the broker, comma-separated; also `capacitor://localhost` (hybrid apps) and
+    `https://*.preview.example` (one label)."""
+    cors_headers: CommaSeparated = ()
+    """Further request headers that these pages may send, comma-separated; those of tracing are allowed anyway."""
     allowed_hosts: CommaSeparated = ()
     """The values of Host that are served, comma-separated, also as `*.example.com`; unset: any."""
     trusted_proxies: CommaSeparated = ()
@@ -127,8 +132,15 @@ class AccessSettings(BaseSettings):
 
     @field_validator("cors_origins")
     @classmethod
-    def _cors_origins_are_exact(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return exact_origins(value)
+    def _cors_origins_are_of_pages(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return page_origins(value)
+
+    @field_validator("cors_headers")
+    @classmethod
+    def _cors_headers_are_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(HEADER_NAME.fullmatch(name) for name in value):
+            raise ValueError("should be names of request headers, such as X-Shop,X-App-Version, without *")
+        return value
 
     @field_validator("allowed_hosts")
     @classmethod

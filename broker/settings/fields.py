@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
-from broker.domain.origin import origin
+from broker.domain.origin import is_app_origin, is_origin_pattern, origin
 
 
 def split_at_commas(value: object) -> object:
@@ -26,6 +26,17 @@ def exact_origins(value: tuple[str, ...]) -> tuple[str, ...]:
     for part in value:
         if origin(part) != part:
             raise ValueError("should be exact origins, such as https://app.example, without a path or *")
+    return value
+
+
+def page_origins(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Return `value` if each part names origins of pages. Raises ValueError with the expected forms."""
+    for part in value:
+        if origin(part) != part and not is_app_origin(part) and not is_origin_pattern(part):
+            raise ValueError(
+                "should be exact origins, such as https://app.example, without a path or *; "
+                "origins of apps, such as capacitor://localhost; or patterns, such as https://*.preview.example"
+            )
     return value
 
 

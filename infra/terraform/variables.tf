@@ -10,7 +10,7 @@ variable "bucket_name" {
 }
 
 variable "allowed_origins" {
-  description = "Origins whose pages upload to the bucket and play from it, such as https://app.example. Exact: no wildcard, no path."
+  description = "Origins whose pages upload to the bucket and play from it, such as https://app.example. Also capacitor://localhost and the like for hybrid apps, and https://*.preview.example for the pages below a domain of yours."
   type        = list(string)
 
   validation {
@@ -21,9 +21,10 @@ variable "allowed_origins" {
   validation {
     condition = alltrue([
       for origin in var.allowed_origins :
-      can(regex("^(https://[a-z0-9][a-z0-9.-]*|http://(localhost|127\\.0\\.0\\.1))(:[0-9]{1,5})?$", origin))
+      can(regex("^(https://[a-z0-9][a-z0-9.-]*|https://\\*(\\.[a-z0-9][a-z0-9-]*){2,}|http://(localhost|127\\.0\\.0\\.1))(:[0-9]{1,5})?$", origin)) ||
+      (can(regex("^[a-z][a-z0-9+.-]*://[a-z0-9._-]+$", origin)) && !can(regex("^(about|blob|data|file|ftp|https?|javascript|wss?):", origin)))
     ])
-    error_message = "Each of allowed_origins must be https://host or https://host:port (http only for localhost), without a path or *."
+    error_message = "Each of allowed_origins must be https://host or https://host:port (http only for localhost) without a path, an app's origin such as capacitor://localhost, or a pattern such as https://*.preview.example."
   }
 }
 

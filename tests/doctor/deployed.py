@@ -31,12 +31,14 @@ ABORTED = {
 CLEARED = {"ID": "staging", "Status": "Enabled", "Filter": {"Prefix": "staging/"}, "Expiration": {"Days": 2}}
 
 
-def page_rule(*origins: str, exposed: tuple[str, ...] = ("ETag", "Location")) -> dict[str, Any]:
+def page_rule(
+    *origins: str, exposed: tuple[str, ...] = ("ETag", "Location"), headers: tuple[str, ...] = ("*",)
+) -> dict[str, Any]:
     """Return a CORS rule for `origins`."""
     return {
         "AllowedOrigins": list(origins or PAGES),
         "AllowedMethods": ["POST", "GET", "HEAD"],
-        "AllowedHeaders": ["*"],
+        "AllowedHeaders": list(headers),
         "ExposeHeaders": list(exposed),
         "MaxAgeSeconds": 3600,
     }

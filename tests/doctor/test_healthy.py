@@ -1,7 +1,7 @@
 """A deployment as Terraform creates it is healthy, and the doctor leaves nothing in it."""
 
 from broker.doctor import Verdict
-from tests.doctor.deployed import ABORTED, CLEARED, Deployed, unhealthy
+from tests.doctor.deployed import ABORTED, CLEARED, Deployed, page_rule, unhealthy
 
 
 async def test_a_healthy_deployment_passes_and_no_object_is_left(deployed: Deployed) -> None:
@@ -30,3 +30,12 @@ async def test_no_finding_holds_a_secret(deployed: Deployed) -> None:
     told = " ".join(str(finding.to_json()) for finding in await deployed.examine())
     assert deployed.server.secret_key not in told
     assert Verdict.OK in told
+
+
+async def test_origins_of_apps_and_patterns_are_healthy(deployed: Deployed) -> None:
+    origins = ("capacitor://localhost", "https://*.preview.example")
+    deployed.set("bucket_cors", CORSConfiguration={"CORSRules": [page_rule(*origins)]})
+    findings = await deployed.examine(page_origins=origins)
+    assert unhealthy(findings) == {}
+    details = {finding.check: finding.detail for finding in findings}
+    assert details["CORS"] == "capacitor://localhost, https://*.preview.example may POST, GET, HEAD"

@@ -52,6 +52,7 @@ FAULTS = {
     "one page of two forgotten": Fault(_cors("https://app.example"), {"CORS": FAIL}, CORS),
     "any page let in": Fault(_cors("*"), {"CORS of others": FAIL}, CORS),
     "every https page let in": Fault(_cors("https://*"), {"CORS of others": FAIL}, CORS),
+    "tracing headers refused": Fault(_cors(headers=("Content-Type",)), {"CORS request headers": WARN}, CORS),
     "etag hidden": Fault(_cors(exposed=("Location",)), {"CORS headers": FAIL}, CORS),
     "no lifecycle": Fault(
         lambda on: on.remove("bucket_lifecycle"), {"lifecycle": FAIL, "incomplete uploads": FAIL}, RULES

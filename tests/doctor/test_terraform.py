@@ -77,6 +77,7 @@ def test_cloudfront_caches_a_deleted_media_for_no_longer_than_the_readme_says() 
 
 def test_the_rights_that_the_doctor_needs_are_granted() -> None:
     calls = {
+        "get_bucket_cors": "s3:GetBucketCORS",
         "get_bucket_policy": "s3:GetBucketPolicy",
         "get_bucket_versioning": "s3:GetBucketVersioning",
         "get_bucket_encryption": "s3:GetEncryptionConfiguration",

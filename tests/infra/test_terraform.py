@@ -54,6 +54,29 @@ def test_values_that_would_open_the_bucket_are_refused(tmp_path: Path) -> None:
     assert [name for name in wrong if f"var.{name}" not in message] == []
 
 
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://*",
+        "https://*.example",
+        "https://*.*.preview.example",
+        "https://app.*.preview.example",
+        "http://*.preview.example",
+        "http://app.example",
+        "https://app.example/",
+        "file://localhost",
+        "ws://localhost",
+        "capacitor://*",
+        "null",
+    ],
+)
+def test_an_origin_that_is_too_wide_or_no_origin_is_refused(origin: str, tmp_path: Path) -> None:
+    require_terraform()
+    workspace = Workspace(tmp_path / "module", variables={"bucket_name": "videos", "allowed_origins": [origin]})
+    workspace.init()
+    assert "var.allowed_origins" in workspace.run("plan", "-input=false", statuses=(1,)).stderr
+
+
 @VARIANTS
 def test_the_planned_resources_are_closed_and_complete(variant: Variant, lives: dict[str, Life]) -> None:
     assert violations(lives[variant.bucket].second_plan, variant) == []

@@ -1,5 +1,7 @@
 """The API matches its OpenAPI document for any input: no 5xx, no other status, no other schema."""
 
+import base64
+import hashlib
 import json
 import os
 import re
@@ -26,6 +28,18 @@ from tests.support.serving import bearing, settings_of, token
 EXAMPLES = 250 if "CI" in os.environ else 25
 """For each operation."""
 OPERATIONS = 8
+OPERATION_IDS = {
+    ("post", "/upload"): "issue_upload",
+    ("post", "/{media_id}/complete"): "complete_upload",
+    ("get", "/{media_id}/uploaded/{state}"): "return_from_form",
+    ("get", "/{media_id}"): "get_media",
+    ("get", "/"): "list_media",
+    ("delete", "/{media_id}"): "delete_media",
+    ("get", "/health/s3"): "check_s3",
+    ("get", "/healthz"): "check_alive",
+    ("get", "/readyz"): "check_ready",
+}
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 BEYOND_A_SCHEMA = [positive_data_acceptance]
 """What a schema cannot say: which types, sizes and origins a deployment accepts, and which ids there are."""
 
@@ -70,6 +84,32 @@ def test_every_reference_in_the_document_resolves(tmp_path: Path, mounted: bool)
     assert ("ProblemDocument" in referred) is not mounted
     refused = document["paths"]["/videos/upload" if mounted else f"{PREFIX}/upload"]["post"]["responses"]["401"]
     assert refused["content"].keys() == {"application/problem+json"}
+
+
+@pytest.mark.parametrize("prefix", ["", "/videos", PREFIX])
+def test_operation_ids_are_short_and_independent_of_the_prefix(tmp_path: Path, prefix: str) -> None:
+    app = FastAPI()
+    app.include_router(create_router(settings_of(tmp_path)), prefix=prefix)
+    ids = {
+        (method, path.removeprefix(prefix)): operation["operationId"]
+        for path, operations in app.openapi()["paths"].items()
+        for method, operation in operations.items()
+    }
+    assert ids.items() >= OPERATION_IDS.items()
+    assert len(set(ids.values())) == len(ids)
+    assert all(re.fullmatch(r"[a-z]+(_[a-z0-9]+){1,3}", name) for name in ids.values())
+
+
+@pytest.mark.parametrize("checksum", ["pattern", "last character", "length"])
+def test_the_pattern_of_a_checksum_admits_what_the_broker_admits(tmp_path: Path, checksum: str) -> None:
+    known = create_app(settings_of(tmp_path)).openapi()["components"]["schemas"]["UploadBody"]["properties"]
+    (pattern,) = [each["pattern"] for each in known["checksum_sha256"]["anyOf"] if "pattern" in each]
+    good = base64.b64encode(hashlib.sha256(b"").digest()).decode()
+    candidates = {"pattern": [good], "last character": [good[:-2] + c + "=" for c in ALPHABET], "length": [good[1:]]}
+    for candidate in candidates[checksum]:
+        decoded = base64.b64decode(candidate + "=" * (-len(candidate) % 4))
+        is_digest = len(decoded) == 32 and base64.b64encode(decoded).decode() == candidate
+        assert (re.search(pattern, candidate) is not None) is is_digest, candidate
 
 
 def modes_of(operation: Any) -> list[GenerationMode]:

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from tests.support.npm import program
 from tests.support.processes import CLIP, done
 from tests.support.world import MakeWorld, World
 from tests.worker.conftest import until
-from tests.worker.films import H264, film, padded
+from tests.worker.films import H264, film, padded, rotated
 
 MAX_SECONDS = 300
 PIECE_SECONDS = 16384 * 8 / 100e6
@@ -55,6 +56,10 @@ def streamed(folder: Path, name: str) -> Path:
     made = subprocess.run([*ffmpeg, "-c:v", "libvpx", "-f", "webm", "-"], check=True, capture_output=True)
     path.write_bytes(made.stdout)
     return path
+
+
+def _rotated(folder: Path, *, degrees: int) -> Path:
+    return rotated(film(folder, "a.mp4", *H264), degrees, f"{degrees}.mp4")
 
 
 def written(folder: Path, name: str, content: bytes) -> Path:
@@ -90,7 +95,7 @@ FILMS: dict[str, tuple[str, Callable[[Path], Path], Video]] = {
     "3gp": (
         "video/3gpp",
         lambda folder: film(folder, "a.3gp", "-c:v", "h263", "-s", "176x144"),
-        Video(2.0, "h263", 176, 144),
+        Video(2.0, "h263", 256, 144),
     ),
     "mov": ("video/quicktime", lambda folder: film(folder, "a.mov", *H264), Video(2.0, "h264", 320, 180)),
     "mkv": ("video/x-matroska", lambda folder: film(folder, "a.mkv", *H264), Video(2.0, "h264", 320, 180)),
@@ -104,6 +109,29 @@ FILMS: dict[str, tuple[str, Callable[[Path], Path], Video]] = {
         "video/mpeg",
         lambda folder: film(folder, "a.mpg", "-r", "25", "-c:v", "mpeg1video"),
         Video(2.0, "mpeg1video", 320, 180),
+    ),
+    **{
+        f"upright, by {degrees} degrees": (
+            "video/mp4",
+            partial(_rotated, degrees=degrees),
+            Video(2.0, "h264", *size),
+        )
+        for degrees, size in {90: (180, 320), 180: (320, 180), 270: (180, 320)}.items()
+    },
+    "wide pixels": (
+        "video/mp4",
+        lambda folder: film(folder, "wide.mp4", "-vf", "setsar=64/45", *H264),
+        Video(2.0, "h264", 455, 180),
+    ),
+    "tall pixels, in Matroska": (
+        "video/x-matroska",
+        lambda folder: film(folder, "tall.mkv", "-vf", "setsar=1/2", *H264),
+        Video(2.0, "h264", 320, 360),
+    ),
+    "wide pixels, upright": (
+        "video/mp4",
+        lambda folder: rotated(film(folder, "wide.mp4", "-vf", "setsar=64/45", *H264), 90, "wide-90.mp4"),
+        Video(2.0, "h264", 180, 455),
     ),
     "the clip of this repository": ("video/mp4", lambda _: CLIP, Video(2.0, "h264", 128, 72)),
 }

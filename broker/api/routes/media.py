@@ -17,7 +17,7 @@ from broker.api.asgi.document import Document, serializer
 from broker.api.asgi.route import ProblemRoute
 from broker.api.asgi.target import base_address
 from broker.api.auth.caller import DELEGATE
-from broker.api.documentation import AUTHENTICATED, COUNTED, S3_UNAVAILABLE, problems
+from broker.api.documentation import AUTHENTICATED, COUNTED, S3_UNAVAILABLE, operation_id, problems
 from broker.api.problems import NO_STORE
 from broker.api.routes.parts import page_of_parts
 from broker.api.state import services
@@ -35,7 +35,7 @@ _PLAYBACK = serializer(schemas.Playback)
 _MEDIA_LIST = serializer(schemas.MediaList)
 _DELETED = serializer(schemas.Deleted)
 
-router = APIRouter(route_class=ProblemRoute, tags=["media"])
+router = APIRouter(route_class=ProblemRoute, tags=["media"], generate_unique_id_function=operation_id)
 
 
 @router.post(
@@ -141,7 +141,7 @@ async def complete_upload(request: Request, caller: Completer, media_id: UUID) -
     dependencies=[Depends(AddressDemand("form"))],
     responses=problems(*COUNTED, errors.MediaNotFound, errors.RequestInvalid, errors.DatabaseUnavailable),
 )
-async def form_was_uploaded(request: Request, media_id: UUID, state: str) -> Response:
+async def return_from_form(request: Request, media_id: UUID, state: str) -> Response:
     """Receive a browser from S3: complete its upload, then redirect it to the app with `media_id` and `status`."""
     services(request).form_states.check(media_id, state)
     uploaded = await services(request).lifecycle.complete_form(media_id)
@@ -155,7 +155,7 @@ async def form_was_uploaded(request: Request, media_id: UUID, state: str) -> Res
     response_model=schemas.Playback,
     responses=problems(*AUTHENTICATED, errors.MediaNotFound, errors.NotReady, errors.CredentialsExpired),
 )
-async def playback_link(
+async def get_media(
     request: Request,
     caller: Viewer,
     media_id: UUID,
@@ -205,7 +205,10 @@ async def delete_media(request: Request, caller: Deleter, media_id: UUID) -> Res
     else:
         await services(request).lifecycle.delete(media_id, caller.reach)
     answer = schemas.Deleted(
-        success=True, media_id=media_id, status=media.State.DELETING, message="The media is deleted."
+        success=True,
+        media_id=media_id,
+        status=media.State.DELETING,
+        message=schemas.DELETED_MESSAGE,
     )
     return Document(_DELETED.to_json(answer))
 

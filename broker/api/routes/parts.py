@@ -11,7 +11,7 @@ from broker.api.asgi.demands import PartsUploader
 from broker.api.asgi.document import Document, serializer
 from broker.api.asgi.route import ProblemRoute
 from broker.api.asgi.target import base_address
-from broker.api.documentation import AUTHENTICATED, S3_UNAVAILABLE, problems
+from broker.api.documentation import AUTHENTICATED, S3_UNAVAILABLE, operation_id, problems
 from broker.api.state import services
 from broker.domain.parts import MAX_PARTS
 from broker.lifecycle.requests import PartsPage
@@ -19,7 +19,7 @@ from broker.lifecycle.resumable.forms import MAX_PAGE
 
 _PARTS_PAGE = serializer(schemas.PartsPage)
 
-router = APIRouter(route_class=ProblemRoute, tags=["media"])
+router = APIRouter(route_class=ProblemRoute, tags=["media"], generate_unique_id_function=operation_id)
 
 
 @router.get(

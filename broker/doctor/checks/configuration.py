@@ -112,7 +112,7 @@ async def encryption(patient: Patient) -> Finding:
             check,
             "none by default",
             cause="the bucket's default encryption is not set",
-            fix=_encrypt(patient, {"SSEAlgorithm": "AES256"}, bucket_key=False),
+            fix=_encrypt(patient, {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}),
             terraform="aws_s3_bucket_server_side_encryption_configuration.media",
         )
     if algorithm == "aws:kms" and not rules[0].get("BucketKeyEnabled"):
@@ -120,14 +120,13 @@ async def encryption(patient: Patient) -> Finding:
             check,
             "aws:kms without a bucket key",
             cause="each upload, HEAD, copy and playback costs a request to KMS, which is charged and rate-limited",
-            fix=_encrypt(patient, defaults[0], bucket_key=True),
+            fix=_encrypt(patient, {**rules[0], "BucketKeyEnabled": True}),
             terraform='encryption = "sse-kms"',
         )
     return ok(check, algorithm)
 
 
-def _encrypt(patient: Patient, default: dict[str, str], *, bucket_key: bool) -> str:
-    rule = {"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": bucket_key}
+def _encrypt(patient: Patient, rule: dict[str, Any]) -> str:
     return patient.s3api(
         "put-bucket-encryption", document=("--server-side-encryption-configuration", {"Rules": [rule]})
     )
@@ -142,7 +141,7 @@ async def transport(patient: Patient) -> Finding:
         if refused.code != "NoSuchBucketPolicy":
             return unreadable(check, refused, patient, "get-bucket-policy")
         document = {"Version": "2012-10-17", "Statement": []}
-    if any(_denies_plain_text(statement) for statement in document["Statement"]):
+    if any(_denies_plain_text(statement) for statement in statements(document)):
         return ok(check, "the bucket's policy refuses requests without TLS")
     statement = {
         "Sid": "DenyWithoutTls",
@@ -157,10 +156,16 @@ async def transport(patient: Patient) -> Finding:
         "the bucket's policy does not require TLS",
         cause="a form or link whose URL was changed to http would send the video and its signature unencrypted",
         fix=patient.s3api(
-            "put-bucket-policy", document=("--policy", {**document, "Statement": [*document["Statement"], statement]})
+            "put-bucket-policy", document=("--policy", {**document, "Statement": [*statements(document), statement]})
         ),
         terraform="aws_s3_bucket_policy.media",
     )
+
+
+def statements(policy: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the statements of a policy document, of which one may stand alone, without a list."""
+    statement = policy.get("Statement", [])
+    return statement if isinstance(statement, list) else [statement]
 
 
 def _denies_plain_text(statement: dict[str, Any]) -> bool:

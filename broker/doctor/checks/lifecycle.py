@@ -38,6 +38,17 @@ END_OLD_MEDIA = {
     "Filter": {"Prefix": MEDIA},
     "NoncurrentVersionExpiration": {"NoncurrentDays": 30},
 }
+ACTIONS = frozenset(
+    {
+        "AbortIncompleteMultipartUpload",
+        "Expiration",
+        "NoncurrentVersionExpiration",
+        "NoncurrentVersionTransitions",
+        "Transitions",
+    }
+)
+USUAL_SMALLEST = "all_storage_classes_128K"
+"""The smallest size of objects that S3 transitions, unless the configuration names another."""
 _TERRAFORM = "aws_s3_bucket_lifecycle_configuration.media"
 
 Rule = dict[str, Any]
@@ -50,31 +61,38 @@ async def removal(patient: Patient) -> list[Finding]:
     except Refused as refused:
         return [unreadable("versioning", refused, patient, "get-bucket-versioning"), skip("lifecycle", "see above")]
     try:
-        rules = (await patient.ask("get_bucket_lifecycle_configuration")).get("Rules", [])
+        response = await patient.ask("get_bucket_lifecycle_configuration")
+        rules, smallest = response.get("Rules", []), response.get("TransitionDefaultMinimumObjectSize", USUAL_SMALLEST)
     except Refused as refused:
         if refused.code != "NoSuchLifecycleConfiguration":
             finding = unreadable("lifecycle", refused, patient, "get-bucket-lifecycle-configuration")
             return [finding, skip("versioning", "its rules cannot be read") if versioning else _unversioned()]
-        rules = []
-    return judged(versioning, rules, patient)
+        rules, smallest = [], USUAL_SMALLEST
+    return judged(versioning, rules, patient, smallest)
 
 
-def judged(versioning: str, rules: list[Rule], patient: Patient) -> list[Finding]:
-    """Return the findings for these rules. One command fixes them all, because it replaces the rules together."""
+def judged(versioning: str, rules: list[Rule], patient: Patient, smallest: str = USUAL_SMALLEST) -> list[Finding]:
+    """Return the findings for these rules. One command fixes them all, because it replaces the rules together.
+
+    It keeps the other rules, and what else a rule does that would remove media.
+    """
     enabled = [rule for rule in rules if rule["Status"] == "Enabled"]
     clears = [rule for rule in enabled if "Days" in rule.get("Expiration", {}) and _covers(rule, STAGING)]
     aborts = [rule for rule in enabled if "AbortIncompleteMultipartUpload" in rule and _covers(rule, STAGING)]
     ends = [rule for rule in enabled if "NoncurrentVersionExpiration" in rule]
     growing = [prefix for prefix in (STAGING, MEDIA) if not any(_covers(rule, prefix) for rule in ends)]
     deadly = [rule for rule in enabled if _expires_media(rule)]
-    lacking: list[Rule] = [] if clears else [CLEAR_STAGING]
+    lacking: list[Rule] = [] if any(rule not in deadly for rule in clears) else [CLEAR_STAGING]
     lacking += [] if aborts else [ABORT_LEFTOVERS]
     if versioning:
         lacking += [END_OLD_STAGING] if STAGING in growing else []
         lacking += [END_OLD_MEDIA] if MEDIA in growing else []
+    added = {rule["ID"] for rule in lacking}  # ids are unique; a disabled rule may have one of these
+    kept = [_without_expiration(rule) if rule in deadly else rule for rule in rules if rule.get("ID") not in added]
     fix = patient.s3api(
         "put-bucket-lifecycle-configuration",
-        document=("--lifecycle-configuration", {"Rules": [rule for rule in rules if rule not in deadly] + lacking}),
+        *(() if smallest == USUAL_SMALLEST else ("--transition-default-minimum-object-size", smallest)),
+        document=("--lifecycle-configuration", {"Rules": [rule for rule in kept if rule.keys() & ACTIONS] + lacking}),
     )
     return [
         _versioning(versioning, growing, fix),
@@ -158,6 +176,13 @@ def _is_narrow(rule: Rule) -> bool:
 def _covers(rule: Rule, prefix: str) -> bool:
     """Return whether a rule selects every object under `prefix`."""
     return prefix.startswith(_prefix(rule)) and not _is_narrow(rule)
+
+
+def _without_expiration(rule: Rule) -> Rule:
+    """Return a rule that removes no current object any more."""
+    left = {name: value for name, value in rule["Expiration"].items() if name not in {"Days", "Date"}}
+    others = {name: value for name, value in rule.items() if name != "Expiration"}
+    return others | ({"Expiration": left} if left else {})
 
 
 def _expires_media(rule: Rule) -> bool:

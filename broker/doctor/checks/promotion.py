@@ -1,10 +1,13 @@
 """The checks of an upload's further life: the guarded copy, the playback link, anonymous access, removal."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import httpx
 
+from broker.doctor.checks.configuration import statements
 from broker.doctor.checks.trial import OTHER_VIDEO, post, valid_form
 from broker.doctor.deployment import Patient, Refused, ask
 from broker.doctor.finding import Finding, fail, ok, warn
@@ -158,8 +161,32 @@ async def strangers(patient: Patient) -> Finding:
         "strangers",
         f"{' and '.join(public)} can be read without a signature",
         cause="a bucket policy or an ACL makes it public",
-        fix=patient.s3api("delete-bucket-policy") + "  # and block public access",
+        fix=await _closing(patient),
         terraform="aws_s3_bucket_public_access_block.media",
+    )
+
+
+async def _closing(patient: Patient) -> str:
+    """Return the command that removes what the bucket's policy allows everybody, and keeps its other statements."""
+    by_hand = patient.s3api("get-bucket-policy") + "  # find what it allows everybody; and block public access"
+    try:
+        policy = json.loads((await patient.ask("get_bucket_policy"))["Policy"])
+    except (Refused, KeyError, ValueError):
+        return by_hand
+    kept = [statement for statement in statements(policy) if not _is_public(statement)]
+    if len(kept) == len(statements(policy)):
+        return by_hand
+    if not kept:
+        return patient.s3api("delete-bucket-policy")
+    return patient.s3api("put-bucket-policy", document=("--policy", {**policy, "Statement": kept}))
+
+
+def _is_public(statement: dict[str, Any]) -> bool:
+    everybody = ("*", {"AWS": "*"}, {"AWS": ["*"]})
+    return (
+        statement.get("Effect") == "Allow"
+        and statement.get("Principal") in everybody
+        and not statement.get("Condition")
     )
 
 

@@ -6,12 +6,14 @@ Source: Amazon S3 User Guide, "Granting permissions to publish event notificatio
 import json
 from typing import Any
 
-from broker.doctor.checks.configuration import unreadable
+from broker.doctor.checks.configuration import statements, unreadable
 from broker.doctor.checks.lifecycle import STAGING
 from broker.doctor.deployment import Patient, Refused, ask, sqs_client
 from broker.doctor.finding import Finding, fail, ok, warn
 
 MAX_RECEIVES = 5
+ROUTE_ID = "arrived-in-staging"
+CREATED = "s3:ObjectCreated:"
 _CREATED = ("s3:ObjectCreated:*", "s3:ObjectCreated:Post")
 
 Attributes = dict[str, str]
@@ -67,7 +69,7 @@ def _no_queue(patient: Patient, url: str, refused: Refused) -> Finding:
 def _sender(attributes: Attributes, patient: Patient) -> Finding:
     """Check that this bucket, and no other one, may send to the queue."""
     document = json.loads(attributes.get("Policy") or "{}")
-    allowing = [statement for statement in document.get("Statement", []) if _lets_s3_send(statement)]
+    allowing = [statement for statement in statements(document) if _lets_s3_send(statement)]
     if any(f'"{patient.arn}"' in json.dumps(statement.get("Condition", {})) for statement in allowing):
         return ok("queue policy", "lets this bucket send")
     account = attributes["QueueArn"].split(":")[4]
@@ -80,8 +82,12 @@ def _sender(attributes: Attributes, patient: Patient) -> Finding:
         "Condition": {"ArnEquals": {"aws:SourceArn": patient.arn}, "StringEquals": {"aws:SourceAccount": account}},
     }
     # Keep a statement for another bucket, but replace one for every bucket.
-    kept = [other for other in document.get("Statement", []) if other not in allowing or other.get("Condition")]
-    policy = {"Version": "2012-10-17", "Statement": [*kept, statement]}
+    kept = [
+        narrowed
+        for other in statements(document)
+        if (narrowed := other if other not in allowing or other.get("Condition") else _without_s3(other)) is not None
+    ]
+    policy = {"Version": "2012-10-17", **document, "Statement": [*kept, statement]}
     fix = _set(patient, Policy=json.dumps(policy))
     if allowing and not all(other.get("Condition") for other in allowing):
         return warn(
@@ -109,6 +115,14 @@ def _lets_s3_send(statement: dict[str, Any]) -> bool:
     )
 
 
+def _without_s3(statement: dict[str, Any]) -> dict[str, Any] | None:
+    """Return a statement for its other services alone, or None if it names no other one."""
+    principal = statement.get("Principal")
+    services = principal.get("Service") if isinstance(principal, dict) else None
+    others = [service for service in services if service != "s3.amazonaws.com"] if isinstance(services, list) else []
+    return {**statement, "Principal": {"Service": others}} if others else None
+
+
 async def _notification(queue_arn: str, patient: Patient) -> Finding:
     check = "notification"
     try:
@@ -124,16 +138,35 @@ async def _notification(queue_arn: str, patient: Patient) -> Finding:
     if STAGING in prefixes:
         return ok(check, f"the bucket notifies the queue of uploads under {STAGING}")
     wanted = {
-        "Id": "arrived-in-staging",
+        "Id": ROUTE_ID,
         "QueueArn": queue_arn,
         "Events": ["s3:ObjectCreated:*"],
         "Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": STAGING}]}},
     }
-    others = [route for route in routes if route["QueueArn"] != queue_arn]
+    obstacles = [
+        route
+        for kind in ("QueueConfigurations", "LambdaFunctionConfigurations")
+        for route in configuration.get(kind, [])
+        if route.get("QueueArn") != queue_arn and _overlaps(route)
+    ]
+    kept = [left for route in routes if (left := _beside(route, queue_arn)) is not None]
     fix = patient.s3api(
         "put-bucket-notification-configuration",
-        document=("--notification-configuration", {**configuration, "QueueConfigurations": [*others, wanted]}),
+        document=("--notification-configuration", {**configuration, "QueueConfigurations": [*kept, wanted]}),
     )
+    if obstacles:
+        # S3 refuses two notifications of one event: EventBridge gets all events beside those.
+        return fail(
+            check,
+            f"the bucket notifies {_target(obstacles[0])} of uploads under {STAGING} instead",
+            cause="S3 sends an event by one notification only; EventBridge or an SNS topic can send it to several",
+            fix=patient.s3api(
+                "put-bucket-notification-configuration",
+                document=("--notification-configuration", {**configuration, "EventBridgeConfiguration": {}}),
+            )
+            + "  # then a rule of EventBridge that sends Object Created to the queue",
+            terraform="aws_s3_bucket_notification.media",
+        )
     if "" in prefixes:
         return warn(
             check,
@@ -150,6 +183,27 @@ async def _notification(queue_arn: str, patient: Patient) -> Finding:
         fix=fix,
         terraform="aws_s3_bucket_notification.media",
     )
+
+
+def _overlaps(route: dict[str, Any]) -> bool:
+    """Return whether a notification is sent for an upload, so that S3 refuses another one for it."""
+    prefix = _prefix(route)
+    is_created = any(event.startswith(CREATED) for event in route["Events"])
+    return is_created and (prefix.startswith(STAGING) or STAGING.startswith(prefix))
+
+
+def _beside(route: dict[str, Any], queue_arn: str) -> dict[str, Any] | None:
+    """Return what is kept of a notification beside the wanted one; None if that replaces it."""
+    named = {name: value for name, value in route.items() if (name, value) != ("Id", ROUTE_ID)}  # ids are unique
+    if route["QueueArn"] != queue_arn or not _overlaps(route):
+        return named
+    events = [event for event in route["Events"] if not event.startswith(CREATED)]
+    return {**named, "Events": events} if events else None
+
+
+def _target(route: dict[str, Any]) -> str:
+    arn: str = route.get("QueueArn") or route["LambdaFunctionArn"]
+    return arn.rpartition(":")[2]
 
 
 def _prefix(route: dict[str, Any]) -> str:

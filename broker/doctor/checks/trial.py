@@ -12,6 +12,7 @@ import httpx
 
 from broker.doctor.deployment import Patient
 from broker.doctor.finding import Finding, fail, ok, warn
+from broker.domain.origin import example_of
 from broker.domain.policy import Promise
 from broker.domain.sigv4 import Credentials
 
@@ -63,7 +64,7 @@ def invalid_form(patient: Patient, keys: Credentials, kind: str) -> Form:
 async def post(patient: Patient, form: Form) -> httpx.Response:
     """Post a form as a page of the first origin does."""
     origins = patient.deployment.page_origins
-    headers = {"Origin": origins[0]} if origins else {}
+    headers = {"Origin": example_of(origins[0])} if origins else {}
     files = {"file": ("clip.mp4", form.file, patient.deployment.content_type)}
     return await patient.http.post(patient.bucket.form_url, data=form.fields, files=files, headers=headers)
 

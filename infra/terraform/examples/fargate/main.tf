@@ -22,9 +22,10 @@ locals {
   # Each replica counts rate limits for itself. To count across all, set BROKER_RATE_LIMIT_STORAGE = "rediss://…" and allow
   # the tasks' security group to reach that Redis.
   environment = merge(module.broker.environment, {
-    BROKER_PUBLIC_URL       = "https://${var.hostname}"
-    BROKER_CORS_ORIGINS     = join(",", var.allowed_origins)
-    BROKER_REDIRECT_ORIGINS = join(",", var.allowed_origins)
+    BROKER_PUBLIC_URL   = "https://${var.hostname}"
+    BROKER_CORS_ORIGINS = join(",", var.allowed_origins)
+    # S3 redirects a plain form to a page of the web, not to an app or to a pattern.
+    BROKER_REDIRECT_ORIGINS = join(",", [for origin in var.allowed_origins : origin if can(regex("^https?://[^*]+$", origin))])
     BROKER_TRUSTED_PROXIES  = join(",", [for subnet in data.aws_subnet.public : subnet.cidr_block])
     # libpq reads the password from PGPASSWORD.
     BROKER_DATABASE_URL = "postgresql://broker@${aws_db_instance.broker.endpoint}/broker?sslmode=require"

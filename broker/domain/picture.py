@@ -1,0 +1,19 @@
+"""The displayed size of a video: its coded size after the shape of its pixels and its rotation.
+
+Source: HTML Standard, "The video element": natural width and natural height.
+"""
+
+
+def displayed_size(width: int, height: int, *, pixel_shape: str = "1:1", rotation: float = 0) -> tuple[int, int]:
+    """Return the width and height at which a player shows a video.
+
+    `pixel_shape` is the width of a pixel to its height (ffprobe's `sample_aspect_ratio`); one that is unknown counts as
+    square. One dimension grows and the other stays, as the standard requires. `rotation` is in degrees.
+    """
+    across, _, down = pixel_shape.partition(":")
+    if across.isdecimal() and down.isdecimal() and int(across) and int(down):
+        if int(across) > int(down):
+            width = round(width * int(across) / int(down))
+        else:
+            height = round(height * int(down) / int(across))
+    return (height, width) if round(rotation) % 180 == 90 else (width, height)
