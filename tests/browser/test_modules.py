@@ -40,7 +40,7 @@ def test_tsc_accepts_valid_code_of_an_application_and_refuses_misuse(tmp_path: P
         "types": [],
     }
     (tmp_path / "tsconfig.json").write_text(json.dumps({"compilerOptions": options, "files": [source]}))
-    command = [installed / ".bin" / "tsc", "--project", tmp_path]
+    command = [str(installed / ".bin" / "tsc"), "--project", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 

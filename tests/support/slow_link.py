@@ -42,8 +42,10 @@ class SlowLink:
         self._connections: set[asyncio.StreamWriter] = set()
         self._socket = socket.create_server(("127.0.0.1", 0))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2 * CHUNK_BYTES)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._loop: asyncio.AbstractEventLoop
+        self._stop: asyncio.Event
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
 
     def to(self, s3_url: str) -> str:
         """Lead to this S3, and return the address to use instead."""
@@ -53,35 +55,33 @@ class SlowLink:
 
     def __enter__(self) -> Self:
         self._thread.start()
+        self._started.wait(10)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(10)
 
-    def break_all(self) -> None:
-        """Break every connection of a browser now."""
-        self._loop.call_soon_threadsafe(self._break)
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(asyncio.start_server(self._serve, sock=self._socket))
-        self._loop.run_forever()
+    async def _run(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        async with await asyncio.start_server(self._serve, sock=self._socket):
+            self._started.set()
+            await self._stop.wait()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, asyncio.CancelledError):
-            s3_reader, s3_writer = await asyncio.open_connection(*self._s3)
-            back = asyncio.create_task(self._answer(s3_reader, writer))
-            try:
+        s3_reader, s3_writer = await asyncio.open_connection(*self._s3)
+        back = asyncio.create_task(self._answer(s3_reader, writer))
+        try:
+            with suppress(ConnectionError):
                 await self._forward(reader, s3_writer, writer)
-            finally:
-                s3_writer.close()
-                await asyncio.wait([back])
-        self._connections.discard(writer)
-        self._sending.discard(writer)
-        writer.close()
+        finally:
+            back.cancel()
+            self._connections.discard(writer)
+            self._sending.discard(writer)
+            s3_writer.close()
+            writer.close()
 
     async def _forward(
         self, reader: asyncio.StreamReader, s3_writer: asyncio.StreamWriter, writer: asyncio.StreamWriter
