@@ -44,6 +44,7 @@ def deployment(settings: Settings) -> Deployment:
         content_type=settings.allowed_types[0],
         page_origins=settings.cors_origins or ((own,) if own else ()),
         database_url=settings.database_url,
+        database_schema=settings.database_schema,
         jwks_url=settings.jwks_url,
         token_algorithm=settings.algorithm,
         redis_url=settings.redis_url,
@@ -51,4 +52,8 @@ def deployment(settings: Settings) -> Deployment:
         sqs_endpoint_url=settings.sqs_endpoint_url,
         webhook_urls=settings.webhook_urls,
         webhooks_on_loopback=settings.webhook_loopback_http,
+        issue_hook_url=settings.issue_hook_url,
+        issue_hook_secrets=tuple(secret.get_secret_value() for secret in settings.issue_hook_secrets),
+        issue_hook_seconds=settings.issue_hook_seconds,
+        issue_hook_on_loopback=settings.issue_hook_loopback_http,
     )

@@ -32,6 +32,7 @@ class Deployment:
     """An accepted type; the trial upload claims it."""
     page_origins: tuple[str, ...]
     database_url: str
+    database_schema: str | None = None
     jwks_url: str | None = None
     token_algorithm: str = "HS256"  # noqa: S105 (the name of an algorithm)
     redis_url: str | None = None
@@ -39,6 +40,10 @@ class Deployment:
     sqs_endpoint_url: str | None = None
     webhook_urls: tuple[str, ...] = ()
     webhooks_on_loopback: bool = False
+    issue_hook_url: str | None = None
+    issue_hook_secrets: tuple[str, ...] = ()
+    issue_hook_seconds: float = 5
+    issue_hook_on_loopback: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

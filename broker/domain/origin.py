@@ -88,3 +88,12 @@ def is_public(address: str) -> bool:
     if ip == AZURE_HOST or any(ip in block for block in SPECIAL):
         return False
     return ip.is_global and not (ip.is_multicast or ip.is_reserved)
+
+
+def bare(url: str) -> str:
+    """Return a URL without its user, password and query."""
+    parts = urlsplit(re.sub(r"//.*@", "//", url))  # a password may hold characters that a URL may not
+    if not parts.hostname:
+        return f"{parts.scheme}://{parts.path}"
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"

@@ -51,6 +51,7 @@ def serve(
     with beside as bound, ExitStack() as stack:
         if bound is not settings:
             _log_from(bound)
+        _require_openable(bound)
         _warn_of_wide_doors(bound)
         if workers > 1:
             _count_together(stack)
@@ -87,7 +88,12 @@ async def work_until_stopped(settings: Settings) -> None:
     _log_from(settings)
     await asyncio.to_thread(_require_current, settings)
     if settings.worker_metrics_port is not None:
-        start_http_server(settings.worker_metrics_port, settings.worker_metrics_host)
+        try:
+            start_http_server(settings.worker_metrics_port, settings.worker_metrics_host)
+        except OSError as error:
+            raise SettingsInvalid(
+                problems=f"BROKER_WORKER_METRICS_PORT, BROKER_WORKER_METRICS_HOST: cannot be used: {error.strerror}"
+            ) from error
     async with running(settings) as (_, jobs):
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -136,18 +142,31 @@ def _require_servable(settings: Settings, *, workers: int, embedded_s3: bool) ->
     if workers > 1 and not settings.use_cloud_storage:
         raise SettingsInvalid(problems="--workers: should be 1 with the embedded S3")
     if workers > 1 and settings.database_url.startswith("sqlite"):
-        raise SettingsInvalid(problems="--workers: should be 1 with SQLite, which has one writer; more need PostgreSQL")
+        raise SettingsInvalid(
+            problems="--workers: should be 1 with SQLite, which has one writer; for more set "
+            "BROKER_DATABASE_URL=postgresql://…"
+        )
 
 
 def _require_current(settings: Settings) -> None:
     """Raise SettingsInvalid for a database that lacks a migration. One that is unavailable may come back."""
     try:
-        revision = pending_revision(settings.database_url)
+        revision = pending_revision(settings.database_url, schema=settings.database_schema)
     except DatabaseUnavailable as error:
         log.warning("the database is unavailable, so its revision is unknown", reason=error.reason)
         return
     if revision is not None:
         raise SettingsInvalid(problems=f"BROKER_DATABASE_URL: lacks revision {revision}; run `broker migrate` first")
+
+
+def _require_openable(settings: Settings) -> None:
+    """Open every service once and close it, so that a wrong setting is named before a process is started."""
+
+    async def open_once() -> None:
+        async with running(settings):
+            return
+
+    asyncio.run(open_once())
 
 
 def _count_together(stack: ExitStack) -> None:

@@ -1,7 +1,7 @@
 import type { GetToken, ReadyMedia } from "./broker-upload.js";
 
 /** A media with a signed link, as returned by the broker's `GET /{media_id}`. */
-export type PlaybackLink = ReadyMedia;
+export type PlaybackLink = ReadyMedia & { signed_url: string; expires_in: number; expires_at: string };
 
 export interface LinkOptions {
   getToken: GetToken;

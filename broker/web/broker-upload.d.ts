@@ -42,10 +42,10 @@ export interface ReadyMedia {
   created_at: string;
   ready_at: string;
   etag: string | null;
-  /** A link to play the media, which lives for `expires_in` seconds. */
-  signed_url: string;
-  expires_in: number;
-  expires_at: string;
+  /** A link to play the media, which lives for `expires_in` seconds; null for an upload token without `allow_link`. */
+  signed_url: string | null;
+  expires_in: number | null;
+  expires_at: string | null;
   success: true;
   message: string;
 }

@@ -13,7 +13,8 @@ export async function checksumOf(file, algorithm, signal) {
       "Load the bundle by a script element with src, or as a module.");
   const url = new URL("./checksum-worker.js", base);
   // A worker's script must have the page's origin. If this module has another, a blob of the page's origin imports it.
-  const foreign = url.origin !== globalThis.location.origin;
+  // webpack replaces import.meta.url by the file's address at the build, and the last form by one of its own.
+  const foreign = url.protocol !== "file:" && url.origin !== globalThis.location.origin;
   const start = foreign && URL.createObjectURL(new Blob([`import "${url}";`], { type: "text/javascript" }));
   // Bundlers recognize the last form only, word for word.
   const worker = foreign || !import.meta.url

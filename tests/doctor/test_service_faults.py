@@ -34,12 +34,12 @@ async def test_a_database_that_was_not_migrated(deployed: Deployed, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("revision", "fix"), [("0001", "broker migrate"), ("2001", "install the version that migrated it, or a newer one")]
+    ("revision", "fix"), [("0001", "broker migrate"), ("3001", "install the version that migrated it, or a newer one")]
 )
 async def test_a_database_that_is_a_revision_behind_or_one_too_far(deployed: Deployed, revision: str, fix: str) -> None:
     engine = sa.create_engine(deployed.database_url)
     with engine.begin() as connection:
-        connection.execute(sa.text("update alembic_version set version_num = :revision"), {"revision": revision})
+        connection.execute(sa.text("update broker_version set version_num = :revision"), {"revision": revision})
     engine.dispose()
     finding = await only(deployed, "database")
     assert (finding.verdict, finding.fix) == (FAIL, fix)

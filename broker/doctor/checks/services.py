@@ -11,7 +11,7 @@ import httpx
 from broker.doctor.deployment import Patient
 from broker.doctor.finding import Finding, fail, ok, warn
 from broker.domain.jws import is_meant_for
-from broker.domain.origin import is_public
+from broker.domain.origin import bare, is_public
 from broker.errors import DatabaseUnavailable, DatabaseUnusable, SettingsInvalid
 from broker.store import pending_revision
 
@@ -25,7 +25,7 @@ async def database(patient: Patient) -> Finding:
     where = bare(url)
     try:
         async with asyncio.timeout(DATABASE_SECONDS):
-            pending = await asyncio.to_thread(pending_revision, url)
+            pending = await asyncio.to_thread(pending_revision, url, schema=patient.deployment.database_schema)
     except (DatabaseUnavailable, TimeoutError) as error:
         reason = type(error.__cause__.__cause__ if error.__cause__ else error).__name__
         return fail(
@@ -160,12 +160,3 @@ async def _are_silent(patient: Patient, urls: Sequence[str]) -> list[bool]:
             return True
 
     return await asyncio.gather(*(is_silent(url) for url in urls))
-
-
-def bare(url: str) -> str:
-    """Return a URL without its user, password and query."""
-    parts = urlsplit(url)
-    if not parts.hostname:
-        return f"{parts.scheme}://{parts.path}"
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
