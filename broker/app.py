@@ -11,10 +11,10 @@ from fastapi.responses import Response
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from broker.api.asgi.cors import with_cors
 from broker.api.asgi.middleware import Envelope
+from broker.api.asgi.proxies import Proxied
 from broker.api.asgi.route import build_handlers
 from broker.api.asgi.short_route import ShortWay
 from broker.api.asgi.target import CheckedTarget
@@ -94,8 +94,7 @@ class Application(FastAPI):
             app = with_cors(app, origins=settings.cors_origins, headers=settings.cors_headers)
         app = Envelope(CheckedTarget(app, settings.allowed_hosts))
         if settings.trusted_proxies:
-            proxied: Any = ProxyHeadersMiddleware  # uvicorn's types for ASGI are narrower than Starlette's
-            app = proxied(app, trusted_hosts=list(settings.trusted_proxies))
+            app = Proxied(app, settings.trusted_proxies, settings.proxy_headers)
         return app
 
 
