@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI, Request
+from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.responses import Response
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
@@ -20,7 +21,7 @@ from broker.api.asgi.short_route import ShortWay
 from broker.api.asgi.target import CheckedTarget
 from broker.api.documentation import with_problem_component
 from broker.api.problems import http_problem
-from broker.api.routes import health, media, metrics, owners
+from broker.api.routes import health, media, metrics, owners, parts
 from broker.api.routes.refusals import refusals
 from broker.api.routes.web import web_router
 from broker.api.state import STATE_NAME, Services
@@ -57,6 +58,8 @@ def create_app(
         version=_version(),
         description="Direct-to-S3 video uploads: get a policy, upload, and complete; the broker checks the object.",
         separate_input_output_schemas=False,
+        docs_url=None,
+        redoc_url=None,
         redirect_slashes=False,  # a redirect would name a host and scheme to which a client may then send its token
     )
     router = create_router(settings, on_issue=on_issue, on_ready=on_ready, clock=clock)
@@ -66,8 +69,22 @@ def create_app(
     app.include_router(health.router, include_in_schema=False)
     app.include_router(refusals(health.router, fixed=True))
     app.include_router(metrics.router)
+    _add_documentation(app)
     app.add_exception_handler(HTTPException, _http_error)
     return app
+
+
+def _add_documentation(app: FastAPI) -> None:
+    """Add the pages of the documentation. They name the document beside them, also where a proxy strips a prefix."""
+
+    async def docs() -> Response:
+        return get_swagger_ui_html(openapi_url="openapi.json", title=app.title)
+
+    async def redoc() -> Response:
+        return get_redoc_html(openapi_url="openapi.json", title=app.title)
+
+    for path, page in (("/docs", docs), ("/redoc", redoc)):
+        app.add_api_route(path, page, include_in_schema=False)
 
 
 class Application(FastAPI):
@@ -116,11 +133,11 @@ def create_router(
     hooks.check(settings)
     video_probe(settings)  # report a missing ffprobe now, not in the middle of the start
     router = APIRouter(lifespan=_lifespan(settings, clock, hooks))
-    for parts in ((health.router,), (web_router(),), (media.router, owners.router)):
-        router.include_router(refusals(*parts, fixed=True))
-        for part in parts:
+    for together in ((health.router,), (web_router(),), (parts.router, media.router, owners.router)):
+        router.include_router(refusals(*together, fixed=True))
+        for part in together:
             router.include_router(part)
-    router.include_router(refusals(media.router, fixed=False))
+    router.include_router(refusals(parts.router, media.router, fixed=False))
     return router
 
 

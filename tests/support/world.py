@@ -140,7 +140,9 @@ async def make_world(world_url: str, embedded_s3: EmbeddedS3, s3_client: Any, bu
         endpoint_url: str = embedded_s3.endpoint_url,
         public_endpoint_url: str | None = None,
         timeout_seconds: float = 5,
+        pool_size: int = 256,
         stopwatch: Stopwatch = monotonic,
+        part_size: int = 16 * 1024**2,
         **limits: Any,
     ) -> World:
         store = Store(world_url, announce_to=announce_to, clock=clock)
@@ -152,6 +154,7 @@ async def make_world(world_url: str, embedded_s3: EmbeddedS3, s3_client: Any, bu
             path_style=True,
             credentials=Credentials(embedded_s3.access_key, embedded_s3.secret_key),
             timeout_seconds=timeout_seconds,
+            pool_size=pool_size,
         )
         gate = bucket_class(config)
         settlement = Settlement(
@@ -167,7 +170,7 @@ async def make_world(world_url: str, embedded_s3: EmbeddedS3, s3_client: Any, bu
             store,
             gate,
             settlement=settlement,
-            rules=Rules(max_size=max_size),
+            rules=Rules(max_size=max_size, part_size=part_size),
             quota=Quota(**limits),
             policy_seconds=POLICY_SECONDS,
             clock=clock,
