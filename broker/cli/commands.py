@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker.cli.terminal import err, errors_as_exit_status, out, refuse, say
+from broker.cli.terminal import errors_as_exit_status, out, refuse, say
+from broker.cli.uploads import upload
 from broker.cli.webhooks import webhooks
 
 if TYPE_CHECKING:
-    from broker.cli.upload import Uploaded
     from broker.settings import Settings
 
 DATA_DIR = Path("var")
@@ -29,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(webhooks)
+app.command()(upload)
 
 
 def _print_version(wanted: bool) -> None:
@@ -191,59 +192,3 @@ def _require_useful(settings: "Settings", sub: str, scope: str) -> None:
     names = [name for name in scope.split(" ") if name]
     if not names or not GRANTS.keys() >= set(names):
         refuse(f"--scope: should name permissions, separated by spaces: {', '.join(GRANTS)}")
-
-
-@app.command()
-def upload(
-    file: Annotated[Path, typer.Argument(help="The video.", exists=True, dir_okay=False, readable=True)],
-    url: Annotated[
-        str, typer.Option(envvar="BROKER_URL", help="The URL of the broker's routes.")
-    ] = "http://127.0.0.1:8000/api/v1/s3-media",
-    token: Annotated[str | None, typer.Option(envvar="BROKER_TOKEN", help="Your token.")] = None,
-    content_type: Annotated[
-        str | None, typer.Option(help="The video's type; by default, from the file's name.")
-    ] = None,
-) -> None:
-    """Upload a video, and print a playback link."""
-    from broker.cli.upload import UploadFailed, bare_token, type_of
-
-    if not token or token.isspace():
-        refuse("BROKER_TOKEN: should be your token (or pass --token)")
-    try:
-        token = bare_token(token)
-    except ValueError as error:
-        refuse(f"BROKER_TOKEN, --token: {error}")
-    content_type = content_type or type_of(file.name)
-    if content_type is None:
-        refuse(f"--content-type: should be given, because the name {file.name!r} has no known extension")
-    try:
-        uploaded = _upload(file, url, token, content_type)
-    except (UploadFailed, OSError) as error:
-        refuse(str(error), status=1)
-    err().print(
-        f"{uploaded.media_id} is ready; its link expires at {uploaded.expires_at}:", soft_wrap=True, highlight=False
-    )
-    say(uploaded.signed_url)
-
-
-def _upload(file: Path, url: str, token: str, content_type: str) -> "Uploaded":
-    """Upload with a progress bar on standard error, which is cleared after a failure."""
-    from rich.markup import escape
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    from broker.cli.upload import UploadClient
-
-    name, size = file.name, file.stat().st_size
-    bar = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*bar, console=err()) as progress, UploadClient(url, token) as client:
-        progress.live.transient = True
-        with progress.open(file, "rb", description=escape(name)) as opened:
-            uploaded = client.upload(opened, name=name, size=size, content_type=content_type)
-        progress.live.transient = False
-        return uploaded
