@@ -20,7 +20,7 @@ from broker.api.asgi.short_route import ShortWay
 from broker.api.asgi.target import CheckedTarget
 from broker.api.documentation import with_problem_component
 from broker.api.problems import http_problem
-from broker.api.routes import health, media, metrics
+from broker.api.routes import health, media, metrics, parts
 from broker.api.routes.refusals import refusals
 from broker.api.routes.web import web_router
 from broker.api.state import STATE_NAME, Services
@@ -114,10 +114,11 @@ def create_router(
     hooks.check(settings)
     video_probe(settings)  # report a missing ffprobe now, not in the middle of the start
     router = APIRouter(lifespan=_lifespan(settings, clock, hooks))
-    for part in (health.router, web_router(), media.router):
+    for part in (health.router, web_router(), parts.router, media.router):
         router.include_router(refusals(part, fixed=True))
         router.include_router(part)
-    router.include_router(refusals(media.router, fixed=False))
+    for part in (parts.router, media.router):
+        router.include_router(refusals(part, fixed=False))
     return router
 
 

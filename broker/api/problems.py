@@ -46,6 +46,7 @@ PROBLEMS: dict[type[BrokerError], Problem] = {
     errors.RequestInvalid: Problem(422, "request-invalid", "Request not valid", extra=("errors",)),
     errors.TypeNotAllowed: Problem(422, "type-not-allowed", "Content type not allowed"),
     errors.SizeNotAllowed: Problem(422, "size-not-allowed", "Size not allowed", extra=("max_size",)),
+    errors.ResumableRequired: Problem(422, "resumable-required", "Resumable upload required", extra=("max_form_size",)),
     errors.DurationNotAllowed: Problem(422, "duration-not-allowed", "Duration not allowed", extra=("max_seconds",)),
     errors.MetadataTooLarge: Problem(422, "metadata-too-large", "Metadata too large", extra=("max_size",)),
     errors.RedirectNotAllowed: Problem(422, "redirect-not-allowed", "Redirect not allowed"),
@@ -54,6 +55,10 @@ PROBLEMS: dict[type[BrokerError], Problem] = {
     errors.IdempotencyKeyReused: Problem(422, "idempotency-key-reused", "Idempotency-Key reused"),
     errors.IdempotencyKeyInFlight: Problem(409, "idempotency-key-in-flight", "Request in flight", retry_after=1),
     errors.NothingUploaded: Problem(409, "nothing-uploaded", "Nothing uploaded yet", retry_after=2),
+    errors.PartsMissing: Problem(
+        409, "parts-missing", "Parts are missing", retry_after=2, extra=("missing", "missing_count", "count")
+    ),
+    errors.NotResumable: Problem(409, "not-resumable", "Not resumable"),
     errors.PromotionRunning: Problem(409, "promotion-running", "Being confirmed", retry_after=2),
     errors.NotReady: Problem(409, "not-ready", "Not ready", retry_after=2, extra=("media_status",)),
     errors.UploadRejected: Problem(422, "upload-rejected", "Upload rejected", extra=("differences",)),

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
+from xml.etree.ElementTree import Element
 from xml.sax.saxutils import escape
 
 import boto3
@@ -22,6 +23,7 @@ from broker.aws.client import Absent, Answer, PreconditionFailed, S3Client
 from broker.aws.cloudfront import Distribution
 from broker.aws.credentials import CredentialSource
 from broker.aws.endpoint import bucket_url
+from broker.aws.multipart import Multipart, is_opaque
 from broker.domain.media import Arrived
 from broker.domain.policy import Promise, presign_post
 from broker.domain.sigv4 import Address, Credentials, presign_get, uri_encode
@@ -31,6 +33,9 @@ CHECKSUMS = ("SHA256", "CRC64NVME", "CRC32C", "CRC32", "SHA1")
 """The checksum algorithms of S3, in the order of our preference."""
 MAX_VERSIONS = 1000
 """The number of versions of one key that a purge removes; one listing and one DeleteObjects take as many."""
+
+MAX_TURN_VERSIONS = 20_000
+"""The number of versions that one turn of `purge_below` removes: 10,000 parts, each with its delete marker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +74,7 @@ class Bucket:
         self.form_url = self._address.url
         """The URL to which forms are posted, with a trailing slash (upload libraries append the key to it)."""
         self._distribution = Distribution(*config.cloudfront) if config.cloudfront else None
+        self.multipart = Multipart(config.name, self._call)
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="credentials")
         self._credentials = CredentialSource(boto3.Session(), config.credentials, self._threads)
         self._client = S3Client(
@@ -181,6 +187,19 @@ class Bucket:
         purged = [await self._purge_versions(key) for key in marked]
         return all(purged)
 
+    async def purge_below(self, prefix: str) -> bool:
+        """Remove all objects whose keys begin with `prefix`, with their versions; return whether nothing is left.
+
+        One turn removes at most MAX_TURN_VERSIONS of them.
+        """
+        for _ in range(0, MAX_TURN_VERSIONS, MAX_VERSIONS):
+            listing, entries = await self._versions(prefix)
+            if entries:
+                await self._delete([Version(e.findtext("Key") or "", e.findtext("VersionId")) for e in entries])
+            if listing.findtext("IsTruncated") != "true":
+                return True
+        return False
+
     async def check(self) -> None:
         """Raise StorageUnavailable or StorageRefused unless the bucket answers."""
         try:
@@ -230,19 +249,23 @@ class Bucket:
 
     async def _purge_versions(self, key: str) -> bool:
         """Remove up to MAX_VERSIONS versions of one key; return whether nothing is left."""
-        answer = await self._call(
-            "list_object_versions",
-            "GET",
-            query={"max-keys": str(MAX_VERSIONS), "prefix": key, "versions": ""},
-            has_result=True,
-        )
-        listing = answer.xml()
-        entries = [entry for entry in listing if entry.tag in {"Version", "DeleteMarker"}]
+        listing, entries = await self._versions(key)
         of_key = [Version(key, entry.findtext("VersionId")) for entry in entries if entry.findtext("Key") == key]
         if of_key:
             await self._delete(of_key)
         # Keys that continue this one sort after it, so a listing that has reached one has passed all versions.
         return len(of_key) < len(entries) or listing.findtext("IsTruncated") != "true"
+
+    async def _versions(self, prefix: str) -> tuple[Element, list[Element]]:
+        """Return a listing of up to MAX_VERSIONS versions whose keys begin with `prefix`, and its entries."""
+        answer = await self._call(
+            "list_object_versions",
+            "GET",
+            query={"max-keys": str(MAX_VERSIONS), "prefix": prefix, "versions": ""},
+            has_result=True,
+        )
+        listing = answer.xml()
+        return listing, [entry for entry in listing if entry.tag in {"Version", "DeleteMarker"}]
 
 
 def _is_copy_of(judged: Arrived, answer: Answer) -> bool | None:
@@ -256,15 +279,9 @@ def _is_copy_of(judged: Arrived, answer: Answer) -> bool | None:
     if checksum is not None and result.findtext("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT" and checksum != value:
         return False
     etag = (result.findtext("ETag") or "").strip('"')
-    if etag and judged.etag_is_md5 and not _is_opaque(answer):
+    if etag and judged.etag_is_md5 and not is_opaque(answer):
         return etag == judged.etag
     return True if checksum is not None else None
-
-
-def _is_opaque(answer: Answer) -> bool:
-    """Return whether the ETag is no MD5 of the bytes (Amazon S3 API Reference, "Object", ETag)."""
-    encryption = answer.headers.get("x-amz-server-side-encryption", "AES256")
-    return encryption != "AES256" or "x-amz-server-side-encryption-customer-algorithm" in answer.headers
 
 
 def _arrived(answer: Answer) -> Arrived:
@@ -282,7 +299,7 @@ def _arrived(answer: Answer) -> Arrived:
         etag=etag,
         content_type=headers.get("content-type", "binary/octet-stream"),
         checksum=checksum,
-        etag_is_md5=not _is_opaque(answer),
+        etag_is_md5=not is_opaque(answer),
     )
 
 

@@ -80,6 +80,8 @@ class AccessSettings(BaseSettings):
     """Uploads issued per owner."""
     rate_limit_complete: str = "120/minute"
     """Completions per owner."""
+    rate_limit_parts: str = "240/minute"
+    """Requests for the parts of resumable uploads per owner."""
     rate_limit_playback: str = "600/minute"
     """Links and lists per owner."""
     rate_limit_delete: str = "120/minute"
@@ -180,6 +182,7 @@ class AccessSettings(BaseSettings):
         "rate_limit_address",
         "rate_limit_issue",
         "rate_limit_complete",
+        "rate_limit_parts",
         "rate_limit_playback",
         "rate_limit_delete",
         "rate_limit_form",

@@ -62,7 +62,7 @@ def test_the_migrated_database_equals_the_declared_one(empty_urls: tuple[str, st
         assert compare_metadata(context, METADATA) == []
     tables = reflected(migrated)
     assert tables == reflected(declared)
-    assert [len(tables["media"]["indexes"]), len(tables["usage"]["checks"])] == [5, 4]
+    assert [len(tables["media"]["indexes"]), len(tables["usage"]["checks"])] == [6, 4]
     assert [len(tables[name]["checks"]) for name in ("media", "outbox")] == [1, 1]
     assert len(tables["outbox"]["indexes"]) == 1
     for engine in (migrated, declared):
@@ -82,7 +82,7 @@ def test_usage_cannot_fall_below_zero(empty_urls: tuple[str, str]) -> None:
 
 def test_a_migrated_database_is_current(empty_urls: tuple[str, str]) -> None:
     url = empty_urls[0]
-    assert pending_revision(url) == "1002"
+    assert pending_revision(url) == "1003"
     assert not is_current(url)
     migrate(url)
     assert pending_revision(url) is None
@@ -95,7 +95,7 @@ def test_checking_a_missing_file_does_not_create_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert pending_revision(f"sqlite:///{address}") == "1002"
+    assert pending_revision(f"sqlite:///{address}") == "1003"
     assert list(tmp_path.iterdir()) == []
     migrate(f"sqlite:///{address}")
     assert pending_revision(f"sqlite:///{address}") is None

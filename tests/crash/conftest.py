@@ -28,7 +28,7 @@ def overrides(embedded_s3: EmbeddedS3, bucket: str) -> Overrides:
     """Return a function that makes the settings of a broker on a database."""
 
     def make(database_url: str, **more: Any) -> dict[str, Any]:
-        kinds = ("address", "issue", "complete", "playback", "delete", "form", "health")
+        kinds = ("address", "issue", "complete", "parts", "playback", "delete", "form", "health")
         return {
             "cloud_storage_provider": "s3",
             "bucket_name": bucket,
