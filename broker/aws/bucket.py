@@ -4,12 +4,14 @@ S3's answers become objects and errors of the domain here. Only a 404 is "not th
 unavailable, or refuses the broker itself.
 """
 
+import asyncio
 import base64
 import hashlib
 import ssl
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element
@@ -24,6 +26,7 @@ from broker.aws.cloudfront import Distribution
 from broker.aws.credentials import CredentialSource
 from broker.aws.endpoint import bucket_url
 from broker.aws.multipart import Multipart, is_opaque
+from broker.aws.shared import Shared
 from broker.domain.media import Arrived
 from broker.domain.policy import Promise, presign_post
 from broker.domain.sigv4 import Address, Credentials, presign_get, uri_encode
@@ -64,6 +67,16 @@ class Version(NamedTuple):
     id: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """The outcome of one DeleteObjects."""
+
+    versioned: frozenset[str] = frozenset()
+    """The keys that got a delete marker, whose versions are left; only in a versioned bucket."""
+    failures: dict[str, Exception] = field(default_factory=dict)
+    """The errors of single keys."""
+
+
 class Bucket:
     """A client of one bucket, for one event loop. Create it off the loop, because botocore reads files then."""
 
@@ -75,6 +88,7 @@ class Bucket:
         """The URL to which forms are posted, with a trailing slash (upload libraries append the key to it)."""
         self._distribution = Distribution(*config.cloudfront) if config.cloudfront else None
         self.multipart = Multipart(config.name, self._call)
+        self._checks = Shared(self.check)
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="credentials")
         self._credentials = CredentialSource(boto3.Session(), config.credentials, self._threads)
         self._client = S3Client(
@@ -147,7 +161,7 @@ class Bucket:
             answer = await self._call("head_object", "HEAD", key, headers={"x-amz-checksum-mode": "ENABLED"})
         except Absent:
             # The answer to a HEAD has no body that would tell an absent bucket from an absent object.
-            await self.check()
+            await self._checks.join()
             return None
         return _arrived(answer)
 
@@ -183,9 +197,14 @@ class Bucket:
 
         One turn is bounded: it removes at most MAX_VERSIONS versions of each key. Return whether nothing is left.
         """
-        marked = await self._delete([Version(key) for key in keys])
-        purged = [await self._purge_versions(key) for key in marked]
-        return all(purged)
+        deleted = await self.delete(keys)
+        for failure in deleted.failures.values():
+            raise failure
+        return all(await asyncio.gather(*map(self.purge_versions, deleted.versioned)))
+
+    async def delete(self, keys: Iterable[str]) -> Deleted:
+        """Delete at most 1,000 `keys` by one request; absent ones are no error."""
+        return await self._delete([Version(key) for key in keys])
 
     async def purge_below(self, prefix: str) -> bool:
         """Remove all objects whose keys begin with `prefix`, with their versions; return whether nothing is left.
@@ -194,8 +213,10 @@ class Bucket:
         """
         for _ in range(0, MAX_TURN_VERSIONS, MAX_VERSIONS):
             listing, entries = await self._versions(prefix)
-            if entries:
-                await self._delete([Version(e.findtext("Key") or "", e.findtext("VersionId")) for e in entries])
+            versions = [Version(entry.findtext("Key") or "", entry.findtext("VersionId")) for entry in entries]
+            if versions:
+                for failure in (await self._delete(versions)).failures.values():
+                    raise failure
             if listing.findtext("IsTruncated") != "true":
                 return True
         return False
@@ -215,11 +236,7 @@ class Bucket:
     async def _call(self, operation: str, method: str, key: str = "", **options: Any) -> Answer:
         return await self._client.call(operation, method, key, **options)
 
-    async def _delete(self, versions: list[Version]) -> list[str]:
-        """Delete up to 1,000 versions by one request; return the keys that got a delete marker instead.
-
-        Only a versioned bucket answers with delete markers.
-        """
+    async def _delete(self, versions: list[Version]) -> Deleted:
         entries = "".join(
             f"<Object><Key>{escape(version.key)}</Key>"
             + (f"<VersionId>{escape(version.id)}</VersionId>" if version.id is not None else "")
@@ -237,22 +254,25 @@ class Bucket:
             has_result=True,
         )
         result = answer.xml()
-        for error in result.iterfind("Error"):
-            code = error.findtext("Code") or "Unknown"
-            if code not in {"NoSuchKey", "NoSuchVersion"}:
-                raise self._client.failure("delete_objects", code, answer)
-        return [
-            deleted.findtext("Key") or ""
-            for deleted in result.iterfind("Deleted")
-            if deleted.findtext("DeleteMarker") == "true" and deleted.find("VersionId") is None
-        ]
+        codes = {error.findtext("Key") or "": error.findtext("Code") or "Unknown" for error in result.iterfind("Error")}
+        causes = {*codes.values()} - {"NoSuchKey", "NoSuchVersion"}
+        failures = {code: self._client.failure("delete_objects", code, answer) for code in causes}
+        return Deleted(
+            versioned=frozenset(
+                deleted.findtext("Key") or ""
+                for deleted in result.iterfind("Deleted")
+                if deleted.findtext("DeleteMarker") == "true" and deleted.find("VersionId") is None
+            ),
+            failures={key: failures[code] for key, code in codes.items() if code in failures},
+        )
 
-    async def _purge_versions(self, key: str) -> bool:
+    async def purge_versions(self, key: str) -> bool:
         """Remove up to MAX_VERSIONS versions of one key; return whether nothing is left."""
         listing, entries = await self._versions(key)
         of_key = [Version(key, entry.findtext("VersionId")) for entry in entries if entry.findtext("Key") == key]
         if of_key:
-            await self._delete(of_key)
+            for failure in (await self._delete(of_key)).failures.values():
+                raise failure
         # Keys that continue this one sort after it, so a listing that has reached one has passed all versions.
         return len(of_key) < len(entries) or listing.findtext("IsTruncated") != "true"
 
@@ -275,8 +295,9 @@ def _is_copy_of(judged: Arrived, answer: Answer) -> bool | None:
     """
     result = answer.xml()
     algorithm, _, value = (judged.checksum or "").partition(":")
-    checksum = result.findtext(f"Checksum{algorithm}") if algorithm else None
-    if checksum is not None and result.findtext("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT" and checksum != value:
+    is_comparable = algorithm and result.findtext("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT"
+    checksum = result.findtext(f"Checksum{algorithm}") if is_comparable else None
+    if checksum is not None and checksum != value:
         return False
     etag = (result.findtext("ETag") or "").strip('"')
     if etag and judged.etag_is_md5 and not is_opaque(answer):

@@ -56,7 +56,8 @@ class QueueConfig:
 class Queue:
     """A client of one queue. Create it off the event loop, because botocore loads its service model then."""
 
-    def __init__(self, config: QueueConfig, *, threads: int = 8) -> None:
+    def __init__(self, config: QueueConfig, *, threads: int = 16) -> None:
+        """Make at most `threads` calls at a time; eight receives of a long queue leave as many for the other calls."""
         self.config = config
         self._client: Any = boto3.Session().client(
             "sqs",

@@ -1,14 +1,16 @@
-"""Purges off the path of requests: keys are gathered and removed together.
+"""Purges: keys of many callers, gathered and removed together.
 
 Nothing here must survive a crash. The row of each media has a due date, at which the sweep removes what is left.
 """
 
 import asyncio
+from collections.abc import Coroutine, Sequence
 from contextvars import Context
+from typing import NamedTuple
 
 import structlog
 
-from broker.aws.bucket import Bucket
+from broker.aws.bucket import Bucket, Deleted
 from broker.errors import BrokerError
 
 log = structlog.get_logger()
@@ -16,50 +18,134 @@ log = structlog.get_logger()
 MAX_KEYS = 1000
 """The number of keys that one DeleteObjects takes (Amazon S3 API Reference)."""
 MAX_WAITING_KEYS = 20_000
+MAX_PREFIXES = 1000
+PREFIXES_AT_ONCE = 4
+"""The number of resumable uploads whose parts are removed at a time."""
+GATHER_SECONDS = 0.02
+"""How long a key waits for others to share its request, if another request is under way."""
+
+
+class _Removal(NamedTuple):
+    key: str
+    is_gone: "asyncio.Future[bool] | None"
+    """The future of the caller that waits for the removal, if one does."""
 
 
 class Purges:
-    """Remove keys in the background, up to 1,000 at a time."""
+    """Remove keys, up to 1,000 with one request. Several requests may be under way, so none delays the others."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
-        self._keys: list[str] = []
-        self._prefixes: list[str] = []
-        self._task: asyncio.Task[None] | None = None
+        self._gathered: list[_Removal] = []
+        self._waiting = 0
+        """The number of keys that are gathered or being removed."""
+        self._prefixes = 0
+        self._turns = asyncio.Semaphore(PREFIXES_AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
 
     def add(self, *keys: str) -> None:
-        """Remove `keys` soon; beyond MAX_WAITING_KEYS they are left to the sweep."""
-        if len(self._keys) + len(keys) > MAX_WAITING_KEYS:
-            return
-        self._keys += keys
-        self._start()
+        """Remove `keys` in the background; beyond MAX_WAITING_KEYS they are left to the sweep."""
+        if self._waiting + len(keys) <= MAX_WAITING_KEYS:
+            for key in keys:
+                self._gather(_Removal(key, None))
 
     def add_below(self, prefix: str) -> None:
-        """Remove all objects under `prefix` soon; beyond MAX_WAITING_KEYS prefixes they are left to the sweep."""
-        if len(self._prefixes) < MAX_WAITING_KEYS:
-            self._prefixes.append(prefix)
-            self._start()
+        """Remove all objects under `prefix` in the background; beyond MAX_PREFIXES they are left to the sweep."""
+        if self._prefixes < MAX_PREFIXES:
+            self._prefixes += 1
+            self._begin(self._remove_below(prefix))
 
-    def _start(self) -> None:
-        if self._task is None or self._task.done():
-            # An empty context: the task belongs to no request.
-            self._task = asyncio.get_running_loop().create_task(self._run(), context=Context())
+    async def remove(self, *keys: str) -> bool:
+        """Remove one bounded turn of what is stored under `keys`, and return whether nothing is left.
+
+        Raises StorageUnavailable and StorageRefused, as calls to the bucket do.
+        """
+        loop = asyncio.get_running_loop()
+        outcomes: list[asyncio.Future[bool]] = [loop.create_future() for _ in keys]
+        for key, is_gone in zip(keys, outcomes, strict=True):
+            self._gather(_Removal(key, is_gone))
+        return all(await asyncio.gather(*outcomes))
 
     async def finish(self) -> None:
         """Return once no key waits."""
-        while self._task is not None and not self._task.done():
-            await asyncio.wait([self._task])
+        while self._gathered or self._tasks:
+            self._flush()
+            await asyncio.wait(self._tasks)
 
-    async def _run(self) -> None:
-        while self._keys or self._prefixes:
-            batch, self._keys = self._keys[:MAX_KEYS], self._keys[MAX_KEYS:]
-            below, self._prefixes = self._prefixes[:1], self._prefixes[1:]
-            try:
-                if batch:
-                    await self._bucket.purge(*batch)
-                for prefix in below:
-                    await self._bucket.purge_below(prefix)
-            except BrokerError as error:
-                log.info("objects are left to the sweep", count=len(batch + below), reason=str(error))
-            except Exception:
-                log.exception("objects are left to the sweep", count=len(batch + below))
+    def _gather(self, removal: _Removal) -> None:
+        self._gathered.append(removal)
+        self._waiting += 1
+        if len(self._gathered) >= MAX_KEYS:
+            self._flush()
+        elif self._timer is None:
+            # An empty context: what runs later belongs to no request.
+            seconds = GATHER_SECONDS if self._tasks else 0
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._flush, context=Context())
+
+    def _flush(self) -> None:
+        """Begin to remove what was gathered."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._gathered:
+            removals, self._gathered = self._gathered, []
+            self._begin(self._remove(removals))
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, context=Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _remove(self, removals: Sequence[_Removal]) -> None:
+        """Remove the keys by one request; the versions of one that has any are removed beside those of others."""
+        waiting: dict[str, list[_Removal]] = {}
+        for removal in removals:
+            waiting.setdefault(removal.key, []).append(removal)
+        try:
+            deleted = await self._bucket.delete(list(waiting))
+        except Exception as error:
+            deleted = Deleted(failures=dict.fromkeys(waiting, error))
+        for key, of_key in waiting.items():
+            if key in deleted.versioned:
+                self._begin(self._remove_versions(key, of_key))
+            else:
+                self._answer(of_key, deleted.failures.get(key, True))
+        left = [key for key in deleted.failures if any(removal.is_gone is None for removal in waiting[key])]
+        if left:
+            _log_left(len(left), deleted.failures[left[0]])
+
+    async def _remove_below(self, prefix: str) -> None:
+        try:
+            async with self._turns:
+                await self._bucket.purge_below(prefix)
+        except Exception as error:
+            _log_left(1, error)
+        finally:
+            self._prefixes -= 1
+
+    async def _remove_versions(self, key: str, removals: list[_Removal]) -> None:
+        outcome: bool | Exception
+        try:
+            outcome = await self._bucket.purge_versions(key)
+        except Exception as error:
+            _log_left(1, error)
+            outcome = error
+        self._answer(removals, outcome)
+
+    def _answer(self, removals: list[_Removal], outcome: bool | Exception) -> None:
+        self._waiting -= len(removals)
+        for is_gone in (removal.is_gone for removal in removals):
+            if is_gone is None or is_gone.done():
+                continue
+            if isinstance(outcome, Exception):
+                is_gone.set_exception(outcome)
+            else:
+                is_gone.set_result(outcome)
+
+
+def _log_left(count: int, error: Exception) -> None:
+    if isinstance(error, BrokerError):
+        log.info("objects are left to the sweep", count=count, reason=str(error))
+    else:
+        log.error("objects are left to the sweep", count=count, exc_info=error)

@@ -14,7 +14,9 @@ S3 may carry out a request long after its caller gave up. Each such effect is ha
   staging object of a ready, rejected or deleted media. If an upload arrives later than SLOWEST_UPLOAD and is purged
   between HEAD and copy, the copy fails and the media expires again.
 - A copy that is carried out after the last purge finds no source. The last purge happens after the end of the policy
-  and at least a lease after the last promotion, and it removes the staging object before the final ones.
+  and at least a lease after the last promotion, and it removes the staging object before the final ones. A replica
+  whose clock is ahead purges too early, while a replay may still bring a source. So the last purge is the one that is
+  due MAX_CLOCK_DIFFERENCE later; an earlier one only frees storage and quota sooner.
 - A post is judged by S3 against the policy when it begins. One that ends after the last purge is removed by the
   bucket's lifecycle rule for the staging prefix.
 - A multipart upload belongs to the final key of one attempt. Lease holders that overlap copy the same judged parts into
@@ -50,6 +52,8 @@ MAX_JUDGEMENTS = 3
 """An upload whose staging object is overwritten is judged this many times, then rejected."""
 SLOWEST_UPLOAD = timedelta(days=1)
 """An upload that began in time is expected to arrive within this time after the end of its policy."""
+MAX_CLOCK_DIFFERENCE = timedelta(hours=2)
+"""How far the clocks of two replicas may differ: each of them is at most an hour ahead of S3's clock, or behind it."""
 FINISHED = GONE | {State.REJECTED}
 """The states from which no media becomes ready."""
 WAIT_SECONDS = 0.1
@@ -102,22 +106,26 @@ class Settlement:
             case State.PROMOTING:
                 await self._settle_pending(await self._take_lease(media))
             case State.READY:
-                await self._purge_or_return(media, lost_keys(media), due_at=None)
+                await self._purge_lost(media)
+            case State.REJECTED if media.still_promised:
+                again_at = self._purge_again_at(media, self._clock())
+                await self._purge_or_return(media, every_final_key(media), due_at=again_at, still_promised=False)
+            case State.REJECTED | State.DELETED:
+                await self._purge_or_return(media, every_final_key(media), due_at=None)
             case State.DELETING:
                 await self._finish_deleting(media)
             case State.EXPIRED:
                 await self._look_a_last_time(media)
-            case _:
-                await self._purge_or_return(media, every_final_key(media), due_at=None, still_promised=False)
 
-    async def judge(self, media: Media) -> Media:
+    async def judge(self, media: Media, part: int | None = None) -> Media:
         """Compare the upload with the promise, record the verdict, and promote or reject.
 
+        `part` is the part of a resumable upload whose arrival is the reason to look.
         Returns the media as it then is; after a lost race that may be any state. Raises NothingUploaded and
         ProbeFailed. An expired media is promoted if its upload matches, and counts as without upload otherwise.
         """
         if media.part_size is not None:
-            return await self._resumable.judge(media)
+            return await self._resumable.judge(media, part)
         key = staging_key(media.id)
         arrived = await self._bucket.head(key)
         if arrived is None:
@@ -208,7 +216,7 @@ class Settlement:
     async def become_ready(self, media: Media, **facts: object) -> Media:
         """Record that the object under the final key is the judged one, and purge the upload."""
         now = self._clock()
-        due_at = self._last_purge_at(media, now)
+        due_at = self._first_purge_at(media, now)
         ready = await self._store.change(media, Event.PROMOTE, ready_at=now, due_at=due_at, **facts)
         if ready is None:
             return await self.lost(media)
@@ -218,12 +226,12 @@ class Settlement:
     async def judge_again(self, media: Media) -> Media:
         """Go back to judge an overwritten staging object, a bounded number of times."""
         if media.judgements >= MAX_JUDGEMENTS:
-            after = await self.reject(media, Event.GIVE_UP, "it was overwritten while it was being checked")
-        else:
-            again = await self._store.change(media, Event.OVERWRITE, due_at=media.policy_expires_at + self.grace)
-            after = again or await self._reread(media)
-            self.purges.add(current_key(media))
-        return after
+            return await self.reject(media, Event.GIVE_UP, "it was overwritten while it was being checked")
+        again = await self._store.change(media, Event.OVERWRITE, due_at=media.policy_expires_at + self.grace)
+        if again is None:
+            return await self.lost(media)
+        self.purges.add(current_key(media))
+        return again
 
     async def lost(self, media: Media) -> Media:
         """Return the row as another caller left it, and remove the copy of this attempt.
@@ -255,16 +263,18 @@ class Settlement:
 
     async def reject(self, media: Media, event: Event, reason: str, **facts: object) -> Media:
         """Reject a media, with the reason in words, and purge what was uploaded and copied."""
+        now = self._clock()
+        is_open = self.policy_is_open(media)
         rejected = await self._store.change(
             media,
             event,
             differences=reason,
-            due_at=self._last_purge_at(media, self._clock()),
-            still_promised=self.policy_is_open(media),
+            due_at=self._first_purge_at(media, now) if is_open else self._purge_again_at(media, now),
+            still_promised=is_open,
             **facts,
         )
         if rejected is None:
-            return await self._reread(media)
+            return await self.lost(media) if media.state is State.PROMOTING else await self._reread(media)
         self._purge_upload_soon(media)
         if media.state is State.PROMOTING:
             self.purges.add(current_key(media))
@@ -289,17 +299,23 @@ class Settlement:
             await self._store.change(media, Event.EXPIRE, due_at=self._clock() + SLOWEST_UPLOAD)
 
     async def _look_a_last_time(self, media: Media) -> None:
-        """Complete an upload that arrived late; without one, purge."""
+        """Complete an upload that arrived late; without one, purge. SLOWEST_UPLOAD exceeds MAX_CLOCK_DIFFERENCE."""
         try:
             await self._settle_pending(await self.judge(media))
         except NothingUploaded:
             await self._purge_or_return(media, every_final_key(media), due_at=None)
 
+    async def _purge_lost(self, media: Media) -> None:
+        """Purge what replays and earlier attempts left of a ready media; come back unless this was the last time."""
+        again_at = self._purge_again_at(media, media.ready_at or media.policy_expires_at)
+        await self._purge_or_return(media, lost_keys(media), due_at=again_at if self._clock() < again_at else None)
+
     async def _finish_deleting(self, media: Media) -> None:
         if self.policy_is_open(media):
             await self._purge_or_return(media, every_final_key(media), due_at=media.policy_expires_at + self.grace)
         elif await self._purge(media, every_final_key(media)):
-            await self._store.change(media, Event.PURGE, due_at=None, still_promised=False)
+            again_at = self._purge_again_at(media, self._clock())
+            await self._store.change(media, Event.PURGE, due_at=again_at, still_promised=False)
         else:
             await self._store.amend(media, due_at=self._clock())
 
@@ -319,11 +335,11 @@ class Settlement:
         if media.part_size is not None:
             gone = await self._resumable.purge(media)
         else:
-            gone = await self._bucket.purge(staging_key(media.id))
+            gone = await self.purges.remove(staging_key(media.id))
         if not gone:
             return False
         for first in range(0, len(final_keys), MAX_KEYS):
-            if not await self._bucket.purge(*final_keys[first : first + MAX_KEYS]):
+            if not await self.purges.remove(*final_keys[first : first + MAX_KEYS]):
                 return False
         return True
 
@@ -334,6 +350,10 @@ class Settlement:
         """Return whether a policy of the media may still bring an object to the staging key."""
         return self._clock() < media.policy_expires_at + self.grace
 
-    def _last_purge_at(self, media: Media, now: datetime) -> datetime:
-        """Return when no policy, and no promotion that was overtaken, can bring an object back."""
+    def _first_purge_at(self, media: Media, now: datetime) -> datetime:
+        """Return when neither a policy nor a promotion that has ended by `now` can bring an object back."""
         return max(media.policy_expires_at + self.grace, now + LEASE)
+
+    def _purge_again_at(self, media: Media, now: datetime) -> datetime:
+        """Return when that holds although the clock that read `now`, or the one that will, is wrong."""
+        return self._first_purge_at(media, now) + MAX_CLOCK_DIFFERENCE

@@ -204,36 +204,39 @@ class Lifecycle:
         """
         return await self.link(await self.confirm(media_id, owner), DEFAULT_PLAYBACK_SECONDS, download=False)
 
-    async def confirm(self, media_id: UUID, owner: str | None) -> Media:
-        """Judge what arrived, promote it, and return the ready media. Raises what `complete` does."""
+    async def confirm(self, media_id: UUID, owner: str | None, *, part: int | None = None) -> Media:
+        """Judge what arrived, promote it, and return the ready media. Raises what `complete` does.
+
+        `part` is the part of a resumable upload whose arrival is the reason.
+        """
         try:
-            ready = await self._completed(media_id, owner)
+            ready = await self._completed(media_id, owner, part)
         except BrokerError as error:
             metrics.COMPLETES.labels(type(error).__name__).inc()
             raise
         metrics.COMPLETES.labels("Ready").inc()
         return ready
 
-    async def _completed(self, media_id: UUID, owner: str | None) -> Media:
+    async def _completed(self, media_id: UUID, owner: str | None, part: int | None) -> Media:
         media = await self._visible(media_id, owner)
         while media.state is not State.READY:
             match media.state:
                 case State.PENDING:
-                    media = await self._settlement.judge(media)
+                    media = await self._settlement.judge(media, part)
                 case State.PROMOTING:
                     media = await self._settlement.take_over(media)
                 case State.REJECTED:
                     raise UploadRejected(differences=media.differences, media=media)
                 case State.EXPIRED:
-                    media = await self._late(media)
+                    media = await self._late(media, part)
                 case _:
                     raise MediaNotFound
         return media
 
-    async def _late(self, media: Media) -> Media:
+    async def _late(self, media: Media, part: int | None) -> Media:
         """Judge an upload that arrived after its media had expired. Raises UploadExpired if there is none."""
         try:
-            return await self._settlement.judge(media)
+            return await self._settlement.judge(media, part)
         except NothingUploaded:
             raise UploadExpired from None
 

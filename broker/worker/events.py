@@ -7,13 +7,14 @@ message is deleted only after its effect is recorded; a message that cannot succ
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from time import monotonic
 
 import structlog
 
 from broker import metrics
-from broker.aws.queue import Message, Queue
+from broker.aws.queue import MAX_BATCH, Message, Queue
 from broker.clock import Clock, utc_now
-from broker.domain.keys import media_id_of
+from broker.domain.keys import media_id_of, part_number_of
 from broker.errors import (
     BrokerError,
     CredentialsExpired,
@@ -30,9 +31,14 @@ from broker.errors import (
 )
 from broker.lifecycle.verbs import Lifecycle
 from broker.worker.envelopes import Created, EnvelopeUnknown, created_objects
+from broker.worker.places import Places
 
-CONCURRENCY = 16
-"""How many messages are processed at a time."""
+CONCURRENCY = 256
+"""The maximum number of messages that are processed at a time."""
+RECEIVERS = 8
+"""The maximum number of receives at a time: each brings 10 messages at most. One is enough while the queue is short."""
+STOP_SECONDS = 5.0
+"""How long a stop waits for the current messages. Later ones are received again, as after a crash."""
 MAX_HIDDEN_SECONDS = 900
 """The maximum delay before a message is received again after a transient failure; the delay doubles up to it."""
 FIRST_REST_SECONDS = 1.0
@@ -55,35 +61,68 @@ class Events:
         self._bucket_name = bucket_name
         self._clock = clock
         self._stopping = asyncio.Event()
+        self._is_long = asyncio.Event()
+        """Set while each receive brings as many messages as it can: the queue is long."""
+        self._places = Places(CONCURRENCY)
         self._rest_seconds = 0.0
+        """The length of the last pause; 0 after a success."""
+        self._rests_until = 0.0
 
     async def run(self) -> None:
-        """Receive until `stop` is called, then finish the current messages."""
-        running: set[asyncio.Task[None]] = set()
-        while not self._stopping.is_set():
-            if len(running) == CONCURRENCY:
-                await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for message in await self._received(CONCURRENCY - len(running)):
-                task = asyncio.create_task(self._handle(message))
-                running.add(task)
-                task.add_done_callback(running.discard)
-            if self._rest_seconds:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), self._rest_seconds)
-        await asyncio.gather(*running)
+        """Receive until `stop` is called, then finish the current messages within STOP_SECONDS."""
+        try:
+            async with asyncio.TaskGroup() as receivers:
+                receivers.create_task(self._receive())
+                for _ in range(RECEIVERS - 1):
+                    receivers.create_task(self._help_to_receive())
+        finally:
+            if cancelled := await self._places.finish(STOP_SECONDS):
+                log.warning("messages are left to another receive", count=cancelled)
 
     async def stop(self) -> None:
         """Let `run` end; messages that were received but not started are returned to the queue."""
         self._stopping.set()
+        self._is_long.set()
+        self._places.close()
+
+    async def _receive(self) -> None:
+        """Receive messages, and begin to process them."""
+        while not self._stopping.is_set():
+            await self._turn()
+
+    async def _help_to_receive(self) -> None:
+        """Receive as well while the queue is long."""
+        while not self._stopping.is_set():
+            await self._is_long.wait()
+            await self._turn()
+
+    async def _turn(self) -> None:
+        """Receive up to 10 messages and begin to process them; then pause if S3, the queue or the database is away."""
+        limit = await self._places.reserve(MAX_BATCH)
+        messages: list[Message] = []
+        try:
+            messages = await self._received(limit) if limit else []
+        finally:
+            for message in messages:
+                self._places.start(self._handle(message))
+            self._places.release(limit - len(messages))
+        if (rest := self._rests_until - monotonic()) > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), rest)
 
     async def _received(self, limit: int) -> list[Message]:
         try:
             messages = await self._queue.receive(limit)
         except QueueUnavailable as error:
             self._rest_longer(error)
+            self._is_long.clear()
             return []
         now = self._clock()
         metrics.QUEUE_LAG.set(max(((now - message.sent_at).total_seconds() for message in messages), default=0.0))
+        if len(messages) == limit:
+            self._is_long.set()
+        elif not self._stopping.is_set():
+            self._is_long.clear()
         if not messages:
             self._rest_seconds = 0.0
         return messages
@@ -129,14 +168,16 @@ class Events:
 
     async def _complete(self, created: Created) -> None:
         """Complete the media of a staging object; ignore other buckets and other keys."""
-        media_id = media_id_of(created.key)
+        media_id, part = media_id_of(created.key), part_number_of(created.key)
         if media_id is None or created.bucket != self._bucket_name:
             return
         with suppress(*SETTLED):
             while True:
                 try:
-                    await self._verbs.confirm(media_id, None)
+                    await self._verbs.confirm(media_id, None, part=part)
                 except PromotionRunning:
+                    if part is not None:
+                        return  # it may take long; if its lease holder crashed, the sweep continues
                     # Another caller promotes it, or crashed while doing so; each round waits, until its lease expires.
                     continue
                 return
@@ -166,5 +207,9 @@ class Events:
         return min(self._queue.config.visibility_seconds << (message.receives - 1), MAX_HIDDEN_SECONDS)
 
     def _rest_longer(self, error: BrokerError) -> None:
+        """Begin a pause, twice as long as the last; failures during it are those of messages that were under way."""
+        if monotonic() < self._rests_until:
+            return
         self._rest_seconds = min(max(self._rest_seconds * 2, FIRST_REST_SECONDS), MAX_REST_SECONDS)
+        self._rests_until = monotonic() + self._rest_seconds
         log.warning("events pause", reason=str(error), seconds=self._rest_seconds)

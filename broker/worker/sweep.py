@@ -11,18 +11,25 @@ from broker.errors import BrokerError, DatabaseUnavailable, StorageUnavailable
 from broker.lifecycle.leases import LEASE
 from broker.lifecycle.settlement import Settlement
 from broker.store import Store
+from broker.worker.places import Places
 
-BATCH = 50
-"""The maximum number of media in one claim, so that memory stays bounded however many are due."""
-CONCURRENCY = 16
+BATCH = 128
+"""The maximum number of media in one claim."""
+CONCURRENCY = 512
+"""The maximum number of media that are settled at a time, so that memory stays bounded however many are due."""
+OUTAGES = 16
+"""The sweep pauses after S3 or the database was unavailable for this number of media without a success between."""
 MAX_REST_SECONDS = 300.0
 """The maximum pause while S3 or the database is unavailable; the pause doubles up to it."""
+STOP_SECONDS = 5.0
+"""How long a stop waits for the media that are being settled. Later ones are settled again once their claim expires, as
+after a crash."""
 
 log = structlog.get_logger()
 
 
 class Sweep:
-    """Claim due media in batches and settle them. Several replicas share the work."""
+    """Claim due media in batches and settle them, hundreds at a time. Several replicas share the work."""
 
     def __init__(
         self,
@@ -35,30 +42,31 @@ class Sweep:
         self._store = store
         self._settlement = settlement
         self._rest_seconds = rest_seconds
+        self._pause_seconds = rest_seconds
         self._clock = clock
         self._stopping = asyncio.Event()
+        self._places = Places(CONCURRENCY)
+        self._outages = 0
+        """The number of outages since the last media that was settled."""
 
     async def run(self) -> None:
-        """Sweep until `stop` is called, then finish the current batch."""
-        rest = self._rest_seconds
-        while not self._stopping.is_set():
-            try:
-                settled = await self.once()
-            except (DatabaseUnavailable, StorageUnavailable) as error:
-                rest = min(rest * 2, MAX_REST_SECONDS)
-                log.warning("sweep pauses", reason=str(error), seconds=rest)
-            except Exception:
-                rest = min(rest * 2, MAX_REST_SECONDS)
-                log.exception("sweep failed", seconds=rest)
-            else:
-                rest = 0.0 if settled > BATCH // 2 else self._rest_seconds
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), rest)
-            rest = max(rest, self._rest_seconds)
+        """Sweep until `stop` is called, then finish the current media within STOP_SECONDS.
+
+        A media that takes long keeps its place, and delays no other one.
+        """
+        try:
+            while not self._stopping.is_set():
+                rest = await self._turn()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), rest)
+        finally:
+            if cancelled := await self._places.finish(STOP_SECONDS):
+                log.warning("media are left to another sweep", count=cancelled)
 
     async def stop(self) -> None:
-        """Let `run` end after the current batch."""
+        """Let `run` end."""
         self._stopping.set()
+        self._places.close()
 
     async def once(self) -> int:
         """Claim one batch, settle it, and return the number of settled media.
@@ -66,29 +74,59 @@ class Sweep:
         A media that could not be settled is due again when its claim expires. One that fails does not delay the others;
         StorageUnavailable or DatabaseUnavailable is raised if all of them failed with it.
         """
-        now = self._clock()
-        claimed = await self._store.claim_due(now, lease_until=now + LEASE, limit=BATCH)
-        slots = asyncio.Semaphore(CONCURRENCY)
-        results = await asyncio.gather(*(self._settle(media, slots) for media in claimed))
-        failures = [result for result in results if result is not None]
+        claimed = await self.claim(BATCH)
+        failures = [failure for failure in await asyncio.gather(*map(self._settle, claimed)) if failure is not None]
         outages = [failure for failure in failures if isinstance(failure, StorageUnavailable | DatabaseUnavailable)]
         if outages and len(outages) == len(claimed):
             raise outages[0]
-        if outages:
-            log.warning("media wait for the next sweep", count=len(outages), reason=str(outages[0]))
         return len(claimed) - len(failures)
 
-    async def _settle(self, media: Media, slots: asyncio.Semaphore) -> Exception | None:
+    async def claim(self, limit: int) -> list[Media]:
+        """Claim at most `limit` due media until the end of a lease. Raises DatabaseUnavailable."""
+        now = self._clock()
+        return await self._store.claim_due(now, lease_until=now + LEASE, limit=limit)
+
+    async def _turn(self) -> float:
+        """Begin to settle what is due, as far as there is room, and return the seconds until the next turn."""
+        if self._outages >= OUTAGES:
+            self._outages = 0
+            return self._longer_pause("S3 or the database is unavailable")
+        limit = await self._places.reserve(BATCH)
+        claimed: list[Media] = []
+        try:
+            claimed = await self.claim(limit)
+        except DatabaseUnavailable as error:
+            return self._longer_pause(str(error))
+        except Exception as error:
+            log.exception("sweep failed")
+            return self._longer_pause(type(error).__name__)
+        finally:
+            for media in claimed:
+                self._places.start(self._settle(media))
+            self._places.release(limit - len(claimed))
+        if not claimed:
+            self._pause_seconds = self._rest_seconds
+        return 0.0 if len(claimed) == limit else self._rest_seconds
+
+    def _longer_pause(self, reason: str) -> float:
+        self._pause_seconds = min(self._pause_seconds * 2, MAX_REST_SECONDS)
+        log.warning("sweep pauses", reason=reason, seconds=self._pause_seconds)
+        return self._pause_seconds
+
+    async def _settle(self, media: Media) -> Exception | None:
         """Settle one media. Return its failure instead of raising it, so that the others go on."""
-        async with slots:
-            try:
-                await self._settlement.settle(media)
-            except (StorageUnavailable, DatabaseUnavailable) as error:
-                return error
-            except BrokerError as error:
-                log.error("media could not be settled", media_id=str(media.id), reason=str(error))
-                return error
-            except Exception as error:
-                log.exception("media could not be settled", media_id=str(media.id))
-                return error
+        try:
+            await self._settlement.settle(media)
+        except (StorageUnavailable, DatabaseUnavailable) as error:
+            self._outages += 1
+            log.info("media waits for another sweep", media_id=str(media.id), reason=str(error))
+            return error
+        except BrokerError as error:
+            log.error("media could not be settled", media_id=str(media.id), reason=str(error))
+            return error
+        except Exception as error:
+            log.exception("media could not be settled", media_id=str(media.id))
+            return error
+        self._outages = 0
+        self._pause_seconds = self._rest_seconds
         return None

@@ -3,7 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from broker.aws.bucket import Bucket, BucketConfig
+from broker.domain.sigv4 import Credentials
+
+MD5 = "d41d8cd98f00b204e9800998ecf8427e"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +88,16 @@ async def _answer(server: ScriptedS3, reader: asyncio.StreamReader, writer: asyn
     writer.write("\r\n".join([*lines, "", ""]).encode() + body)
     await writer.drain()
     return not reply.cut and not reply.close_later
+
+
+def bucket_at(url: str, **options: Any) -> Bucket:
+    """Return a bucket of this server; `options` replace parts of its configuration."""
+    config = BucketConfig(
+        name="videos",
+        region="eu-central-1",
+        endpoint_url=url,
+        path_style=True,
+        credentials=Credentials("AKIAIOSFODNN7EXAMPLE", "a-secret-key", None),
+        timeout_seconds=5,
+    )
+    return Bucket(replace(config, **options))

@@ -13,13 +13,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from broker.aws import client
-from broker.aws.bucket import Bucket, BucketConfig
+from broker.aws.bucket import Bucket
 from broker.domain.media import Arrived
 from broker.domain.sigv4 import Credentials
 from broker.errors import BrokerError, StorageRefused, StorageUnavailable
-from tests.aws.scripted import Reply, ScriptedS3, scripted
+from tests.aws.scripted import MD5, Reply, ScriptedS3, bucket_at, scripted
 
-MD5 = "d41d8cd98f00b204e9800998ecf8427e"
 JUDGED = Arrived(size=7, etag=MD5, content_type="video/mp4")
 THERE = Reply(headers={"content-length": "7", "etag": f'"{MD5}"', "content-type": "video/mp4"})
 COPIED = Reply(body=f"<CopyObjectResult><ETag>&quot;{MD5}&quot;</ETag></CopyObjectResult>".encode())
@@ -57,18 +56,6 @@ def purge(bucket: Bucket) -> Awaitable[Any]:
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "BACKOFF_SECONDS", 0)
-
-
-def bucket_at(url: str, **options: Any) -> Bucket:
-    config = BucketConfig(
-        name="videos",
-        region="eu-central-1",
-        endpoint_url=url,
-        path_style=True,
-        credentials=Credentials("AKIAIOSFODNN7EXAMPLE", "a-secret-key", None),
-        timeout_seconds=5,
-    )
-    return Bucket(replace(config, **options))
 
 
 async def outcome(server: ScriptedS3, call: Call, **options: Any) -> Any:

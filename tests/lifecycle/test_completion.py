@@ -105,6 +105,7 @@ async def test_an_upload_that_was_overwritten_after_the_check_is_judged_again(
     issued = await world.uploaded()
     playback = await world.verbs.complete(issued.media.id, "anna")
     assert playback.media.etag == hashlib.md5(OTHER, usedforsecurity=False).hexdigest()
+    await world.purged()
     assert world.final_bytes(issued.media) == OTHER
     assert playback.media.judgements == 2
 

@@ -1,20 +1,28 @@
 """Resumable uploads: parts by policies of their own, composed into the object that was promised."""
 
 import hashlib
-from typing import Any
+from contextlib import suppress
 
 import pytest
 
-from broker.domain.keys import final_prefix, parts_prefix
-from broker.domain.media import Media, State
+from broker.domain.keys import part_key
+from broker.domain.media import State
 from broker.domain.parts import composed_etag
-from broker.errors import NotResumable, PartsMissing, RequestInvalid, UploadExpired
-from broker.lifecycle.requests import Issued, PartsPage, UploadRequest
-from tests.support.in_parts import FILE, PART, piece, post_parts
+from broker.domain.quota import Usage
+from broker.errors import (
+    MediaNotFound,
+    NotResumable,
+    PartsMissing,
+    QuotaExceeded,
+    RequestInvalid,
+    UploadExpired,
+    UploadRejected,
+)
+from broker.lifecycle.leases import LEASE
+from broker.lifecycle.requests import Issued, UploadRequest
+from tests.support.gates import Gate
+from tests.support.in_parts import COUNT, DAY, FILE, PART, issue, left_over, page_of, parts, piece, post_parts, uploaded
 from tests.support.world import GRACE_SECONDS, POLICY_SECONDS, MakeWorld, World
-
-COUNT = 3
-DAY = 86_400
 
 
 @pytest.fixture
@@ -25,28 +33,6 @@ def world_url(database_url: str) -> str:
 @pytest.fixture
 def world(make_world: MakeWorld) -> World:
     return make_world(max_size=100_000_000, part_size=PART)
-
-
-async def issue(world: World, content: bytes = FILE, **asked: Any) -> Issued:
-    return await world.issue(size=len(content), resumable=True, **asked)
-
-
-def page_of(issued: Issued) -> PartsPage:
-    assert issued.parts is not None
-    return issued.parts
-
-
-async def parts(world: World, media: Media, *, first: int = 1, limit: int = 100, max_forms: int = 100) -> PartsPage:
-    return await world.verbs.parts(media.id, "anna", first=first, limit=limit, max_forms=max_forms)
-
-
-def left_over(world: World, media: Media) -> list[str]:
-    """Return the keys of staged parts and the multipart uploads that are in progress."""
-    bucket = world.bucket.config.name
-    listing = world.s3.list_objects_v2(Bucket=bucket, Prefix=parts_prefix(media.id))
-    uploads = world.s3.list_multipart_uploads(Bucket=bucket, Prefix=final_prefix(media.id))
-    keys = [entry["Key"] for entry in listing.get("Contents", ())]
-    return keys + [f"{entry['Key']} {entry['UploadId']}" for entry in uploads.get("Uploads", ())]
 
 
 async def test_parts_in_any_order_become_one_object(world: World) -> None:
@@ -170,3 +156,114 @@ async def test_a_single_form_has_no_parts(world: World) -> None:
     issued = await world.issue()
     with pytest.raises(NotResumable):
         await parts(world, issued.media)
+
+
+async def test_a_promised_crc_is_checked_against_the_composed_object(world: World) -> None:
+    first = await uploaded(world)
+    known = (await world.verbs.complete(first.media.id, "anna")).media.checksum
+    assert known is not None
+    issued = await uploaded(world, checksum_crc64nvme=known.removeprefix("CRC64NVME:"))
+    assert (await world.verbs.complete(issued.media.id, "anna")).media.checksum == known
+
+    wrong = await uploaded(world, FILE[::-1], checksum_crc64nvme=known.removeprefix("CRC64NVME:"))
+    for _ in range(2):
+        with pytest.raises(UploadRejected) as rejected:
+            await world.verbs.complete(wrong.media.id, "anna")
+        assert rejected.value.facts["differences"] == "the CRC64NVME checksum is not the promised one"
+    await world.purged()
+    assert left_over(world, wrong.media) == []
+    assert world.final_bytes(wrong.media) is None
+
+
+async def test_a_part_of_another_size_that_a_lax_store_took_is_rejected(world: World) -> None:
+    issued = await uploaded(world)
+    world.s3.put_object(Bucket=world.bucket.config.name, Key=part_key(issued.media.id, 2), Body=b"short")
+    page = await parts(world, issued.media)
+    assert (page.arrived, [form.number for form in page.forms]) == ([1, 3], [2])
+    with pytest.raises(UploadRejected) as rejected:
+        await world.verbs.complete(issued.media.id, "anna")
+    assert rejected.value.facts["differences"] == f"part 2 has 5 bytes, not {PART}"
+    with pytest.raises(UploadRejected):
+        await parts(world, issued.media)
+
+
+@pytest.mark.parametrize("versioned", [False, True])
+async def test_parts_that_a_replayed_policy_brings_back_are_purged(world: World, *, versioned: bool) -> None:
+    if versioned:
+        status = {"Status": "Enabled"}
+        world.s3.put_bucket_versioning(Bucket=world.bucket.config.name, VersioningConfiguration=status)
+    issued = await uploaded(world)
+    await world.verbs.complete(issued.media.id, "anna")
+    await world.purged()
+    assert left_over(world, issued.media) == []
+    post_parts(page_of(issued), FILE[::-1])
+    await world.sweep_after(seconds=2 * POLICY_SECONDS + GRACE_SECONDS + 1)
+    assert left_over(world, issued.media) == []
+    assert await world.ready_bytes(issued.media.id) == FILE
+
+
+async def test_a_promised_upload_counts_until_its_last_policy_has_expired(make_world: MakeWorld) -> None:
+    world = make_world(max_size=100_000_000, part_size=PART, promised_bytes=len(FILE))
+    issued = await uploaded(world)
+    promised = Usage(pending_count=1, promised_bytes=len(FILE), media_count=1)
+    assert await world.store.usage("anna") == promised
+    with pytest.raises(QuotaExceeded):
+        await issue(world)
+    await world.verbs.delete(issued.media.id, "anna")
+    assert left_over(world, issued.media) == []
+    post_parts(page_of(issued))
+    await world.sweep_after(seconds=LEASE.total_seconds() + 1)
+    assert await world.store.usage("anna") == promised
+    assert left_over(world, issued.media) == []
+    post_parts(page_of(issued), numbers=[3])
+    await world.sweep_after(seconds=2 * POLICY_SECONDS + GRACE_SECONDS + 1)
+    assert await world.store.usage("anna") == Usage()
+    assert left_over(world, issued.media) == []
+    with pytest.raises(MediaNotFound):
+        await parts(world, issued.media)
+
+
+async def test_parts_that_arrive_after_the_upload_has_expired_are_completed(world: World) -> None:
+    issued = await issue(world)
+    await world.sweep_after(seconds=DAY + GRACE_SECONDS + 1)
+    assert await world.state(issued.media.id) == "expired"
+    post_parts(page_of(issued), numbers=[1, 2])
+    with pytest.raises(UploadExpired):
+        await world.verbs.complete(issued.media.id, "anna")
+    post_parts(page_of(issued), numbers=[3])
+    assert (await world.verbs.complete(issued.media.id, "anna")).media.state is State.READY
+    assert await world.ready_bytes(issued.media.id) == FILE
+
+
+async def test_an_event_of_a_part_asks_little_while_another_one_is_missing(make_world: MakeWorld) -> None:
+    world = make_world(Gate, max_size=100_000_000, part_size=PART)
+    assert isinstance(world.bucket, Gate)
+    issued = await issue(world)
+
+    async def hear(number: int) -> list[str]:
+        post_parts(page_of(issued), numbers=[number])
+        world.bucket.operations.clear()  # type: ignore[attr-defined]
+        with suppress(PartsMissing):
+            await world.verbs.confirm(issued.media.id, None, part=number)
+        return list(world.bucket.operations)  # type: ignore[attr-defined]
+
+    assert await hear(1) == ["list_objects_v2"]
+    assert await hear(2) == ["head_object", "head_bucket"]
+    assert (await hear(3))[0] == "list_objects_v2"
+    assert await world.state(issued.media.id) == "ready"
+
+
+async def test_a_replica_that_remembers_an_arrived_part_as_missing_looks_again(
+    world: World, make_world: MakeWorld
+) -> None:
+    other = make_world(max_size=100_000_000, part_size=PART)
+    issued = await issue(world)
+    post_parts(page_of(issued), numbers=[1])
+    with pytest.raises(PartsMissing):
+        await world.verbs.confirm(issued.media.id, None, part=1)
+    post_parts(page_of(issued), numbers=[3])
+    with pytest.raises(PartsMissing):
+        await other.verbs.confirm(issued.media.id, None, part=3)
+    post_parts(page_of(issued), numbers=[2])
+    await world.verbs.confirm(issued.media.id, None, part=2)
+    assert await world.state(issued.media.id) == "ready"

@@ -89,9 +89,13 @@ class World:
     def staged_bytes(self, media: Media) -> bytes | None:
         return self._bytes(staging_key(media.id))
 
-    def _bytes(self, prefix: str) -> bytes | None:
+    def stored_keys(self, prefix: str = "") -> list[str]:
+        """Return the keys of at most 1,000 objects that begin with `prefix`."""
         listing = self.s3.list_objects_v2(Bucket=self.bucket.config.name, Prefix=prefix)
-        keys = [entry["Key"] for entry in listing.get("Contents", ())]
+        return [entry["Key"] for entry in listing.get("Contents", ())]
+
+    def _bytes(self, prefix: str) -> bytes | None:
+        keys = self.stored_keys(prefix)
         if not keys:
             return None
         assert len(keys) == 1, keys

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from broker.aws.queue import Message, Queue
 from broker.dev.s3 import EmbeddedS3, Fault
-from broker.domain.media import State
+from broker.domain.media import Media, State
 from broker.lifecycle import settlement
 from broker.store import Store
 from broker.worker import events, sweep, webhooks
@@ -112,9 +112,9 @@ async def test_an_idle_sweep_and_idle_webhooks_do_not_spin(
     turns = {"sweep": 0, "webhooks": 0}
 
     class CountedSweep(Sweep):
-        async def once(self) -> int:
+        async def claim(self, limit: int) -> list[Media]:
             turns["sweep"] += 1
-            return await super().once()
+            return await super().claim(limit)
 
     class CountedWebhooks(Webhooks):
         async def once(self, target: str) -> int:

@@ -41,7 +41,11 @@ async def serve(http: HttpRequest, service: str, services: Services, keyring: Ke
         return _refusal(http, error)
     origin = f"{http.url.scheme}://{http.headers.get('host', 'localhost')}"
     query = http.scope["query_string"].decode("latin-1")
-    answer = await services.ask(http.method, origin, http.url.path, query, dict(http.headers), body)
+    headers = dict(http.headers)
+    if headers.get("x-amz-target") == "AmazonSQS.ReceiveMessage":
+        answer = await services.receive(origin, http.url.path, headers, body)
+    else:
+        answer = await services.ask(http.method, origin, http.url.path, query, headers, body)
     if service == "sts":
         keyring.learn(answer.body.decode())
     return passed_on(answer)

@@ -5,9 +5,11 @@ The requests that configure a bucket are also recorded, and replayed to moto whe
 
 import asyncio
 import base64
+import json
 import logging
 import os
 import re
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _IP_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
 _FRAMING = frozenset({"host", "content-length", "transfer-encoding", "connection", "expect"})
 _CORS = "cors"
+_POLL_SECONDS = 0.05
 _UNSAID = _FRAMING | {"authorization", "x-amz-date", "x-amz-security-token"}
 
 
@@ -58,6 +61,7 @@ class Services:
         self._disk, self._file = disk, disk.root / "buckets.json"
         self._client = Client(DomainDispatcherApplication(create_backend_app))
         self._threads = ThreadPoolExecutor(max_workers=32, thread_name_prefix="moto")
+        self._receiving = asyncio.Lock()
         self._configured: dict[str, dict[str, Any]] = {}
         if (written := disk.read_json(self._file)) is not None:
             self._replay(written)
@@ -68,6 +72,18 @@ class Services:
         """Pass a request to moto, outside the event loop, because SQS may wait for messages."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, lambda: self._ask(method, origin, path, query, headers, body))
+
+    async def receive(self, origin: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        """Pass a ReceiveMessage to moto in short polls, one at a time: two would get the same messages."""
+        request = json.loads(body)
+        ends = time.monotonic() + (request.get("WaitTimeSeconds") or 0)
+        poll = json.dumps(request | {"WaitTimeSeconds": 0}).encode()
+        while True:
+            async with self._receiving:
+                answer = await self.ask("POST", origin, path, "", headers, poll)
+            if answer.status != 200 or json.loads(answer.body).get("Messages") or time.monotonic() >= ends:
+                return answer
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def configure(
         self,

@@ -15,7 +15,7 @@ from broker.domain.keys import current_key, part_key, parts_prefix
 from broker.domain.media import Arrived
 from broker.domain.parts import StoredPart, composed_etag, list_digest
 from broker.errors import StorageRefused
-from broker.lifecycle.leases import HeldLease
+from broker.lifecycle.leases import HeldLease, LeaseLost
 
 COPIES = 8
 """The number of parts that one composition copies at a time."""
@@ -58,6 +58,7 @@ class Composer:
                 staged = await self._listed(lease)
             return await self._complete(lease, staged, await self._copy_all(lease, staged, copied))
         except Overwritten:
+            await lease.record()  # another lease holder may be about to complete it
             if lease.media.multipart_id is not None:
                 await self._multipart.abort(current_key(lease.media), lease.media.multipart_id)
             return None
@@ -90,7 +91,11 @@ class Composer:
         if lease.media.multipart_id is None:
             key = current_key(lease.media)
             upload_id = await self._multipart.create(key, lease.media.content_type)
-            await lease.record(multipart_id=upload_id)
+            try:
+                await lease.record(multipart_id=upload_id)
+            except LeaseLost:
+                await self._multipart.abort(key, upload_id)
+                raise
         etags = {part.number: part.etag for part in staged if copied.get(part.number) == part.etag}
         incomparable: set[int] = set()
         left = iter([part for part in staged if part.number not in etags])

@@ -6,14 +6,16 @@ so that another one continues them.
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
+from uuid import UUID
 
 import structlog
 
 from broker import metrics
 from broker.aws.bucket import Bucket
-from broker.domain.keys import current_key, final_prefix, parts_prefix
+from broker.domain.keys import current_key, final_prefix, part_key, parts_prefix
 from broker.domain.media import Arrived, Event, Media, State
 from broker.domain.parts import as_ranges, composed_etag, list_digest
 from broker.domain.rules import composed_differences
@@ -30,6 +32,8 @@ MAX_COMPOSITIONS = 8
 """The number of compositions that run at a time in one process."""
 MAX_NAMED = 100
 """The number of missing parts that a problem names."""
+MAX_REMEMBERED = 10_000
+"""The number of media of which a process remembers a missing part."""
 
 Record = Callable[..., Awaitable[object]]
 """Change fields of a row within its state."""
@@ -65,6 +69,7 @@ class Resumable:
         self._composer = Composer(bucket)
         self._turns = asyncio.Semaphore(MAX_COMPOSITIONS)
         self._running: set[asyncio.Task[Media]] = set()
+        self._last_missing: OrderedDict[UUID, int] = OrderedDict()
 
     async def close(self) -> None:
         """Cancel the compositions, and end their leases."""
@@ -72,13 +77,14 @@ class Resumable:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
 
-    async def judge(self, media: Media) -> Media:
+    async def judge(self, media: Media, arrived: int | None) -> Media:
         """Compare the stored parts with the promise, record the verdict, and compose or reject.
 
-        Raises PartsMissing and PromotionRunning. An expired media is composed if its parts match, and counts as without
-        upload otherwise.
+        `arrived` is the part whose arrival is the reason to look. Raises PartsMissing and PromotionRunning. An expired
+        media is composed if its parts match, and counts as without upload otherwise.
         """
         layout = media.layout
+        await self._check_last_missing(media, arrived)
         staged = [
             part for part in await self._bucket.multipart.staged(parts_prefix(media.id)) if part.number <= layout.count
         ]
@@ -88,12 +94,9 @@ class Resumable:
         if reason:
             return await self._verdicts.reject(media, Event.DIFFER, reason)
         if missing := layout.missing(staged):
-            raise PartsMissing(
-                missing=missing[:MAX_NAMED],
-                missing_count=len(missing),
-                count=layout.count,
-                numbers=as_ranges(missing),
-            )
+            self._remember(media, missing[-1])
+            raise _missing(missing, layout.count)
+        self._last_missing.pop(media.id, None)
         judged = await self._store.change(
             media,
             Event.MATCH,
@@ -128,6 +131,24 @@ class Resumable:
         aborted = await self._bucket.multipart.abort_all(final_prefix(media.id))
         return await self._bucket.purge_below(parts_prefix(media.id)) and aborted
 
+    async def _check_last_missing(self, media: Media, arrived: int | None) -> None:
+        """Raise PartsMissing if another part than `arrived` was missing before, and still is.
+
+        S3 sends an event for each part. One HEAD answers nearly all of them, where a list of all parts would cost up to
+        ten requests, each of twelve times the price.
+        """
+        number = self._last_missing.get(media.id)
+        if arrived is None or number is None or number == arrived:
+            return
+        if await self._bucket.head(part_key(media.id, number)) is None:
+            raise _missing([number], media.layout.count)
+
+    def _remember(self, media: Media, number: int) -> None:
+        self._last_missing[media.id] = number
+        self._last_missing.move_to_end(media.id)
+        if len(self._last_missing) > MAX_REMEMBERED:
+            self._last_missing.popitem(last=False)
+
     def _ended(self, task: "asyncio.Task[Media]") -> None:
         self._running.discard(task)
         if task.cancelled() or (error := task.exception()) is None:
@@ -158,3 +179,9 @@ class Resumable:
         if reason := composed_differences(media, composed):
             return reason, {}
         return await self._verdicts.inspect(media, current_key(media), composed, lease.record)
+
+
+def _missing(numbers: list[int], count: int) -> PartsMissing:
+    return PartsMissing(
+        missing=numbers[:MAX_NAMED], missing_count=len(numbers), count=count, numbers=as_ranges(numbers)
+    )

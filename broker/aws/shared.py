@@ -1,0 +1,27 @@
+"""A call that many callers share: the sweep asks thousands of times a second whether the bucket is there."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+
+
+class Shared:
+    """Run a call once for all callers that wait for it, and never twice at a time."""
+
+    def __init__(self, call: Callable[[], Awaitable[None]]) -> None:
+        self._call = call
+        self._running: asyncio.Task[None] | None = None
+        self._next: asyncio.Task[None] | None = None
+
+    async def join(self) -> None:
+        """Return, or raise, with a call that began after this one asked for it: an older result may be outdated."""
+        if self._next is None:
+            # An empty context: the task belongs to no request.
+            self._next = asyncio.get_running_loop().create_task(self._run(self._running), context=Context())
+        await asyncio.shield(self._next)
+
+    async def _run(self, earlier: "asyncio.Task[None] | None") -> None:
+        if earlier is not None:
+            await asyncio.wait([earlier])
+        self._running, self._next = self._next, None
+        await self._call()
