@@ -1,10 +1,12 @@
-"""The command line: serve, dev, worker, doctor, migrate, token, upload, webhooks.
+"""The command line: serve, dev, worker, doctor, migrate, token, upload, media, webhooks.
 
 Each command imports its own dependencies: `broker upload` starts without FastAPI, botocore and SQLAlchemy.
 """
 
 import asyncio
+import io
 import secrets
+import sys
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from broker.cli.media import media
 from broker.cli.terminal import errors_as_exit_status, out, refuse, say
 from broker.cli.uploads import upload
 from broker.cli.webhooks import webhooks
@@ -25,9 +28,9 @@ DATA_DIR = Path("var")
 app = typer.Typer(
     help="Let clients upload video directly to S3, check the uploads, and issue playback links.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(media)
 app.add_typer(webhooks)
 app.command()(upload)
 
@@ -45,6 +48,9 @@ def main(
     ] = False,
 ) -> None:
     """Let clients upload video straight to S3, check what arrived, and hand out playback links."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names may hold bytes that are no text
 
 
 @app.command()
