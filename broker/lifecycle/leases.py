@@ -16,7 +16,7 @@ from uuid import UUID
 
 from broker.clock import Clock, Stopwatch
 from broker.domain.media import Media
-from broker.errors import DatabaseUnavailable
+from broker.errors import DatabaseUnavailable, StorageRefused, StorageUnavailable
 from broker.store import Store
 
 LEASE = timedelta(seconds=120)
@@ -41,6 +41,15 @@ class Leases:
     def end(self) -> datetime:
         """Return the end of a lease that is taken now."""
         return self._clock() + LEASE
+
+    @asynccontextmanager
+    async def ended_on_failure(self, store: Store, media: Media) -> AsyncIterator[None]:
+        """End the lease at once if its holder cannot go on, so that the next caller can."""
+        try:
+            yield
+        except (StorageUnavailable, StorageRefused):
+            await store.amend(media, due_at=self._clock())
+            raise
 
     @asynccontextmanager
     async def renewed(self, store: Store, media: Media) -> AsyncIterator["HeldLease"]:

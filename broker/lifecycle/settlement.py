@@ -29,8 +29,7 @@ S3 may carry out a request long after its caller gave up. Each such effect is ha
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from math import ceil
@@ -41,7 +40,7 @@ from broker.clock import Clock, Stopwatch, monotonic, utc_now
 from broker.domain.keys import current_key, every_final_key, lost_keys, parts_prefix, staging_key
 from broker.domain.media import GONE, Arrived, Event, Media, State
 from broker.domain.rules import differences, video_differences
-from broker.errors import NothingUploaded, ProbeFailed, PromotionRunning, StorageRefused, StorageUnavailable
+from broker.errors import NothingUploaded, ProbeFailed, PromotionRunning
 from broker.lifecycle.leases import LEASE, Leases
 from broker.lifecycle.probe import Probe
 from broker.lifecycle.purging import MAX_KEYS, Purges
@@ -206,7 +205,7 @@ class Settlement:
             return await self._resumable.promote(media)
         if media.judged is None:
             raise AssertionError("a media is judged before it is promoted")
-        async with self._release_lease_on_failure(media):
+        async with self.leases.ended_on_failure(self._store, media):
             with metrics.PROMOTION_SECONDS.time():
                 promoted = await self._bucket.promote(staging_key(media.id), current_key(media), media.judged)
         if not promoted:
@@ -251,15 +250,6 @@ class Settlement:
             self.purges.add(staging_key(media.id))
         else:
             self.purges.add_below(parts_prefix(media.id))
-
-    @asynccontextmanager
-    async def _release_lease_on_failure(self, media: Media) -> AsyncIterator[None]:
-        """End the lease at once if its holder cannot go on, so that the next caller can."""
-        try:
-            yield
-        except (StorageUnavailable, StorageRefused):
-            await self._store.amend(media, due_at=self._clock())
-            raise
 
     async def reject(self, media: Media, event: Event, reason: str, **facts: object) -> Media:
         """Reject a media, with the reason in words, and purge what was uploaded and copied."""

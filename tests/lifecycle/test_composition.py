@@ -89,7 +89,7 @@ async def test_a_long_composition_answers_its_caller_and_goes_on(gate: World, mo
     assert renewed.due_at is not None
     assert before.due_at is not None
     assert renewed.due_at > before.due_at
-    assert await gate.sweep.once() == 0  # nobody takes it over
+    assert await gate.sweep.once() == 0  # no other caller takes it over
     calls(gate).let_go.set()
     await settled(gate)
     assert (await gate.verbs.complete(issued.media.id, "anna")).media.attempt == 1
