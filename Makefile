@@ -7,8 +7,9 @@ PYTHON ?= $(shell for one in python3 python3.14 python3.13 python3.12 python3.11
 	$$one -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$one && break; done)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 DEPLOYED := build/bench/python
+HATCHLING := hatchling>=1.27
 
-.PHONY: run test check mutants bench readme requirements audit dist clean
+.PHONY: run test check mutants bench readme picture requirements audit dist clean
 
 run: $(VENV)/.run  ## Serve everything on this machine, with a demo page
 	$(BIN)/broker dev $(ARGS)
@@ -34,21 +35,26 @@ bench: $(VENV)/.test $(DEPLOYED)/.made  ## Compare the broker with its peers; AR
 readme: $(VENV)/.run  ## Redraw the parts of the guides that come from the code
 	$(BIN)/python -m tests.readme.drawing
 
+picture: $(VENV)/.test  ## Draw README's picture of the console anew, by Chromium and ffmpeg
+	$(BIN)/python -m tests.browser.picture
+
 COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make requirements'
 
 requirements: $(VENV)/.check  ## Pin the image's packages, with hashes
 	$(COMPILE) pyproject.toml --extra postgres --extra redis --output-file infra/requirements.txt
 	$(COMPILE) pyproject.toml --extra postgres --extra redis --extra dev --output-file infra/requirements-dev.txt
-	echo 'hatchling>=1.27' | $(COMPILE) - --output-file infra/requirements-build.txt
+	echo '$(HATCHLING)' | $(COMPILE) - --output-file infra/requirements-build.txt
 
 audit: $(VENV)/.check  ## Fail for each pin that has a known advisory, or gets no answer from PyPI
 	$(BIN)/uvx pip-audit --strict --disable-pip --require-hashes \
 		-r infra/requirements.txt -r infra/requirements-dev.txt -r infra/requirements-build.txt
 
-dist: $(VENV)/.dist  ## Build the wheel and the sdist into dist/
+dist: $(VENV)/.dist  ## Build the wheel, the sdist and the npm tarball of the browser modules into dist/
 	rm -rf dist
 	$(BIN)/python -m hatchling build -d dist
+	@if command -v npm >/dev/null; then npm pack --silent --pack-destination dist ./broker/web; \
+	else echo "npm is not there: the tarball of the browser modules is left out"; fi
 
 clean:
 	rm -rf $(VENV) var build dist
@@ -57,10 +63,13 @@ $(VENV)/.run: EXTRAS = dev
 $(VENV)/.test: EXTRAS = test
 $(VENV)/.check: EXTRAS = test,lint
 $(VENV)/.mutants: EXTRAS = test,mutants
-$(VENV)/.dist: EXTRAS = dist
-$(VENV)/.run $(VENV)/.test $(VENV)/.check $(VENV)/.mutants $(VENV)/.dist: pyproject.toml | $(VENV)/.made
+$(VENV)/.run $(VENV)/.test $(VENV)/.check $(VENV)/.mutants: pyproject.toml | $(VENV)/.made
 	@echo "Installing what 'make $(@:$(VENV)/.%=%)' needs into $(VENV) …"
 	@$(PIP) install --editable '.[$(EXTRAS)]'
+	@touch $@
+
+$(VENV)/.dist: | $(VENV)/.made
+	@$(PIP) install --quiet '$(HATCHLING)'
 	@touch $@
 
 $(DEPLOYED)/.made: pyproject.toml Makefile | $(VENV)/.made  # the packages of a deployment, and of the tutorial

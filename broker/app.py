@@ -4,23 +4,23 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import Response
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from broker.api.asgi.cors import with_cors
 from broker.api.asgi.middleware import Envelope
+from broker.api.asgi.proxies import Proxied
 from broker.api.asgi.route import build_handlers
 from broker.api.asgi.short_route import ShortWay
 from broker.api.asgi.target import CheckedTarget
 from broker.api.documentation import with_problem_component
 from broker.api.problems import http_problem
-from broker.api.routes import health, media, metrics, parts
+from broker.api.routes import health, media, metrics, owners, parts
 from broker.api.routes.refusals import refusals
 from broker.api.routes.web import web_router
 from broker.api.state import STATE_NAME, Services
@@ -28,7 +28,9 @@ from broker.clock import Clock, utc_now
 from broker.lifecycle.deciding import IssueHandler
 from broker.settings import Settings
 from broker.wiring import Hooks, running, video_probe
-from broker.worker.ready_calls import ReadyHandler
+
+if TYPE_CHECKING:
+    from broker.worker.ready_calls import ReadyHandler
 
 PREFIX = "/api/v1/s3-media"
 NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False)
@@ -42,7 +44,7 @@ def create_app(
     settings: Settings,
     *,
     on_issue: IssueHandler | None = None,
-    on_ready: ReadyHandler | None = None,
+    on_ready: "ReadyHandler | None" = None,
     clock: Clock = utc_now,
 ) -> FastAPI:
     """Return the application: the router under its prefix, the middleware, and the documentation.
@@ -60,6 +62,7 @@ def create_app(
     router = create_router(settings, on_issue=on_issue, on_ready=on_ready, clock=clock)
     app.include_router(router, prefix=PREFIX)
     app.include_router(media.without_slash(PREFIX), include_in_schema=False)
+    app.include_router(owners.without_slash(PREFIX), include_in_schema=False)
     app.include_router(health.router, include_in_schema=False)
     app.include_router(refusals(health.router, fixed=True))
     app.include_router(metrics.router)
@@ -91,8 +94,7 @@ class Application(FastAPI):
             app = with_cors(app, origins=settings.cors_origins, headers=settings.cors_headers)
         app = Envelope(CheckedTarget(app, settings.allowed_hosts))
         if settings.trusted_proxies:
-            proxied: Any = ProxyHeadersMiddleware  # uvicorn's types for ASGI are narrower than Starlette's
-            app = proxied(app, trusted_hosts=list(settings.trusted_proxies))
+            app = Proxied(app, settings.trusted_proxies, settings.proxy_headers)
         return app
 
 
@@ -100,7 +102,7 @@ def create_router(
     settings: Settings,
     *,
     on_issue: IssueHandler | None = None,
-    on_ready: ReadyHandler | None = None,
+    on_ready: "ReadyHandler | None" = None,
     clock: Clock = utc_now,
 ) -> APIRouter:
     """Return the routes with the lifespan that serves them, for `app.include_router(router, prefix=…)`.
@@ -114,11 +116,11 @@ def create_router(
     hooks.check(settings)
     video_probe(settings)  # report a missing ffprobe now, not in the middle of the start
     router = APIRouter(lifespan=_lifespan(settings, clock, hooks))
-    for part in (health.router, web_router(), parts.router, media.router):
-        router.include_router(refusals(part, fixed=True))
-        router.include_router(part)
-    for part in (parts.router, media.router):
-        router.include_router(refusals(part, fixed=False))
+    for together in ((health.router,), (web_router(),), (parts.router, media.router, owners.router)):
+        router.include_router(refusals(*together, fixed=True))
+        for part in together:
+            router.include_router(part)
+    router.include_router(refusals(parts.router, media.router, fixed=False))
     return router
 
 

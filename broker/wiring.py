@@ -27,6 +27,7 @@ from broker.domain.announcement import ON_READY
 from broker.domain.rate import rate_of
 from broker.errors import SettingsInvalid
 from broker.lifecycle.deciding import Deciding, IssueHandler
+from broker.lifecycle.erasure import Erasure
 from broker.lifecycle.probe import Probe
 from broker.lifecycle.settlement import Settlement
 from broker.lifecycle.token_verbs import TokenVerbs
@@ -37,6 +38,7 @@ from broker.store import Store
 from broker.worker.events import Events
 from broker.worker.jobs import Job, Jobs
 from broker.worker.sweep import Sweep
+from broker.worker.tidying import Tidying
 
 if TYPE_CHECKING:
     from broker.api.auth.jwks import Jwks
@@ -65,6 +67,8 @@ class Hooks:
 
 
 NO_HOOKS = Hooks()
+ISSUE_HOOK_CONNECTIONS = 256
+"""The maximum number of questions in flight in one process; a further one waits, within its own time."""
 
 
 @asynccontextmanager
@@ -106,8 +110,10 @@ async def running(
             resumable_seconds=settings.resumable_seconds,
             clock=clock,
         )
+        erasure = Erasure(store, settlement, clock=clock)
         services = Services(
             lifecycle=verbs,
+            erasure=erasure,
             token_verbs=TokenVerbs(verbs),
             waiting=Waiting(store),
             authenticator=Authenticator(
@@ -122,7 +128,10 @@ async def running(
             store=store,
             public_url=settings.public_url,
         )
-        jobs: list[Job] = [Sweep(store, settlement, rest_seconds=settings.sweep_seconds, clock=clock)]
+        jobs: list[Job] = [
+            Sweep(store, settlement, rest_seconds=settings.sweep_seconds, clock=clock),
+            Tidying(store, erasure, keep=settings.kept_records, rest_seconds=settings.sweep_seconds, clock=clock),
+        ]
         if settings.sqs_queue_url:
             queue = await asyncio.to_thread(Queue, queue_config(settings))
             stack.push_async_callback(asyncio.to_thread, queue.close)
@@ -147,6 +156,7 @@ def open_store(settings: Settings, clock: Clock = utc_now, *, announce_to: tuple
         settings.database_url,
         pool_size=settings.database_pool_size,
         timeout_seconds=settings.database_timeout_seconds,
+        schema=settings.database_schema,
         announce_to=(*settings.webhook_urls, *announce_to),
         clock=clock,
     )
@@ -169,7 +179,8 @@ def issue_hook(settings: Settings, clock: Clock = utc_now) -> "IssueHook | None"
     from broker.lifecycle.issue_hook import IssueHook
 
     network = PublicNetwork(loopback=settings.issue_hook_loopback_http)
-    posts = SignedPosts(_revealed(settings.issue_hook_secrets), network)
+    secrets, count = _revealed(settings.issue_hook_secrets), ISSUE_HOOK_CONNECTIONS
+    posts = SignedPosts(secrets, network, connections=count, idle_connections=count)
     return IssueHook(settings.issue_hook_url, posts, clock=clock)
 
 

@@ -206,11 +206,24 @@ class Bucket:
         """Delete at most 1,000 `keys` by one request; absent ones are no error."""
         return await self._delete([Version(key) for key in keys])
 
-    async def purge_below(self, prefix: str) -> bool:
+    async def purge_below(self, prefix: str, key: str) -> bool:
         """Remove all objects whose keys begin with `prefix`, with their versions; return whether nothing is left.
 
-        One turn removes at most MAX_TURN_VERSIONS of them.
+        One turn removes at most MAX_TURN_VERSIONS of them. `key` is any key below `prefix`. It is deleted in any case:
+        the answer tells whether the bucket keeps versions, so that only a versioned one needs the right to list them.
         """
+        for _ in range(0, MAX_TURN_VERSIONS, MAX_VERSIONS):
+            keys = await self.multipart.keys(prefix)
+            deleted = await self.delete({key, *keys})
+            for failure in deleted.failures.values():
+                raise failure
+            if deleted.versioned:
+                return await self._purge_versions_below(prefix)
+            if not keys:
+                return True
+        return False
+
+    async def _purge_versions_below(self, prefix: str) -> bool:
         for _ in range(0, MAX_TURN_VERSIONS, MAX_VERSIONS):
             listing, entries = await self._versions(prefix)
             versions = [Version(entry.findtext("Key") or "", entry.findtext("VersionId")) for entry in entries]

@@ -6,17 +6,18 @@ It knows HTTP and XML, and no media. boto3 would take a thread for each call, an
 import asyncio
 import random
 import ssl
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 from xml.etree.ElementTree import Element, ParseError
 
 import aiohttp
 import structlog
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
-from prometheus_client import Gauge
 from yarl import URL
 
 from broker import metrics
@@ -27,10 +28,7 @@ from broker.errors import CredentialsExpired, StorageRefused, StorageUnavailable
 log = structlog.get_logger()
 
 MAX_ATTEMPTS = 3
-"""How often a call is tried if S3 is silent or busy.
-
-aiohttp itself repeats an attempt once if its connection broke, as one does that S3 closed while it was idle (RFC 9112,
-section 9.3.1)."""
+"""How often a call is tried if S3 is silent or busy, or if its connection breaks."""
 BACKOFF_SECONDS = 0.2
 """The longest pause before the second attempt. It doubles with each one; the pause is drawn at random below it."""
 CONNECT_SECONDS = 5.0
@@ -41,6 +39,10 @@ EXPIRED_CODES = frozenset({"ExpiredToken", "TokenRefreshRequired"})
 """Errors that end with new credentials, which the next call gets."""
 
 
+class ConnectionBroken(Exception):
+    """A connection broke before its answer, as one does that S3 closed while it was idle."""
+
+
 class Absent(Exception):
     """S3 answered 404, and the bucket is there."""
 
@@ -49,7 +51,7 @@ class PreconditionFailed(Exception):
     """S3 answered 412: a condition of the request does not hold."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Answer:
     """Hold an answer of S3. The names in `headers` are compared without case."""
 
@@ -59,6 +61,10 @@ class Answer:
 
     def xml(self) -> Element:
         """Return the root of the body, with bare tag names. Raises ValueError if it is no XML."""
+        return self._root
+
+    @cached_property
+    def _root(self) -> Element:
         try:
             root: Element = fromstring(self.body)
         except (ParseError, DefusedXmlException) as error:
@@ -115,10 +121,10 @@ class S3Client:
         StorageUnavailable and StorageRefused.
         """
         with metrics.S3_SECONDS.labels(operation).time():
-            with _counted(metrics.S3_WAITING):
+            with metrics.S3_WAITING.track_inprogress():
                 await self._turns.acquire()
             try:
-                with _counted(metrics.S3_CALLS):
+                with metrics.S3_CALLS.track_inprogress():
                     return await self._persist(operation, method, key, query or {}, headers or {}, body, has_result)
             finally:
                 self._turns.release()
@@ -148,7 +154,7 @@ class S3Client:
             except CredentialsExpired as error:
                 _note_failure(operation, "CredentialsExpired", "")
                 raise StorageUnavailable(operation=operation, cause="CredentialsExpired") from error
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            except (aiohttp.ClientError, ConnectionBroken, TimeoutError, OSError) as error:
                 cause, request_id = type(error).__name__, ""
                 continue
             code = _error_code(answer, has_result=has_result)
@@ -168,7 +174,8 @@ class S3Client:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, ssl=self._authorities),
                 timeout=self._timeout,
-                trust_env=True,
+                proxy=proxy_for(self._address.url),
+                middlewares=(_once,),
                 auto_decompress=False,
                 skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type"),
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -209,6 +216,25 @@ class S3Client:
         return StorageRefused(operation=operation, code=code)
 
 
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Send a request once; aiohttp would repeat it unseen if its connection broke, beside the attempts of a call."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise ConnectionBroken from error
+
+
+def proxy_for(url: str) -> str | None:
+    """Return the proxy that the environment names for `url` (`HTTPS_PROXY`, `NO_PROXY` and the like), or None.
+
+    aiohttp's `trust_env` would look for it at each request, and for a password in a `.netrc`, on two further threads.
+    """
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
+
+
 def _error_code(answer: Answer, *, has_result: bool) -> str | None:
     """Return S3's code for an error, or None if the request succeeded. An answer to HEAD has its status alone."""
     if answer.status < 300 and not has_result:
@@ -228,12 +254,3 @@ def _note_failure(operation: str, cause: str, request_id: str, **facts: object) 
     if request_id:
         facts["s3_request_id"] = request_id
     log.warning("s3 failed", operation=operation, cause=cause, **facts)
-
-
-@contextmanager
-def _counted(gauge: Gauge) -> Iterator[None]:
-    gauge.inc()
-    try:
-        yield
-    finally:
-        gauge.dec()

@@ -56,6 +56,12 @@ class Multipart:
             query["continuation-token"] = listing.findtext("NextContinuationToken") or ""
         return parts
 
+    async def keys(self, prefix: str) -> list[str]:
+        """Return the first keys below `prefix`, fewer than PAGE, so that one more still fits into one DeleteObjects."""
+        query = {"list-type": "2", "max-keys": str(PAGE - 1), "prefix": prefix}
+        answer = await self._call("list_objects_v2", "GET", query=query, has_result=True)
+        return [entry.findtext("Key") or "" for entry in answer.xml().iterfind("Contents")]
+
     async def create(self, key: str, content_type: str) -> str:
         """Begin a multipart upload to `key` and return its id. S3 is to keep the CRC64NVME of the whole object."""
         answer = await self._call(

@@ -44,11 +44,24 @@ def deployment(settings: Settings) -> Deployment:
         content_type=settings.allowed_types[0],
         page_origins=settings.cors_origins or ((own,) if own else ()),
         database_url=settings.database_url,
+        database_schema=settings.database_schema,
         jwks_url=settings.jwks_url,
         token_algorithm=settings.algorithm,
         redis_url=settings.redis_url,
+        count_in_redis=count_in_redis,
         queue_url=settings.sqs_queue_url,
         sqs_endpoint_url=settings.sqs_endpoint_url,
         webhook_urls=settings.webhook_urls,
         webhooks_on_loopback=settings.webhook_loopback_http,
+        issue_hook_url=settings.issue_hook_url,
+        issue_hook_secrets=tuple(secret.get_secret_value() for secret in settings.issue_hook_secrets),
+        issue_hook_seconds=settings.issue_hook_seconds,
+        issue_hook_on_loopback=settings.issue_hook_loopback_http,
     )
+
+
+async def count_in_redis(url: str) -> None:
+    """Count on every node of the Redis at `url`. Raises an error if that fails."""
+    from broker.api.limits.redis_storage import count_everywhere  # needs an optional dependency
+
+    await count_everywhere(url)

@@ -1,11 +1,10 @@
-"""The command line: serve, dev, worker, doctor, migrate, token, upload, media, webhooks.
+"""The command line: init, serve, dev, worker, doctor, migrate, token, upload, media, webhooks, erase.
 
 Each command imports its own dependencies: `broker upload` starts without FastAPI, botocore and SQLAlchemy.
 """
 
 import asyncio
 import io
-import secrets
 import sys
 from datetime import UTC, datetime
 from functools import partial
@@ -15,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from broker.cli.erase import erase
 from broker.cli.media import media
-from broker.cli.terminal import errors_as_exit_status, out, refuse, say
+from broker.cli.terminal import ask, errors_as_exit_status, note, out, refuse, say
 from broker.cli.uploads import upload
 from broker.cli.webhooks import webhooks
 
@@ -33,6 +33,7 @@ app = typer.Typer(
 app.add_typer(media)
 app.add_typer(webhooks)
 app.command()(upload)
+app.command()(erase)
 
 
 def _print_version(wanted: bool) -> None:
@@ -53,17 +54,59 @@ def main(
             stream.reconfigure(errors="backslashreplace")  # file names may hold bytes that are no text
 
 
+@app.command("init")
+def write_first_settings(
+    bucket: Annotated[str | None, typer.Option(help="The bucket's name; asked for if it is not given.")] = None,
+    region: Annotated[str | None, typer.Option(help="The bucket's region; asked for if it is not given.")] = None,
+    endpoint_url: Annotated[
+        str | None, typer.Option(help="The address of a store other than AWS, such as Ceph RGW.")
+    ] = None,
+    database_url: Annotated[
+        str | None, typer.Option(help="postgresql://…; by default the SQLite file broker.db, for one process.")
+    ] = None,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option(help="The origin of a page that uploads, such as https://app.example; repeatable."),
+    ] = None,
+) -> None:
+    """Write a first .env with a new secret, and list what is still missing. An existing .env is left unchanged."""
+    with errors_as_exit_status():
+        from broker import load_settings
+        from broker.cli import init
+
+        init.refuse_existing()
+        bucket = bucket or ask("The bucket's name", option="--bucket")
+        region = region or ask("Its region, such as eu-central-1", option="--region")
+        values = init.first_values(
+            bucket=bucket,
+            region=region,
+            endpoint_url=endpoint_url,
+            database_url=database_url,
+            origins=tuple(origin or ()),
+        )
+        init.write(values)
+        say(f"Wrote {', '.join(values)} to {init.ENV_FILE}, which only you can read.\n")
+        for name, advice in init.missing(load_settings()):
+            say(f"  {name + ':':<10} {advice}")
+    say("\nNext: `broker migrate`, `broker doctor`, `broker serve`.")
+
+
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to listen on.", min=0, max=65535)] = 8000,
+    host: Annotated[str, typer.Option(envvar="BROKER_HOST", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(envvar="BROKER_PORT", help="The port to listen on; 0: a free one.", min=0, max=65535)
+    ] = 8000,
     workers: Annotated[
         int | None,
         typer.Option(help="The number of processes; by default one per core on PostgreSQL, and 1 on SQLite.", min=1),
     ] = None,
     graceful_seconds: Annotated[int, typer.Option(help="How long requests may take to end on SIGTERM.", min=0)] = 30,
     keep_alive_seconds: Annotated[
-        int, typer.Option(help="How long an idle connection is kept; longer than the load balancer's limit.", min=1)
+        int,
+        typer.Option(
+            help="How long an idle connection is kept; choose more than the load balancer's idle timeout.", min=1
+        ),
     ] = 75,
     embedded_s3: Annotated[
         bool, typer.Option("--embedded-s3", help="With USE_CLOUD_STORAGE=false: run the S3 of `broker dev` beside it.")
@@ -111,7 +154,7 @@ def dev(
         ),
     ] = "",
 ) -> None:
-    """Serve everything on this machine: the broker, an S3, and a demo page."""
+    """Serve everything on this machine: the broker, an S3, and a console."""
     with errors_as_exit_status():
         from broker.cli.dev import run_broker, run_s3
 
@@ -154,23 +197,27 @@ def doctor(
 def migrate_database() -> None:
     """Migrate the database to the schema of this version."""
     with errors_as_exit_status():
-        from broker import load_settings
+        from broker.domain.origin import bare
+        from broker.settings import load_database_settings
         from broker.store import migrate, pending_revision
 
-        # A migration needs neither a bucket nor a secret, so they need not be set.
-        url = load_settings(use_cloud_storage=False, secret_key=secrets.token_urlsafe(32)).database_url
-        revision = pending_revision(url)
-        migrate(url)
-    say(f"The database is now at revision {revision}." if revision else "The database is up to date.")
+        settings = load_database_settings()
+        if "database_url" not in settings.model_fields_set:
+            note(f"BROKER_DATABASE_URL is not set, so the database is the SQLite file {Path('broker.db').resolve()}.")
+        revision = pending_revision(settings.database_url, schema=settings.database_schema)
+        migrate(settings.database_url, schema=settings.database_schema)
+    say(f"{bare(settings.database_url)} is {f'now at revision {revision}' if revision else 'up to date'}.")
 
 
 @app.command("token")
 def print_token(
     sub: Annotated[str, typer.Option(help="The subject: the owner of media that are uploaded with it.")] = "dev",
-    scope: Annotated[str, typer.Option(help="Its permissions.")] = "media:upload media:read media:delete",
-    ttl: Annotated[int, typer.Option(help="Its lifetime in seconds.", min=1)] = 3600,
+    scope: Annotated[
+        str, typer.Option(help="The permissions, separated by spaces.")
+    ] = "media:upload media:read media:delete",
+    ttl: Annotated[int, typer.Option(help="The token's lifetime in seconds.", min=1)] = 3600,
 ) -> None:
-    """Mint a token with SECRET_KEY, for development."""
+    """Mint a token with SECRET_KEY, for tries by hand."""
     with errors_as_exit_status():
         from broker import load_settings
         from broker.dev.tokens import mint_token

@@ -113,12 +113,10 @@ def _printable(text: str) -> str:
 
 async def _in_store(read: "Callable[[Store], Awaitable[Result]]") -> Result:
     """Read from the store. Neither a bucket nor a secret is needed, so they need not be set."""
-    import secrets
-
-    from broker import load_settings
+    from broker.settings import load_database_settings
     from broker.wiring import open_store
 
-    store = open_store(load_settings(use_cloud_storage=False, secret_key=secrets.token_urlsafe(48)))
+    store = open_store(load_database_settings())
     try:
         return await read(store)
     finally:

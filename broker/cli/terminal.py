@@ -52,6 +52,21 @@ def refuse(*reasons: str, status: int = REFUSED) -> NoReturn:
     raise typer.Exit(status)
 
 
+def ask(question: str, *, option: str) -> str:
+    """Return the answer to a question on standard error; `option` gives it without a terminal."""
+    try:
+        answer = err().input(f"{question}: ", markup=False).strip()
+    except EOFError:
+        err().print()
+        answer = ""
+    return answer or refuse(f"{option}: should be given")
+
+
 def say(line: str) -> None:
     """Print one line without wrapping or markup."""
     out().print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def note(line: str) -> None:
+    """Print one line on standard error without wrapping or markup, so that standard output holds results alone."""
+    err().print(line, soft_wrap=True, highlight=False, markup=False)

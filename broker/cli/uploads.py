@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from broker.cli.terminal import err, refuse, say
+from broker.cli.terminal import err, note, refuse, say
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -156,8 +156,7 @@ def _report(file: Path, uploaded: "Uploaded", *, as_json: bool) -> None:
         facts = {"media_id": uploaded.media_id, "signed_url": uploaded.signed_url, "expires_at": uploaded.expires_at}
         say(json.dumps({"file": printable(str(file)), "success": True, **facts}))
         return
-    line = f"{uploaded.media_id} is ready; its link expires at {uploaded.expires_at}:"
-    err().print(line, soft_wrap=True, highlight=False, markup=False)
+    note(f"{uploaded.media_id} is ready; its link expires at {uploaded.expires_at}:")
     say(uploaded.signed_url)
 
 

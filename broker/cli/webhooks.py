@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from broker.domain.announcement import Announcement
     from broker.settings import Settings
 
+ON_READY = "on_ready"
+"""The target of announcements to a host application's function; `broker.domain.announcement` names it."""
 webhooks = typer.Typer(name="webhooks", help="List, retry and test webhooks.", no_args_is_help=True)
 
 
@@ -21,16 +23,19 @@ def list_webhooks(
 ) -> None:
     """List the targets, and their webhooks that are not delivered yet or were given up."""
     with errors_as_exit_status():
-        asyncio.run(_list(_settings(), limit))
+        asyncio.run(_list(_settings(or_on_ready=True), limit))
 
 
 @webhooks.command()
 def retry(
-    target: Annotated[str | None, typer.Argument(help="The target's URL; by default, every configured one.")] = None,
+    target: Annotated[
+        str | None,
+        typer.Argument(help="The target's URL, or on_ready for a host's function; by default, every configured URL."),
+    ] = None,
 ) -> None:
     """Enable targets again, and send their undelivered webhooks now."""
     with errors_as_exit_status():
-        settings = _settings()
+        settings = _settings(or_on_ready=target == ON_READY)
         count = asyncio.run(_retry(settings, _targets(settings, target)))
     say(f"The worker will send {count} webhook{'' if count == 1 else 's'} now.")
 
@@ -46,11 +51,11 @@ def try_target(
             raise typer.Exit(1)
 
 
-def _settings() -> "Settings":
+def _settings(*, or_on_ready: bool = False) -> "Settings":
     from broker import load_settings
 
     settings = load_settings()
-    if not settings.webhook_urls:
+    if not settings.webhook_urls and not or_on_ready:
         refuse("BROKER_WEBHOOK_URLS: should be set")
     return settings
 
@@ -59,6 +64,8 @@ def _targets(settings: "Settings", target: str | None) -> tuple[str, ...]:
     """Return the configured targets, or only `target`, which must be one of them."""
     if target is None:
         return settings.webhook_urls
+    if target == ON_READY:  # the settings do not know whether an application has the function
+        return (ON_READY,)
     if target not in settings.webhook_urls:
         refuse(f"{target!r} is not one of BROKER_WEBHOOK_URLS")
     return (target,)

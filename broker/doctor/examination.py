@@ -10,6 +10,7 @@ from broker.doctor.checks import (
     contact,
     cors,
     distribution,
+    hook,
     lifecycle,
     promotion,
     queue,
@@ -50,6 +51,7 @@ async def _examine(deployment: Deployment) -> list[Finding]:
             asyncio.create_task(_bounded("token keys", services.token_keys, patient)),
             asyncio.create_task(_bounded("rate limits", services.redis, patient)),
             asyncio.create_task(_bounded("webhooks", services.webhooks, patient)),
+            asyncio.create_task(_bounded("issue hook", hook.issue_hook, patient)),
         ]
         findings = await _storage(patient)
         for results in await asyncio.gather(*service_checks):

@@ -88,3 +88,9 @@ def is_public(address: str) -> bool:
     if ip == AZURE_HOST or any(ip in block for block in SPECIAL):
         return False
     return ip.is_global and not (ip.is_multicast or ip.is_reserved)
+
+
+def bare(url: str) -> str:
+    """Return a URL without its user, password and query; it may name several hosts."""
+    parts = urlsplit(re.sub(r"//.*@", "//", url))  # a password may hold characters that a URL may not
+    return f"{parts.scheme}://{parts.netloc}{parts.path}"

@@ -104,11 +104,26 @@ def uri_encode(text: str, safe: str = "") -> str:
     return quote(text, safe=safe)
 
 
-_uri_encode_cached = lru_cache(maxsize=16)(uri_encode)
-"""For the parts that many URLs share: the credential, and the session token, which is long.
+@dataclass(frozen=True, slots=True)
+class _Signer:
+    """The part of a presigned URL that all URLs share which one set of keys signs in one second: dates and query."""
 
-Saves 4 % of a playback's processor time without a session token (tests.bench.ablation).
-"""
+    date: str
+    scope: str
+    query: str
+    """The parameters up to the lifetime."""
+    token: str
+    """The parameter of the session token, with its `&`; empty without one."""
+
+
+@lru_cache(maxsize=16)
+def _signer_of(access_key: str, session_token: str | None, now: datetime, region: str, expires_in: int) -> _Signer:
+    """Return what the URLs of one second share. The cache saves 3 % of a playback (tests.bench.ablation)."""
+    date, plain_scope = amz_date(now), scope(now.date(), region)
+    credential = uri_encode(f"{access_key}/{plain_scope}")
+    query = f"X-Amz-Algorithm={ALGORITHM}&X-Amz-Credential={credential}&X-Amz-Date={date}&X-Amz-Expires={expires_in}"
+    token = f"&X-Amz-Security-Token={uri_encode(session_token)}" if session_token is not None else ""
+    return _Signer(date, plain_scope, query, token)
 
 
 def presign_get(
@@ -128,20 +143,14 @@ def presign_get(
     Parameters (AWS Signature Version 4)".
     """
     path = uri_encode(key, safe="/")
+    signer = _signer_of(credentials.access_key, credentials.session_token, now, region, expires_in)
     added = [f"{name}={uri_encode(value)}" for name, value in overrides.items()] if overrides else []
-    date, plain_scope = amz_date(now), scope(now.date(), region)
-    credential = _uri_encode_cached(f"{credentials.access_key}/{plain_scope}")
-    signer = f"X-Amz-Algorithm={ALGORITHM}&X-Amz-Credential={credential}&X-Amz-Date={date}&X-Amz-Expires={expires_in}"
-    signed_headers = ["X-Amz-SignedHeaders=host"]
-    token = []
-    if credentials.session_token is not None:
-        token.append(f"X-Amz-Security-Token={_uri_encode_cached(credentials.session_token)}")
     # The signed parameters are sorted by name; the sent ones keep botocore's order.
-    signed = "&".join([signer, *token, *signed_headers, *sorted(added)])
-    sent = "&".join([*added, signer, *signed_headers, *token])
+    signed = "&".join([f"{signer.query}{signer.token}&X-Amz-SignedHeaders=host", *sorted(added)])
+    sent = "&".join([*added, f"{signer.query}&X-Amz-SignedHeaders=host{signer.token}"])
     canonical_request = f"GET\n{address.path}{path}\n{signed}\nhost:{address.host}\n\nhost\n{UNSIGNED_PAYLOAD}"
     digest = sha256(canonical_request.encode()).hexdigest()
-    signature = sign(credentials.secret_key, now, region, f"{ALGORITHM}\n{date}\n{plain_scope}\n{digest}")
+    signature = sign(credentials.secret_key, now, region, f"{ALGORITHM}\n{signer.date}\n{signer.scope}\n{digest}")
     return f"{address.url}{path}?{sent}&X-Amz-Signature={signature}"
 
 

@@ -26,12 +26,21 @@ class Received:
 class SignedPosts:
     """A client for signed messages. During a rotation there are two secrets, and each message has both signatures."""
 
-    def __init__(self, secrets: Sequence[str], network: PublicNetwork, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        secrets: Sequence[str],
+        network: PublicNetwork,
+        *,
+        connections: int = 64,
+        idle_connections: int = 16,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Post over at most `connections` at a time, of which `idle_connections` are kept for later messages."""
         self._signers = [Webhook(secret) for secret in secrets]
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls or ssl.create_default_context(),
-            max_connections=64,
-            max_keepalive_connections=16,
+            max_connections=connections,
+            max_keepalive_connections=idle_connections,
             keepalive_expiry=30,
             network_backend=network,
         )

@@ -50,11 +50,11 @@ class Purges:
             for key in keys:
                 self._gather(_Removal(key, None))
 
-    def add_below(self, prefix: str) -> None:
-        """Remove all objects under `prefix` in the background; beyond MAX_PREFIXES they are left to the sweep."""
+    def add_below(self, prefix: str, key: str) -> None:
+        """Remove all objects below `prefix`, as `key` is, in the background; beyond MAX_PREFIXES the sweep does."""
         if self._prefixes < MAX_PREFIXES:
             self._prefixes += 1
-            self._begin(self._remove_below(prefix))
+            self._begin(self._remove_below(prefix, key))
 
     async def remove(self, *keys: str) -> bool:
         """Remove one bounded turn of what is stored under `keys`, and return whether nothing is left.
@@ -115,10 +115,10 @@ class Purges:
         if left:
             _log_left(len(left), deleted.failures[left[0]])
 
-    async def _remove_below(self, prefix: str) -> None:
+    async def _remove_below(self, prefix: str, key: str) -> None:
         try:
             async with self._turns:
-                await self._bucket.purge_below(prefix)
+                await self._bucket.purge_below(prefix, key)
         except Exception as error:
             _log_left(1, error)
         finally:

@@ -3,8 +3,9 @@
 import asyncio
 import gc
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, nullcontext, suppress
 from typing import Any
 
 import structlog
@@ -26,6 +27,9 @@ from broker.wiring import running, video_probe
 GC_THRESHOLDS = (50_000, 20, 20)
 """Arguments of gc.set_threshold. Requests create no reference cycles, so Python's default of 700 would run a collection
 every few requests for nothing. With gc.freeze, saves 4 % of a request's processor time (tests.bench.ablation)."""
+
+START_FAILED = 3
+"""The exit status if the application could not start; uvicorn's own."""
 
 Beside = AbstractContextManager[Settings]
 """A service that runs beside the server. It yields the settings bound to it."""
@@ -51,6 +55,7 @@ def serve(
     with beside as bound, ExitStack() as stack:
         if bound is not settings:
             _log_from(bound)
+        _require_openable(bound)
         _warn_of_wide_doors(bound)
         if workers > 1:
             _count_together(stack)
@@ -60,13 +65,23 @@ def serve(
             log.info(
                 "each process counts its own rate limits; set BROKER_RATE_LIMIT_STORAGE=redis://… to count together"
             )
-        uvicorn.run(
-            _quiet(create_app(bound)) if workers == 1 else "broker.server.serve:worker_application",
-            factory=workers > 1,
-            workers=workers,
-            **SERVING,
-            **options,
-        )
+        if workers == 1:
+            _run(uvicorn.Config(_quiet(create_app(bound)), **SERVING, **options))
+        else:
+            uvicorn.run("broker.server.serve:worker_application", factory=True, workers=workers, **SERVING, **options)
+
+
+def _run(config: uvicorn.Config) -> None:
+    """Serve with this process alone.
+
+    For all addresses of IPv6, asyncio would make a socket that refuses IPv4, and the same command with more processes
+    one that accepts it.
+    """
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[config.bind_socket()] if config.host == "::" else None)
+    if not server.started:
+        sys.exit(START_FAILED)
 
 
 def worker_application() -> FastAPI:
@@ -87,7 +102,12 @@ async def work_until_stopped(settings: Settings) -> None:
     _log_from(settings)
     await asyncio.to_thread(_require_current, settings)
     if settings.worker_metrics_port is not None:
-        start_http_server(settings.worker_metrics_port, settings.worker_metrics_host)
+        try:
+            start_http_server(settings.worker_metrics_port, settings.worker_metrics_host)
+        except OSError as error:
+            raise SettingsInvalid(
+                problems=f"BROKER_WORKER_METRICS_PORT, BROKER_WORKER_METRICS_HOST: cannot be used: {error.strerror}"
+            ) from error
     async with running(settings) as (_, jobs):
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -136,18 +156,31 @@ def _require_servable(settings: Settings, *, workers: int, embedded_s3: bool) ->
     if workers > 1 and not settings.use_cloud_storage:
         raise SettingsInvalid(problems="--workers: should be 1 with the embedded S3")
     if workers > 1 and settings.database_url.startswith("sqlite"):
-        raise SettingsInvalid(problems="--workers: should be 1 with SQLite, which has one writer; more need PostgreSQL")
+        raise SettingsInvalid(
+            problems="--workers: should be 1 with SQLite, which has one writer; for more set "
+            "BROKER_DATABASE_URL=postgresql://…"
+        )
 
 
 def _require_current(settings: Settings) -> None:
     """Raise SettingsInvalid for a database that lacks a migration. One that is unavailable may come back."""
     try:
-        revision = pending_revision(settings.database_url)
+        revision = pending_revision(settings.database_url, schema=settings.database_schema)
     except DatabaseUnavailable as error:
         log.warning("the database is unavailable, so its revision is unknown", reason=error.reason)
         return
     if revision is not None:
         raise SettingsInvalid(problems=f"BROKER_DATABASE_URL: lacks revision {revision}; run `broker migrate` first")
+
+
+def _require_openable(settings: Settings) -> None:
+    """Open every service once and close it, so that a wrong setting is named before a process is started."""
+
+    async def open_once() -> None:
+        async with running(settings):
+            return
+
+    asyncio.run(open_once())
 
 
 def _count_together(stack: ExitStack) -> None:

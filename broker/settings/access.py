@@ -1,24 +1,37 @@
 """The settings of access: tokens, rate limits, and origins."""
 
 import re
-from ipaddress import ip_address, ip_network
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from broker.domain.jws import KEY_TYPES, SECRET_BYTES, Algorithm
 from broker.domain.origin import is_loopback, origin
 from broker.domain.rate import rate_of
-from broker.settings.fields import CommaSeparated, Positive, bare_address, page_origins, require_extra, split_at_commas
+from broker.errors import SettingsInvalid
+from broker.settings.fields import (
+    CommaSeparated,
+    Positive,
+    bare_address,
+    networks,
+    page_origins,
+    require_extra,
+    split_at_commas,
+)
 
 MIN_SECRET_BYTES = SECRET_BYTES["HS256"]
 MIN_SECRET_CHARACTERS = 8
 """The minimum number of different characters: 32 random hex digits have more, a repeated word has fewer."""
+STORAGE = re.compile(
+    r"memory://|(redis|valkey)s?://.|(redis|valkey)s?\+cluster://[^/]+:\d+/?$|"
+    r"(redis|valkey)s?\+sentinel://[^/]+:\d+/[^/]+$|(redis|valkey)\+unix:///."
+)
+"""The storages of rate limits, as the library `limits` writes them; `s` stands for TLS."""
 HEADER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """The names that headers have in practice; RFC 9110, section 5.1, allows a few more characters, `*` among them."""
 
-Permission = Literal["media:upload", "media:read", "media:delete", "media:admin"]
+Permission = Literal["media:upload", "media:read", "media:delete", "media:delegate", "media:admin"]
 Permissions = Annotated[tuple[Permission, ...], NoDecode, BeforeValidator(split_at_commas)]
 
 
@@ -26,9 +39,6 @@ class AccessSettings(BaseSettings):
     """The settings of access. Durations are seconds; the docstring of a field is its description."""
 
     model_config = SettingsConfigDict(
-        env_prefix="BROKER_",
-        env_file_encoding="utf-8",
-        env_ignore_empty=True,
         extra="ignore",
         frozen=True,
         populate_by_name=True,
@@ -44,6 +54,8 @@ class AccessSettings(BaseSettings):
     """The only accepted algorithm of tokens. Unset: RS256 if a JWKS address or a public key is set, otherwise HS256."""
     jwks_url: str | None = None
     """The https URL at which the identity provider publishes its keys."""
+    jwks_http: bool = False
+    """Whether BROKER_JWKS_URL may be http, inside a network that you trust; who controls it can forge every token."""
     jwks_loopback_http: bool = False
     """Whether BROKER_JWKS_URL may be http on the loopback interface; for tests."""
     jwks_fresh_seconds: Positive = 600
@@ -73,7 +85,8 @@ class AccessSettings(BaseSettings):
 
     # Rate limits.
     rate_limit_storage: SecretStr = SecretStr("memory://")
-    """The storage of the counters: `memory://` for each process on its own; `redis://…` or `rediss://…` to share it."""
+    """The storage of the counters: `memory://` for each process on its own; `redis://…`, `rediss://…`,
+    `redis+cluster://…` or `redis+sentinel://…` to share it; also with `valkey` in place of `redis`."""
     rate_limit_address: str = "1200/minute"
     """Requests per address, with or without a valid token; `off`, here and below, sets no limit."""
     rate_limit_issue: str = "60/minute"
@@ -100,7 +113,9 @@ class AccessSettings(BaseSettings):
     allowed_hosts: CommaSeparated = ()
     """The values of Host that are served, comma-separated, also as `*.example.com`; unset: any."""
     trusted_proxies: CommaSeparated = ()
-    """The addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted, comma-separated."""
+    """The addresses or networks of proxies whose headers name the client and the scheme, comma-separated."""
+    proxy_headers: Literal["either", "x-forwarded", "forwarded"] = "either"
+    """The headers that these proxies set: X-Forwarded-For and -Proto, or RFC 7239's Forwarded; name yours."""
     public_url: str | None = None
     """The broker's URL as clients see it, such as `https://api.example`; unset: taken from the request's Host."""
 
@@ -114,6 +129,13 @@ class AccessSettings(BaseSettings):
     def algorithm(self) -> str:
         """Return the only accepted algorithm of tokens."""
         return self.jwt_algorithm or ("RS256" if self.jwks_url or self.jwt_public_key else "HS256")
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what is given alone: `load_settings` reads the environment, and names each variable that it cannot."""
+        return (init_settings,)
 
     @field_validator("secret_key")
     @classmethod
@@ -154,14 +176,7 @@ class AccessSettings(BaseSettings):
     @field_validator("trusted_proxies")
     @classmethod
     def _proxies_are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for part in value:
-            try:
-                is_any = ip_network(part).prefixlen == 0 if "/" in part else ip_address(part).is_unspecified
-            except ValueError:
-                is_any = True
-            if is_any:
-                raise ValueError("should be addresses or networks, such as 10.0.0.7,10.1.0.0/16, and not all of them")
-        return value
+        return networks(value)
 
     @field_validator("public_url")
     @classmethod
@@ -171,8 +186,11 @@ class AccessSettings(BaseSettings):
     @field_validator("rate_limit_storage")
     @classmethod
     def _storage_is_known(cls, value: SecretStr) -> SecretStr:
-        if not value.get_secret_value().startswith(("memory://", "redis://", "rediss://")):
-            raise ValueError("should be memory://, redis://host:port or rediss://host:port")
+        if not STORAGE.match(value.get_secret_value()):
+            raise ValueError(
+                "should be memory://, redis://host:port or rediss://host:port; also redis+cluster://host:port,… "
+                "and redis+sentinel://host:port,host:port/service, each with rediss or valkey too"
+            )
         if not value.get_secret_value().startswith("memory:"):
             for package in ("redis", "limits"):
                 require_extra("redis", package=package)
@@ -205,7 +223,18 @@ class AccessSettings(BaseSettings):
         least = SECRET_BYTES.get(self.algorithm, 0)
         if len(self.secret_key.get_secret_value().encode()) < least:
             raise ValueError(f"SECRET_KEY: should be a random secret of at least {least} bytes for {self.algorithm}")
-        may_be_http = self.jwks_loopback_http and is_loopback(self.jwks_url or "")
+        may_be_http = self.jwks_http or (self.jwks_loopback_http and is_loopback(self.jwks_url or ""))
         if self.jwks_url and not self.jwks_url.startswith("https://") and not may_be_http:
-            raise ValueError("BROKER_JWKS_URL: should be an https address")
+            raise ValueError("BROKER_JWKS_URL: should be an https address; BROKER_JWKS_HTTP=true allows http")
+        return self
+
+    @model_validator(mode="after")
+    def _public_key_is_readable(self) -> "AccessSettings":
+        if self.jwt_public_key is not None:
+            from broker.api.auth.keys import public_key  # loads PyJWT and cryptography
+
+            try:
+                public_key(self.jwt_public_key, self.algorithm)
+            except SettingsInvalid as error:
+                raise ValueError(str(error)) from None
         return self

@@ -4,8 +4,9 @@ import re
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import Annotated, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 
@@ -17,7 +18,16 @@ from broker.domain.rules import Rules, is_active, media_type
 from broker.domain.sigv4 import Credentials
 from broker.domain.video_types import DEFAULT_TYPES
 from broker.errors import SettingsInvalid
-from broker.settings.fields import CommaSeparated, Positive, bare_address, exact_origins, require_extra
+from broker.settings.environment import Variables
+from broker.settings.fields import (
+    CommaSeparated,
+    Positive,
+    bare_address,
+    exact_origins,
+    password_in,
+    pem_text,
+    require_extra,
+)
 from broker.settings.worker import WorkerSettings
 
 QuotaLimit = Annotated[int | None, Field(ge=0)]
@@ -33,8 +43,8 @@ class Settings(WorkerSettings):
     """`aws`, or `s3` for another store that enforces POST policies, such as Ceph RGW."""
     bucket_name: str = Field(default="", validation_alias="AWS_S3_BUCKET_NAME")
     """The bucket for uploads and media."""
-    region: str = Field(default="us-east-1", validation_alias="AWS_S3_REGION", pattern=r"^[a-z0-9-]+$")
-    """The bucket's region."""
+    region: str = Field(default="us-east-1", validation_alias="AWS_S3_REGION")
+    """The bucket's region; unset: that of AWS_REGION or AWS_DEFAULT_REGION."""
     access_key_id: str | None = Field(default=None, validation_alias="AWS_ACCESS_KEY_ID")
     """The access key id. Unset: the AWS credential chain (profile, container, instance)."""
     secret_access_key: SecretStr | None = Field(default=None, validation_alias="AWS_SECRET_ACCESS_KEY")
@@ -104,6 +114,8 @@ class Settings(WorkerSettings):
     # The database.
     database_url: str = "sqlite:///broker.db"
     """The database: `sqlite:///file` or `postgresql://…`."""
+    database_schema: str | None = None
+    """The schema of the broker's tables, which `broker migrate` creates; unset: the user's default (PostgreSQL)."""
     database_pool_size: Positive = 5
     """The maximum number of connections of one process (PostgreSQL)."""
     database_timeout_seconds: float = Field(default=5, gt=0)
@@ -151,9 +163,7 @@ class Settings(WorkerSettings):
         if value is None:
             return None
         try:
-            pem_or_path = value.get_secret_value()
-            is_pem = pem_or_path.lstrip().startswith("-----BEGIN")
-            pem = pem_or_path if is_pem else Path(pem_or_path).read_text()
+            pem = pem_text(value.get_secret_value())
             Distribution("https://media.example", "key", pem)
         except (OSError, TypeError, ValueError):
             raise ValueError("should be an RSA private key in PEM form, or the path of its file") from None
@@ -173,6 +183,17 @@ class Settings(WorkerSettings):
             require_extra("postgres", package="psycopg")
         return value
 
+    @field_validator("database_schema")
+    @classmethod
+    def _schema_is_a_name(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None:
+            return None
+        if str(info.data.get("database_url", "")).startswith("sqlite"):
+            raise ValueError("should be unset with SQLite, which has no schemas")
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,62}", value) or value.lower().startswith("pg_"):
+            raise ValueError("should be a name of letters, digits and _, such as broker")
+        return value
+
     @field_validator("credential_expiration")
     @classmethod
     def _instant_is_aware(cls, value: datetime | None) -> datetime | None:
@@ -183,6 +204,15 @@ class Settings(WorkerSettings):
     def _bucket_is_named(cls, value: str, info: ValidationInfo) -> str:
         if not value and info.data.get("use_cloud_storage", True):
             raise ValueError("should be the name of the bucket (or set USE_CLOUD_STORAGE=false)")
+        if value and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}", value):
+            raise ValueError("should be the name of a bucket; of an access point give the alias, not the ARN")
+        return value
+
+    @field_validator("region")
+    @classmethod
+    def _region_is_a_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-z0-9-]+", value):
+            raise ValueError("should be a region's name, such as eu-central-1")
         return value
 
     @field_validator("secret_access_key")
@@ -195,7 +225,7 @@ class Settings(WorkerSettings):
     def secrets(self) -> list[str]:
         """Return every secret of this deployment, so that logs can redact them."""
         values = (getattr(self, name) for name in type(self).model_fields)
-        database_password = urlsplit(self.database_url).password or ""
+        database_password = password_in(self.database_url)
         passwords = [database_password, unquote(database_password)]
         listed = chain.from_iterable(value if isinstance(value, tuple) else (value,) for value in values)
         return [value.get_secret_value() for value in listed if isinstance(value, SecretStr)] + passwords
@@ -241,11 +271,27 @@ def load_settings(env_file: Path | None = Path(".env"), **overrides: object) -> 
 
     Raises SettingsInvalid, which names each wrong or missing setting and the expected form, but no value.
     """
+    variables = Variables(env_file)
+    fields = {environment_name(field): field for field in Settings.model_fields if field not in overrides}
+    values = {fields[name]: value for name, value in variables.named(fields).items()}
     try:
-        return Settings(_env_file=env_file, **overrides)  # type: ignore[arg-type]
+        settings = Settings(**values, **overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         problems = [_problem(detail["loc"], detail["msg"]) for detail in error.errors(include_input=False)]
-        raise SettingsInvalid(problems="\n".join(problems)) from None
+        raise SettingsInvalid(problems="\n".join(variables.problems + problems)) from None
+    if variables.problems:
+        raise SettingsInvalid(problems="\n".join(variables.problems))
+    return settings
+
+
+def load_database_settings() -> Settings:
+    """Return the settings of the database. A migration needs no bucket, no secret and no key, so none need be set."""
+    return load_settings(
+        use_cloud_storage=False,
+        secret_key=token_urlsafe(64),
+        **dict.fromkeys(("jwt_algorithm", "jwks_url", "jwt_public_key")),
+        **dict.fromkeys(("cloudfront_url", "cloudfront_key_id", "cloudfront_private_key")),
+    )
 
 
 def _problem(location: tuple[int | str, ...], message: str) -> str:

@@ -17,6 +17,9 @@ from pydantic_core import to_json
 from broker.domain.media import Media
 from broker.domain.quota import Quota, Usage, footprint, total
 from broker.store.prepared import PreparedInsert
+from broker.store.schema import media as media_table
+from broker.store.schema import qualified
+from broker.store.schema import usage as usage_table
 
 _TOGETHER = {name: (name,) for name in Usage._fields} | {"stored_bytes": ("stored_bytes", "promised_bytes")}
 """The counters whose sum each limit of a quota bounds."""
@@ -25,13 +28,13 @@ _TOGETHER = {name: (name,) for name in Usage._fields} | {"stored_bytes": ("store
 _UNLESS_KNOWN = """
 AND NOT EXISTS (
     SELECT 1 FROM json_to_recordset(%(rows)s::json) AS added (owner text, idempotency_key text)
-    JOIN media ON media.owner = added.owner AND media.idempotency_key = added.idempotency_key
+    JOIN {media} AS media ON media.owner = added.owner AND media.idempotency_key = added.idempotency_key
 )
 ON CONFLICT DO NOTHING
 """
 _STATEMENT = """
 WITH counted AS (
-    INSERT INTO usage (owner, {names})
+    INSERT INTO {usage} AS usage (owner, {names})
     SELECT owner, {names} FROM json_to_recordset(%(requested)s::json) AS requested (owner text, {types})
     WHERE {fit_alone}
     ORDER BY owner
@@ -52,9 +55,16 @@ def add_at_once(connection: sa.Connection, insert: PreparedInsert, media: Sequen
         of_owner.setdefault(each.owner, []).append(each)
     requested = [{"owner": owner, **total(map(footprint, theirs))._asdict()} for owner, theirs in of_owner.items()]
     limits = {name: limit for name, limit in asdict(quota).items() if limit is not None}
-    statement, rows = insert.as_select(connection.dialect, media)
+    insertion, rows = insert.as_select(connection, media)
+    with_keys = any(each.idempotency_key is not None for each in media)
+    statement = _statement(
+        insertion,
+        tuple(limits),
+        usage=qualified(usage_table, connection),
+        media_with_keys=qualified(media_table, connection) if with_keys else None,
+    )
     added = connection.exec_driver_sql(
-        _statement(statement, tuple(limits), with_keys=any(each.idempotency_key is not None for each in media)),
+        statement,
         {"requested": to_json(requested).decode(), "rows": rows, "owners": len(requested)} | limits,
     ).rowcount
     if added == len(media):
@@ -64,15 +74,17 @@ def add_at_once(connection: sa.Connection, insert: PreparedInsert, media: Sequen
 
 
 @cache
-def _statement(insert: str, limits: tuple[str, ...], *, with_keys: bool) -> str:
+def _statement(insert: str, limits: tuple[str, ...], *, usage: str, media_with_keys: str | None) -> str:
+    """Return the statement; it looks up idempotency keys only if the table of media is given for that."""
     return _STATEMENT.format(
+        usage=usage,
         names=", ".join(Usage._fields),
         types=", ".join(f"{name} bigint" for name in Usage._fields),
         fit_alone=_fit(("requested",), limits),
         sums=", ".join(f"{name} = usage.{name} + excluded.{name}" for name in Usage._fields),
         fit_beside=_fit(("usage", "excluded"), limits),
         insert=insert,
-        unless_known=_UNLESS_KNOWN if with_keys else "",
+        unless_known="" if media_with_keys is None else _UNLESS_KNOWN.format(media=media_with_keys),
     )
 
 

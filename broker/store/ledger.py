@@ -8,12 +8,13 @@ from broker.domain.media import Media
 from broker.domain.quota import Quota, Usage, footprint, total
 from broker.errors import QuotaExceeded
 from broker.store.prepared import Prepared, insert_absent
+from broker.store.schema import qualified
 from broker.store.schema import usage as table
 
 _COLUMNS = tuple(table.c[name] for name in Usage._fields)
 _OPEN_ON_SQLITE = Prepared(insert_absent(table, "sqlite"))
 _OPEN_IN_ORDER = f"""
-INSERT INTO usage (owner, {", ".join(Usage._fields)})
+INSERT INTO {{usage}} (owner, {", ".join(Usage._fields)})
 SELECT owner, {", ".join("0" for _ in Usage._fields)} FROM unnest(%(owners)s::text[]) AS owner
 ORDER BY owner ON CONFLICT DO NOTHING
 """  # noqa: S608 names of our own
@@ -42,7 +43,8 @@ class Ledger:
         self._connection = connection
         wanted = sorted(set(owners))
         self._before = self._lock(wanted)
-        if unopened := [owner for owner in wanted if owner not in self._before]:
+        # An erasure removes the row of an owner, so a row that was just opened may be gone again.
+        while unopened := [owner for owner in wanted if owner not in self._before]:
             self._open(unopened)
             self._before = self._lock(wanted)
         self._now = dict(self._before)
@@ -53,7 +55,8 @@ class Ledger:
         if self._connection.dialect.name == "sqlite":  # has a single writer, so no deadlock
             _OPEN_ON_SQLITE.run(self._connection, [{"owner": owner, **Usage()._asdict()} for owner in owners])
         else:
-            self._connection.exec_driver_sql(_OPEN_IN_ORDER, {"owners": owners})
+            statement = _OPEN_IN_ORDER.format(usage=qualified(table, self._connection))
+            self._connection.exec_driver_sql(statement, {"owners": owners})
             self._connection.commit()
 
     def _lock(self, owners: list[str]) -> dict[str, Usage]:

@@ -2,7 +2,7 @@
 
 While replicas are replaced one by one, older code runs and restarts on a newer schema. So a revision removes nothing
 that older code uses: it adds tables, and columns that are nullable or have a default. Unused columns go one release
-later. Revisions are numbered. A revision that older code cannot use begins a new thousand: 0007 is followed by 1001.
+later. Revisions are numbered. A revision that older code cannot use begins a new thousand: 1007 is followed by 2001.
 """
 
 import os
@@ -15,23 +15,35 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from broker.errors import DatabaseUnavailable, DatabaseUnusable, SettingsInvalid
-from broker.store.engine import UNAVAILABLE, is_unusable, migrating_engine, parse_url, sqlite_file
+from broker.errors import DatabaseRefused, DatabaseUnavailable, DatabaseUnusable, SettingsInvalid
+from broker.store.connections.address import parse_url, sqlite_file
+from broker.store.connections.engine import (
+    UNAVAILABLE,
+    is_misconfigured,
+    is_refused,
+    is_unusable,
+    migrating_engine,
+)
+from broker.store.migrations.earlier import earlier_revision, rename_tables
+from broker.store.schema import METADATA
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
+VERSION_TABLE = "broker_version"
+"""Alembic's default, `alembic_version`, is left to an application that shares the database."""
+_VERSION = sa.table(VERSION_TABLE, sa.column("version_num"))
 ADVISORY_LOCK = 0x6D65646961
 """The advisory lock that migrations of this schema take on PostgreSQL."""
-_VERSION = sa.table("alembic_version", sa.column("version_num"))
 GENERATION = 1000
 """Older code can use a newer schema within the same thousand of revisions."""
 
 
-def migrate(url: str) -> None:
+def migrate(url: str, *, schema: str | None = None) -> None:
     """Apply all revisions that the database at `url` lacks, in one transaction.
 
-    A concurrent migration waits for the first and then has nothing to do. Older code leaves a newer database unchanged.
+    The tables are in `schema`, which is created if it is missing, or else where the database looks first. A concurrent
+    migration waits for the first and then has nothing to do. Older code leaves a newer database unchanged.
     Raises DatabaseUnavailable, DatabaseUnusable, and SettingsInvalid for a database that this code cannot use.
     """
     parsed = parse_url(url)
@@ -40,15 +52,24 @@ def migrate(url: str) -> None:
         with _translating_errors(parsed), engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADVISORY_LOCK)))
+            if not _enter(connection, schema):
+                connection.execute(sa.schema.CreateSchema(str(schema)))
             if _missing(connection) is not None:
                 from alembic import command  # not loaded by servers, which only check the revision
 
-                command.upgrade(alembic_config(connection), "head")
+                config = alembic_config(connection)
+                if _applied(connection) is None:
+                    if earlier := earlier_revision(connection):
+                        rename_tables(connection, earlier)
+                        command.stamp(config, earlier)
+                    else:
+                        _require_free_names(connection)
+                command.upgrade(config, "head")
     finally:
         engine.dispose()
 
 
-def pending_revision(url: str) -> str | None:
+def pending_revision(url: str, *, schema: str | None = None) -> str | None:
     """Return the newest revision if the database at `url` lacks it, or None; a newer database lacks nothing.
 
     A missing SQLite file lacks every revision, and is not created.
@@ -60,21 +81,21 @@ def pending_revision(url: str) -> str | None:
     engine = migrating_engine(parsed)
     try:
         with _translating_errors(parsed), engine.connect() as connection:
-            return _missing(connection)
+            return _missing(connection) if _enter(connection, schema) else known_revisions()[-1]
     finally:
         engine.dispose()
 
 
-def is_current(url: str) -> bool:
+def is_current(url: str, *, schema: str | None = None) -> bool:
     """Return whether the database at `url` has every revision. Raises what `pending_revision` does."""
-    return pending_revision(url) is None
+    return pending_revision(url, schema=schema) is None
 
 
 def alembic_config(connection: sa.Connection | None) -> "Config":
     """Return Alembic's configuration for applying revisions on `connection`."""
     from alembic.config import Config
 
-    config = Config(attributes={"connection": connection})
+    config = Config(attributes={"connection": connection, "version_table": VERSION_TABLE})
     config.set_main_option("script_location", "broker.store:migrations")
     return config
 
@@ -98,9 +119,38 @@ def _translating_errors(url: sa.URL) -> Iterator[None]:
     except exc.DBAPIError as error:
         if is_unusable(error):
             raise DatabaseUnusable(path=sqlite_file(url), cause=str(error.orig)) from error
+        if is_misconfigured(error):
+            raise SettingsInvalid(problems=f"BROKER_DATABASE_URL: {_first_line(error)}") from error
+        if is_refused(error):
+            raise DatabaseRefused(cause=_first_line(error)) from error
         if not isinstance(error, UNAVAILABLE):
             raise
         raise DatabaseUnavailable from error
+
+
+def _first_line(error: exc.DBAPIError) -> str:
+    return str(error.orig).partition("\n")[0]
+
+
+def _enter(connection: sa.Connection, schema: str | None) -> bool:
+    """Make `schema` the only one that this transaction uses; return whether it exists."""
+    if schema is None:
+        return True
+    if connection.dialect.name == "sqlite":
+        raise SettingsInvalid(problems="BROKER_DATABASE_SCHEMA: should be unset with SQLite, which has no schemas")
+    quoted = connection.dialect.identifier_preparer.quote(schema)
+    connection.execute(sa.select(sa.func.set_config("search_path", quoted, True)))
+    return schema in sa.inspect(connection).get_schema_names()
+
+
+def _require_free_names(connection: sa.Connection) -> None:
+    """Raise SettingsInvalid if a table of another program, or one without its revision, has a name of the broker's."""
+    taken = sorted(set(METADATA.tables) & set(sa.inspect(connection).get_table_names()))
+    if taken:
+        raise SettingsInvalid(
+            problems=f"BROKER_DATABASE_URL: has {', '.join(taken)}, but not {VERSION_TABLE}, their revision; "
+            "restore it from the backup, or keep the broker's tables apart by BROKER_DATABASE_SCHEMA (PostgreSQL)"
+        )
 
 
 def _missing(connection: sa.Connection) -> str | None:
@@ -115,8 +165,8 @@ def _missing(connection: sa.Connection) -> str | None:
 
 
 def _applied(connection: sa.Connection) -> str | None:
-    """Return the revision of the database, or None without Alembic's table."""
-    if not sa.inspect(connection).has_table(_VERSION.name):
+    """Return the revision of the database, or None without the version table."""
+    if not sa.inspect(connection).has_table(VERSION_TABLE):
         return None
     return connection.execute(sa.select(_VERSION.c.version_num)).scalar()
 

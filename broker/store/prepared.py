@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from pydantic_core import to_json
 from sqlalchemy.engine import Dialect
 
-from broker.store.schema import Instant
+from broker.store.schema import Instant, in_schema, qualified, schema_of
 
 
 class _Compiled(NamedTuple):
@@ -33,29 +33,31 @@ class Prepared:
     """Run an INSERT or UPDATE once for each of many rows.
 
     SQLAlchemy's own executemany spends more on a row than SQLite does. So the statement is compiled once for each kind
-    of database, and only values whose type requires it are converted.
+    of database and schema, and only values whose type requires it are converted.
     """
 
     def __init__(self, statement: sa.Insert | sa.Update) -> None:
         self._statement = statement
-        self._compiled: dict[str, _Compiled] = {}
+        self._compiled: dict[tuple[str, str | None], _Compiled] = {}
 
     def run(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
         """Run the statement with every row. Replaces the values in `rows` by the driver's."""
         if not rows:
             return
-        name = connection.dialect.name
-        if name not in self._compiled:
-            self._compiled[name] = _compile(self._statement, connection.dialect)
-        sql, processors, arrange = self._compiled[name]
+        key = connection.dialect.name, schema_of(connection)
+        if key not in self._compiled:
+            self._compiled[key] = _compile(self._statement, connection)
+        sql, processors, arrange = self._compiled[key]
         for row in rows:
             for parameter, process in processors:
                 row[parameter] = process(row[parameter])
         connection.exec_driver_sql(sql, [arrange(row) for row in rows])
 
 
-def _compile(statement: sa.Insert | sa.Update, dialect: Dialect) -> _Compiled:
-    compiled = statement.compile(dialect=dialect)
+def _compile(statement: sa.Insert | sa.Update, connection: sa.Connection) -> _Compiled:
+    dialect = connection.dialect
+    schema = schema_of(connection)
+    compiled = statement.compile(dialect=dialect, render_schema_translate=schema is not None, **in_schema(schema))
     processors: list[tuple[str, Callable[[Any], Any]]] = []
     for name, bind in compiled.binds.items():
         if process := bind.type.dialect_impl(dialect).bind_processor(dialect):
@@ -81,7 +83,7 @@ class PreparedInsert:
         self._table = table
         self._names = tuple(names)
         self._on_sqlite: dict[tuple[int, ...], _SQLiteInsert] = {}
-        self._on_postgresql: dict[tuple[int, ...], _PostgreSQLInsert] = {}
+        self._on_postgresql: dict[tuple[str, tuple[int, ...]], _PostgreSQLInsert] = {}
 
     def run(self, connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert the rows."""
@@ -89,7 +91,7 @@ class PreparedInsert:
             return
         dialect = connection.dialect
         if dialect.name == "postgresql":
-            sql, document = self.as_select(dialect, rows)
+            sql, document = self.as_select(connection, rows)
             connection.exec_driver_sql(sql, {"rows": document})
             return
         filled, columns = _filled(rows)
@@ -99,13 +101,14 @@ class PreparedInsert:
             self._on_sqlite[filled] = insert
         insert.run(connection, columns)
 
-    def as_select(self, dialect: Dialect, rows: Sequence[tuple[Any, ...]]) -> tuple[str, str]:
+    def as_select(self, connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> tuple[str, str]:
         """Return PostgreSQL's statement for one row or more, an INSERT … SELECT … FROM, and its parameter `rows`."""
         filled, columns = _filled(rows)
-        insert = self._on_postgresql.get(filled)
+        key = qualified(self._table, connection), filled
+        insert = self._on_postgresql.get(key)
         if insert is None:
-            insert = _PostgreSQLInsert(self._table, [self._names[place] for place in filled], dialect)
-            self._on_postgresql[filled] = insert
+            insert = _PostgreSQLInsert(self._table, [self._names[place] for place in filled], connection)
+            self._on_postgresql[key] = insert
         return insert.sql, insert.document(columns)
 
 
@@ -174,7 +177,8 @@ class _PostgreSQLInsert:
     Source: PostgreSQL's documentation, "JSON Functions and Operators": json_to_recordset.
     """
 
-    def __init__(self, table: sa.Table, names: Sequence[str], dialect: Dialect) -> None:
+    def __init__(self, table: sa.Table, names: Sequence[str], connection: sa.Connection) -> None:
+        dialect = connection.dialect
         self._names = names
         self._checks = [
             table.c[name].type.bind_processor(dialect) if isinstance(table.c[name].type, Instant) else None
@@ -184,7 +188,7 @@ class _PostgreSQLInsert:
         types = (f"{quoted[name]} {table.c[name].type.compile(dialect=dialect)}" for name in names)
         listed = ", ".join(quoted.values())
         self.sql = (
-            f"INSERT INTO {table.name} ({listed}) "  # noqa: S608 names of the schema's own
+            f"INSERT INTO {qualified(table, connection)} ({listed}) "  # noqa: S608 names of the schema's own
             f"SELECT {listed} FROM json_to_recordset(%(rows)s::json) AS rows ({', '.join(types)})"
         )
 

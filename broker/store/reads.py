@@ -14,10 +14,10 @@ from broker.domain.quota import Usage
 from broker.errors import MediaNotFound
 from broker.store.batching.batcher import Operation
 from broker.store.ledger import read_usage
-from broker.store.outbox import OutboxOperation
-from broker.store.rows import COLUMNS
+from broker.store.rows import COLUMNS, is_among
 from broker.store.schema import PENDING
 from broker.store.schema import media as table
+from broker.store.standalone import StandaloneOperation
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,6 @@ class Ping(Operation[None]):
     """Check that the database answers and was migrated."""
 
 
-_GET = sa.select(*COLUMNS).where(table.c.id.in_(sa.bindparam("ids", expanding=True)))
 _ISSUED = sa.union_all(
     sa.select(*COLUMNS).where(
         table.c.owner == sa.bindparam("owner"), table.c.idempotency_key == sa.bindparam("own_key")
@@ -90,7 +89,7 @@ def answer(connection: sa.Connection, operations: Sequence[Operation[Any]]) -> l
     """Run all operations; the lookups of a batch are one query."""
     media_by_id: dict[UUID, Media] = {}
     if ids := {operation.media_id for operation in operations if isinstance(operation, Get)}:
-        for media in map(Media._make, connection.execute(_GET, {"ids": list(ids)})):
+        for media in map(Media._make, connection.execute(_get(connection.dialect.name), {"ids": list(ids)})):
             media_by_id[media.id] = media
     outcomes: list[object] = []
     for operation in operations:
@@ -107,13 +106,18 @@ def answer(connection: sa.Connection, operations: Sequence[Operation[Any]]) -> l
                 outcomes.append(_page(connection, operation))
             case ReadUsage(owner):
                 outcomes.append(read_usage(connection, owner))
-            case OutboxOperation():
+            case StandaloneOperation():
                 outcomes.append(operation.run(connection))
             case ReadBacklog():
                 outcomes.append(_backlog(connection))
             case _:
                 outcomes.append(connection.execute(_PING) and None)
     return outcomes
+
+
+@lru_cache
+def _get(dialect: str) -> sa.Select[Any]:
+    return sa.select(*COLUMNS).where(is_among("ids", dialect))
 
 
 def _page(connection: sa.Connection, page: ReadPage) -> list[Media]:

@@ -1,7 +1,8 @@
 """The tables in SQLAlchemy Core; their indexes are in `indexes.py`.
 
 The migrations must build exactly what both modules declare; a test compares them on both databases. A change of either
-module needs a revision in `migrations/versions/`.
+module needs a revision in `migrations/versions/`. Every name begins with `broker_`, or holds it after its kind (`ix_`,
+`pk_`), so that the tables can share a database with an application's own.
 """
 
 from collections.abc import Callable
@@ -102,10 +103,11 @@ METADATA = sa.MetaData(
 
 PENDING = sa.text("state = 'pending'")
 PROMOTING = sa.text("state = 'promoting'")
+ENDED = sa.text("state IN ('rejected', 'expired', 'deleted')")
 """Literals, because planners do not match a partial index against a parameter."""
 
 media = sa.Table(
-    "media",
+    "broker_media",
     METADATA,
     sa.Column("id", sa.Uuid, primary_key=True),
     sa.Column("owner", sa.Text, nullable=False),
@@ -139,6 +141,7 @@ media = sa.Table(
     sa.Column("still_promised", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("issued_by", sa.Text),
     sa.Column("allow_link", sa.Boolean),
+    sa.Column("ended_at", Instant),
     sa.Column("part_size", sa.BigInteger),
     sa.Column("upload_expires_at", Instant),
     sa.Column("promised_crc64nvme", sa.Text),
@@ -147,7 +150,7 @@ media = sa.Table(
 )
 
 usage = sa.Table(
-    "usage",
+    "broker_usage",
     METADATA,
     sa.Column("owner", sa.Text, primary_key=True),
     sa.Column("pending_count", sa.BigInteger, nullable=False),
@@ -161,7 +164,7 @@ usage = sa.Table(
 )
 
 outbox = sa.Table(
-    "outbox",
+    "broker_outbox",
     METADATA,
     sa.Column("media_id", sa.Uuid, primary_key=True),
     sa.Column("target", sa.Text, primary_key=True),
@@ -176,8 +179,33 @@ outbox = sa.Table(
 )
 
 disabled_target = sa.Table(
-    "disabled_target",
+    "broker_disabled_target",
     METADATA,
     sa.Column("target", sa.Text, primary_key=True),
     sa.Column("disabled_at", Instant, nullable=False),
 )
+
+erasure = sa.Table(
+    "broker_erasure",
+    METADATA,
+    sa.Column("owner", sa.Text, primary_key=True),
+    sa.Column("next_at", Instant, nullable=False),
+)
+
+
+def in_schema(schema: str | None) -> dict[str, Any]:
+    """Return the execution options of connections whose tables are in `schema`; None is the database's default."""
+    return {} if schema is None else {"schema_translate_map": {None: schema}}
+
+
+def schema_of(connection: sa.Connection) -> str | None:
+    """Return the schema that a connection was opened with."""
+    mapped = connection.get_execution_options().get("schema_translate_map")
+    return None if mapped is None else str(mapped[None])
+
+
+def qualified(table: sa.Table, connection: sa.Connection) -> str:
+    """Return the table's name for a statement written by hand, quoted, and with the schema of `connection`."""
+    quote = connection.dialect.identifier_preparer.quote
+    schema = schema_of(connection)
+    return quote(table.name) if schema is None else f"{quote(schema)}.{quote(table.name)}"

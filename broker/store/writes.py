@@ -7,6 +7,7 @@ cost the other operations of the batch little, and need no savepoint.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -20,11 +21,11 @@ from broker.store import outbox
 from broker.store.at_once import add_at_once
 from broker.store.batching.batcher import Operation
 from broker.store.ledger import Ledger
-from broker.store.outbox import OutboxOperation
 from broker.store.prepared import Prepared, PreparedInsert
-from broker.store.rows import CHANGEABLE, COLUMNS, NAMES
+from broker.store.rows import CHANGEABLE, COLUMNS, NAMES, is_among
 from broker.store.schema import PROMOTING
 from broker.store.schema import media as table
+from broker.store.standalone import StandaloneOperation
 
 
 @dataclass(slots=True)
@@ -69,12 +70,6 @@ _NOTHING = Usage()
 _REPEATED = sa.select(*COLUMNS).where(
     sa.tuple_(table.c.owner, table.c.idempotency_key).in_(sa.bindparam("keys", expanding=True)),
     table.c.idempotency_key.is_not(None),
-)
-_CURRENT = (
-    sa.select(table.c.id, table.c.state, table.c.version)
-    .where(table.c.id.in_(sa.bindparam("ids", expanding=True)))
-    .order_by(table.c.id)
-    .with_for_update()
 )
 _INSERT = PreparedInsert(table, NAMES)
 _UPDATE = Prepared(
@@ -125,7 +120,7 @@ def apply(connection: sa.Connection, operations: Sequence[Operation[Any]]) -> li
         match operation:
             case Claim():
                 outcomes[id(operation)] = _claim(connection, operation)
-            case OutboxOperation():
+            case StandaloneOperation():
                 outcomes[id(operation)] = operation.run(connection)
     return [outcomes[id(operation)] for operation in operations]
 
@@ -176,15 +171,25 @@ def _add(connection: sa.Connection, adds: Sequence[Add], ledger: Ledger) -> dict
     return outcomes | _add(connection, again, ledger)
 
 
+@lru_cache
+def _current(dialect: str) -> sa.Select[Any]:
+    """Return the query that locks media, in sorted order to prevent deadlocks."""
+    return (
+        sa.select(table.c.id, table.c.state, table.c.version)
+        .where(is_among("ids", dialect))
+        .order_by(table.c.id)
+        .with_for_update()
+    )
+
+
 def _change(connection: sa.Connection, changes: Sequence[Change], ledger: Ledger) -> list[Media | None]:
     if not changes:
         return []
     ids = {change.before.id for change in changes}
-    current: dict[UUID, tuple[State, int]] = {
-        media_id: (state, version) for media_id, state, version in connection.execute(_CURRENT, {"ids": sorted(ids)})
-    }
+    rows = connection.execute(_current(connection.dialect.name), {"ids": list(ids)})
+    current: dict[UUID, tuple[State, int]] = {media_id: (state, version) for media_id, state, version in rows}
     outcomes: list[Media | None] = []
-    rows = []
+    replaced = []
     announced: list[Announcement] = []
     for change in changes:
         before, after = change.before, change.after
@@ -194,10 +199,10 @@ def _change(connection: sa.Connection, changes: Sequence[Change], ledger: Ledger
         current[before.id] = (after.state, after.version)
         if (difference := change.difference) != _NOTHING:
             ledger.move(before.owner, difference)
-        rows.append({**after._asdict(), "of_id": after.id})
+        replaced.append({**after._asdict(), "of_id": after.id})
         announced += change.announced
         outcomes.append(after)
-    _UPDATE.run(connection, rows)
+    _UPDATE.run(connection, replaced)
     outbox.write(connection, announced)
     return outcomes
 

@@ -1,29 +1,22 @@
+import type { GetToken, ReadyMedia } from "./broker-upload.js";
+
 /** A media with a signed link, as returned by the broker's `GET /{media_id}`. */
-export interface PlaybackLink {
-  media_id: string;
-  signed_url: string;
-  /** Seconds; never beyond the expiry of the credentials that signed the link. */
-  expires_in: number;
-  /** ISO 8601. */
-  expires_at: string;
-  content_type: string;
-  size: number;
-}
+export type PlaybackLink = ReadyMedia & { signed_url: string; expires_in: number; expires_at: string };
 
 export interface LinkOptions {
-  getToken(wish: { renewed: boolean }): string | Promise<string>;
+  getToken: GetToken;
   /** The broker's prefix. By default, the address that served this module; required in a bundle. */
-  prefix?: string | URL;
-  /** Seconds, 1 to 86400; 3600 by default. */
-  expiresIn?: number;
+  prefix?: string | URL | undefined;
+  /** Seconds; never beyond the expiry of the credentials that sign the link. 1 to 86400; 3600 by default. */
+  expiresIn?: number | undefined;
   /** Make the browser save the file instead of playing it. */
-  download?: boolean;
-  signal?: AbortSignal;
+  download?: boolean | undefined;
+  signal?: AbortSignal | undefined;
 }
 
 export interface PlayOptions extends LinkOptions {
-  onLink?(link: PlaybackLink): void;
-  onError?(error: Error): void;
+  onLink?: ((link: PlaybackLink) => void) | undefined;
+  onError?: ((error: Error) => void) | undefined;
 }
 
 export interface Playback {

@@ -261,10 +261,10 @@ async def test_a_repeated_request_is_not_asked_about_again(tmp_path: Path, answe
 
 
 async def test_questions_do_not_wait_for_each_other(tmp_path: Path) -> None:
-    async with receiving("hang") as receiver, asking(tmp_path, receiver) as client:
-        asked = [asyncio.create_task(client.post("/upload", json=UPLOAD, headers=HEADERS)) for _ in range(20)]
+    async with receiving("hang") as receiver, asking(tmp_path, receiver, issue_hook_seconds=5) as client:
+        asked = [asyncio.create_task(client.post("/upload", json=UPLOAD, headers=HEADERS)) for _ in range(100)]
         async with asyncio.timeout(20):
-            while len(receiver.requests) < 20:
+            while len(receiver.requests) < 100:
                 await asyncio.sleep(0.01)
             assert (await client.get("/", headers=HEADERS)).status_code == 200
             assert {(await each).status_code for each in asked} == {503}

@@ -298,6 +298,6 @@ async def test_a_dependency_that_declares_a_body_is_refused_at_the_start_by_its_
 async def test_a_dependency_on_a_demand_of_the_broker_is_refused_at_the_start_by_its_name(tmp_path: Path) -> None:
     async def gate(caller: Uploader) -> None: ...
 
-    with pytest.raises(TypeError, match=r"gate cannot be a dependency .* depends on .*IssueDemand"):
+    with pytest.raises(TypeError, match=r"gate cannot be a dependency .* depends on .*TokenDemand"):
         async with client_of(on_the_inclusion(settings_of(tmp_path), Depends(gate))):
             pass

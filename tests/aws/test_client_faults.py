@@ -140,6 +140,8 @@ async def test_a_fault_that_passes_changes_nothing(
 
 FAILED: list[tuple[str, Call, Reply, type[BrokerError], str, int]] = [
     ("500 for ever", head, Reply(500), StorageUnavailable, "500", 3),
+    ("a reset of each connection", head, Reply(reset=True), StorageUnavailable, "ConnectionBroken", 3),
+    ("a reset of each copy", promote, Reply(reset=True), StorageUnavailable, "ConnectionBroken", 3),
     ("SlowDown for ever", promote, error(503, "SlowDown"), StorageUnavailable, "SlowDown", 3),
     ("200 with an error for ever", promote, error(200, "InternalError"), StorageUnavailable, "InternalError", 3),
     ("an answer that is no XML", promote, Reply(body=b"<html>"), StorageUnavailable, "InvalidAnswer", 3),
@@ -272,3 +274,19 @@ async def test_a_proxy_from_the_environment_is_used(monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv("NO_PROXY", "")
         assert await outcome(ScriptedS3("http://store.example", []), head) == JUDGED
     assert proxy.requests == ["HEAD http://store.example/videos/staging"]
+
+
+async def test_a_proxy_gets_the_user_and_password_in_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with scripted(THERE) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url.replace("://", "://ann:secret@"))
+        monkeypatch.setenv("NO_PROXY", "")
+        assert await outcome(ScriptedS3("http://store.example", []), head) == JUDGED
+    assert "proxy-authorization: basic yw5uonnly3jlda==" in proxy.heads[0].lower()
+
+
+async def test_a_host_in_no_proxy_is_reached_directly(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with scripted(Reply(500)) as proxy, scripted(THERE) as server:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        assert await outcome(server, head) == JUDGED
+    assert proxy.requests == []

@@ -236,6 +236,9 @@ class _Transport(asyncio.Transport):
     def resume_reading(self) -> None:
         """Read on."""
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def get_extra_info(self, name: str, default: object = None) -> object:
         return ("127.0.0.1", 50_000) if name in ("peername", "sockname") else default
 

@@ -29,8 +29,10 @@ from broker.domain.policy import Promise
 from broker.domain.sigv4 import Credentials
 from broker.server.connections import BoundedConnection
 from broker.server.serve import GC_THRESHOLDS
-from broker.store import outbox, writes
+from broker.store import outbox, reads, writes
 from broker.store.prepared import Prepared
+from broker.store.rows import COLUMNS
+from broker.store.schema import media
 
 
 @contextmanager
@@ -145,9 +147,19 @@ def prepared() -> Iterator[None]:
         yield
 
 
-def url_cache() -> AbstractContextManager[Any]:
-    """Percent-encode the shared parts of each URL anew."""
-    return patch.object(sigv4, "_uri_encode_cached", sigv4.uri_encode)
+def signer() -> AbstractContextManager[Any]:
+    """Write the dates and the query of each URL anew."""
+    return patch.object(sigv4, "_signer_of", sigv4._signer_of.__wrapped__)
+
+
+@contextmanager
+def ids() -> Iterator[None]:
+    """Pass each id of a batch as a parameter of its own."""
+    among = media.c.id.in_(sa.bindparam("ids", expanding=True))
+    get = sa.select(*COLUMNS).where(among)
+    current = sa.select(media.c.id, media.c.state, media.c.version).where(among).order_by(media.c.id).with_for_update()
+    with patch.object(reads, "_get", lambda dialect: get), patch.object(writes, "_current", lambda dialect: current):
+        yield
 
 
 def policy_json() -> AbstractContextManager[Any]:
@@ -207,7 +219,8 @@ PLAIN_FORMS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
         document,
         at_once,
         prepared,
-        url_cache,
+        signer,
+        ids,
         policy_json,
         gc_rest,
         telemetry,

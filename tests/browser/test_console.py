@@ -117,13 +117,18 @@ def test_several_files_upload_at_once_each_with_its_state(console: Page, stack: 
     expect(console.locator("#queue .row")).to_have_count(0)
 
 
-def test_opening_a_video_does_not_move_the_lists(console: Page, film: Path) -> None:
-    console.set_viewport_size({"width": 1280, "height": 900})
+@pytest.mark.parametrize("width", [390, 800, 1280])
+def test_opening_and_closing_a_video_does_not_move_the_lists(console: Page, film: Path, width: int) -> None:
+    console.set_viewport_size({"width": width, "height": 900})
     upload(console, film)
     before = console.locator("#library").bounding_box()
     play(console, film)
     until(console, f"{VIDEO}.readyState >= 2 && !document.querySelector('#about').hidden")
     assert console.locator("#library").bounding_box() == before
+    console.get_by_role("button", name="Close").click()
+    expect(console.locator("video")).to_be_hidden()
+    assert console.locator("#library").bounding_box() == before
+    assert console.evaluate("document.activeElement.ariaLabel") == f"Play {film.name}"
 
 
 def test_a_file_that_the_browser_cannot_play_shows_the_reason_in_place_of_the_video(

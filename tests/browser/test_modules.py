@@ -27,6 +27,7 @@ def test_tsc_accepts_valid_code_of_an_application_and_refuses_misuse(tmp_path: P
     (tmp_path / "consumer.ts").write_text((HERE / "unit" / "consumer.ts").read_text())
     options = {
         "strict": True,
+        "exactOptionalPropertyTypes": True,
         "noEmit": True,
         "target": "es2022",
         "lib": ["es2022", "dom", "dom.iterable"],

@@ -2,13 +2,16 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urljoin
 
 import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from broker.api.routes.web import MODULES, web_router
+import broker
+from broker.api.routes.web import ENTRIES, IMPORTED, MODULES, web_router
 from broker.dev.demo import demo_router
 from broker.domain.rules import Rules
 
@@ -24,14 +27,34 @@ def client() -> Iterator[TestClient]:
         yield client
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", ENTRIES)
 def test_a_module_is_cached_and_readable_from_any_origin(client: TestClient, name: str) -> None:
     answer = client.get(f"/broker/{name}", headers={"Origin": "https://app.example"})
     assert answer.status_code == 200
     assert answer.headers["access-control-allow-origin"] == "*"
-    assert "max-age" in answer.headers["cache-control"]
+    assert "max-age=3600" in answer.headers["cache-control"]
     expected = "text/javascript; charset=utf-8" if name.endswith(".js") else "text/plain; charset=utf-8"
     assert answer.headers["content-type"] == expected
+
+
+def test_every_module_of_the_package_is_served() -> None:
+    folder = Path(broker.__file__).parent / "web"
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*.[jt]s")} == set(MODULES)
+
+
+def test_imports_name_one_version_that_is_cached_for_good_and_no_other(client: TestClient) -> None:
+    imports = {
+        urljoin(f"/broker/{name}", path)
+        for name in MODULES
+        if name.endswith(".js")
+        for path in re.findall(r' from "(\./[^"]+|\.\./[^"]+)";', client.get(f"/broker/{name}").text)
+    }
+    assert {path.partition("?")[0].removeprefix("/broker/") for path in imports} == set(IMPORTED)
+    assert len({path.partition("?v=")[2] for path in imports}) == 1
+    caching = {client.get(path, headers={"Origin": "https://app.example"}).headers["cache-control"] for path in imports}
+    assert caching == {"public, max-age=31536000, immutable"}
+    for path in ("/broker/upload/errors.js", "/broker/upload/errors.js?v=of-another-release"):
+        assert client.get(path).headers["cache-control"] == "no-cache"
 
 
 @pytest.mark.parametrize(
@@ -46,12 +69,6 @@ def test_a_module_that_the_browser_has_cached_is_not_sent_again(
     assert answer.status_code == status
     assert answer.headers["etag"] == etag
     assert (answer.content == b"") is (status == 304)
-
-
-def test_every_module_that_a_module_names_is_served(client: TestClient) -> None:
-    named = {path for name in MODULES for path in re.findall(r'"\./([\w.-]+\.js)"', client.get(f"/broker/{name}").text)}
-    assert named
-    assert {path for path in named if client.get(f"/broker/{path}").status_code != 200} == set()
 
 
 def test_the_console_forbids_inline_code_and_every_other_origin_except_s3(client: TestClient) -> None:

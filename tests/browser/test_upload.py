@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Request
 
 from broker.dev.s3 import Fault
+from tests.browser.waiting import until
 from tests.support.stack import BUCKET, Stack, token
 
 MB = 1_000_000
@@ -39,6 +40,14 @@ UPLOAD_ALL = """async ({ module, token, more, stopAfter }) => {
     };
     const ends = await Promise.all(Array.from(document.querySelector("input").files, one));
     return { ends, steps };
+}"""
+
+START_ONE = """(token) => {
+    window.states = [];
+    const onProgress = ({ state }) => states.at(-1) !== state && states.push(state);
+    const options = { getToken: () => token, onProgress, attempts: 1 };
+    window.running = helper.upload(document.querySelector("input").files[0], options);
+    return undefined;
 }"""
 
 
@@ -218,12 +227,18 @@ def test_the_error_for_a_bucket_without_cors_names_the_origin(
     assert f"Your bucket's CORS does not list this origin ({stack.app})." in error["message"]
 
 
-def test_the_error_of_an_offline_page_is_offline(
-    uploads: Uploads, context: BrowserContext, page: Page, stack: Stack, film: Path
+def test_an_offline_page_waits_for_its_network_and_spends_no_try(
+    context: BrowserContext, page: Page, stack: Stack, film: Path
 ) -> None:
-    page.evaluate("(module) => import(module).then(() => true)", stack.module)
+    page.goto(stack.app)
+    page.set_input_files("input", film)
+    page.evaluate("async (module) => (window.helper = await import(module)) && undefined", stack.module)
     context.set_offline(True)
-    assert uploads(film, attempts=2).error["code"] == "offline"
+    page.evaluate(START_ONE, token())
+    until(page, "states.at(-1) === 'offline'")
+    context.set_offline(False)
+    assert page.evaluate("running.then(({ status }) => status)") == "ready"
+    assert page.evaluate("states") == ["waiting", "asking", "offline", "asking", "sending", "confirming", "ready"]
 
 
 def test_a_checksum_is_computed_in_a_worker_and_sent_to_s3(

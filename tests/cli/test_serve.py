@@ -40,7 +40,11 @@ def test_every_wrong_setting_is_named_before_anything_starts(tmp_path: Path) -> 
     ("arguments", "variables", "words"),
     [
         ([], {"USE_CLOUD_STORAGE": "false"}, "USE_CLOUD_STORAGE: should be true; false is for `broker dev`"),
-        (["--workers", "2"], {}, "--workers: should be 1 with SQLite"),
+        (
+            ["--workers", "2"],
+            {},
+            "--workers: should be 1 with SQLite, which has one writer; for more set BROKER_DATABASE_URL=postgresql://",
+        ),
         (["--workers", "2", "--embedded-s3"], {"USE_CLOUD_STORAGE": "false"}, "--workers: should be 1 with the"),
         ([], {}, "BROKER_DATABASE_URL: lacks revision"),
     ],
@@ -91,9 +95,17 @@ def test_the_first_json_line_reports_why_the_database_is_unavailable(
 def test_a_migration_needs_only_a_database_and_reports_its_revision(tmp_path: Path) -> None:
     first, second = (done("migrate", cwd=tmp_path, BROKER_DATABASE_URL="sqlite:///kept.db") for _ in range(2))
     assert (first.returncode, second.returncode) == (0, 0)
-    assert first.stdout.startswith("The database is now at revision ")
-    assert second.stdout == "The database is up to date.\n"
+    assert first.stdout.startswith("sqlite:///kept.db is now at revision ")
+    assert (second.stdout, second.stderr) == ("sqlite:///kept.db is up to date.\n", "")
     assert (tmp_path / "kept.db").exists()
+
+
+def test_a_migration_without_a_configured_database_says_which_file_it_makes(tmp_path: Path) -> None:
+    migrated = done("migrate", cwd=tmp_path)
+    assert migrated.stdout.startswith("sqlite:///broker.db is now at revision ")
+    assert migrated.stderr == (
+        f"BROKER_DATABASE_URL is not set, so the database is the SQLite file {tmp_path.resolve() / 'broker.db'}.\n"
+    )
 
 
 @pytest.mark.parametrize("command", ["migrate", "serve", "worker"])

@@ -94,13 +94,13 @@ async def test_a_used_key_costs_the_rest_of_its_batch_no_row(store: Store, datab
         )
     await store.close()
     with psycopg.connect(database_url) as connection:
-        found = connection.execute("SELECT n_tup_ins FROM pg_stat_user_tables WHERE relname = 'media'")
+        found = connection.execute("SELECT n_tup_ins FROM pg_stat_user_tables WHERE relname = 'broker_media'")
         assert found.fetchone() == (61,)
 
 
 def insert(owner: str) -> str:
     """Return the statement by which another transaction inserts an owner's row."""
-    return f"INSERT INTO usage VALUES ('{owner}', 0, 0, 0, 0) ON CONFLICT DO NOTHING"  # noqa: S608 a test's own
+    return f"INSERT INTO broker_usage VALUES ('{owner}', 0, 0, 0, 0) ON CONFLICT DO NOTHING"  # noqa: S608 a test's own
 
 
 async def test_the_ledger_locks_no_new_owner_while_it_waits_for_a_known_one(store: Store, database_url: str) -> None:
@@ -109,8 +109,8 @@ async def test_the_ledger_locks_no_new_owner_while_it_waits_for_a_known_one(stor
         other.execute("SET deadlock_timeout = '60s'")
 
         def hold(*arguments: Any) -> None:
-            if "INSERT INTO usage" in arguments[2]:
-                other.execute("SELECT 1 FROM usage WHERE owner = 'a known one' FOR UPDATE")
+            if "INSERT INTO broker_usage" in arguments[2]:
+                other.execute("SELECT 1 FROM broker_usage WHERE owner = 'a known one' FOR UPDATE")
 
         sa.event.listen(store._writing, "before_cursor_execute", hold)
         asked = asyncio.gather(
@@ -122,6 +122,25 @@ async def test_the_ledger_locks_no_new_owner_while_it_waits_for_a_known_one(stor
         other.execute("SET lock_timeout = '500ms'")
         await asyncio.to_thread(other.execute, insert("some new one"))
     assert all(await asked)
+
+
+async def test_an_owner_that_is_erased_while_its_row_is_opened_is_opened_again(store: Store, database_url: str) -> None:
+    changed = await store.add(pending("a known one"), UNLIMITED)
+    opened = 0
+    with psycopg.connect(database_url, autocommit=True) as other:
+
+        def erase(*arguments: Any) -> None:
+            nonlocal opened
+            if "INSERT INTO broker_usage" in arguments[2]:
+                opened += 1
+            elif opened == 1 and "FOR UPDATE" in arguments[2]:
+                other.execute("DELETE FROM broker_usage WHERE owner = 'some new one'")
+
+        sa.event.listen(store._writing, "before_cursor_execute", erase)
+        added = pending("some new one")
+        asked = await asyncio.gather(store.add(added, UNLIMITED), store.change(changed, Event.DELETE))
+    assert (asked[0], opened) == (added, 2)
+    assert (await store.usage("some new one")).media_count == 1
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from broker.domain.media import Event
 from broker.domain.quota import Usage
 from broker.errors import DatabaseUnavailable
 from broker.store import Store, migrate
-from broker.store.engine import parse_url
+from broker.store.connections.address import parse_url
 from tests.contract.conftest import OpenStore
 from tests.support.postgres import PostgreSQL
 from tests.support.samples import UNLIMITED, locked, pending
@@ -100,7 +100,7 @@ async def test_a_database_without_tables_is_unavailable_until_it_is_migrated(emp
 async def test_a_database_that_lacks_a_column_is_unavailable(database_url: str) -> None:
     engine = sa.create_engine(parse_url(database_url))
     with engine.begin() as connection:
-        connection.execute(sa.text("ALTER TABLE media DROP COLUMN height"))
+        connection.execute(sa.text("ALTER TABLE broker_media DROP COLUMN height"))
     engine.dispose()
     store = Store(database_url, timeout_seconds=2)
     with pytest.raises(DatabaseUnavailable):

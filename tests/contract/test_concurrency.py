@@ -235,7 +235,7 @@ async def test_a_claim_skips_locked_rows(postgresql_url: str) -> None:
     now = datetime.now(UTC)
     held, free = [await store.add(pending(due_at=now), UNLIMITED) for _ in range(2)]
     with psycopg.connect(postgresql_url) as someone_else:
-        someone_else.execute("SELECT FROM media WHERE id = %s FOR UPDATE", [held.id])
+        someone_else.execute("SELECT FROM broker_media WHERE id = %s FOR UPDATE", [held.id])
         claimed = await store.claim_due(now, lease_until=now + timedelta(minutes=1), limit=10)
     assert [media.id for media in claimed] == [free.id]
     await store.close()

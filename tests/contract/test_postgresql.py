@@ -52,11 +52,11 @@ async def test_a_transaction_that_lost_a_deadlock_is_retried(database_url: str) 
     media = await store.add(pending(), UNLIMITED)
     async with await psycopg.AsyncConnection.connect(database_url) as other:
         await other.execute("SET deadlock_timeout = '60s'")
-        await other.execute("SELECT 1 FROM media FOR UPDATE")
+        await other.execute("SELECT 1 FROM broker_media FOR UPDATE")
         changing = asyncio.create_task(store.change(media, Event.EXPIRE))
         # PostgreSQL checks for a deadlock once, a second after a wait began; the deadlock must exist by then.
         await until_a_session_waits(database_url)
-        await other.execute("SELECT 1 FROM usage FOR UPDATE")
+        await other.execute("SELECT 1 FROM broker_usage FOR UPDATE")
     assert await changing is not None
     assert await store.usage("ann") == Usage()
     await store.close()

@@ -29,6 +29,8 @@ EVERY_FIELD: dict[str, Any] = {
     "ready_at": datetime(2026, 1, 2, 3, 4, 5, 678901, UTC),
     "differences": "size: 1 instead of 2",
     "due_at": None,
+    "issued_by": "backend",
+    "allow_link": True,
 }
 
 
@@ -53,6 +55,20 @@ async def test_an_instant_without_a_zone_is_refused(store: Store) -> None:
     with pytest.raises(ValueError, match="must be aware"):
         await store.add(pending(due_at=datetime(2026, 6, 1)), UNLIMITED)  # noqa: DTZ001
     assert await store.usage("ann") == Usage()
+
+
+async def test_a_media_is_found_by_the_key_of_its_owner_or_of_its_issuer(store: Store) -> None:
+    own = await store.add(pending("ann", idempotency_key="k"), UNLIMITED)
+    on_behalf = await store.add(pending("bob", idempotency_key="ann\nl", issued_by="ann"), UNLIMITED)
+    not_on_behalf = await store.add(pending("bob", idempotency_key="ann\nm"), UNLIMITED)
+
+    async def found(owner: str, key: str) -> Media | None:
+        return await store.find_issued(owner, own_key=key, issuers_key=f"{owner}\n{key}")
+
+    assert await found("ann", "k") == own
+    assert await found("ann", "l") == on_behalf
+    assert [await found(owner, key) for owner, key in (("bob", "k"), ("bob", "l"), ("ann", "m"))] == [None] * 3
+    assert not_on_behalf.issued_by is None
 
 
 async def test_a_media_is_visible_to_its_owner_and_to_administrators(store: Store) -> None:

@@ -11,13 +11,14 @@ from alembic.script import ScriptDirectory
 from broker.domain.media import Event, State
 from broker.errors import SettingsInvalid
 from broker.store import Store, is_current, migrate, pending_revision
-from broker.store.engine import migrating_engine, parse_url
+from broker.store.connections.address import parse_url
+from broker.store.connections.engine import migrating_engine
 from broker.store.migration import alembic_config, known_revisions
 from tests.support.samples import UNLIMITED, pending
 
 NEWER = (
-    "ALTER TABLE media ADD COLUMN thumbnail TEXT",
-    "ALTER TABLE outbox ADD COLUMN urgent INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE broker_media ADD COLUMN thumbnail TEXT",
+    "ALTER TABLE broker_outbox ADD COLUMN urgent INTEGER NOT NULL DEFAULT 0",
     "CREATE TABLE thumbnail (id TEXT PRIMARY KEY)",
 )
 """Statements that a later revision may run."""
@@ -32,7 +33,7 @@ def move(url: str, revision: str, *statements: str) -> None:
     with engine.begin() as connection:
         for statement in statements:
             connection.exec_driver_sql(statement)
-        connection.execute(sa.text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+        connection.execute(sa.text("UPDATE broker_version SET version_num = :revision"), {"revision": revision})
     engine.dispose()
 
 
@@ -40,7 +41,7 @@ def revision_of(url: str) -> str:
     """Return the revision of the database."""
     engine = sa.create_engine(parse_url(url))
     with engine.connect() as connection:
-        revision: str = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one()
+        revision: str = connection.exec_driver_sql("SELECT version_num FROM broker_version").scalar_one()
     engine.dispose()
     return revision
 
@@ -74,7 +75,7 @@ def test_a_migration_by_older_code_leaves_a_newer_database_unchanged(database_ur
     assert revision_of(database_url) == after(1)
 
 
-@pytest.mark.parametrize("revision", ["2001", "f00ba4c0ffee", "0000"], ids=["another generation", "foreign", "unknown"])
+@pytest.mark.parametrize("revision", ["3001", "f00ba4c0ffee", "0000"], ids=["another generation", "foreign", "unknown"])
 def test_a_revision_that_this_code_cannot_use_is_refused_and_kept(database_url: str, revision: str) -> None:
     move(database_url, revision)
     for ask in (pending_revision, is_current, migrate):
@@ -95,7 +96,7 @@ def shape(connection: sa.Connection) -> dict[str, dict[str, Any]]:
                 sorted(index["name"] or "" for index in inspector.get_indexes(table) if index["unique"]),
             ),
         }
-        for table in set(inspector.get_table_names()) - {"alembic_version"}
+        for table in set(inspector.get_table_names()) - {"broker_version"}
     }
 
 

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -14,9 +13,10 @@ from alembic.migration import MigrationContext
 
 from broker.errors import DatabaseUnavailable, SettingsInvalid
 from broker.store import Store, is_current, migrate, pending_revision
-from broker.store.engine import parse_url
+from broker.store.connections.address import parse_url
 from broker.store.indexes import METADATA
-from broker.store.migration import ADVISORY_LOCK
+from broker.store.migration import ADVISORY_LOCK, VERSION_TABLE, known_revisions
+from tests.contract.reflection import reflected
 
 MIGRATE = """
 import sys
@@ -28,43 +28,19 @@ migrate(sys.argv[1])
 """
 
 
-def reflected(engine: sa.Engine) -> dict[str, Any]:
-    """Return the reflected tables, except Alembic's."""
-    inspector = sa.inspect(engine)
-    tables = {}
-    for name in set(inspector.get_table_names()) - {"alembic_version"}:
-        tables[name] = {
-            "columns": [
-                (column["name"], str(column["type"]), column["nullable"], column["default"])
-                for column in inspector.get_columns(name)
-            ],
-            "primary key": inspector.get_pk_constraint(name),
-            "checks": sorted((check["name"], check["sqltext"]) for check in inspector.get_check_constraints(name)),
-            "indexes": sorted(
-                (
-                    index["name"],
-                    index["column_names"],
-                    bool(index["unique"]),
-                    [str(where) for option, where in index.get("dialect_options", {}).items() if "where" in option],
-                )
-                for index in inspector.get_indexes(name)
-            ),
-        }
-    return tables
-
-
 def test_the_migrated_database_equals_the_declared_one(empty_urls: tuple[str, str]) -> None:
     migrate(empty_urls[0])
     migrated, declared = (sa.create_engine(parse_url(url)) for url in empty_urls)
     METADATA.create_all(declared)
+    options = {"compare_type": True, "compare_server_default": True, "version_table": VERSION_TABLE}
     with migrated.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, METADATA) == []
     tables = reflected(migrated)
     assert tables == reflected(declared)
-    assert [len(tables["media"]["indexes"]), len(tables["usage"]["checks"])] == [6, 4]
-    assert [len(tables[name]["checks"]) for name in ("media", "outbox")] == [1, 1]
-    assert len(tables["outbox"]["indexes"]) == 1
+    assert [len(tables["broker_media"]["indexes"]), len(tables["broker_usage"]["checks"])] == [7, 4]
+    assert [len(tables[name]["checks"]) for name in ("broker_media", "broker_outbox")] == [1, 1]
+    assert len(tables["broker_outbox"]["indexes"]) == 1
     for engine in (migrated, declared):
         engine.dispose()
 
@@ -72,7 +48,7 @@ def test_the_migrated_database_equals_the_declared_one(empty_urls: tuple[str, st
 def test_usage_cannot_fall_below_zero(empty_urls: tuple[str, str]) -> None:
     migrate(empty_urls[0])
     engine = sa.create_engine(parse_url(empty_urls[0]))
-    usage = METADATA.tables["usage"]
+    usage = METADATA.tables["broker_usage"]
     blank: dict[str, object] = {column.name: 0 for column in usage.c} | {"owner": "ann"}
     for counter in ("pending_count", "promised_bytes", "stored_bytes", "media_count"):
         with pytest.raises(sa.exc.IntegrityError, match=counter), engine.begin() as connection:
@@ -82,7 +58,7 @@ def test_usage_cannot_fall_below_zero(empty_urls: tuple[str, str]) -> None:
 
 def test_a_migrated_database_is_current(empty_urls: tuple[str, str]) -> None:
     url = empty_urls[0]
-    assert pending_revision(url) == "1003"
+    assert pending_revision(url) == known_revisions()[-1]
     assert not is_current(url)
     migrate(url)
     assert pending_revision(url) is None
@@ -95,7 +71,7 @@ def test_checking_a_missing_file_does_not_create_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert pending_revision(f"sqlite:///{address}") == "1003"
+    assert pending_revision(f"sqlite:///{address}") == known_revisions()[-1]
     assert list(tmp_path.iterdir()) == []
     migrate(f"sqlite:///{address}")
     assert pending_revision(f"sqlite:///{address}") is None
@@ -154,7 +130,7 @@ def test_migrating_an_unavailable_database_names_the_reason() -> None:
 
 
 def test_a_locked_file_is_unavailable_and_named_as_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broker.store.engine.MIGRATION_SECONDS", 0.2)
+    monkeypatch.setattr("broker.store.connections.engine.MIGRATION_SECONDS", 0.2)
     url = f"sqlite:///{tmp_path}/broker.db"
     engine = sa.create_engine(parse_url(url))
     with engine.connect() as connection:

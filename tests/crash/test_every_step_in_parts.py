@@ -8,7 +8,7 @@ import pytest
 from broker.domain.keys import part_key
 from broker.domain.media import State
 from tests.crash.conftest import World
-from tests.crash.test_every_step import (
+from tests.crash.courses import (
     AFTER_LEASE,
     OVER,
     Course,
@@ -115,7 +115,7 @@ def list_parts(world: World, media_id: str, **steering: str) -> str:
 
 CREATED = "list_objects_v2 MATCH create_multipart_upload amend upload_part_copy upload_part_copy"
 COMPOSED = f"{CREATED} complete_multipart_upload head_object PROMOTE"
-PURGED = "list_multipart_uploads list_object_versions delete_objects"
+PURGED = "list_multipart_uploads list_objects_v2 delete_objects"
 COURSES = {
     "issue": Course(nothing, issue, "add answer"),
     "issue again": Course(issued_with_key, issue_again, "add list_objects_v2 answer"),

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from broker.doctor import Finding, Verdict
 from tests.doctor.answering import answering
 from tests.doctor.deployed import Deployed, unhealthy
+from tests.support.redis_cluster import running_cluster
 
 FAIL, WARN = Verdict.FAIL, Verdict.WARN
 RSA_KEY = {"kty": "RSA", "use": "sig", "kid": "one", "n": "AQAB", "e": "AQAB"}
@@ -34,12 +35,12 @@ async def test_a_database_that_was_not_migrated(deployed: Deployed, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("revision", "fix"), [("0001", "broker migrate"), ("2001", "install the version that migrated it, or a newer one")]
+    ("revision", "fix"), [("0001", "broker migrate"), ("3001", "install the version that migrated it, or a newer one")]
 )
 async def test_a_database_that_is_a_revision_behind_or_one_too_far(deployed: Deployed, revision: str, fix: str) -> None:
     engine = sa.create_engine(deployed.database_url)
     with engine.begin() as connection:
-        connection.execute(sa.text("update alembic_version set version_num = :revision"), {"revision": revision})
+        connection.execute(sa.text("update broker_version set version_num = :revision"), {"revision": revision})
     engine.dispose()
     finding = await only(deployed, "database")
     assert (finding.verdict, finding.fix) == (FAIL, fix)
@@ -119,6 +120,14 @@ async def test_a_redis_is_healthy_only_with_the_right_password(deployed: Deploye
     )
     finding = await only(deployed, "rate limits", redis_url=f"redis://:wrong@{redis_with_a_password}/0")
     assert finding.detail.endswith("(AuthenticationError)")
+
+
+async def test_one_node_of_a_redis_cluster_does_not_count_for_all(deployed: Deployed, tmp_path: Path) -> None:
+    with running_cluster(tmp_path) as ports:
+        finding = await only(deployed, "rate limits", redis_url=f"redis://127.0.0.1:{ports[0]}")
+        assert finding.detail == f"redis://127.0.0.1:{ports[0]} is one node of a cluster (MovedError)"
+        nodes = ",".join(f"127.0.0.1:{port}" for port in ports)
+        assert unhealthy(await deployed.examine(queue_url=None, redis_url=f"redis+cluster://:@{nodes}")) == {}
 
 
 async def test_webhooks_without_a_receiver(deployed: Deployed) -> None:

@@ -20,7 +20,7 @@ from broker.domain.video_types import VIDEO_TYPES
 from broker.settings import Settings, environment_name
 
 ROOT = Path(__file__).parents[2]
-HELPER = ROOT / "broker" / "web" / "broker-upload.js"
+HELPER = ROOT / "broker" / "web" / "upload" / "video-types.js"
 GUIDES = ROOT / "infra" / "guides"
 REQUIRED = frozenset({"bucket_name", "secret_key"})
 """The required settings; their defaults are placeholders that a start refuses."""

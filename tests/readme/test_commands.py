@@ -8,16 +8,15 @@ import typer
 
 from broker.cli.commands import app
 from broker.settings import Settings, environment_name
+from broker.store.migration import VERSION_TABLE
+from broker.store.schema import METADATA
+from tests.readme.blocks import GUIDES
 from tests.support.processes import ROOT
 from tests.support.queries import series
 
-GUIDES = (
-    *("README.md", "CONTRIBUTING.md", "SECURITY.md", "infra/README.md", "infra/clients.md", "tests/bench/README.md"),
-    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "infra" / "guides").rglob("*.md")),
-)
 SETUPS = ("infra/Dockerfile", "infra/compose.yaml", "infra/broker.service", "infra/broker-worker.service")
-OTHERS = {"BROKER_URL", "BROKER_TOKEN", "BROKER_DEV_S3_KEYS"}
-"""Variables that are no settings: `broker upload` reads the first two, `python -m broker.dev.s3` the last."""
+OTHERS = {"BROKER_URL", "BROKER_TOKEN", "BROKER_HOST", "BROKER_PORT", "BROKER_DEV_S3_KEYS"}
+"""Variables of one command each, that are no settings."""
 
 each_guide = pytest.mark.parametrize("name", GUIDES)
 each_text = pytest.mark.parametrize("name", GUIDES + SETUPS)
@@ -67,8 +66,8 @@ def test_each_setting_exists(name: str) -> None:
 
 
 @each_guide
-def test_each_metric_exists(name: str) -> None:
-    assert set(re.findall(r"`(broker_[a-z_]+)`", _text(name))) <= series().keys()
+def test_each_metric_and_each_table_exists(name: str) -> None:
+    assert set(re.findall(r"`(broker_[a-z_]+)`", _text(name))) <= {*series(), *METADATA.tables, VERSION_TABLE}
 
 
 @each_guide

@@ -42,6 +42,10 @@ def test_there_is_one_sdist_beside_the_wheel(distributions: Path) -> None:
     assert len(list(distributions.glob("*.tar.gz"))) == 1
 
 
+def test_the_browser_package_has_the_projects_license() -> None:
+    assert (ROOT / "broker" / "web" / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+
+
 def test_the_browser_package_has_the_projects_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     package = json.loads((ROOT / "broker" / "web" / "package.json").read_text("utf-8"))

@@ -19,6 +19,7 @@ from broker.domain.video_types import VIDEO_TYPES
 from broker.server.connections import BoundedConnection
 from broker.settings import Settings, environment_name, load_settings
 from broker.store import migrate
+from tests.readme.blocks import commands
 from tests.readme.drawing import GUIDES, HELPER, PARTS, Part, helper_with_types
 from tests.support.live import live
 from tests.support.npm import program
@@ -84,10 +85,8 @@ def test_it_names_the_host_that_the_docs_page_loads_from(tmp_path: Path) -> None
 
 
 def test_the_walk_through_is_the_script_word_for_word() -> None:
-    guide = (GUIDES / "walkthrough.md").read_text("utf-8")
-    section = guide.partition("<!-- walkthrough -->")[2].partition("<!-- /walkthrough -->")[0]
     script = WALKTHROUGH.read_text("utf-8").partition("set -euo pipefail\n\n")[2]
-    assert script == "\n".join(_blocks("sh", section))
+    assert script == commands("infra/guides/walkthrough.md", "walkthrough")
 
 
 @pytest.fixture(params=["clip", "film"])

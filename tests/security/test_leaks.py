@@ -14,7 +14,8 @@ import sqlalchemy
 import sqlalchemy.exc
 
 from broker.store import migrate
-from broker.store.engine import parse_url, reading_engine, writing_engine
+from broker.store.connections.address import parse_url
+from broker.store.connections.engine import reading_engine, writing_engine
 from tests.security.forging import claims, hs256
 from tests.support.processes import Running, running
 from tests.support.serving import bearing
@@ -91,6 +92,19 @@ async def test_no_failure_leaks_a_secret(server: Running, database: Path) -> Non
         state = fields["success_action_redirect"].rpartition("/")[2]
         secrets = [token, signature, fields["policy"], fields["x-amz-signature"], state]
 
+        machine = bearing(hs256(claims(sub="backend", scope="media:upload media:delegate"), SECRET.encode()))
+        on_behalf = await ask("POST", "/upload", json={"content_type": "video/mp4", "owner": "anna"}, headers=machine)
+        answers.remove(on_behalf)
+        upload_token = on_behalf.json()["upload_token"]
+        secrets.append(upload_token)
+        own = bearing(upload_token)
+        assert (await ask("POST", f"/{on_behalf.json()['media_id']}/complete", headers=own)).status_code == 503
+        assert (await ask("GET", f"/{media_id}", headers=own)).status_code == 404
+        assert (await ask("GET", "/", headers=own)).status_code == 403
+        assert (await ask("GET", "/", headers=bearing(f"{upload_token}x"))).status_code == 401
+        assert (await ask("GET", f"/{upload_token}")).status_code == 422
+        assert (await ask("GET", "/", params={"cursor": upload_token[:60]})).status_code == 422
+
         assert (await ask("POST", f"/{media_id}/complete")).status_code == 503
         assert (await ask("GET", "/health/s3")).status_code == 503
         assert (await ask("GET", f"/{media_id}")).status_code == 409
@@ -118,8 +132,31 @@ async def test_no_failure_leaks_a_secret(server: Running, database: Path) -> Non
     assert canaries_in(problems, *secrets) == []
     lines = [json.loads(line) for line in server.lines if line.startswith("{")]
     requests = [line for line in lines if line.get("event") == "request"]
-    assert len(requests) == len(answers) + 1
+    assert len(requests) == len(answers) + 2
     assert all(re.fullmatch(r"[\w.=-]{1,64}", line["request_id"]) for line in requests)
+
+
+async def test_a_hook_that_fails_leaks_no_secret(tmp_path: Path, database: Path) -> None:
+    signing = f"whsec_{base64.b64encode(b'canary-of-the-hook-secret-0123456').decode()}"
+    variables = {
+        "SECRET_KEY": SECRET,
+        "AWS_S3_BUCKET_NAME": "videos",
+        "BROKER_DATABASE_URL": f"sqlite:///{database}",
+        "BROKER_ISSUE_HOOK_URL": "https://127.0.0.1:9/canary-of-a-path?key=canary-of-a-key",
+        "BROKER_ISSUE_HOOK_SECRETS": signing,
+        "BROKER_LOG_LEVEL": "debug",
+    }
+    asked = {"content_type": "video/mp4", "filename": FILENAME, "metadata": {"note": METADATA}}
+    with running("serve", "--port", "0", cwd=tmp_path, **variables) as server:
+        url = server.wait_for(SERVES)[1] + "/api/v1/s3-media"
+        async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+            token = hs256(claims(sub="anna"), SECRET.encode())
+            answer = await client.post("/upload", json=asked, headers=bearing(token))
+        assert server.end() in (0, -2)
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:s3-media:problem:application-away")
+    assert "the issue hook gave no decision" in server.said
+    for text in (server.said, answer.text):
+        assert canaries_in(text, token, signing, "canary-of-a-path", "canary-of-a-key", "127.0.0.1:9") == []
 
 
 def test_a_failed_start_names_settings_but_no_value(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from broker.clock import utc_now
 from broker.dev.s3 import EmbeddedS3
 from broker.errors import NotAuthenticated
 from broker.logs import REDACTED, Redact
-from tests.support.serving import ALL, SECRET, bearing, client_of, settings_of, token
+from tests.support.serving import ALL, SECRET, bearing, client_of, on_s3, settings_of, token
 from tests.support.world import VIDEO, Clock
 
 BACKEND = bearing(token("backend", "media:upload media:delegate"))
@@ -72,16 +72,7 @@ def clock() -> Clock:
 async def client(
     tmp_path: Path, embedded_s3: EmbeddedS3, make_bucket: Any, clock: Clock
 ) -> AsyncIterator[httpx.AsyncClient]:
-    settings = settings_of(
-        tmp_path,
-        bucket_name=make_bucket(),
-        access_key_id=embedded_s3.access_key,
-        secret_access_key=embedded_s3.secret_key,
-        region=embedded_s3.region,
-        s3_endpoint_url=embedded_s3.endpoint_url,
-        s3_path_style=True,
-        s3_timeout_seconds=5,
-    )
+    settings = settings_of(tmp_path, **on_s3(embedded_s3, make_bucket()))
     async with client_of(create_app(settings, clock=clock)) as client:
         client.base_url = httpx.URL(f"http://broker.example{PREFIX}")
         yield client

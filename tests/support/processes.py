@@ -30,13 +30,13 @@ class Running:
         """Return everything it has said so far."""
         return "\n".join(self.lines)
 
-    def wait_for(self, pattern: str) -> re.Match[str]:
+    def wait_for(self, pattern: str, *, seconds: float = START_SECONDS) -> re.Match[str]:
         """Return the first match of `pattern` in what it says; fail where it ends or stays silent before."""
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + seconds
         with self._said:
             while (found := re.search(pattern, self.said)) is None:
                 left = deadline - time.monotonic()
-                assert left > 0, f"{pattern!r} is not in what was said in {START_SECONDS} s:\n{self.said}"
+                assert left > 0, f"{pattern!r} is not in what was said in {seconds:g} s:\n{self.said}"
                 ended = self.process.poll() is not None
                 self._said.wait(min(left, 0.2))
                 assert not ended or re.search(pattern, self.said), f"it ended, saying:\n{self.said}"

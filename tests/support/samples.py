@@ -42,7 +42,7 @@ def locked(url: str) -> Iterator[None]:
             connection.execute("ROLLBACK")
     else:
         with psycopg.connect(url) as connection_:
-            connection_.execute("LOCK TABLE usage, media IN EXCLUSIVE MODE")
+            connection_.execute("LOCK TABLE broker_usage, broker_media IN EXCLUSIVE MODE")
             yield
 
 

@@ -13,6 +13,7 @@ import jwt
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.app import PREFIX, create_app
+from broker.dev.s3 import EmbeddedS3
 from broker.lifecycle.deciding import IssueHandler
 from broker.settings import Settings, load_settings
 from broker.store import migrate
@@ -52,6 +53,19 @@ def settings_of(folder: Path, **overrides: Any) -> Settings:
         **UNLIMITED,
     }
     return load_settings(None, **{**known, **overrides})
+
+
+def on_s3(s3: EmbeddedS3, bucket: str) -> dict[str, Any]:
+    """Return the settings of a broker on a bucket of the embedded S3."""
+    return {
+        "bucket_name": bucket,
+        "access_key_id": s3.access_key,
+        "secret_access_key": s3.secret_key,
+        "region": s3.region,
+        "s3_endpoint_url": s3.endpoint_url,
+        "s3_path_style": True,
+        "s3_timeout_seconds": 5,
+    }
 
 
 @asynccontextmanager

@@ -35,6 +35,8 @@ class Stack:
     broker: str
     app: str
     clock: "Clock"
+    pages: FastAPI
+    """The application; a test may add a backend of its own to it."""
 
     @property
     def prefix(self) -> str:
@@ -68,9 +70,12 @@ class Clock:
         return datetime.now(UTC) + self.ahead
 
 
-def token(owner: str = "browser", seconds: int = 7200) -> str:
-    """Mint a token with a user's permissions."""
-    claims = {"sub": owner, "exp": int(time.time()) + seconds, "scope": "media:upload media:read media:delete"}
+SCOPE = "media:upload media:read media:delete"
+
+
+def token(owner: str = "browser", seconds: int = 7200, *, scope: str = SCOPE) -> str:
+    """Mint a token, by default with a user's permissions."""
+    claims = {"sub": owner, "exp": int(time.time()) + seconds, "scope": scope}
     return jwt.encode(claims, SECRET, "HS256")
 
 
@@ -108,8 +113,9 @@ def running_stack(folder: Path, *, bucket: str = BUCKET, link_seconds: int = 360
                 link_seconds=link_seconds,
             )
         )
-        with _serving(served, broker_socket), _serving(_application(), app_socket):
-            yield Stack(s3, broker, app, clock)
+        pages = _application()
+        with _serving(served, broker_socket), _serving(pages, app_socket):
+            yield Stack(s3, broker, app, clock, pages)
 
 
 def _application() -> FastAPI:

@@ -3,14 +3,21 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from pathlib import Path
 
+import httpx
 import pytest
+from fastapi import FastAPI
 from structlog.testing import capture_logs
 
+from broker import create_router
+from broker.dev.s3 import EmbeddedS3
 from broker.domain.announcement import ON_READY, PATIENCE
 from broker.worker.ready_calls import ReadyCalls, ReadyHandler, ReadyMedia
 from broker.worker.webhooks import CLAIM, Webhooks, delay
+from tests.support.processes import done
 from tests.support.receiver import receiving
+from tests.support.serving import bearing, client_of, on_s3, settings_of, token
 from tests.support.world import VIDEO, MakeWorld, World
 from tests.worker.conftest import until
 from tests.worker.sending import sending
@@ -93,6 +100,32 @@ async def test_after_a_failure_it_is_called_again_later(
     assert await world.store.outbox.kept(1) == []
 
 
+async def test_the_operator_sees_the_calls_that_failed_and_has_them_made_again(
+    make_world: MakeWorld, world_url: str, tmp_path: Path
+) -> None:
+    heard: list[str] = []
+
+    async def on_ready(media: ReadyMedia) -> None:
+        heard.append(media.message_id)
+        if len(heard) == 1:
+            raise ZeroDivisionError
+
+    world = make_world(announce_to=(ON_READY,))
+    issued = await world.uploaded()
+    await world.verbs.complete(issued.media.id, "anna")
+    calls = calls_of(world, on_ready)
+    assert await calls.once(ON_READY) == 1
+    variables = {"SECRET_KEY": "a-key-of-the-tests-and-of-another-else", "BROKER_DATABASE_URL": world_url}
+    variables |= {"AWS_S3_BUCKET_NAME": "videos"}
+    listed = await asyncio.to_thread(done, "webhooks", "list", cwd=tmp_path, **variables)
+    assert f"msg_{issued.media.id.hex}_ready  on_ready  next" in listed.stdout
+    assert "on_ready raised ZeroDivisionError" in listed.stdout
+    again = await asyncio.to_thread(done, "webhooks", "retry", "on_ready", cwd=tmp_path, **variables)
+    assert again.stdout == "The worker will send 1 webhook now.\n"
+    assert await calls.once(ON_READY) == 1
+    assert len(heard) == 2
+
+
 async def test_a_process_that_dies_during_the_call_causes_another_one(make_world: MakeWorld) -> None:
     heard: list[str] = []
 
@@ -142,3 +175,26 @@ async def test_a_failing_function_ends_no_job_and_leaks_nothing(make_world: Make
         await calls.stop()
         await running
     assert "canary" not in str([line for line in logs if line["event"] != "request"])
+
+
+async def test_the_function_of_a_host_is_called_by_its_own_process(
+    tmp_path: Path, embedded_s3: EmbeddedS3, bucket: str
+) -> None:
+    heard: list[ReadyMedia] = []
+
+    async def on_ready(media: ReadyMedia) -> None:
+        heard.append(media)
+
+    settings = settings_of(tmp_path, sweep=True, **on_s3(embedded_s3, bucket))
+    host = FastAPI()
+    host.include_router(create_router(settings, on_ready=on_ready), prefix="/videos")
+    async with client_of(host) as client, httpx.AsyncClient() as s3:
+        headers = bearing(token("anna"))
+        body = {"content_type": "video/mp4", "size": len(VIDEO)}
+        issued = (await client.post("/videos/upload", json=body, headers=headers)).json()
+        form = issued["upload"]
+        await s3.post(form["url"], data=form["fields"], files={"file": ("a.mp4", VIDEO)})
+        completed = await client.post(f"/videos/{issued['media_id']}/complete", headers=headers)
+        assert completed.status_code == 200
+        await until(lambda: heard)
+    assert [str(media.media_id) for media in heard] == [issued["media_id"]]

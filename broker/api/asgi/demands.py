@@ -13,7 +13,7 @@ from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 
 from broker.api.asgi.fields import field_of, is_repeated
-from broker.api.auth.caller import DELEGATE, DELETE, READ, UPLOAD, Caller
+from broker.api.auth.caller import ADMIN, DELEGATE, DELETE, READ, UPLOAD, Caller
 from broker.api.auth.upload_tokens import PREFIX
 from broker.api.limits.limits import counted_address
 from broker.api.limits.windows import Kind, Standing
@@ -49,13 +49,17 @@ class AddressDemand(Demand):
 class TokenDemand(Demand, SecurityBase):
     """Demand a token that carries `permission`, and that its owner is within the limit of `kind`.
 
-    With `or_upload_token`, on a route of one media, the upload token of that media is enough.
+    With `or_upload_token`, on a route of one media, the upload token of that media is enough. With `spare_delegates`,
+    the route counts a delegate itself, under the owner on whose behalf it asks.
     """
 
-    def __init__(self, permission: str, kind: Kind, *, or_upload_token: bool = False) -> None:
+    def __init__(
+        self, permission: str, kind: Kind, *, or_upload_token: bool = False, spare_delegates: bool = False
+    ) -> None:
         self.permission = permission
         self.kind = kind
         self.or_upload_token = or_upload_token
+        self.spare_delegates = spare_delegates
         self.scheme_name = "bearer"
         self.model = HTTPBearer(
             bearerFormat="JWT",
@@ -79,25 +83,16 @@ class TokenDemand(Demand, SecurityBase):
             caller = await built.authenticator.caller(token)
             caller.require(self.permission)
         request.scope[CALLER] = caller
-        standing = await self._count(request, caller)
+        spared = self.spare_delegates and DELEGATE in caller.permissions
+        standing = None if spared else await built.limits.count(self.kind, caller.owner)
         if caller.upload is not None and not _is_for(request, caller.upload):
             raise MediaNotFound
         return standing or of_address
-
-    async def _count(self, request: Request, caller: Caller) -> Standing | None:
-        return await services(request).limits.count(self.kind, caller.owner)
 
     async def __call__(self, request: Request) -> Caller:
         """Return the caller that the ProblemRoute admitted."""
         caller: Caller = request.scope[CALLER]
         return caller
-
-
-class IssueDemand(TokenDemand):
-    """Demand what every upload needs. A delegate is counted by the route, under the owner on whose behalf it asks."""
-
-    async def _count(self, request: Request, caller: Caller) -> Standing | None:
-        return None if DELEGATE in caller.permissions else await super()._count(request, caller)
 
 
 def _is_for(request: Request, media_id: UUID) -> bool:
@@ -127,9 +122,10 @@ def client_address(request: Request) -> str:
     return counted_address(client[0] if client else None)
 
 
-Uploader = Annotated[Caller, Depends(IssueDemand(UPLOAD, "issue"))]
+Uploader = Annotated[Caller, Depends(TokenDemand(UPLOAD, "issue", spare_delegates=True))]
 Completer = Annotated[Caller, Depends(TokenDemand(UPLOAD, "complete", or_upload_token=True))]
 PartsUploader = Annotated[Caller, Depends(TokenDemand(UPLOAD, "parts", or_upload_token=True))]
 Viewer = Annotated[Caller, Depends(TokenDemand(READ, "playback", or_upload_token=True))]
 Reader = Annotated[Caller, Depends(TokenDemand(READ, "playback"))]
 Deleter = Annotated[Caller, Depends(TokenDemand(DELETE, "delete", or_upload_token=True))]
+Administrator = Annotated[Caller, Depends(TokenDemand(ADMIN, "delete"))]

@@ -1,11 +1,8 @@
 """The response of a media route: a JSON document that no cache may store, because it may hold signed material."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from fastapi import Response
-from pydantic import TypeAdapter
-from pydantic_core import SchemaSerializer
 from starlette.types import Receive, Scope, Send
 
 from broker.api.problems import NO_STORE
@@ -42,10 +39,3 @@ class Document(Response):
         at_once: AtOnce | None = scope.get("extensions", {}).get(AT_ONCE) if self.background is None else None
         if at_once is None or not at_once(scope, send, self.status_code, self.raw_headers, bytes(self.body)):
             await super().__call__(scope, receive, send)
-
-
-def serializer(answer: Any) -> SchemaSerializer:
-    """Return a serializer for a response body, a typed dictionary."""
-    adapter: TypeAdapter[Any] = TypeAdapter(answer)
-    adapter.rebuild()  # its bodies defer their build; without this the adapter would keep a placeholder
-    return adapter.serializer

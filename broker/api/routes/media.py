@@ -13,7 +13,7 @@ from fastapi.responses import RedirectResponse
 from broker import errors
 from broker.api import schemas
 from broker.api.asgi.demands import AddressDemand, Completer, Deleter, Reader, Uploader, Viewer
-from broker.api.asgi.document import Document, serializer
+from broker.api.asgi.document import Document
 from broker.api.asgi.route import ProblemRoute
 from broker.api.asgi.target import base_address
 from broker.api.auth.caller import DELEGATE
@@ -30,10 +30,10 @@ from broker.lifecycle.waiting import MAX_WAIT_SECONDS
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")]
 
 
-_ISSUED = serializer(schemas.Issued)
-_PLAYBACK = serializer(schemas.Playback)
-_MEDIA_LIST = serializer(schemas.MediaList)
-_DELETED = serializer(schemas.Deleted)
+_ISSUED = schemas.serializer(schemas.Issued)
+_PLAYBACK = schemas.serializer(schemas.Playback)
+_MEDIA_LIST = schemas.serializer(schemas.MediaList)
+_DELETED = schemas.serializer(schemas.Deleted)
 
 router = APIRouter(route_class=ProblemRoute, tags=["media"], generate_unique_id_function=operation_id)
 

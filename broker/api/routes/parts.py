@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from broker import errors
 from broker.api import schemas
 from broker.api.asgi.demands import PartsUploader
-from broker.api.asgi.document import Document, serializer
+from broker.api.asgi.document import Document
 from broker.api.asgi.route import ProblemRoute
 from broker.api.asgi.target import base_address
 from broker.api.documentation import AUTHENTICATED, S3_UNAVAILABLE, operation_id, problems
@@ -17,7 +17,7 @@ from broker.domain.parts import MAX_PARTS
 from broker.lifecycle.requests import PartsPage
 from broker.lifecycle.resumable.forms import MAX_PAGE
 
-_PARTS_PAGE = serializer(schemas.PartsPage)
+_PARTS_PAGE = schemas.serializer(schemas.PartsPage)
 
 router = APIRouter(route_class=ProblemRoute, tags=["media"], generate_unique_id_function=operation_id)
 

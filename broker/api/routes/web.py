@@ -1,8 +1,9 @@
 """The routes of the browser modules, under the broker's prefix."""
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
@@ -15,16 +16,32 @@ MEDIA_TYPES = {
     ".svg": "image/svg+xml",
     ".ts": "text/plain; charset=utf-8",
 }
-MODULES = (
+ENTRIES = (
     "broker-upload.js",
     "broker-upload.d.ts",
     "broker-playback.js",
     "broker-playback.d.ts",
-    "sha256-worker.js",
+    "checksum-worker.js",
 )
-PUBLIC = {
+"""The modules that an application names; they import the others."""
+IMPORTED = (
+    "checksum.js",
+    "upload/broker.js",
+    "upload/errors.js",
+    "upload/form.js",
+    "upload/lanes.js",
+    "upload/parts.js",
+    "upload/progress.js",
+    "upload/transfer.js",
+    "upload/unfinished.js",
+    "upload/upload.js",
+    "upload/video-types.js",
+    "upload/waiting.js",
+)
+MODULES = (*ENTRIES, *IMPORTED)
+_IMPORT = re.compile(r'(?<= from ")\.{1,2}/[\w./-]+\.js(?=";)')
+_PUBLIC = {
     "Access-Control-Allow-Origin": "*",
-    "Cache-Control": "public, max-age=3600, stale-while-revalidate=86400",
     "Cross-Origin-Resource-Policy": "cross-origin",
     "X-Content-Type-Options": "nosniff",
 }
@@ -58,15 +75,32 @@ def read_assets(folder: Traversable, names: Iterable[str]) -> dict[str, Asset]:
 
 
 def web_router() -> APIRouter:
-    """Return the routes of the browser modules: public, cached, and readable from any origin."""
+    """Return the routes of the browser modules: public, cached, and readable from any origin.
+
+    Every import names the version of all modules together, so that no cache mixes those of two releases.
+    """
     router = APIRouter(include_in_schema=False)
-    for name, asset in read_assets(files("broker") / "web", MODULES).items():
-        router.add_api_route(f"/{name}", _route(asset), methods=["GET", "HEAD"], name=name)
+    assets = read_assets(files("broker") / "web", MODULES)
+    version = hashlib.sha256("".join(asset.etag for asset in assets.values()).encode()).hexdigest()[:16]
+    for name, asset in assets.items():
+        if name.endswith(".js"):
+            text = _IMPORT.sub(lambda path: f"{path[0]}?v={version}", asset.body.decode())
+            asset = replace(asset, body=text.encode(), etag=f'"{version}-{asset.etag[1:]}')
+        serve = _route(asset, None if name in ENTRIES else version)
+        router.add_api_route(f"/{name}", serve, methods=["GET", "HEAD"], name=name)
     return router
 
 
-def _route(asset: Asset) -> Callable[[Request], Awaitable[Response]]:
+def _route(asset: Asset, version: str | None) -> Callable[[Request], Awaitable[Response]]:
+    """Return the handler of a module. During an upgrade, a replica may be asked for the version of another one."""
+
     async def serve(request: Request) -> Response:
-        return asset.answer(request, PUBLIC)
+        if version is None:
+            cached = "public, max-age=3600, stale-while-revalidate=86400"
+        elif request.query_params.get("v") == version:
+            cached = "public, max-age=31536000, immutable"
+        else:
+            cached = "no-cache"
+        return asset.answer(request, {**_PUBLIC, "Cache-Control": cached})
 
     return serve

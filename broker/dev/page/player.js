@@ -10,6 +10,7 @@ const nothing = document.querySelector("#nothing");
 const reason = document.querySelector("#nothing p");
 const section = document.querySelector(".player");
 const about = document.querySelector("#about");
+const closing = document.querySelector("#close");
 
 /** Play one media at a time by signed links that live for `expiresIn` seconds. */
 export function player({ helper, playback, getToken, prefix, expiresIn }) {
@@ -50,6 +51,7 @@ export function player({ helper, playback, getToken, prefix, expiresIn }) {
     about.hidden = false;
   };
 
+  /** Close the player, or only if it plays this media. */
   const close = (mediaId) => {
     if (!current || (mediaId && current.mediaId !== mediaId)) return;
     current.controls?.stop();
@@ -57,7 +59,7 @@ export function player({ helper, playback, getToken, prefix, expiresIn }) {
     video.removeAttribute("src");
     video.load();
     showVideo(false, "Nothing to play yet");
-    actions.hidden = about.hidden = true;
+    actions.hidden = closing.hidden = about.hidden = true;
     section.dataset.state = "empty";
     title.textContent = "Player";
     facts.textContent = "Videos play from S3 through signed links that expire.";
@@ -68,7 +70,7 @@ export function player({ helper, playback, getToken, prefix, expiresIn }) {
     const opened = { mediaId, name };
     current = opened;
     showVideo(true);
-    actions.hidden = false;
+    actions.hidden = closing.hidden = false;
     section.dataset.state = "open";
     title.replaceChildren(isolated(name));
     try {
@@ -95,5 +97,10 @@ export function player({ helper, playback, getToken, prefix, expiresIn }) {
       .then(() => flash(copyLink, "Copied"), () => flash(copyLink, "Not copied"));
   download.onclick = () =>
     link(true).then((fresh) => location.assign(fresh.signed_url), () => flash(download, "Not downloaded"));
+  closing.onclick = () => {
+    const row = `#media-${CSS.escape(current.mediaId)}`;
+    close();
+    (document.querySelector(`${row} button`) ?? document.querySelector("#videos")).focus();
+  };
   return { open, close };
 }

@@ -58,7 +58,8 @@ class Batcher:
         self._limit = limit
         self._patience_seconds = patience_seconds
         self._gathered: dict[asyncio.AbstractEventLoop, list[_Submitted]] = {}
-        self._unanswered: dict[asyncio.AbstractEventLoop, deque[_Submitted]] = {}
+        self._unanswered: dict[asyncio.AbstractEventLoop, deque[list[_Submitted]]] = {}
+        """The operations that were handed over together, the oldest first."""
         self._queue: SimpleQueue[list[_Submitted] | None] = SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True) for number in range(threads)
@@ -80,23 +81,23 @@ class Batcher:
         if gathered is None:
             gathered = self._gathered[loop] = []
             loop.call_soon(self._hand_over, loop, 0, loop.time() + GATHER_SECONDS)
-        submitted = _Submitted(operation, future, time.monotonic())
-        gathered.append(submitted)
+            self._expect_answers(loop, gathered)
+        gathered.append(_Submitted(operation, future, time.monotonic()))
+        return future
+
+    def _expect_answers(self, loop: asyncio.AbstractEventLoop, gathered: list[_Submitted]) -> None:
         unanswered = self._unanswered.get(loop)
         if unanswered is None:
             unanswered = self._unanswered[loop] = deque()
             loop.call_later(LATE_CHECK_SECONDS, self._fail_late, loop)
-        unanswered.append(submitted)
-        return future
+        unanswered.append(gathered)
 
     def _fail_late(self, loop: asyncio.AbstractEventLoop) -> None:
         """Fail what waits for too long, even if a thread never comes back from the database."""
         unanswered = self._unanswered[loop]
         patient_since = time.monotonic() - LATE_FACTOR * self._patience_seconds
-        while unanswered and (unanswered[0].future.done() or unanswered[0].at < patient_since):
-            late = unanswered.popleft()
-            if not late.future.done():
-                late.future.set_exception(DatabaseUnavailable())
+        while unanswered and _are_answered(unanswered[0], patient_since):
+            unanswered.popleft()
         if unanswered:
             loop.call_later(LATE_CHECK_SECONDS, self._fail_late, loop)
         else:
@@ -172,6 +173,16 @@ class Batcher:
             # The thread goes on, because later operations depend on it.
             logger.exception("a batch of the %s failed", self._name)
             return [DatabaseUnavailable() for _ in operations]
+
+
+def _are_answered(operations: Sequence[_Submitted], patient_since: float) -> bool:
+    """Fail the operations that were submitted before `patient_since`; return whether none waits for an answer."""
+    for submitted in operations:
+        if not submitted.future.done():
+            if submitted.at >= patient_since:
+                return False
+            submitted.future.set_exception(DatabaseUnavailable())
+    return True
 
 
 def _answer(batch: Sequence[_Submitted], outcomes: Sequence[object]) -> None:

@@ -4,8 +4,13 @@ from alembic import context
 
 from broker.store.indexes import METADATA
 
-connection = context.config.attributes["connection"]
+config = context.config
 # SQLite's DDL is transactional as well, once the driver begins no transaction by itself.
-context.configure(connection=connection, target_metadata=METADATA, transactional_ddl=True)
+context.configure(
+    connection=config.attributes["connection"],
+    target_metadata=METADATA,
+    version_table=config.attributes["version_table"],
+    transactional_ddl=True,
+)
 with context.begin_transaction():
     context.run_migrations()

@@ -174,11 +174,29 @@ for (const [name, answers, code, sentence, expected] of ENDINGS)
     assert.equal(steps.join(" "), expected);
   });
 
-test("without a connection the error says so, after all tries", async () => {
-  const { steps, options, end } = world({ upload: ["drop", "drop", "drop"] }, { onLine: false });
-  await assert.rejects(upload(film(), { ...options, attempts: 3 }), { code: "offline" });
+test("an offline device waits for its network, and spends no attempt", async () => {
+  const { steps, options, goOnline, end } = world(
+    { upload: [...Array(20).fill("drop"), issued()], s3: [stored], complete: [ready()] },
+    { onLine: false },
+  );
+  const states = [];
+  const onProgress = ({ state, failures }) => {
+    states.push(`${state} ${failures}`);
+    if (state === "offline") queueMicrotask(() => goOnline({ isReally: steps.length === 20 }));
+  };
+  const media = await upload(film(), { ...options, attempts: 1, onProgress });
   end();
-  assert.equal(steps.length, 3);
+  assert.equal(media.status, "ready");
+  assert.equal(states.filter((state) => state === "offline 0").length, 20);
+  assert.equal(states.at(-1), "ready 0");
+});
+
+test("an abort ends the wait for the network", async () => {
+  const { options, end } = world({ upload: ["drop"] }, { onLine: false });
+  const controller = new AbortController();
+  const onProgress = ({ state }) => state === "offline" && queueMicrotask(() => controller.abort());
+  await assert.rejects(upload(film(), { ...options, onProgress, signal: controller.signal }), { name: "AbortError" });
+  end();
 });
 
 test("an absent bucket is reported as unreachable, not as a CORS error", async () => {
@@ -250,7 +268,7 @@ test("progress counts only the file's bytes, and restarts when the file is sent 
     "asking 0",
     "sending 0",
     "sending 1500",
-    "retrying 1500",
+    "retrying 0",
     "sending 0",
     "sending 4000",
     "confirming 4000",

@@ -2,9 +2,12 @@
 import {
   UploadError,
   contentTypeOf,
+  discard,
   inWords,
   limitTo,
+  unfinished,
   upload,
+  type IssuedUpload,
   type Progress,
   type ReadyMedia,
 } from "s3-media-broker-web";
@@ -35,6 +38,40 @@ export async function watch(video: HTMLVideoElement, media: ReadyMedia): Promise
   });
   playback.stop();
   return (await link(media.media_id, { getToken, download: true })).signed_url;
+}
+
+export function describe(progress: Progress): string {
+  switch (progress.state) {
+    case "retrying":
+      return `${progress.error.what} Retry in ${progress.delay} s.`;
+    case "ready":
+      return `${progress.media.filename} of ${progress.media.created_at}, ${progress.media.video?.codec}`;
+    default:
+      // @ts-expect-error: only a failed try has an error
+      return progress.error ? "" : progress.state;
+  }
+}
+
+export async function goOn(file: File, button: HTMLButtonElement): Promise<ReadyMedia> {
+  const [latest] = await unfinished({ getToken });
+  if (latest && latest.name !== file.name) await discard(latest, { getToken });
+  const running = upload(file, { getToken, resumableOver: 0, storage: sessionStorage, owner: "alice" });
+  button.onclick = () => (button.textContent === "Pause" ? running.pause() : running.resume());
+  return running;
+}
+
+// An application without a token in the page. Unset options may be passed on as they are.
+export async function onBehalf(file: File, signal?: AbortSignal): Promise<ReadyMedia> {
+  await upload(file, {
+    issue: async (_file, { request, idempotencyKey }) => {
+      const body = JSON.stringify({ ...request, idempotencyKey });
+      return (await (await fetch("/my/uploads", { method: "POST", body })).json()) as IssuedUpload;
+    },
+    signal,
+    filename: undefined,
+  });
+  const issued: IssuedUpload = await (await fetch("/my/uploads", { method: "POST" })).json();
+  return upload(file, { issued, signal });
 }
 
 export const type: string = contentTypeOf(new File([], "film.mkv"));

@@ -15,7 +15,11 @@ export function world(answers, { bucketIsThere = true, onLine = true } = {}) {
   };
   let jitter = Math.random;
   Math.random = () => 0; // a delay is then exactly Retry-After
-  Object.defineProperty(globalThis, "navigator", { value: { onLine }, configurable: true });
+  const navigator = { onLine };
+  Object.defineProperty(globalThis, "navigator", { value: navigator, configurable: true });
+  const page = new EventTarget();
+  globalThis.addEventListener = page.addEventListener.bind(page);
+  globalThis.removeEventListener = page.removeEventListener.bind(page);
   globalThis.location = { origin: "https://app.example", href: "https://app.example/" };
   globalThis.fetch = async (url, { method = "GET", headers, body, signal, mode } = {}) => {
     if (mode === "no-cors") {
@@ -64,6 +68,10 @@ export function world(answers, { bucketIsThere = true, onLine = true } = {}) {
     requests,
     options: { prefix: PREFIX, getToken: () => "token" },
     end: () => (Math.random = jitter),
+    goOnline: ({ isReally = true } = {}) => {
+      navigator.onLine = isReally;
+      page.dispatchEvent(new Event("online"));
+    },
   };
 }
 

@@ -16,7 +16,7 @@ _DOCUMENT = sa.JSON().with_variant(JSONB(), "postgresql")
 def upgrade() -> None:
     """Apply the revision."""
     op.create_table(
-        "media",
+        "broker_media",
         sa.Column("id", sa.Uuid, nullable=False),
         sa.Column("owner", sa.Text, nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
@@ -41,28 +41,28 @@ def upgrade() -> None:
         sa.Column("ready_at", _INSTANT),
         sa.Column("differences", sa.Text),
         sa.Column("due_at", _INSTANT),
-        sa.PrimaryKeyConstraint("id", name="pk_media"),
+        sa.PrimaryKeyConstraint("id", name="pk_broker_media"),
         sa.CheckConstraint(
             "state IN ('pending', 'promoting', 'ready', 'rejected', 'expired', 'deleting', 'deleted')",
-            name=op.f("ck_media_state"),
+            name=op.f("ck_broker_media_state"),
         ),
     )
-    _create_index("ix_media_state", ["owner", "state", "id"])
-    _create_index("ix_media_due", ["due_at"], where="due_at IS NOT NULL")
-    _create_index("ix_media_pending", ["created_at"], where="state = 'pending'")
+    _create_index("ix_broker_media_state", ["owner", "state", "id"])
+    _create_index("ix_broker_media_due", ["due_at"], where="due_at IS NOT NULL")
+    _create_index("ix_broker_media_pending", ["created_at"], where="state = 'pending'")
     _create_index(
-        "uq_media_idempotency", ["owner", "idempotency_key"], where="idempotency_key IS NOT NULL", unique=True
+        "uq_broker_media_idempotency", ["owner", "idempotency_key"], where="idempotency_key IS NOT NULL", unique=True
     )
     counters = ("pending_count", "promised_bytes", "stored_bytes", "media_count")
     op.create_table(
-        "usage",
+        "broker_usage",
         sa.Column("owner", sa.Text, nullable=False),
         *(sa.Column(counter, sa.BigInteger, nullable=False) for counter in counters),
-        sa.PrimaryKeyConstraint("owner", name="pk_usage"),
-        *(sa.CheckConstraint(f"{counter} >= 0", name=op.f(f"ck_usage_{counter}")) for counter in counters),
+        sa.PrimaryKeyConstraint("owner", name="pk_broker_usage"),
+        *(sa.CheckConstraint(f"{counter} >= 0", name=op.f(f"ck_broker_usage_{counter}")) for counter in counters),
     )
 
 
 def _create_index(name: str, columns: list[str], *, where: str | None = None, unique: bool = False) -> None:
     condition = None if where is None else sa.text(where)
-    op.create_index(name, "media", columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
+    op.create_index(name, "broker_media", columns, unique=unique, sqlite_where=condition, postgresql_where=condition)

@@ -15,7 +15,9 @@ depends_on = None
 
 def upgrade() -> None:
     """Apply the revision."""
-    op.add_column("media", sa.Column("attempt", sa.Integer, nullable=False, server_default=sa.text("0")))
-    op.add_column("media", sa.Column("still_promised", sa.Boolean, nullable=False, server_default=sa.false()))
+    op.add_column("broker_media", sa.Column("attempt", sa.Integer, nullable=False, server_default=sa.text("0")))
+    op.add_column("broker_media", sa.Column("still_promised", sa.Boolean, nullable=False, server_default=sa.false()))
     promoting = sa.text("state = 'promoting'")
-    op.create_index("ix_media_promoting", "media", ["due_at"], sqlite_where=promoting, postgresql_where=promoting)
+    op.create_index(
+        "ix_broker_media_promoting", "broker_media", ["due_at"], sqlite_where=promoting, postgresql_where=promoting
+    )

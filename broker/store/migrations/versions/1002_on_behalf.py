@@ -11,9 +11,13 @@ depends_on = None
 
 def upgrade() -> None:
     """Apply the revision."""
-    op.add_column("media", sa.Column("issued_by", sa.Text))
-    op.add_column("media", sa.Column("allow_link", sa.Boolean))
+    op.add_column("broker_media", sa.Column("issued_by", sa.Text))
+    op.add_column("broker_media", sa.Column("allow_link", sa.Boolean))
     on_behalf = sa.text("issued_by IS NOT NULL")
     op.create_index(
-        "ix_media_issuers_key", "media", ["idempotency_key"], sqlite_where=on_behalf, postgresql_where=on_behalf
+        "ix_broker_media_issuers_key",
+        "broker_media",
+        ["idempotency_key"],
+        sqlite_where=on_behalf,
+        postgresql_where=on_behalf,
     )

@@ -1,11 +1,13 @@
 /**
- * A worker that answers a posted Blob with its SHA-256 in base64, reading it in chunks.
+ * A worker that answers a posted file with its checksum in base64, reading it in chunks.
  *
- * WebCrypto needs the whole message in memory, and a video may be too large for that. Source: FIPS 180-4, section 6.2.
+ * WebCrypto needs the whole message in memory, and a video may be too large for that. Sources: FIPS 180-4, section 6.2;
+ * Amazon S3 User Guide, "Checking object integrity" (CRC-64/NVME).
  */
 
 const CHUNK = 4 * 1024 * 1024;
 const PRIMES = firstPrimes(64);
+const POLYNOMIAL = 0x9a6c9329ac4bc9b5n; // reflected
 const ROUND = Int32Array.from(PRIMES, (prime) => fraction(Math.cbrt(prime)));
 
 /** A SHA-256 of a message that arrives in chunks. */
@@ -82,9 +84,44 @@ export class Sha256 {
   }
 }
 
-/** Return the SHA-256 of a Blob in base64. */
-export async function digestOf(blob) {
-  const hash = new Sha256();
+/** A CRC-64/NVME of a message that arrives in chunks, in two halves of 32 bits, because BigInt would allocate for each byte. */
+export class Crc64Nvme {
+  constructor() {
+    this.high = this.low = 0xffffffff;
+    this.highs = new Uint32Array(256);
+    this.lows = new Uint32Array(256);
+    for (let index = 0; index < 256; index += 1) {
+      let remainder = BigInt(index);
+      for (let bit = 0; bit < 8; bit += 1) remainder = (remainder >> 1n) ^ (remainder & 1n ? POLYNOMIAL : 0n);
+      this.highs[index] = Number(remainder >> 32n);
+      this.lows[index] = Number(remainder & 0xffffffffn);
+    }
+  }
+
+  update(bytes) {
+    const { highs, lows } = this;
+    let { high, low } = this;
+    for (let at = 0; at < bytes.length; at += 1) {
+      const index = (low ^ bytes[at]) & 0xff;
+      low = ((low >>> 8) | (high << 24)) ^ lows[index];
+      high = (high >>> 8) ^ highs[index];
+    }
+    Object.assign(this, { high, low });
+  }
+
+  digest() {
+    const digest = new DataView(new ArrayBuffer(8));
+    digest.setUint32(0, ~this.high);
+    digest.setUint32(4, ~this.low);
+    return new Uint8Array(digest.buffer);
+  }
+}
+
+const HASHES = { sha256: Sha256, crc64nvme: Crc64Nvme };
+
+/** Return the checksum of a Blob in base64. */
+export async function checksumOf(blob, algorithm) {
+  const hash = new HASHES[algorithm]();
   for (let at = 0; at < blob.size; at += CHUNK)
     hash.update(new Uint8Array(await blob.slice(at, at + CHUNK).arrayBuffer()));
   return btoa(String.fromCharCode(...hash.digest()));
@@ -102,9 +139,9 @@ function fraction(value) {
 
 if (typeof WorkerGlobalScope !== "undefined" && globalThis instanceof WorkerGlobalScope) {
   globalThis.onmessage = ({ data }) => {
-    digestOf(data).then(
-      (digest) => postMessage({ digest }),
-      () => postMessage({ error: "The file can no longer be read." }),
+    checksumOf(data.file, data.algorithm).then(
+      (checksum) => postMessage({ checksum }),
+      () => postMessage({}), // the file can no longer be read
     );
   };
 }
