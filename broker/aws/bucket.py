@@ -56,7 +56,7 @@ class BucketConfig:
     is_aws: bool = True
     credentials: Credentials | None = None
     timeout_seconds: float = 10
-    pool_size: int = 32
+    pool_size: int = 256
     cloudfront: tuple[str, str, str] | None = None
     """The distribution's address, its key's id, and the private key in PEM form, if links go through CloudFront."""
     properties: ObjectProperties = ObjectProperties()  # noqa: RUF009 immutable, so it can be shared
@@ -193,6 +193,7 @@ class Bucket:
                     **self._final_headers,
                 },
                 has_result=True,
+                is_copy=True,
             )
             outcome = _is_copy_of(judged, answer)
             if outcome is not None:
