@@ -12,11 +12,11 @@ from tests.support.world import VIDEO, MakeWorld, World
 
 PROPERTIES = ObjectProperties(
     encryption="aws:kms",
-    tags=(("project", "shop & more"), ("team", "video")),
+    tags=(("project", "shop + more"), ("team", "video")),
     storage_class="INTELLIGENT_TIERING",
     cache_control="private, max-age=3600",
 )
-TAGS = [{"Key": "project", "Value": "shop & more"}, {"Key": "team", "Value": "video"}]
+TAGS = [{"Key": "project", "Value": "shop + more"}, {"Key": "team", "Value": "video"}]
 
 
 def tags(world: World, key: str) -> Any:
