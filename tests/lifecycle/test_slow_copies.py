@@ -7,8 +7,9 @@ import pytest
 
 from broker.dev.s3 import EmbeddedS3
 from broker.domain.media import State
+from tests.support.in_parts import COUNT, FILE, PART, uploaded
 from tests.support.s3_proxy import PASS, Fate, Request, S3Proxy
-from tests.support.world import MakeWorld
+from tests.support.world import MakeWorld, outcome_of
 
 PLACES, COPIES = 4, 3
 """The size of the pool, and how many of its places copies may take."""
@@ -68,3 +69,25 @@ async def test_issue_playback_delete_and_judgement_do_not_wait_behind_copies(
     assert not any(completion.done() for completion in completions)
     held.let_go.set()
     assert {playback.media.state for playback in await asyncio.gather(*completions)} == {State.READY}
+
+
+async def test_the_copies_of_parts_leave_the_same_places_free(
+    make_world: MakeWorld, held: HeldCopies, embedded_s3: EmbeddedS3
+) -> None:
+    world = make_world(
+        endpoint_url=held.proxy.url,
+        public_endpoint_url=embedded_s3.endpoint_url,
+        timeout_seconds=60,
+        pool_size=PLACES,
+        max_size=100_000_000,
+        part_size=PART,
+    )
+    issued = [await uploaded(world) for _ in range(2)]
+    assert 2 * COUNT > PLACES
+    completions = [asyncio.create_task(outcome_of(world.verbs.complete(each.media.id, "anna"))) for each in issued]
+    await held.are_full.wait()
+    assert await world.bucket.head("nothing-there") is None
+    assert held.count == COPIES
+    held.let_go.set()
+    await asyncio.gather(*completions)
+    assert [await world.ready_bytes(each.media.id) for each in issued] == [FILE, FILE]
