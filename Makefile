@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 DEPLOYED := build/bench/python
 HATCHLING := hatchling>=1.27
 
-.PHONY: run test check mutants bench readme requirements audit dist clean
+.PHONY: run test check mutants bench readme picture requirements audit dist clean
 
 run: $(VENV)/.run  ## Serve everything on this machine, with a demo page
 	$(BIN)/broker dev $(ARGS)
@@ -34,6 +34,9 @@ bench: $(VENV)/.test $(DEPLOYED)/.made  ## Compare the broker with its peers; AR
 
 readme: $(VENV)/.run  ## Redraw the parts of the guides that come from the code
 	$(BIN)/python -m tests.readme.drawing
+
+picture: $(VENV)/.test  ## Draw README's picture of the console anew, by Chromium and ffmpeg
+	$(BIN)/python -m tests.browser.picture
 
 COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make requirements'

@@ -20,7 +20,7 @@ from broker.api.asgi.short_route import ShortWay
 from broker.api.asgi.target import CheckedTarget
 from broker.api.documentation import with_problem_component
 from broker.api.problems import http_problem
-from broker.api.routes import health, media, metrics
+from broker.api.routes import health, media, metrics, owners
 from broker.api.routes.refusals import refusals
 from broker.api.routes.web import web_router
 from broker.api.state import STATE_NAME, Services
@@ -62,6 +62,7 @@ def create_app(
     router = create_router(settings, on_issue=on_issue, on_ready=on_ready, clock=clock)
     app.include_router(router, prefix=PREFIX)
     app.include_router(media.without_slash(PREFIX), include_in_schema=False)
+    app.include_router(owners.without_slash(PREFIX), include_in_schema=False)
     app.include_router(health.router, include_in_schema=False)
     app.include_router(refusals(health.router, fixed=True))
     app.include_router(metrics.router)
@@ -116,9 +117,10 @@ def create_router(
     hooks.check(settings)
     video_probe(settings)  # report a missing ffprobe now, not in the middle of the start
     router = APIRouter(lifespan=_lifespan(settings, clock, hooks))
-    for part in (health.router, web_router(), media.router):
-        router.include_router(refusals(part, fixed=True))
-        router.include_router(part)
+    for parts in ((health.router,), (web_router(),), (media.router, owners.router)):
+        router.include_router(refusals(*parts, fixed=True))
+        for part in parts:
+            router.include_router(part)
     router.include_router(refusals(media.router, fixed=False))
     return router
 

@@ -27,7 +27,7 @@ class NotAuthenticated(BrokerError):
 
 
 class PermissionMissing(BrokerError):
-    """The token does not carry the permission {permission}."""
+    """The token does not carry the permission {permission}; the issuer of tokens grants it."""
 
 
 class RateLimited(BrokerError):
@@ -43,15 +43,15 @@ class BodyTooLarge(BrokerError):
 
 
 class BodyCutShort(BrokerError):
-    """The request body did not arrive completely."""
+    """The request body did not arrive completely; send it again."""
 
 
 class BodyTooSlow(BrokerError):
-    """The request body did not arrive within {seconds:g} seconds."""
+    """The request body did not arrive within {seconds:g} seconds; send it again."""
 
 
 class MediaNotFound(BrokerError):
-    """There is no such media."""
+    """There is no such media, or it belongs to another owner."""
 
 
 # Refused by the rules, before anything is recorded.
@@ -113,11 +113,11 @@ class PromotionRunning(BrokerError):
 
 
 class NotReady(BrokerError):
-    """The media is {media_status}, not ready."""
+    """The media is {media_status}, not ready; only a ready media has a link."""
 
 
 class UploadRejected(BrokerError):
-    """The upload was rejected because it is not what was promised: {differences}."""
+    """The upload was rejected because it is not what was promised: {differences}; ask for a new one."""
 
 
 class UploadExpired(BrokerError):

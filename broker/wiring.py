@@ -27,6 +27,7 @@ from broker.domain.announcement import ON_READY
 from broker.domain.rate import rate_of
 from broker.errors import SettingsInvalid
 from broker.lifecycle.deciding import Deciding, IssueHandler
+from broker.lifecycle.erasure import Erasure
 from broker.lifecycle.probe import Probe
 from broker.lifecycle.settlement import Settlement
 from broker.lifecycle.token_verbs import TokenVerbs
@@ -37,6 +38,7 @@ from broker.store import Store
 from broker.worker.events import Events
 from broker.worker.jobs import Job, Jobs
 from broker.worker.sweep import Sweep
+from broker.worker.tidying import Tidying
 
 if TYPE_CHECKING:
     from broker.api.auth.jwks import Jwks
@@ -107,8 +109,10 @@ async def running(
             deciding=deciding,
             clock=clock,
         )
+        erasure = Erasure(store, settlement, clock=clock)
         services = Services(
             lifecycle=verbs,
+            erasure=erasure,
             token_verbs=TokenVerbs(verbs),
             waiting=Waiting(store),
             authenticator=Authenticator(
@@ -123,7 +127,10 @@ async def running(
             store=store,
             public_url=settings.public_url,
         )
-        jobs: list[Job] = [Sweep(store, settlement, rest_seconds=settings.sweep_seconds, clock=clock)]
+        jobs: list[Job] = [
+            Sweep(store, settlement, rest_seconds=settings.sweep_seconds, clock=clock),
+            Tidying(store, erasure, keep=settings.kept_records, rest_seconds=settings.sweep_seconds, clock=clock),
+        ]
         if settings.sqs_queue_url:
             queue = await asyncio.to_thread(Queue, queue_config(settings))
             stack.push_async_callback(asyncio.to_thread, queue.close)

@@ -41,6 +41,8 @@ class Figures:
     database_ms: float = _figure(1.6, "processor time of PostgreSQL for an upload and its playbacks; measured")
     wal_bytes: float = _figure(1_750, "write-ahead log of an upload; measured")
     row_bytes: float = _figure(540, "bytes that an upload adds to the database, indexes included; measured")
+    ended: float = _figure(0.2, "share of uploads that are rejected, expire or are deleted")
+    keep_days: float = _figure(30, "days that their rows are kept: `BROKER_KEEP_…_DAYS`")
     primary_cores: float = _figure(96, "cores of the largest primary you would run")
     primary_connections: float = _figure(3_000, "connections that a primary serves well")
     primary_wal_megabytes: float = _figure(250, "write-ahead log that a primary sustains, MB/s")
@@ -74,6 +76,7 @@ class Need:
     wal_megabytes: float
     primaries: int
     rows_gigabytes: float
+    removed_gigabytes: float
     staging_partitions: int
     media_partitions: int
     sqs_requests: float
@@ -104,7 +107,8 @@ def need(uploads: float, figures: Figures) -> Need:
     )
     sqs_requests = uploads * (1 + 2 / f.sqs_batch)
     millions = uploads * SECONDS_A_MONTH / 1e6
-    rows_gigabytes = millions * f.row_bytes / 1e3
+    rows_gigabytes = millions * f.row_bytes / 1e3 * (1 - f.ended)
+    removed_gigabytes = uploads * f.ended * f.keep_days * 24 * 3600 * f.row_bytes / 1e9
     return Need(
         uploads=uploads,
         cores=cores,
@@ -114,6 +118,7 @@ def need(uploads: float, figures: Figures) -> Need:
         wal_megabytes=wal_megabytes,
         primaries=primaries,
         rows_gigabytes=rows_gigabytes,
+        removed_gigabytes=removed_gigabytes,
         staging_partitions=ceil(uploads * f.staging_writes / f.partition_writes),
         media_partitions=ceil(uploads * f.media_writes / f.partition_writes),
         sqs_requests=sqs_requests,
@@ -122,7 +127,8 @@ def need(uploads: float, figures: Figures) -> Need:
             "S3 requests": millions * (2 * f.price_s3_write + f.heads * f.price_s3_read),
             "SQS requests": millions * (1 + 2 / f.sqs_batch) * f.price_sqs,
             "replicas": replicas * (f.replica_cores * f.price_core + f.replica_gigabytes * f.price_memory),
-            "database": max(2, database_cores) * f.price_database_core + rows_gigabytes * f.price_database_gigabyte,
+            "database": max(2, database_cores) * f.price_database_core
+            + (rows_gigabytes + removed_gigabytes) * f.price_database_gigabyte,
             "storing a month's videos for a month": millions * 1e6 * f.megabytes / 1e3 * f.price_s3_gigabyte,
         },
     )
@@ -144,7 +150,8 @@ def table(needs: Sequence[Need]) -> str:
         ("PostgreSQL: write-ahead log, MB/s", [f"{load.wal_megabytes:,.1f}" for load in needs]),
         ("PostgreSQL: primaries (cells)", [f"{load.primaries:,}" for load in needs]),
         ("PostgreSQL: connections to each", [f"{load.connections:,}" for load in needs]),
-        ("PostgreSQL: new rows, GB a month", [f"{load.rows_gigabytes:,.0f}" for load in needs]),
+        ("PostgreSQL: rows that stay, GB a month", [f"{load.rows_gigabytes:,.0f}" for load in needs]),
+        ("PostgreSQL: rows until their removal, GB", [f"{load.removed_gigabytes:,.0f}" for load in needs]),
         (f"S3: `staging/` prefixes, of {PARTITIONS}", [f"{load.staging_partitions:,}{_alarm(load)}" for load in needs]),
         (f"S3: `media/` prefixes, of {PARTITIONS}", [f"{load.media_partitions:,}{_alarm(load)}" for load in needs]),
         ("S3: uploads from clients, Gbit/s", [f"{load.ingress_gigabits:,.0f}" for load in needs]),

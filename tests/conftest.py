@@ -13,6 +13,7 @@ from broker.dev.s3 import EmbeddedS3, start_embedded_s3
 pytest_plugins = (
     "tests.support.ceph_rgw",
     "tests.support.postgres",
+    "tests.support.pgbouncer",
     "tests.support.databases",
     "tests.support.seaweedfs",
     "tests.support.skips",

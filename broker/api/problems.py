@@ -33,6 +33,7 @@ class Problem:
         return f"urn:s3-media:problem:{self.slug}"
 
 
+LOGGED = "The failure is logged under the X-Request-ID of this answer; retry later."
 INTERNAL = Problem(500, "internal", "The broker failed")
 PROBLEMS: dict[type[BrokerError], Problem] = {
     errors.NotAuthenticated: Problem(401, "not-authenticated", "Not authenticated"),
@@ -52,10 +53,12 @@ PROBLEMS: dict[type[BrokerError], Problem] = {
     errors.UploadRefused: Problem(403, "upload-refused", "Upload refused"),
     errors.QuotaExceeded: Problem(403, "quota-exceeded", "Quota exceeded", extra=("quota", "limit", "used", "asked")),
     errors.IdempotencyKeyReused: Problem(422, "idempotency-key-reused", "Idempotency-Key reused"),
-    errors.IdempotencyKeyInFlight: Problem(409, "idempotency-key-in-flight", "Request in flight", retry_after=1),
+    errors.IdempotencyKeyInFlight: Problem(
+        409, "idempotency-key-in-flight", "Idempotency-Key in flight", retry_after=1
+    ),
     errors.NothingUploaded: Problem(409, "nothing-uploaded", "Nothing uploaded yet", retry_after=2),
-    errors.PromotionRunning: Problem(409, "promotion-running", "Being confirmed", retry_after=2),
-    errors.NotReady: Problem(409, "not-ready", "Not ready", retry_after=2, extra=("media_status",)),
+    errors.PromotionRunning: Problem(409, "promotion-running", "Upload is being confirmed", retry_after=2),
+    errors.NotReady: Problem(409, "not-ready", "Media not ready", retry_after=2, extra=("media_status",)),
     errors.UploadRejected: Problem(422, "upload-rejected", "Upload rejected", extra=("differences",)),
     errors.UploadExpired: Problem(410, "upload-expired", "Upload expired"),
     errors.StorageUnavailable: Problem(503, "storage-away", "S3 is unavailable", retry_after=5),
@@ -74,7 +77,7 @@ def problem_response(error: BrokerError) -> Response:
     metrics.REFUSALS.labels(problem.slug).inc()
     if isinstance(error, errors.QuotaExceeded):
         metrics.QUOTA_REFUSALS.labels(error.facts["quota"]).inc()
-    detail = str(error) if problem is not INTERNAL else "The failure is logged; retry later."
+    detail = str(error) if problem is not INTERNAL else LOGGED
     extra = {name: error.facts[name] for name in problem.extra if name in error.facts}
     headers = {}
     if isinstance(error, errors.BodyTooSlow):
@@ -104,7 +107,7 @@ def http_problem(status: int, detail: str, headers: dict[str, str] | None = None
 def internal_problem() -> Response:
     """Return the problem for an unexpected failure, without its details."""
     metrics.REFUSALS.labels(INTERNAL.slug).inc()
-    return render(500, INTERNAL.type, INTERNAL.title, "The failure is logged; retry later.", headers={})
+    return render(500, INTERNAL.type, INTERNAL.title, LOGGED, headers={})
 
 
 def stopping_problem() -> Response:

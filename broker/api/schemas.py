@@ -13,10 +13,12 @@ from pydantic import (
     StrictBool,
     StrictInt,
     StrictStr,
+    TypeAdapter,
     ValidationInfo,
     WithJsonSchema,
     with_config,
 )
+from pydantic_core import SchemaSerializer
 from typing_extensions import TypedDict
 
 from broker.domain.media import State
@@ -53,6 +55,8 @@ def _with_owner(allowed: bool, info: ValidationInfo) -> bool:
         raise ValueError("should come with owner")
     return allowed
 
+
+Owner = Annotated[StrictStr, Field(min_length=1, max_length=MAX_OWNER_LENGTH), AfterValidator(_owner)]
 
 # Built-in constraints come first; placed after a Python validator, pydantic would run them in Python too.
 _NO_NUL = AfterValidator(_without_nul)
@@ -92,7 +96,7 @@ class UploadBody(BaseModel):
     """Your own flat strings, at most 2 KB as JSON; stored and returned."""
     redirect_url: Annotated[StrictStr, Field(max_length=2048), _NO_NUL] | None = None
     """The page to which the browser is sent after a plain form's upload; its origin must be configured."""
-    owner: Annotated[StrictStr, Field(min_length=1, max_length=MAX_OWNER_LENGTH), AfterValidator(_owner)] | None = None
+    owner: Owner | None = None
     """The user on whose behalf a backend asks; needs `media:delegate`. The answer then carries an `upload_token`."""
     allow_link: Annotated[StrictBool, AfterValidator(_with_owner)] | None = None
     """Whether the `upload_token` also gets a link once the media is ready; only with `owner`."""
@@ -247,6 +251,16 @@ class Deleted(TypedDict):
     message: str
 
 
+@with_config(_answer(success=True, owner="user-17", media_left=3, message="The owner is being erased."))
+class Erased(TypedDict):
+    """An owner that is being erased, and the number of media whose records are left; 0 once it is done."""
+
+    success: Literal[True]
+    owner: str
+    media_left: int
+    message: str
+
+
 class S3Health(BaseModel):
     """The health of S3."""
 
@@ -278,3 +292,10 @@ class ProblemDocument(BaseModel):
     status: int
     detail: str
     success: Literal[False]
+
+
+def serializer(answer: Any) -> SchemaSerializer:
+    """Return a serializer for a response body, a typed dictionary."""
+    adapter: TypeAdapter[Any] = TypeAdapter(answer)
+    adapter.rebuild()  # its bodies defer their build; without this the adapter would keep a placeholder
+    return adapter.serializer

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import Request
 
+from broker.lifecycle.erasure import Erasure
 from broker.lifecycle.token_verbs import TokenVerbs
 from broker.lifecycle.verbs import Lifecycle
 from broker.lifecycle.waiting import Waiting
@@ -30,6 +31,7 @@ class Services:
     """The services that routes call."""
 
     lifecycle: Lifecycle
+    erasure: Erasure
     token_verbs: TokenVerbs
     waiting: Waiting
     authenticator: "Authenticator"

@@ -1,10 +1,9 @@
-"""The command line: init, serve, dev, worker, doctor, migrate, token, upload, webhooks.
+"""The command line: init, serve, dev, worker, doctor, migrate, token, upload, webhooks, erase.
 
 Each command imports its own dependencies: `broker upload` starts without FastAPI, botocore and SQLAlchemy.
 """
 
 import asyncio
-import secrets
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from broker.cli.erase import erase
 from broker.cli.terminal import ask, err, errors_as_exit_status, note, out, refuse, say
 from broker.cli.webhooks import webhooks
 
@@ -29,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(webhooks)
+app.command()(erase)
 
 
 def _print_version(wanted: bool) -> None:
@@ -95,7 +96,10 @@ def serve(
     ] = None,
     graceful_seconds: Annotated[int, typer.Option(help="How long requests may take to end on SIGTERM.", min=0)] = 30,
     keep_alive_seconds: Annotated[
-        int, typer.Option(help="How long an idle connection is kept; longer than the load balancer's limit.", min=1)
+        int,
+        typer.Option(
+            help="How long an idle connection is kept; choose more than the load balancer's idle timeout.", min=1
+        ),
     ] = 75,
     embedded_s3: Annotated[
         bool, typer.Option("--embedded-s3", help="With USE_CLOUD_STORAGE=false: run the S3 of `broker dev` beside it.")
@@ -143,7 +147,7 @@ def dev(
         ),
     ] = "",
 ) -> None:
-    """Serve everything on this machine: the broker, an S3, and a demo page."""
+    """Serve everything on this machine: the broker, an S3, and a console."""
     with errors_as_exit_status():
         from broker.cli.dev import run_broker, run_s3
 
@@ -186,12 +190,11 @@ def doctor(
 def migrate_database() -> None:
     """Migrate the database to the schema of this version."""
     with errors_as_exit_status():
-        from broker import load_settings
         from broker.domain.origin import bare
+        from broker.settings import load_database_settings
         from broker.store import migrate, pending_revision
 
-        # A migration needs neither a bucket nor a secret, so they need not be set.
-        settings = load_settings(use_cloud_storage=False, secret_key=secrets.token_urlsafe(32))
+        settings = load_database_settings()
         if "database_url" not in settings.model_fields_set:
             note(f"BROKER_DATABASE_URL is not set, so the database is the SQLite file {Path('broker.db').resolve()}.")
         revision = pending_revision(settings.database_url, schema=settings.database_schema)
@@ -202,10 +205,12 @@ def migrate_database() -> None:
 @app.command("token")
 def print_token(
     sub: Annotated[str, typer.Option(help="The subject: the owner of media that are uploaded with it.")] = "dev",
-    scope: Annotated[str, typer.Option(help="Its permissions.")] = "media:upload media:read media:delete",
-    ttl: Annotated[int, typer.Option(help="Its lifetime in seconds.", min=1)] = 3600,
+    scope: Annotated[
+        str, typer.Option(help="The permissions, separated by spaces.")
+    ] = "media:upload media:read media:delete",
+    ttl: Annotated[int, typer.Option(help="The token's lifetime in seconds.", min=1)] = 3600,
 ) -> None:
-    """Mint a token with SECRET_KEY, for development."""
+    """Mint a token with SECRET_KEY, for tries by hand."""
     with errors_as_exit_status():
         from broker import load_settings
         from broker.dev.tokens import mint_token

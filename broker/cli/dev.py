@@ -41,7 +41,7 @@ STOP_SECONDS = 2
 
 
 def run_broker(*, data_dir: Path, port: int, s3_keys: str, console: Console) -> None:
-    """Serve the broker, its demo page and its S3 until interrupted."""
+    """Serve the broker, its console and its S3 until interrupted."""
     keys = _read_keys(s3_keys)
     with _owning(data_dir), _listening(port, console) as listener:
         bound = listener.getsockname()[1]
@@ -123,7 +123,7 @@ def _announce(console: Console, address: str, token: str, s3: EmbeddedS3, variab
     """Print the addresses, the token, and commands to try. Long lines are not wrapped, so that they can be copied."""
     broker = "python -m broker" if Path(sys.argv[0]).name == "__main__.py" else sys.argv[0]
     _say(console, "\n[bold green]The broker is running.[/] Ctrl-C stops it.\n", markup=True)
-    _say(console, f"  demo page   {address}/")
+    _say(console, f"  console     {address}/")
     _say(console, f"  interface   {address}{PREFIX}   (described at {address}/docs)")
     _say(console, f"  S3          {s3.endpoint_url}, bucket {BUCKET}")
     _say(console, f"  token       {token}")

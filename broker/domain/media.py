@@ -65,6 +65,8 @@ TRANSITIONS = (
 INITIAL = State.PENDING
 GONE = frozenset({State.DELETING, State.DELETED})
 """The states in which a media is no longer shown to any client."""
+ENDED = frozenset({State.REJECTED, State.EXPIRED, State.DELETED})
+"""The states whose records are removed after a time that settings choose."""
 NO_METADATA: dict[str, str] = {}
 """Shared default for media without metadata. Do not mutate."""
 
@@ -175,6 +177,8 @@ class Media(NamedTuple):
     """The caller that issued it on behalf of its owner; None if its owner did."""
     allow_link: bool | None = None
     """Whether its upload token also gets a link; None if it has no upload token."""
+    ended_at: datetime | None = None
+    """When it was rejected, expired or deleted; None in other states, and if a release ended it that kept no date."""
 
     @property
     def judged(self) -> Arrived | None:

@@ -92,7 +92,7 @@ def is_public(address: str) -> bool:
 
 def bare(url: str) -> str:
     """Return a URL without its user, password and query."""
-    parts = urlsplit(url)
+    parts = urlsplit(re.sub(r"//.*@", "//", url))  # a password may hold characters that a URL may not
     if not parts.hostname:
         return f"{parts.scheme}://{parts.path}"
     port = f":{parts.port}" if parts.port else ""

@@ -51,6 +51,7 @@ def serve(
     with beside as bound, ExitStack() as stack:
         if bound is not settings:
             _log_from(bound)
+        _require_openable(bound)
         _warn_of_wide_doors(bound)
         if workers > 1:
             _count_together(stack)
@@ -87,7 +88,12 @@ async def work_until_stopped(settings: Settings) -> None:
     _log_from(settings)
     await asyncio.to_thread(_require_current, settings)
     if settings.worker_metrics_port is not None:
-        start_http_server(settings.worker_metrics_port, settings.worker_metrics_host)
+        try:
+            start_http_server(settings.worker_metrics_port, settings.worker_metrics_host)
+        except OSError as error:
+            raise SettingsInvalid(
+                problems=f"BROKER_WORKER_METRICS_PORT, BROKER_WORKER_METRICS_HOST: cannot be used: {error.strerror}"
+            ) from error
     async with running(settings) as (_, jobs):
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -151,6 +157,16 @@ def _require_current(settings: Settings) -> None:
         return
     if revision is not None:
         raise SettingsInvalid(problems=f"BROKER_DATABASE_URL: lacks revision {revision}; run `broker migrate` first")
+
+
+def _require_openable(settings: Settings) -> None:
+    """Open every service once and close it, so that a wrong setting is named before a process is started."""
+
+    async def open_once() -> None:
+        async with running(settings):
+            return
+
+    asyncio.run(open_once())
 
 
 def _count_together(stack: ExitStack) -> None:

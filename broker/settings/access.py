@@ -1,16 +1,24 @@
 """The settings of access: tokens, rate limits, and origins."""
 
 import re
-from ipaddress import ip_address, ip_network
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from broker.domain.jws import KEY_TYPES, SECRET_BYTES, Algorithm
 from broker.domain.origin import is_loopback, origin
 from broker.domain.rate import rate_of
-from broker.settings.fields import CommaSeparated, Positive, bare_address, page_origins, require_extra, split_at_commas
+from broker.errors import SettingsInvalid
+from broker.settings.fields import (
+    CommaSeparated,
+    Positive,
+    bare_address,
+    networks,
+    page_origins,
+    require_extra,
+    split_at_commas,
+)
 
 MIN_SECRET_BYTES = SECRET_BYTES["HS256"]
 MIN_SECRET_CHARACTERS = 8
@@ -26,9 +34,6 @@ class AccessSettings(BaseSettings):
     """The settings of access. Durations are seconds; the docstring of a field is its description."""
 
     model_config = SettingsConfigDict(
-        env_prefix="BROKER_",
-        env_file_encoding="utf-8",
-        env_ignore_empty=True,
         extra="ignore",
         frozen=True,
         populate_by_name=True,
@@ -44,6 +49,8 @@ class AccessSettings(BaseSettings):
     """The only accepted algorithm of tokens. Unset: RS256 if a JWKS address or a public key is set, otherwise HS256."""
     jwks_url: str | None = None
     """The https URL at which the identity provider publishes its keys."""
+    jwks_http: bool = False
+    """Whether BROKER_JWKS_URL may be http, inside a network that you trust; who controls it can forge every token."""
     jwks_loopback_http: bool = False
     """Whether BROKER_JWKS_URL may be http on the loopback interface; for tests."""
     jwks_fresh_seconds: Positive = 600
@@ -113,6 +120,13 @@ class AccessSettings(BaseSettings):
         """Return the only accepted algorithm of tokens."""
         return self.jwt_algorithm or ("RS256" if self.jwks_url or self.jwt_public_key else "HS256")
 
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what is given alone: `load_settings` reads the environment, and names each variable that it cannot."""
+        return (init_settings,)
+
     @field_validator("secret_key")
     @classmethod
     def _secret_is_long(cls, value: SecretStr) -> SecretStr:
@@ -152,14 +166,7 @@ class AccessSettings(BaseSettings):
     @field_validator("trusted_proxies")
     @classmethod
     def _proxies_are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for part in value:
-            try:
-                is_any = ip_network(part).prefixlen == 0 if "/" in part else ip_address(part).is_unspecified
-            except ValueError:
-                is_any = True
-            if is_any:
-                raise ValueError("should be addresses or networks, such as 10.0.0.7,10.1.0.0/16, and not all of them")
-        return value
+        return networks(value)
 
     @field_validator("public_url")
     @classmethod
@@ -202,7 +209,18 @@ class AccessSettings(BaseSettings):
         least = SECRET_BYTES.get(self.algorithm, 0)
         if len(self.secret_key.get_secret_value().encode()) < least:
             raise ValueError(f"SECRET_KEY: should be a random secret of at least {least} bytes for {self.algorithm}")
-        may_be_http = self.jwks_loopback_http and is_loopback(self.jwks_url or "")
+        may_be_http = self.jwks_http or (self.jwks_loopback_http and is_loopback(self.jwks_url or ""))
         if self.jwks_url and not self.jwks_url.startswith("https://") and not may_be_http:
-            raise ValueError("BROKER_JWKS_URL: should be an https address")
+            raise ValueError("BROKER_JWKS_URL: should be an https address; BROKER_JWKS_HTTP=true allows http")
+        return self
+
+    @model_validator(mode="after")
+    def _public_key_is_readable(self) -> "AccessSettings":
+        if self.jwt_public_key is not None:
+            from broker.api.auth.keys import public_key  # loads PyJWT and cryptography
+
+            try:
+                public_key(self.jwt_public_key, self.algorithm)
+            except SettingsInvalid as error:
+                raise ValueError(str(error)) from None
         return self

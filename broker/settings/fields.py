@@ -1,6 +1,9 @@
 """Types and checks that several settings share."""
 
+import re
 from importlib.util import find_spec
+from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -54,3 +57,26 @@ def bare_address(value: str | None) -> str | None:
     if value is not None and (origin(value) is None or urlsplit(value).query or urlsplit(value).fragment):
         raise ValueError("should be an http or https address, such as https://api.example")
     return value.rstrip("/") if value else None
+
+
+def pem_text(pem_or_path: str) -> str:
+    """Return a PEM text, in which `\\n` may stand for line breaks, or the text of a file. Raises OSError."""
+    return pem_or_path.replace("\\n", "\n") if "-----BEGIN" in pem_or_path else Path(pem_or_path).read_text()
+
+
+def password_in(url: str) -> str:
+    """Return the password in a URL as it is written, or an empty text. It may hold any character."""
+    match = re.match(r"[^:/]+://[^:/@]*:(.*)@", url)
+    return match[1] if match else ""
+
+
+def networks(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Return `value` if each part is an address or a network, and none is all of them. Raises ValueError."""
+    for part in value:
+        try:
+            is_any = ip_network(part).prefixlen == 0 if "/" in part else ip_address(part).is_unspecified
+        except ValueError:
+            is_any = True
+        if is_any:
+            raise ValueError("should be addresses or networks, such as 10.0.0.7,10.1.0.0/16, and not all of them")
+    return value

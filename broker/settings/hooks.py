@@ -35,9 +35,10 @@ SigningSecrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(spli
 
 def is_hook_address(url: str, *, loopback_http: bool) -> bool:
     """Return whether a URL is https without a user or a fragment; with `loopback_http`, also http on this machine."""
+    if origin(url) is None:
+        return False
     parts = urlsplit(url)
-    is_secure = parts.scheme == "https" or (loopback_http and is_loopback(url))
-    return origin(url) is not None and not parts.fragment and is_secure
+    return not parts.fragment and (parts.scheme == "https" or (loopback_http and is_loopback(url)))
 
 
 class HookSettings(AccessSettings):

@@ -4,8 +4,9 @@ import re
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import Annotated, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 
@@ -16,7 +17,16 @@ from broker.domain.rules import MAX_OBJECT_BYTES, Rules, is_active, media_type
 from broker.domain.sigv4 import Credentials
 from broker.domain.video_types import DEFAULT_TYPES
 from broker.errors import SettingsInvalid
-from broker.settings.fields import CommaSeparated, Positive, bare_address, exact_origins, require_extra
+from broker.settings.environment import Variables
+from broker.settings.fields import (
+    CommaSeparated,
+    Positive,
+    bare_address,
+    exact_origins,
+    password_in,
+    pem_text,
+    require_extra,
+)
 from broker.settings.worker import WorkerSettings
 
 QuotaLimit = Annotated[int | None, Field(ge=0)]
@@ -33,7 +43,7 @@ class Settings(WorkerSettings):
     bucket_name: str = Field(default="", validation_alias="AWS_S3_BUCKET_NAME")
     """The bucket for uploads and media."""
     region: str = Field(default="us-east-1", validation_alias="AWS_S3_REGION")
-    """The bucket's region."""
+    """The bucket's region; unset: that of AWS_REGION or AWS_DEFAULT_REGION."""
     access_key_id: str | None = Field(default=None, validation_alias="AWS_ACCESS_KEY_ID")
     """The access key id. Unset: the AWS credential chain (profile, container, instance)."""
     secret_access_key: SecretStr | None = Field(default=None, validation_alias="AWS_SECRET_ACCESS_KEY")
@@ -148,9 +158,7 @@ class Settings(WorkerSettings):
         if value is None:
             return None
         try:
-            pem_or_path = value.get_secret_value()
-            is_pem = pem_or_path.lstrip().startswith("-----BEGIN")
-            pem = pem_or_path if is_pem else Path(pem_or_path).read_text()
+            pem = pem_text(value.get_secret_value())
             Distribution("https://media.example", "key", pem)
         except (OSError, TypeError, ValueError):
             raise ValueError("should be an RSA private key in PEM form, or the path of its file") from None
@@ -191,6 +199,8 @@ class Settings(WorkerSettings):
     def _bucket_is_named(cls, value: str, info: ValidationInfo) -> str:
         if not value and info.data.get("use_cloud_storage", True):
             raise ValueError("should be the name of the bucket (or set USE_CLOUD_STORAGE=false)")
+        if value and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}", value):
+            raise ValueError("should be the name of a bucket; of an access point give the alias, not the ARN")
         return value
 
     @field_validator("region")
@@ -210,7 +220,7 @@ class Settings(WorkerSettings):
     def secrets(self) -> list[str]:
         """Return every secret of this deployment, so that logs can redact them."""
         values = (getattr(self, name) for name in type(self).model_fields)
-        database_password = urlsplit(self.database_url).password or ""
+        database_password = password_in(self.database_url)
         passwords = [database_password, unquote(database_password)]
         listed = chain.from_iterable(value if isinstance(value, tuple) else (value,) for value in values)
         return [value.get_secret_value() for value in listed if isinstance(value, SecretStr)] + passwords
@@ -255,11 +265,27 @@ def load_settings(env_file: Path | None = Path(".env"), **overrides: object) -> 
 
     Raises SettingsInvalid, which names each wrong or missing setting and the expected form, but no value.
     """
+    variables = Variables(env_file)
+    fields = {environment_name(field): field for field in Settings.model_fields if field not in overrides}
+    values = {fields[name]: value for name, value in variables.named(fields).items()}
     try:
-        return Settings(_env_file=env_file, **overrides)  # type: ignore[arg-type]
+        settings = Settings(**values, **overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         problems = [_problem(detail["loc"], detail["msg"]) for detail in error.errors(include_input=False)]
-        raise SettingsInvalid(problems="\n".join(problems)) from None
+        raise SettingsInvalid(problems="\n".join(variables.problems + problems)) from None
+    if variables.problems:
+        raise SettingsInvalid(problems="\n".join(variables.problems))
+    return settings
+
+
+def load_database_settings() -> Settings:
+    """Return the settings of the database. A migration needs no bucket, no secret and no key, so none need be set."""
+    return load_settings(
+        use_cloud_storage=False,
+        secret_key=token_urlsafe(64),
+        **dict.fromkeys(("jwt_algorithm", "jwks_url", "jwt_public_key")),
+        **dict.fromkeys(("cloudfront_url", "cloudfront_key_id", "cloudfront_private_key")),
+    )
 
 
 def _problem(location: tuple[int | str, ...], message: str) -> str:

@@ -1,9 +1,15 @@
-"""The settings of the background jobs: S3 events, webhooks, and the probe of videos."""
+"""The settings of the background jobs: S3 events, webhooks, the probe of videos, and the retention of records."""
+
+from datetime import timedelta
+from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
+from broker.domain.media import State
 from broker.settings.fields import CommaSeparated, bare_address
 from broker.settings.hooks import HookSettings, SigningSecrets, is_hook_address
+
+Days = Annotated[int, Field(ge=0, le=36_500)]
 
 
 class WorkerSettings(HookSettings):
@@ -31,11 +37,29 @@ class WorkerSettings(HookSettings):
     probe_seconds: float = Field(default=20, gt=0)
     """The timeout of one probe."""
 
+    # How long records are kept.
+    keep_rejected_days: Days = 30
+    """How many days the record of a media is kept after it was rejected; 0: for ever."""
+    keep_expired_days: Days = 30
+    """How many days the record of a media is kept after it expired; 0: for ever."""
+    keep_deleted_days: Days = 30
+    """How many days the record of a media, without its objects, is kept after it was deleted; 0: for ever."""
+
     # The worker itself.
     worker_metrics_port: int | None = Field(default=None, ge=1, le=65535)
     """The port on which `broker worker` serves its metrics to Prometheus; unset: none."""
     worker_metrics_host: str = "127.0.0.1"
     """The address on which it serves them."""
+
+    @property
+    def kept_records(self) -> dict[State, timedelta]:
+        """Return how long records are kept in each state; those of other states are kept for ever."""
+        days = {
+            State.REJECTED: self.keep_rejected_days,
+            State.EXPIRED: self.keep_expired_days,
+            State.DELETED: self.keep_deleted_days,
+        }
+        return {state: timedelta(days=count) for state, count in days.items() if count}
 
     @field_validator("sqs_queue_url", "sqs_endpoint_url")
     @classmethod

@@ -6,7 +6,7 @@ dialect, which reading and writing rows does not need.
 
 import sqlalchemy as sa
 
-from broker.store.schema import METADATA, PENDING, PROMOTING, media, outbox
+from broker.store.schema import ENDED, METADATA, PENDING, PROMOTING, media, outbox
 
 __all__ = ["METADATA"]
 
@@ -16,6 +16,7 @@ _IS_DUE = media.c.due_at.is_not(None)
 sa.Index("ix_broker_media_due", media.c.due_at, sqlite_where=_IS_DUE, postgresql_where=_IS_DUE)
 sa.Index("ix_broker_media_pending", media.c.created_at, sqlite_where=PENDING, postgresql_where=PENDING)
 sa.Index("ix_broker_media_promoting", media.c.due_at, sqlite_where=PROMOTING, postgresql_where=PROMOTING)
+sa.Index("ix_broker_media_ended", media.c.state, media.c.ended_at, sqlite_where=ENDED, postgresql_where=ENDED)
 _HAS_KEY = media.c.idempotency_key.is_not(None)
 sa.Index(
     "uq_broker_media_idempotency",

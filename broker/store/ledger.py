@@ -43,7 +43,8 @@ class Ledger:
         self._connection = connection
         wanted = sorted(set(owners))
         self._before = self._lock(wanted)
-        if unopened := [owner for owner in wanted if owner not in self._before]:
+        # An erasure removes the row of an owner, so a row that was just opened may be gone again.
+        while unopened := [owner for owner in wanted if owner not in self._before]:
             self._open(unopened)
             self._before = self._lock(wanted)
         self._now = dict(self._before)

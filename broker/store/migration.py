@@ -16,7 +16,14 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from broker.errors import DatabaseRefused, DatabaseUnavailable, DatabaseUnusable, SettingsInvalid
-from broker.store.engine import UNAVAILABLE, is_refused, is_unusable, migrating_engine, parse_url, sqlite_file
+from broker.store.connections.address import parse_url, sqlite_file
+from broker.store.connections.engine import (
+    UNAVAILABLE,
+    is_misconfigured,
+    is_refused,
+    is_unusable,
+    migrating_engine,
+)
 from broker.store.migrations.earlier import earlier_revision, rename_tables
 from broker.store.schema import METADATA
 
@@ -112,11 +119,17 @@ def _translating_errors(url: sa.URL) -> Iterator[None]:
     except exc.DBAPIError as error:
         if is_unusable(error):
             raise DatabaseUnusable(path=sqlite_file(url), cause=str(error.orig)) from error
+        if is_misconfigured(error):
+            raise SettingsInvalid(problems=f"BROKER_DATABASE_URL: {_first_line(error)}") from error
         if is_refused(error):
-            raise DatabaseRefused(cause=str(error.orig).partition("\n")[0]) from error
+            raise DatabaseRefused(cause=_first_line(error)) from error
         if not isinstance(error, UNAVAILABLE):
             raise
         raise DatabaseUnavailable from error
+
+
+def _first_line(error: exc.DBAPIError) -> str:
+    return str(error.orig).partition("\n")[0]
 
 
 def _enter(connection: sa.Connection, schema: str | None) -> bool:

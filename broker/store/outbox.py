@@ -12,24 +12,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from broker.domain.announcement import Announcement
-from broker.store.batching.batcher import Batcher, Operation, T
+from broker.store.batching.batcher import Batcher
 from broker.store.prepared import PreparedInsert, insert_absent
 from broker.store.schema import disabled_target, outbox
+from broker.store.standalone import StandaloneOperation
 
 _NAMES = tuple(field.name for field in fields(Announcement))
 _COLUMNS = tuple(outbox.c[name] for name in _NAMES)
 _values = attrgetter(*_NAMES)
 _INSERT = PreparedInsert(outbox, _NAMES)
-
-
-class OutboxOperation(Operation[T]):
-    """One operation on the outbox, which runs in a transaction of the store."""
-
-    __slots__ = ()
-
-    def run(self, connection: sa.Connection) -> T:
-        """Run the operation and return its result."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +115,7 @@ _CLAIM = (
 
 
 @dataclass(slots=True)
-class _Claim(OutboxOperation[list[Announcement]]):
+class _Claim(StandaloneOperation[list[Announcement]]):
     target: str
     now: datetime
     lease_until: datetime
@@ -139,7 +130,7 @@ class _Claim(OutboxOperation[list[Announcement]]):
 
 
 @dataclass(slots=True)
-class _Remove(OutboxOperation[None]):
+class _Remove(StandaloneOperation[None]):
     announcement: Announcement
 
     def run(self, connection: sa.Connection) -> None:
@@ -147,7 +138,7 @@ class _Remove(OutboxOperation[None]):
 
 
 @dataclass(slots=True)
-class _Postpone(OutboxOperation[None]):
+class _Postpone(StandaloneOperation[None]):
     announcement: Announcement
     next_at: datetime | None
     failure: str
@@ -159,7 +150,7 @@ class _Postpone(OutboxOperation[None]):
 
 
 @dataclass(slots=True)
-class _Disable(OutboxOperation[None]):
+class _Disable(StandaloneOperation[None]):
     target: str
     now: datetime
 
@@ -170,7 +161,7 @@ class _Disable(OutboxOperation[None]):
 
 
 @dataclass(slots=True)
-class _Retry(OutboxOperation[int]):
+class _Retry(StandaloneOperation[int]):
     targets: tuple[str, ...]
     now: datetime
     give_up_at: datetime
@@ -182,7 +173,7 @@ class _Retry(OutboxOperation[int]):
 
 
 @dataclass(slots=True)
-class _Tidy(OutboxOperation[None]):
+class _Tidy(StandaloneOperation[None]):
     now: datetime
     forget_before: datetime
 
@@ -193,7 +184,7 @@ class _Tidy(OutboxOperation[None]):
 
 
 @dataclass(slots=True)
-class _Kept(OutboxOperation[list[Announcement]]):
+class _Kept(StandaloneOperation[list[Announcement]]):
     limit: int
 
     def run(self, connection: sa.Connection) -> list[Announcement]:
@@ -202,14 +193,14 @@ class _Kept(OutboxOperation[list[Announcement]]):
 
 
 @dataclass(slots=True)
-class _Disabled(OutboxOperation[dict[str, datetime]]):
+class _Disabled(StandaloneOperation[dict[str, datetime]]):
     def run(self, connection: sa.Connection) -> dict[str, datetime]:
         rows = connection.execute(sa.select(disabled_target.c.target, disabled_target.c.disabled_at))
         return dict(tuple(row) for row in rows)
 
 
 @dataclass(slots=True)
-class _ReadBacklog(OutboxOperation[OutboxBacklog]):
+class _ReadBacklog(StandaloneOperation[OutboxBacklog]):
     def run(self, connection: sa.Connection) -> OutboxBacklog:
         waiting = sa.select(sa.func.count(), sa.func.min(outbox.c.at)).where(outbox.c.next_at.is_not(None), _ENABLED)
         given_up = sa.select(sa.func.count()).where(outbox.c.next_at.is_(None))

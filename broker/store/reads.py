@@ -14,10 +14,10 @@ from broker.domain.quota import Usage
 from broker.errors import MediaNotFound
 from broker.store.batching.batcher import Operation
 from broker.store.ledger import read_usage
-from broker.store.outbox import OutboxOperation
 from broker.store.rows import COLUMNS, is_among
 from broker.store.schema import PENDING
 from broker.store.schema import media as table
+from broker.store.standalone import StandaloneOperation
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def answer(connection: sa.Connection, operations: Sequence[Operation[Any]]) -> l
                 outcomes.append(_page(connection, operation))
             case ReadUsage(owner):
                 outcomes.append(read_usage(connection, owner))
-            case OutboxOperation():
+            case StandaloneOperation():
                 outcomes.append(operation.run(connection))
             case ReadBacklog():
                 outcomes.append(_backlog(connection))

@@ -103,6 +103,7 @@ METADATA = sa.MetaData(
 
 PENDING = sa.text("state = 'pending'")
 PROMOTING = sa.text("state = 'promoting'")
+ENDED = sa.text("state IN ('rejected', 'expired', 'deleted')")
 """Literals, because planners do not match a partial index against a parameter."""
 
 media = sa.Table(
@@ -140,6 +141,7 @@ media = sa.Table(
     sa.Column("still_promised", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("issued_by", sa.Text),
     sa.Column("allow_link", sa.Boolean),
+    sa.Column("ended_at", Instant),
 )
 
 usage = sa.Table(
@@ -176,6 +178,13 @@ disabled_target = sa.Table(
     METADATA,
     sa.Column("target", sa.Text, primary_key=True),
     sa.Column("disabled_at", Instant, nullable=False),
+)
+
+erasure = sa.Table(
+    "broker_erasure",
+    METADATA,
+    sa.Column("owner", sa.Text, primary_key=True),
+    sa.Column("next_at", Instant, nullable=False),
 )
 
 

@@ -12,22 +12,23 @@ from uuid import UUID
 from broker import metrics
 from broker.clock import Clock, utc_now
 from broker.domain.announcement import announcements
-from broker.domain.media import Event, Media, State, next_state
+from broker.domain.media import ENDED, Event, Media, State, next_state
 from broker.domain.quota import Quota, Usage
 from broker.errors import DatabaseUnavailable
 from broker.store import reads, writes
 from broker.store.batching.batcher import Batcher, Operation
-from broker.store.batching.deadlines import Deadlines
-from broker.store.engine import (
+from broker.store.connections.address import parse_url
+from broker.store.connections.deadlines import Deadlines
+from broker.store.connections.engine import (
     UNAVAILABLE,
     is_deadlock,
     is_unmigrated,
     may_be_repeated,
-    parse_url,
     reading_engine,
     writing_engine,
 )
 from broker.store.outbox import Outbox
+from broker.store.removal import Removal
 from broker.store.rows import CHANGEABLE
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class Store:
         self._writes = Batcher("writer", self._write, limit=MAX_BATCH, threads=1, patience_seconds=timeout_seconds)
         self._reads = Batcher("reader", self._read, limit=MAX_BATCH, threads=readers, patience_seconds=timeout_seconds)
         self.outbox = Outbox(self._writes, self._reads)
+        self.removal = Removal(self._writes, self._reads)
 
     async def add(self, media: Media, quota: Quota) -> Media:
         """Record `media` and reserve its usage. Raises QuotaExceeded, with the numbers, if that exceeds a limit.
@@ -143,8 +145,10 @@ class Store:
     async def _replace(self, media: Media, state: State, changes: dict[str, Any]) -> Media | None:
         if fixed := changes.keys() - set(CHANGEABLE):
             raise ValueError(f"{', '.join(sorted(fixed))} cannot be changed")
-        after = media._replace(state=state, version=media.version + 1, **changes)
         moved = state is not media.state
+        if moved:
+            changes["ended_at"] = self._clock() if state in ENDED else None
+        after = media._replace(state=state, version=media.version + 1, **changes)
         announced = announcements(after, self._announce_to, self._clock()) if moved and self._announce_to else ()
         return await self._writes.submit(writes.Change(media, after, announced))
 

@@ -21,11 +21,11 @@ from broker.store import outbox
 from broker.store.at_once import add_at_once
 from broker.store.batching.batcher import Operation
 from broker.store.ledger import Ledger
-from broker.store.outbox import OutboxOperation
 from broker.store.prepared import Prepared, PreparedInsert
 from broker.store.rows import CHANGEABLE, COLUMNS, NAMES, is_among
 from broker.store.schema import PROMOTING
 from broker.store.schema import media as table
+from broker.store.standalone import StandaloneOperation
 
 
 @dataclass(slots=True)
@@ -120,7 +120,7 @@ def apply(connection: sa.Connection, operations: Sequence[Operation[Any]]) -> li
         match operation:
             case Claim():
                 outcomes[id(operation)] = _claim(connection, operation)
-            case OutboxOperation():
+            case StandaloneOperation():
                 outcomes[id(operation)] = operation.run(connection)
     return [outcomes[id(operation)] for operation in operations]
 

@@ -115,17 +115,20 @@ class Events:
             messages = await self._queue.receive(limit)
         except QueueUnavailable as error:
             self._rest_longer(error)
-            self._is_long.clear()
+            self._note_length(is_long=False)
             return []
         now = self._clock()
         metrics.QUEUE_LAG.set(max(((now - message.sent_at).total_seconds() for message in messages), default=0.0))
-        if len(messages) == limit:
-            self._is_long.set()
-        elif not self._stopping.is_set():
-            self._is_long.clear()
+        self._note_length(is_long=len(messages) == limit)
         if not messages:
             self._rest_seconds = 0.0
         return messages
+
+    def _note_length(self, *, is_long: bool) -> None:
+        if is_long or self._stopping.is_set():
+            self._is_long.set()
+        else:
+            self._is_long.clear()
 
     async def _handle(self, message: Message) -> None:
         """Process one message, then delete it or leave it to be received again. No failure ends the loop."""

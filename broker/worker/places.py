@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 GATHER_SECONDS = 0.02
@@ -43,6 +44,14 @@ class Places:
         """Give back reserved places in which no task was started."""
         self._free += count
         self._changed.set()
+
+    async def wait_until_empty(self, seconds: float) -> None:
+        """Return once no task runs, after `seconds`, or once closed."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._running and not self._closed:
+                    self._changed.clear()
+                    await self._changed.wait()
 
     def close(self) -> None:
         """End every wait for a place; none is reserved any more."""

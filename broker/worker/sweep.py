@@ -2,10 +2,11 @@
 
 import asyncio
 from contextlib import suppress
+from datetime import datetime, timedelta
 
 import structlog
 
-from broker.clock import Clock, utc_now
+from broker.clock import Clock, Stopwatch, monotonic, utc_now
 from broker.domain.media import Media
 from broker.errors import BrokerError, DatabaseUnavailable, StorageUnavailable
 from broker.lifecycle.leases import LEASE
@@ -38,12 +39,15 @@ class Sweep:
         *,
         rest_seconds: float,
         clock: Clock = utc_now,
+        stopwatch: Stopwatch = monotonic,
     ) -> None:
         self._store = store
         self._settlement = settlement
         self._rest_seconds = rest_seconds
         self._pause_seconds = rest_seconds
         self._clock = clock
+        self._stopwatch = stopwatch
+        self._stopwatch_began_at = self._began_at()
         self._stopping = asyncio.Event()
         self._places = Places(CONCURRENCY)
         self._outages = 0
@@ -93,6 +97,8 @@ class Sweep:
             return self._longer_pause("S3 or the database is unavailable")
         limit = await self._places.reserve(BATCH)
         claimed: list[Media] = []
+        while self._has_jumped():
+            await self._places.wait_until_empty(LEASE.total_seconds())
         try:
             claimed = await self.claim(limit)
         except DatabaseUnavailable as error:
@@ -107,6 +113,19 @@ class Sweep:
         if not claimed:
             self._pause_seconds = self._rest_seconds
         return 0.0 if len(claimed) == limit else self._rest_seconds
+
+    def _has_jumped(self) -> bool:
+        """Return whether the wall clock has jumped since the last turn.
+
+        By the new time, the claims of the media that are being settled may have expired. To claim them again would
+        interrupt them, and so on after each jump, so they come first.
+        """
+        before, self._stopwatch_began_at = self._stopwatch_began_at, self._began_at()
+        return abs(self._stopwatch_began_at - before) > LEASE / 2
+
+    def _began_at(self) -> datetime:
+        """Return when the stopwatch began, by the wall clock of this moment."""
+        return self._clock() - timedelta(seconds=self._stopwatch())
 
     def _longer_pause(self, reason: str) -> float:
         self._pause_seconds = min(self._pause_seconds * 2, MAX_REST_SECONDS)

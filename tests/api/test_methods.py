@@ -11,7 +11,7 @@ from tests.support.serving import client_of, settings_of
 
 ALLOWED = {
     "/upload": "POST",
-    "/": "GET",
+    "/": "DELETE, GET",
     "/healthz": "GET, HEAD",
     "/readyz": "GET, HEAD",
     "/health/s3": "GET",

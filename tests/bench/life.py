@@ -37,11 +37,12 @@ SERVER_CORE, OTHER_CORE = frozenset({0}), frozenset({1})
 
 
 @contextmanager
-def stand_in(milliseconds: dict[str, float]) -> Iterator[str]:
-    """Run the stand-in on the load's core, and yield its address."""
+def stand_in(milliseconds: dict[str, float], *, half: bool = False) -> Iterator[str]:
+    """Run the stand-in on the load's core, and yield its address; with `half`, it lacks every other upload."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     options = [part for name, value in milliseconds.items() for part in (f"--{name}", str(value))]
+    options += ["--half"] if half else []
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.bench.stand_in_s3", "--port", str(port), *options],
         preexec_fn=lambda: os.sched_setaffinity(0, OTHER_CORE),

@@ -28,7 +28,7 @@ from broker.domain.ids import new_id
 from broker.domain.media import Media, State
 from broker.domain.quota import Quota, Usage, footprint
 from broker.store import Store, migrate
-from broker.store.engine import parse_url
+from broker.store.connections.address import parse_url
 from broker.store.prepared import Prepared
 from broker.store.schema import media as media_table
 from broker.store.schema import usage as usage_table

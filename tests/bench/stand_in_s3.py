@@ -1,6 +1,7 @@
 """A stand-in for S3 that holds every object, and takes a set time for each call: `python -m tests.bench.stand_in_s3`.
 
-It checks nothing and parses little, so that a completion's cost is the broker's own.
+With `--half`, it lacks the uploads whose ids are odd. It checks nothing and parses little, so that a completion's cost
+is the broker's own.
 """
 
 import argparse
@@ -14,6 +15,8 @@ _HEAD = (
     f'HTTP/1.1 200 OK\r\ncontent-length: {SIZE}\r\ncontent-type: video/mp4\r\netag: "{ETAG}"\r\n'
     "x-amz-request-id: 1\r\n\r\n"
 ).encode()
+_ABSENT = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nx-amz-request-id: 1\r\n\r\n"
+_ODD = frozenset(b"13579bdf")
 
 
 def _answer(body: str) -> bytes:
@@ -27,8 +30,9 @@ _DELETE = _answer("<DeleteResult/>")
 class StandIn(asyncio.Protocol):
     """One connection; requests come one after another, each with its body by its length."""
 
-    def __init__(self, milliseconds: dict[bytes, float]) -> None:
+    def __init__(self, milliseconds: dict[bytes, float], *, half: bool = False) -> None:
         self._milliseconds = milliseconds
+        self._half = half
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -44,9 +48,11 @@ class StandIn(asyncio.Protocol):
             length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
             if len(self._buffer) < end + 4 + length:
                 return
-            method = self._buffer[: self._buffer.index(b" ")]
+            method, target, _ = head.split(b" ", 2)
             self._buffer = self._buffer[end + 4 + length :]
-            answer = {b"HEAD": _HEAD, b"PUT": _COPY}.get(method, _DELETE)
+            answer = {b"head": _HEAD, b"put": _COPY}.get(method, _DELETE)
+            if self._half and method == b"head" and b"/staging/" in target and target[-1] in _ODD:
+                answer = _ABSENT
             delay = self._milliseconds.get(method, 0) / 1000
             if delay:
                 asyncio.get_running_loop().call_later(delay, self._write, answer)
@@ -58,9 +64,9 @@ class StandIn(asyncio.Protocol):
             self._transport.write(answer)
 
 
-async def serve(port: int, milliseconds: dict[bytes, float]) -> None:
+async def serve(port: int, milliseconds: dict[bytes, float], *, half: bool) -> None:
     """Serve on 127.0.0.1 until the process ends."""
-    server = await asyncio.get_running_loop().create_server(lambda: StandIn(milliseconds), "127.0.0.1", port)
+    server = await asyncio.get_running_loop().create_server(lambda: StandIn(milliseconds, half=half), "127.0.0.1", port)
     async with server:
         await server.serve_forever()
 
@@ -70,5 +76,7 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, required=True)
     for method in ("head", "put", "post"):
         parser.add_argument(f"--{method}", type=float, default=0, help="milliseconds")
+    parser.add_argument("--half", action="store_true", help="lack every other upload")
     options = parser.parse_args()
-    uvloop.run(serve(options.port, {b"HEAD": options.head, b"PUT": options.put, b"POST": options.post}))
+    delays = {b"head": options.head, b"put": options.put, b"post": options.post}
+    uvloop.run(serve(options.port, delays, half=options.half))

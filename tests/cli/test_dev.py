@@ -22,7 +22,7 @@ def test_it_answers_within_seconds(dev: Dev) -> None:
 
 
 def test_it_serves_the_page_the_interface_and_a_healthy_s3(dev: Dev) -> None:
-    address = dev.running.wait_for(r"demo page +(http://127\.0\.0\.1:\d+/)")[1]
+    address = dev.running.wait_for(r"console +(http://127\.0\.0\.1:\d+/)")[1]
     page = httpx.get(address)
     assert (page.status_code, page.headers["Content-Type"].partition(";")[0]) == (200, "text/html")
     assert "server" not in page.headers

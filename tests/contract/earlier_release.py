@@ -6,7 +6,8 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
-from broker.store.engine import migrating_engine, parse_url
+from broker.store.connections.address import parse_url
+from broker.store.connections.engine import migrating_engine
 
 REVISIONS = ("0001", "0002", "1001", "1002")
 ROWS = (

@@ -124,6 +124,25 @@ async def test_the_ledger_locks_no_new_owner_while_it_waits_for_a_known_one(stor
     assert all(await asked)
 
 
+async def test_an_owner_that_is_erased_while_its_row_is_opened_is_opened_again(store: Store, database_url: str) -> None:
+    changed = await store.add(pending("a known one"), UNLIMITED)
+    opened = 0
+    with psycopg.connect(database_url, autocommit=True) as other:
+
+        def erase(*arguments: Any) -> None:
+            nonlocal opened
+            if "INSERT INTO broker_usage" in arguments[2]:
+                opened += 1
+            elif opened == 1 and "FOR UPDATE" in arguments[2]:
+                other.execute("DELETE FROM broker_usage WHERE owner = 'some new one'")
+
+        sa.event.listen(store._writing, "before_cursor_execute", erase)
+        added = pending("some new one")
+        asked = await asyncio.gather(store.add(added, UNLIMITED), store.change(changed, Event.DELETE))
+    assert (asked[0], opened) == (added, 2)
+    assert (await store.usage("some new one")).media_count == 1
+
+
 @pytest.fixture
 def sorted_as_in_a_dictionary(postgresql: PostgreSQL) -> Iterator[str]:
     """Return the URL of a database whose collation mixes small and capital letters."""

@@ -13,7 +13,7 @@ from broker.domain.media import Event
 from broker.domain.quota import Usage
 from broker.errors import DatabaseUnavailable
 from broker.store import Store, migrate
-from broker.store.engine import parse_url
+from broker.store.connections.address import parse_url
 from tests.contract.conftest import OpenStore
 from tests.support.postgres import PostgreSQL
 from tests.support.samples import UNLIMITED, locked, pending

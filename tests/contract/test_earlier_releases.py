@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from broker.domain.quota import Usage
 from broker.errors import SettingsInvalid
 from broker.store import Store, is_current, migrate, pending_revision
-from broker.store.engine import parse_url
+from broker.store.connections.address import parse_url
 from broker.store.migration import known_revisions
 from tests.contract.earlier_release import REVISIONS, ROWS, apply_released_migrations, run
 from tests.contract.reflection import reflected

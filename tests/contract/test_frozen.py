@@ -8,8 +8,9 @@ import httpx
 import pytest
 
 from broker.store import Store, migrate
-from broker.store.batching.deadlines import Deadlines
-from broker.store.engine import parse_url, writing_engine
+from broker.store.connections.address import parse_url
+from broker.store.connections.deadlines import Deadlines
+from broker.store.connections.engine import writing_engine
 from tests.support.postgres import PostgreSQL
 from tests.support.samples import UNLIMITED, pending
 from tests.support.serving import bearing, issued, served, token

@@ -11,7 +11,8 @@ from alembic.script import ScriptDirectory
 from broker.domain.media import Event, State
 from broker.errors import SettingsInvalid
 from broker.store import Store, is_current, migrate, pending_revision
-from broker.store.engine import migrating_engine, parse_url
+from broker.store.connections.address import parse_url
+from broker.store.connections.engine import migrating_engine
 from broker.store.migration import alembic_config, known_revisions
 from tests.support.samples import UNLIMITED, pending
 

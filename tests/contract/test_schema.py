@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 
 from broker.errors import DatabaseUnavailable, SettingsInvalid
 from broker.store import Store, is_current, migrate, pending_revision
-from broker.store.engine import parse_url
+from broker.store.connections.address import parse_url
 from broker.store.indexes import METADATA
 from broker.store.migration import ADVISORY_LOCK, VERSION_TABLE, known_revisions
 from tests.contract.reflection import reflected
@@ -38,7 +38,7 @@ def test_the_migrated_database_equals_the_declared_one(empty_urls: tuple[str, st
         assert compare_metadata(context, METADATA) == []
     tables = reflected(migrated)
     assert tables == reflected(declared)
-    assert [len(tables["broker_media"]["indexes"]), len(tables["broker_usage"]["checks"])] == [6, 4]
+    assert [len(tables["broker_media"]["indexes"]), len(tables["broker_usage"]["checks"])] == [7, 4]
     assert [len(tables[name]["checks"]) for name in ("broker_media", "broker_outbox")] == [1, 1]
     assert len(tables["broker_outbox"]["indexes"]) == 1
     for engine in (migrated, declared):
@@ -130,7 +130,7 @@ def test_migrating_an_unavailable_database_names_the_reason() -> None:
 
 
 def test_a_locked_file_is_unavailable_and_named_as_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broker.store.engine.MIGRATION_SECONDS", 0.2)
+    monkeypatch.setattr("broker.store.connections.engine.MIGRATION_SECONDS", 0.2)
     url = f"sqlite:///{tmp_path}/broker.db"
     engine = sa.create_engine(parse_url(url))
     with engine.connect() as connection:

@@ -12,7 +12,8 @@ from alembic.config import Config
 from broker.domain.quota import Quota
 from broker.errors import QuotaExceeded, SettingsInvalid
 from broker.store import Store, is_current, migrate, pending_revision
-from broker.store.engine import migrating_engine, parse_url
+from broker.store.connections.address import parse_url
+from broker.store.connections.engine import migrating_engine
 from tests.contract.earlier_release import apply_released_migrations, run
 from tests.support.postgres import PostgreSQL
 from tests.support.samples import UNLIMITED, pending

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from broker.dev.s3 import EmbeddedS3
-from broker.store.engine import parse_url
+from broker.store.connections.address import parse_url
 from tests.crash.client import SECRET, Client
 from tests.crash.invariants import Found, broken, find_all, unsettled
 from tests.crash.processes import Broker, start_broker

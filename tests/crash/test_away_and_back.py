@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from broker.dev.s3 import EmbeddedS3, Fault
 from broker.domain.media import State
-from broker.store.engine import parse_url
+from broker.store.connections.address import parse_url
 from tests.crash.client import MP4, bearer
 from tests.crash.conftest import Overrides, World
 from tests.support.postgres import PostgreSQL

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from broker.dev.s3 import EmbeddedS3
 from broker.domain.keys import current_key
 from broker.domain.media import State
-from broker.store.engine import parse_url
+from broker.store.connections.address import parse_url
 from broker.store.schema import media as table
 from tests.crash.client import MP4, bearer
 from tests.crash.conftest import LONG, Overrides

@@ -38,7 +38,7 @@ from broker.lifecycle.requests import Issued, UploadRequest
 from broker.lifecycle.settlement import Settlement
 from broker.lifecycle.verbs import Lifecycle
 from broker.store import Store
-from broker.store.engine import parse_url
+from broker.store.connections.address import parse_url
 from broker.worker.sweep import Sweep
 from tests.crash.invariants import find_all, unsettled
 from tests.support.dying import Clock

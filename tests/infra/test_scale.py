@@ -25,7 +25,16 @@ def scale() -> ModuleType:
 
 def test_each_sum_by_hand(scale: ModuleType) -> None:
     figures = scale.Figures(
-        issue_ms=1, complete_ms=9, playback_ms=2, playbacks=5, busy=0.5, database_ms=2, wal_bytes=2_000, row_bytes=500
+        issue_ms=1,
+        complete_ms=9,
+        playback_ms=2,
+        playbacks=5,
+        busy=0.5,
+        database_ms=2,
+        wal_bytes=2_000,
+        row_bytes=500,
+        ended=0.1,
+        keep_days=10,
     )
     need = scale.need(1_000, figures)
     assert need.cores == pytest.approx(40)  # 20 ms of 1,000 a second, at half load
@@ -34,7 +43,8 @@ def test_each_sum_by_hand(scale: ModuleType) -> None:
     assert need.database_cores == pytest.approx(4)
     assert need.wal_megabytes == pytest.approx(2)
     assert need.primaries == 1
-    assert need.rows_gigabytes == pytest.approx(1_314.9)  # 2,629.8 million of 500 bytes
+    assert need.rows_gigabytes == pytest.approx(1_183.41)  # nine tenths of 2,629.8 million of 500 bytes
+    assert need.removed_gigabytes == pytest.approx(43.2)  # a tenth of the 864 million of ten days
     assert (need.staging_partitions, need.media_partitions) == (1, 1)
     assert need.sqs_requests == pytest.approx(1_200)
     assert need.ingress_gigabits == pytest.approx(400)

@@ -14,7 +14,8 @@ import sqlalchemy
 import sqlalchemy.exc
 
 from broker.store import migrate
-from broker.store.engine import parse_url, reading_engine, writing_engine
+from broker.store.connections.address import parse_url
+from broker.store.connections.engine import reading_engine, writing_engine
 from tests.security.forging import claims, hs256
 from tests.support.processes import Running, running
 from tests.support.serving import bearing

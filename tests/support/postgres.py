@@ -32,7 +32,7 @@ class PostgreSQL:
         self._binaries = binaries
         self._home = Path(tempfile.mkdtemp(prefix="broker-postgresql-"))
         # PostgreSQL refuses to run as root.
-        self._account: dict[str, Any] = _unprivileged() if os.geteuid() == 0 else {}
+        self._account: dict[str, Any] = unprivileged() if os.geteuid() == 0 else {}
         if self._account:
             shutil.chown(self._home, self._account["user"], self._account["group"])
         self._process: subprocess.Popen[bytes] | None = None
@@ -173,7 +173,7 @@ def _candidates() -> Iterator[Path]:
         yield Path(postgres).resolve().parent
 
 
-def _unprivileged() -> dict[str, Any]:
+def unprivileged() -> dict[str, Any]:
     for name in ("postgres", "nobody"):
         try:
             account = pwd.getpwnam(name)

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 
 from broker.aws.bucket import Bucket
 from broker.aws.client import Answer
@@ -16,6 +17,7 @@ from broker.aws.queue import Queue
 from broker.domain.keys import media_id_of, staging_key
 from broker.domain.media import Arrived, Event, Media, State
 from broker.domain.quota import Quota
+from broker.errors import StorageUnavailable
 from broker.lifecycle.leases import LEASE
 from broker.worker import events, sweep
 from broker.worker.sweep import Sweep
@@ -32,10 +34,12 @@ class Held(Bucket):
         super().__init__(*arguments)
         self.let_go = asyncio.Event()
         self.held: set[UUID] | None = None
+        self.calls = 0
         self.under_way = 0
         self.most_under_way = 0
 
     async def head(self, key: str) -> Arrived | None:
+        self.calls += 1
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
         try:
@@ -44,6 +48,22 @@ class Held(Bucket):
         finally:
             self.under_way -= 1
         return None
+
+
+class Away(Held):
+    """A bucket of an S3 that is unavailable, once its calls are let go."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.failed = 0
+        self.is_back = False
+
+    async def head(self, key: str) -> Arrived | None:
+        arrived = await super().head(key)
+        if self.is_back:
+            return arrived
+        self.failed += 1
+        raise StorageUnavailable(operation="head_object", cause="SlowDown")
 
 
 @pytest.fixture
@@ -123,6 +143,23 @@ async def test_the_sweep_stops_although_every_place_is_taken(
     assert set(await states(world, media)) == {State.PENDING}
 
 
+async def test_a_jump_of_the_clock_interrupts_no_media_that_is_being_settled(held: tuple[World, Held]) -> None:
+    world, bucket = held
+    media = await due(world, 20)
+    async with sweeping(world):
+        await until(lambda: bucket.under_way == 20)
+        world.clock.move(hours=1)
+        later = await due(world, 1)
+        await asyncio.sleep(0.5)  # ten times the rest of a sweep, in which it would claim all of them again
+        bucket.let_go.set()
+
+        async def all_expired() -> bool:
+            return set(await states(world, [*media, *later])) == {State.EXPIRED}
+
+        await until(all_expired)
+    assert bucket.calls == 21
+
+
 class Counted(Bucket):
     """A bucket that counts its calls by their operation."""
 
@@ -160,18 +197,19 @@ async def test_absent_uploads_share_the_check_that_the_bucket_is_there(make_worl
 
 
 async def test_events_complete_hundreds_of_uploads_at_a_time_within_their_bound(
-    held: tuple[World, Held], sqs: Sqs
+    held: tuple[World, Held], sqs: Sqs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert events.CONCURRENCY >= 200
+    monkeypatch.setattr(events, "CONCURRENCY", 40)  # so that this test needs fewer messages
     world, bucket = held
     queue = Queue(replace(sqs.config, visibility_seconds=60))
-    media = await due(world, events.CONCURRENCY + 50)
+    media = await due(world, events.CONCURRENCY + 10)
     await asyncio.to_thread(sqs.send, *(told(world, staging_key(each.id)) for each in media))
     async with hearing(world, queue):
         await until(lambda: bucket.under_way == events.CONCURRENCY, 60)
         bucket.let_go.set()
         await until(lambda: sqs.left == 0, 60)
     queue.close()
-    assert events.CONCURRENCY >= 200
     assert bucket.most_under_way == events.CONCURRENCY
     assert sqs.dead == 0
 
@@ -192,3 +230,62 @@ async def test_an_event_that_is_stuck_delays_neither_the_others_nor_a_stop(
     async with hearing(world, queue):
         await until(lambda: sqs.left == 0)
     assert sqs.dead == 0
+
+
+async def test_the_sweep_pauses_while_s3_is_unavailable_and_goes_on_when_it_is_back(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "MAX_REST_SECONDS", 0.2)
+    world = make_world(Away)
+    assert isinstance(world.bucket, Away)
+    world.bucket.let_go.set()
+    media = await due(world, sweep.OUTAGES + 5)
+    with capture_logs() as logs:
+        async with sweeping(world):
+            await until(lambda: any(line["event"] == "sweep pauses" for line in logs))
+            world.bucket.is_back = True
+            world.clock.move(seconds=LEASE.total_seconds() + 1)
+
+            async def all_expired() -> bool:
+                return set(await states(world, media)) == {State.EXPIRED}
+
+            await until(all_expired)
+    pauses = [line for line in logs if line["event"] == "sweep pauses"]
+    assert [line["seconds"] for line in pauses] == [0.1]
+
+
+async def test_fewer_outages_than_that_pause_no_sweep(make_world: MakeWorld) -> None:
+    world = make_world(Away)
+    assert isinstance(world.bucket, Away)
+    await due(world, sweep.OUTAGES - 1)
+    world.bucket.let_go.set()
+    with capture_logs() as logs:
+        async with sweeping(world):
+            await until(lambda: world.bucket.failed == sweep.OUTAGES - 1)  # type: ignore[attr-defined]
+            world.bucket.is_back = True
+            (later,) = await due(world, 1)
+
+            async def is_expired() -> bool:
+                return await world.state(later.id) == State.EXPIRED
+
+            await until(is_expired)
+            world.bucket.is_back = False
+            await due(world, sweep.OUTAGES - 1)
+            await until(lambda: world.bucket.failed == 2 * (sweep.OUTAGES - 1))  # type: ignore[attr-defined]
+    assert not any(line["event"] == "sweep pauses" for line in logs)
+
+
+async def test_messages_that_fail_together_make_one_pause(make_world: MakeWorld, sqs: Sqs) -> None:
+    world = make_world(Away)
+    bucket = world.bucket
+    assert isinstance(bucket, Away)
+    queue = Queue(replace(sqs.config, visibility_seconds=60))
+    media = await due(world, 30)
+    await asyncio.to_thread(sqs.send, *(told(world, staging_key(each.id)) for each in media))
+    with capture_logs() as logs:
+        async with hearing(world, queue):
+            await until(lambda: bucket.under_way == 30)
+            bucket.let_go.set()
+            await until(lambda: bucket.failed == 30)
+    queue.close()
+    assert [line["seconds"] for line in logs if line["event"] == "events pause"] == [events.FIRST_REST_SECONDS]

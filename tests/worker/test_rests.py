@@ -10,20 +10,24 @@ from structlog.testing import capture_logs
 
 from broker.aws.queue import Message, Queue
 from broker.dev.s3 import EmbeddedS3, Fault
-from broker.domain.media import Media, State
+from broker.domain.media import Event, Media, State
 from broker.lifecycle import settlement
+from broker.lifecycle.erasure import Erasure
 from broker.store import Store
 from broker.worker import events, sweep, webhooks
 from broker.worker.events import Events
 from broker.worker.jobs import Job
 from broker.worker.sweep import Sweep
+from broker.worker.tidying import Tidying
 from broker.worker.webhooks import KEEP_GIVEN_UP, Webhooks
 from tests.support.receiver import receiving
-from tests.support.samples import locked
-from tests.support.world import MakeWorld, World
-from tests.worker.conftest import VISIBILITY_SECONDS, Sqs, until
+from tests.support.samples import UNLIMITED, locked, pending
+from tests.support.world import MakeWorld, World, outcome_of
+from tests.worker.conftest import VISIBILITY_SECONDS, Sqs, told, until
 from tests.worker.hearing import Slow, hearing
 from tests.worker.sending import sending, telling
+
+DAY = timedelta(days=1)
 
 
 class Hiding(Queue):
@@ -105,16 +109,19 @@ async def test_the_pauses_of_the_sweep_double_up_to_a_bound(
     assert [line["seconds"] for line in logs if line["event"] == "sweep pauses"][:4] == [0.02, 0.04, 0.05, 0.05]
 
 
-async def test_an_idle_sweep_and_idle_webhooks_do_not_spin(
-    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_idle_jobs_do_not_spin(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhooks, "REST_SECONDS", 0.2)
-    turns = {"sweep": 0, "webhooks": 0}
+    turns = {"sweep": 0, "tidying": 0, "webhooks": 0}
 
     class CountedSweep(Sweep):
         async def claim(self, limit: int) -> list[Media]:
             turns["sweep"] += 1
             return await super().claim(limit)
+
+    class CountedTidying(Tidying):
+        async def once(self) -> bool:
+            turns["tidying"] += 1
+            return await super().once()
 
     class CountedWebhooks(Webhooks):
         async def once(self, target: str) -> int:
@@ -126,6 +133,9 @@ async def test_an_idle_sweep_and_idle_webhooks_do_not_spin(
         async with sending(world, receiver) as sender:
             jobs: list[Job] = [
                 CountedSweep(world.store, world.settlement, rest_seconds=0.2, clock=world.clock),
+                CountedTidying(
+                    world.store, Erasure(world.store, world.settlement), keep={State.EXPIRED: DAY}, rest_seconds=0.2
+                ),
                 CountedWebhooks(world.store.outbox, sender._sender, (receiver.url,), clock=world.clock),
             ]
             running = [asyncio.create_task(job.run()) for job in jobs]
@@ -133,7 +143,58 @@ async def test_an_idle_sweep_and_idle_webhooks_do_not_spin(
             for job in jobs:
                 await job.stop()
             await asyncio.gather(*running)
-    assert {name: 2 <= count <= 9 for name, count in turns.items()} == {"sweep": True, "webhooks": True}, turns
+    assert all(2 <= count <= 9 for count in turns.values()), turns
+
+
+class Overlapping(Queue):
+    """A queue that notes how many receives overlap."""
+
+    def __init__(self, *arguments: object, **options: object) -> None:
+        super().__init__(*arguments, **options)  # type: ignore[arg-type]
+        self.receives = self.under_way = self.most_under_way = 0
+
+    async def receive(self, limit: int) -> list[Message]:
+        self.receives += 1
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            return await super().receive(limit)
+        finally:
+            self.under_way -= 1
+
+
+async def test_only_a_long_queue_is_received_from_several_times_at_once(world: World, sqs: Sqs) -> None:
+    queue = Overlapping(sqs.config)
+    async with hearing(world, queue):
+        await asyncio.to_thread(sqs.send, *(told(world, f"other/{number}") for number in range(5)))
+        await until(lambda: sqs.left == 0)
+        receives = queue.receives
+        await until(lambda: queue.receives > receives + 1)
+        assert queue.most_under_way == 1
+        await asyncio.to_thread(sqs.send, *(told(world, f"other/{number}") for number in range(100)))
+        await until(lambda: sqs.left == 0, 60)
+    queue.close()
+    assert 1 < queue.most_under_way <= events.RECEIVERS
+
+
+async def test_an_outage_of_the_database_does_not_end_the_tidying(world: World, world_url: str) -> None:
+    media = await world.store.add(pending(), UNLIMITED)
+    await world.store.change(media, Event.EXPIRE, due_at=None)
+    world.clock.move(days=2)
+    store = Store(world_url, timeout_seconds=0.5)
+    erasing = Erasure(store, world.settlement)
+    job = Tidying(store, erasing, keep={State.EXPIRED: DAY}, rest_seconds=0.05, clock=world.clock)
+    with capture_logs() as logs, locked(world_url):
+        running = asyncio.create_task(job.run())
+        await until(lambda: any(line["event"] == "tidying pauses" for line in logs), 60)
+
+    async def is_gone() -> bool:
+        return await outcome_of(world.verbs.complete(media.id, None)) == "MediaNotFound"
+
+    await until(is_gone)
+    await job.stop()
+    await running
+    await store.close()
 
 
 async def test_old_webhooks_are_removed_even_after_an_outage_of_the_database(

@@ -13,7 +13,7 @@ from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 
 from broker.api.asgi.fields import field_of, is_repeated
-from broker.api.auth.caller import DELEGATE, DELETE, READ, UPLOAD, Caller
+from broker.api.auth.caller import ADMIN, DELEGATE, DELETE, READ, UPLOAD, Caller
 from broker.api.auth.upload_tokens import PREFIX
 from broker.api.limits.limits import counted_address
 from broker.api.limits.windows import Kind, Standing
@@ -127,3 +127,4 @@ Completer = Annotated[Caller, Depends(TokenDemand(UPLOAD, "complete", or_upload_
 Viewer = Annotated[Caller, Depends(TokenDemand(READ, "playback", or_upload_token=True))]
 Reader = Annotated[Caller, Depends(TokenDemand(READ, "playback"))]
 Deleter = Annotated[Caller, Depends(TokenDemand(DELETE, "delete", or_upload_token=True))]
+Administrator = Annotated[Caller, Depends(TokenDemand(ADMIN, "delete"))]

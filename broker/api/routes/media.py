@@ -3,14 +3,12 @@
 import base64
 import binascii
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import RedirectResponse
-from pydantic import TypeAdapter
-from pydantic_core import SchemaSerializer
 
 from broker import errors
 from broker.api import schemas
@@ -32,17 +30,10 @@ S3_UNAVAILABLE = (errors.StorageUnavailable, errors.StorageRefused, errors.Crede
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")]
 
 
-def _serializer(answer: Any) -> SchemaSerializer:
-    """Return a serializer for a response body, a typed dictionary."""
-    adapter: TypeAdapter[Any] = TypeAdapter(answer)
-    adapter.rebuild()  # its bodies defer their build; without this the adapter would keep a placeholder
-    return adapter.serializer
-
-
-_ISSUED = _serializer(schemas.Issued)
-_PLAYBACK = _serializer(schemas.Playback)
-_MEDIA_LIST = _serializer(schemas.MediaList)
-_DELETED = _serializer(schemas.Deleted)
+_ISSUED = schemas.serializer(schemas.Issued)
+_PLAYBACK = schemas.serializer(schemas.Playback)
+_MEDIA_LIST = schemas.serializer(schemas.MediaList)
+_DELETED = schemas.serializer(schemas.Deleted)
 
 router = APIRouter(route_class=ProblemRoute, tags=["media"], generate_unique_id_function=operation_id)
 

@@ -5,6 +5,7 @@ Without it `/{media_id}` would take GET /upload for a media, and Starlette's `Al
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from itertools import chain
 
 from fastapi import APIRouter, Response
 from fastapi.routing import APIRoute
@@ -15,14 +16,14 @@ from broker.api.problems import http_problem
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-def refusals(router: APIRouter, *, fixed: bool) -> APIRouter:
-    """Return a router that refuses the methods which the paths of `router` do not have.
+def refusals(*routers: APIRouter, fixed: bool) -> APIRouter:
+    """Return a router that refuses the methods which the paths of `routers` do not have.
 
     With `fixed` it has the paths without parameters, and must be included before any path with some; otherwise it has
     the others, and must come last.
     """
     allowed: defaultdict[str, set[str]] = defaultdict(set)
-    for route in router.routes:
+    for route in chain.from_iterable(router.routes for router in routers):
         if isinstance(route, APIRoute) and ("{" not in route.path) is fixed:
             allowed[route.path] |= route.methods or set()
     refusing = APIRouter(route_class=ProblemRoute)

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from broker.errors import DatabaseUnavailable
-from broker.store.engine import UNAVAILABLE
+from broker.store.connections.engine import UNAVAILABLE
 
 CHECKS = 8
 """How often deadlines are checked within one time limit."""

@@ -1,18 +1,16 @@
 """Engines for both databases, and the classes of their errors."""
 
+import re
 import sqlite3
 import time
 from functools import partial
-from math import ceil
-from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import sqlalchemy as sa
 from pydantic_core import from_json, to_json
 from sqlalchemy import exc
 
-from broker.errors import SettingsInvalid
+from broker.store.connections.sessions import Sessions, postgresql_arguments
 from broker.store.schema import in_schema
 
 UNAVAILABLE = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError)
@@ -23,6 +21,8 @@ UNUSABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOT
 
 DEADLOCK = "40P01"
 """SQLSTATE `deadlock_detected` (PostgreSQL documentation, "PostgreSQL Error Codes")."""
+MISCONFIGURED = re.compile(r'invalid \w+ value|(?:certificate|key) file "')
+"""Messages of libpq about an option whose value it cannot use; no server is to blame."""
 REFUSED = {"42501", "3F000"}
 """SQLSTATE `insufficient_privilege` and `invalid_schema_name`, the latter also if the user may see no schema."""
 UNMIGRATED = {"42P01", "42703"}
@@ -31,44 +31,6 @@ MIGRATION_SECONDS = 600.0
 WAL_REST_SECONDS = 0.01
 CACHE_KIBIBYTES = 256
 """The page cache of each SQLite connection."""
-
-
-def parse_url(url: str) -> sa.URL:
-    """Return the URL with its driver named: psycopg 3 for PostgreSQL, the standard library's for SQLite.
-
-    Raises SettingsInvalid, without quoting the URL, if it is malformed, names another database, or names SQLite in
-    memory, which neither threads nor processes could share.
-    """
-    try:
-        parsed = sa.make_url(url)
-    except exc.ArgumentError:
-        raise SettingsInvalid(problems="BROKER_DATABASE_URL: cannot be read") from None
-    except ValueError:
-        raise SettingsInvalid(
-            problems="BROKER_DATABASE_URL: its port should be a number; several hosts: ?host=one,two&port=5432,5432"
-        ) from None
-    match parsed.drivername:
-        case "postgres" | "postgresql" | "postgresql+psycopg":
-            return parsed.set(drivername="postgresql+psycopg")
-        case "sqlite" | "sqlite+pysqlite":
-            if parsed.database in (None, "", ":memory:") or parsed.query.get("mode") == "memory":
-                raise SettingsInvalid(
-                    problems="BROKER_DATABASE_URL: names SQLite in memory; should name a file: sqlite:///path"
-                )
-            return parsed.set(drivername="sqlite+pysqlite")
-        case other:
-            raise SettingsInvalid(
-                problems=f"BROKER_DATABASE_URL: names {other!r}, which is not supported; use postgresql or sqlite"
-            )
-
-
-def sqlite_file(url: sa.URL) -> Path:
-    """Return the file of an SQLite URL, given as a path or in the form `file:path?mode=rw&uri=true`.
-
-    Source: SQLite documentation, "Uniform Resource Identifiers".
-    """
-    name = url.database or ""
-    return Path(unquote(urlsplit(name).path)) if "uri" in url.query and name.startswith("file:") else Path(name)
 
 
 def is_unusable(error: exc.DBAPIError) -> bool:
@@ -114,6 +76,11 @@ def is_deadlock(error: Exception) -> bool:
     return _sqlstate(error) == DEADLOCK
 
 
+def is_misconfigured(error: exc.DBAPIError) -> bool:
+    """Return whether an option of the URL has a value that libpq cannot use, so that waiting does not help."""
+    return isinstance(error, exc.OperationalError) and MISCONFIGURED.search(str(error.orig)) is not None
+
+
 def is_refused(error: Exception) -> bool:
     """Return whether PostgreSQL refused a user the right to use a table or to create one."""
     return _sqlstate(error) in REFUSED
@@ -139,13 +106,16 @@ def migrating_engine(url: sa.URL) -> sa.Engine:
 
 def _engine(url: sa.URL, *, timeout_seconds: float, **options: Any) -> sa.Engine:
     on_sqlite = url.get_backend_name() == "sqlite"
-    arguments = _sqlite_arguments(timeout_seconds) if on_sqlite else _postgresql_arguments(timeout_seconds)
-    if not on_sqlite:
+    if on_sqlite:
+        arguments = {name: value for name, value in _sqlite_arguments(timeout_seconds).items() if name not in url.query}
+    else:
+        sessions = Sessions(url, timeout_seconds)
+        url, arguments = postgresql_arguments(url, timeout_seconds)
         # A transaction that waited for a lock must see the holder's changes, whatever the server's default is.
         options.setdefault("isolation_level", "READ COMMITTED")
     engine = sa.create_engine(
         url,
-        connect_args={name: value for name, value in arguments.items() if name not in url.query},
+        connect_args=arguments,
         pool_timeout=timeout_seconds,
         max_overflow=0,
         hide_parameters=True,  # an error's text is logged, and the parameters are clients' data
@@ -155,25 +125,14 @@ def _engine(url: sa.URL, *, timeout_seconds: float, **options: Any) -> sa.Engine
     )
     if on_sqlite:
         sa.event.listen(engine, "connect", partial(_prepare_sqlite, timeout_seconds))
+    else:
+        sessions.watch(engine)
     return engine
 
 
 def _sqlite_arguments(timeout_seconds: float) -> dict[str, Any]:
     # isolation_level None: the driver does not begin transactions by itself.
     return {"timeout": timeout_seconds, "isolation_level": None, "check_same_thread": False}
-
-
-def _postgresql_arguments(timeout_seconds: float) -> dict[str, Any]:
-    milliseconds = ceil(timeout_seconds * 1000)
-    limits = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
-    return {
-        "connect_timeout": max(2, ceil(min(timeout_seconds, 10))),
-        "tcp_user_timeout": milliseconds,
-        "options": " ".join(f"-c {limit}={milliseconds}" for limit in limits),
-        "application_name": "s3-media-broker",
-        # After a failover the name may still lead to the old primary, which accepts connections and refuses all writes.
-        "target_session_attrs": "read-write",
-    }
 
 
 def _prepare_sqlite(timeout_seconds: float, connection: sqlite3.Connection, record: object) -> None:

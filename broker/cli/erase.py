@@ -1,0 +1,51 @@
+"""`broker erase`: erase all that one owner has."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from broker.cli.terminal import errors_as_exit_status, refuse, say
+
+if TYPE_CHECKING:
+    from broker.settings import Settings
+
+
+def erase(
+    owner: Annotated[str, typer.Argument(help="The owner: the `sub` of its tokens, or the user that a backend names.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for a confirmation.")] = False,
+) -> None:
+    """Let the worker erase all media of one owner, with their objects, records and webhooks."""
+    with errors_as_exit_status():
+        from broker import load_settings
+        from broker.domain.owners import is_owner
+
+        if not is_owner(owner):
+            refuse("OWNER: should be 1 to 255 printable characters without surrounding spaces")
+        settings = load_settings()
+        count = asyncio.run(_count(settings, owner))
+        if not yes:
+            typer.confirm(f"Erase {owner!r}, with {count} media, for good?", abort=True)
+        asyncio.run(_record(settings, owner))
+    say(f"The worker will erase {owner!r}: {count} media now, and those that follow until it is done.")
+
+
+async def _count(settings: "Settings", owner: str) -> int:
+    from broker.wiring import open_store
+
+    store = open_store(settings)
+    try:
+        return await store.removal.count_of(owner)
+    finally:
+        await store.close()
+
+
+async def _record(settings: "Settings", owner: str) -> None:
+    from broker.wiring import open_store
+
+    store = open_store(settings)
+    try:
+        await store.removal.record_erasure(owner, datetime.now(UTC))
+    finally:
+        await store.close()

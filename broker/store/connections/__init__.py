@@ -1,0 +1,1 @@
+"""Connections to both databases: their URLs, engines, deadlines, and what a pooler between takes away."""

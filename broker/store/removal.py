@@ -1,0 +1,183 @@
+"""The removal of rows: of finished media after their retention, and of all rows of an owner that is erased.
+
+An erasure is recorded before anything of the owner is touched, so that a crash halfway loses nothing.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from broker.domain.media import State
+from broker.store.batching.batcher import Batcher
+from broker.store.prepared import insert_absent
+from broker.store.schema import ENDED, erasure, media, outbox, usage
+from broker.store.standalone import StandaloneOperation
+
+
+class Removal:
+    """Remove rows in bounded batches. Each method raises DatabaseUnavailable."""
+
+    def __init__(self, writes: Batcher, reads: Batcher) -> None:
+        self._writes = writes
+        self._reads = reads
+
+    async def remove_ended(self, state: State, *, before: datetime, limit: int) -> int:
+        """Remove at most `limit` media that entered `state` before an instant, and return their number.
+
+        The sweep is done with them. Their idempotency keys can be used anew.
+        """
+        return await self._writes.submit(_RemoveEnded(state, before, limit))
+
+    async def date_ended(self, state: State, *, limit: int) -> int:
+        """Date at most `limit` media that an earlier release ended without a date, by their creation; return how many.
+
+        Its replicas may still write such rows during an upgrade.
+        """
+        return await self._writes.submit(_DateEnded(state, limit))
+
+    async def record_erasure(self, owner: str, now: datetime) -> None:
+        """Record that `owner` is to be erased, and due at `now`; once more changes nothing else."""
+        await self._writes.submit(_RecordErasure(owner, now))
+
+    async def claim_erasures(self, now: datetime, *, next_at: datetime, limit: int) -> list[str]:
+        """Return at most `limit` owners whose erasure is due, the longest overdue first; they are due again later."""
+        return await self._writes.submit(_ClaimErasures(now, next_at, limit))
+
+    async def remove_erased(self, owner: str, now: datetime, *, limit: int) -> int:
+        """Remove at most `limit` deleted media of `owner` with their webhooks, and return their number.
+
+        The sweep is done with them, and no webhook of theirs waits for its delivery.
+        """
+        return await self._writes.submit(_RemoveErased(owner, now, limit))
+
+    async def finish_erasure(self, owner: str) -> bool:
+        """Remove the usage of `owner` and the record of its erasure, if no media is left; return whether that is so."""
+        return await self._writes.submit(_FinishErasure(owner))
+
+    async def count_of(self, owner: str) -> int:
+        """Return the number of rows of media that `owner` has, in any state."""
+        return await self._reads.submit(_CountOf(owner))
+
+
+def _some_where(*conditions: sa.ColumnElement[bool] | sa.TextClause) -> sa.CTE:
+    """Return the ids of at most `at_most` rows that no other transaction has locked."""
+    # A common table expression, because PostgreSQL may run a locking subquery more than once.
+    return (
+        sa.select(media.c.id)
+        .where(*conditions)
+        .order_by(media.c.ended_at)
+        .limit(sa.bindparam("at_most"))
+        .with_for_update(skip_locked=True, of=media)
+        .cte("some")
+    )
+
+
+_OF_STATE = (ENDED, media.c.state == sa.bindparam("of_state"))
+_OLD = _some_where(*_OF_STATE, media.c.ended_at < sa.bindparam("before"), media.c.due_at.is_(None))
+_REMOVE_OLD = media.delete().where(media.c.id.in_(sa.select(_OLD.c.id))).returning(media.c.id)
+_UNDATED = _some_where(*_OF_STATE, media.c.ended_at.is_(None))
+_DATE = (
+    media.update()
+    .where(media.c.id.in_(sa.select(_UNDATED.c.id)))
+    .values(ended_at=media.c.created_at)
+    .returning(media.c.id)
+)
+
+
+@dataclass(slots=True)
+class _RemoveEnded(StandaloneOperation[int]):
+    state: State
+    before: datetime
+    limit: int
+
+    def run(self, connection: sa.Connection) -> int:
+        removed = {"of_state": self.state, "before": self.before, "at_most": self.limit}
+        return len(connection.execute(_REMOVE_OLD, removed).all())
+
+
+@dataclass(slots=True)
+class _DateEnded(StandaloneOperation[int]):
+    state: State
+    limit: int
+
+    def run(self, connection: sa.Connection) -> int:
+        return len(connection.execute(_DATE, {"of_state": self.state, "at_most": self.limit}).all())
+
+
+@dataclass(slots=True)
+class _RecordErasure(StandaloneOperation[None]):
+    owner: str
+    now: datetime
+
+    def run(self, connection: sa.Connection) -> None:
+        connection.execute(insert_absent(erasure, connection.dialect.name), {"owner": self.owner, "next_at": self.now})
+        connection.execute(erasure.update().where(erasure.c.owner == self.owner).values(next_at=self.now))
+
+
+@dataclass(slots=True)
+class _ClaimErasures(StandaloneOperation[list[str]]):
+    now: datetime
+    next_at: datetime
+    limit: int
+
+    def run(self, connection: sa.Connection) -> list[str]:
+        due = (
+            sa.select(erasure.c.owner)
+            .where(erasure.c.next_at <= self.now)
+            .order_by(erasure.c.next_at)
+            .limit(self.limit)
+            .with_for_update(skip_locked=True)
+            .cte("due")
+        )
+        claim = erasure.update().where(erasure.c.owner.in_(sa.select(due.c.owner))).values(next_at=self.next_at)
+        return sorted(connection.execute(claim.returning(erasure.c.owner)).scalars())
+
+
+@dataclass(slots=True)
+class _RemoveErased(StandaloneOperation[int]):
+    owner: str
+    now: datetime
+    limit: int
+
+    def run(self, connection: sa.Connection) -> int:
+        waits = sa.exists().where(
+            outbox.c.media_id == media.c.id, outbox.c.next_at.is_not(None), outbox.c.give_up_at > self.now
+        )
+        gone = (
+            sa.select(media.c.id)
+            .where(media.c.owner == self.owner, media.c.state == State.DELETED, media.c.due_at.is_(None), ~waits)
+            .limit(self.limit)
+            .with_for_update(skip_locked=True, of=media)
+        )
+        ids = connection.execute(gone).scalars().all()
+        connection.execute(outbox.delete().where(outbox.c.media_id.in_(ids)))
+        return connection.execute(media.delete().where(media.c.id.in_(ids))).rowcount
+
+
+@dataclass(slots=True)
+class _FinishErasure(StandaloneOperation[bool]):
+    owner: str
+
+    def run(self, connection: sa.Connection) -> bool:
+        # An addition locks the usage first; skipping a locked row leaves the erasure to a later turn, without deadlock.
+        mine = usage.c.owner == self.owner
+        known = connection.execute(sa.select(sa.func.count()).select_from(usage).where(mine)).scalar_one()
+        locked = connection.execute(sa.select(usage.c.owner).where(mine).with_for_update(skip_locked=True)).all()
+        left = connection.execute(sa.select(media.c.id).where(media.c.owner == self.owner).limit(1)).first()
+        if left is not None or len(locked) < known:
+            return False
+        connection.execute(usage.delete().where(mine))
+        connection.execute(erasure.delete().where(erasure.c.owner == self.owner))
+        return True
+
+
+@dataclass(slots=True)
+class _CountOf(StandaloneOperation[int]):
+    owner: str
+
+    def run(self, connection: sa.Connection) -> int:
+        count: int = connection.execute(
+            sa.select(sa.func.count()).select_from(media).where(media.c.owner == self.owner)
+        ).scalar_one()
+        return count
