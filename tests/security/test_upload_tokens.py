@@ -260,6 +260,16 @@ async def test_the_limit_of_uploads_counts_the_owner_and_not_the_backend(tmp_pat
         assert own == [201, 201, 429]
 
 
+async def test_the_limits_count_an_upload_token_by_its_media(tmp_path: Path) -> None:
+    async with client_of(create_app(settings_of(tmp_path, rate_limit_playback="2/hour"))) as client:
+        client.base_url = httpx.URL(f"http://broker.example{PREFIX}")
+        for issued in (await issued_for(client), await issued_for(client)):
+            own = bearing(issued["upload_token"])
+            statuses = [(await client.get(f"/{issued['media_id']}", headers=own)).status_code for _ in range(3)]
+            assert statuses == [409, 409, 429]
+        assert (await client.get("/", headers=bearing(token("anna")))).status_code == 200
+
+
 async def test_the_quota_of_the_owner_holds_for_uploads_on_behalf(tmp_path: Path) -> None:
     async with client_of(create_app(settings_of(tmp_path, quota_pending_count=1))) as client:
         client.base_url = httpx.URL(f"http://broker.example{PREFIX}")
