@@ -11,16 +11,16 @@ from fastapi.responses import Response
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from broker.api.asgi.cors import with_cors
 from broker.api.asgi.middleware import Envelope
+from broker.api.asgi.proxies import Proxied
 from broker.api.asgi.route import build_handlers
 from broker.api.asgi.short_route import ShortWay
 from broker.api.asgi.target import CheckedTarget
 from broker.api.documentation import with_problem_component
 from broker.api.problems import http_problem
-from broker.api.routes import health, media, metrics, owners
+from broker.api.routes import health, media, metrics, owners, parts
 from broker.api.routes.refusals import refusals
 from broker.api.routes.web import web_router
 from broker.api.state import STATE_NAME, Services
@@ -94,8 +94,7 @@ class Application(FastAPI):
             app = with_cors(app, origins=settings.cors_origins, headers=settings.cors_headers)
         app = Envelope(CheckedTarget(app, settings.allowed_hosts))
         if settings.trusted_proxies:
-            proxied: Any = ProxyHeadersMiddleware  # uvicorn's types for ASGI are narrower than Starlette's
-            app = proxied(app, trusted_hosts=list(settings.trusted_proxies))
+            app = Proxied(app, settings.trusted_proxies, settings.proxy_headers)
         return app
 
 
@@ -117,11 +116,11 @@ def create_router(
     hooks.check(settings)
     video_probe(settings)  # report a missing ffprobe now, not in the middle of the start
     router = APIRouter(lifespan=_lifespan(settings, clock, hooks))
-    for parts in ((health.router,), (web_router(),), (media.router, owners.router)):
-        router.include_router(refusals(*parts, fixed=True))
-        for part in parts:
+    for together in ((health.router,), (web_router(),), (parts.router, media.router, owners.router)):
+        router.include_router(refusals(*together, fixed=True))
+        for part in together:
             router.include_router(part)
-    router.include_router(refusals(media.router, fixed=False))
+    router.include_router(refusals(parts.router, media.router, fixed=False))
     return router
 
 

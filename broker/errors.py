@@ -69,6 +69,10 @@ class SizeNotAllowed(BrokerError):
     """The size of {size} bytes is not allowed; allowed are 1 to {max_size} bytes."""
 
 
+class ResumableRequired(BrokerError):
+    """A file of {size} bytes is too large for one form, which takes {max_form_size}; ask with resumable: true."""
+
+
 class DurationNotAllowed(BrokerError):
     """The duration of {duration_seconds:g} seconds is not allowed; it may be at most {max_seconds} seconds."""
 
@@ -106,6 +110,14 @@ class IllegalTransition(BrokerError):
 
 class NothingUploaded(BrokerError):
     """Nothing has been uploaded yet; upload the file, then retry."""
+
+
+class PartsMissing(NothingUploaded):
+    """{missing_count} of {count} parts have not arrived ({numbers}); upload them, then retry."""
+
+
+class NotResumable(BrokerError):
+    """The media has no parts, because it was not issued with resumable: true."""
 
 
 class PromotionRunning(BrokerError):

@@ -19,12 +19,19 @@ SHARED_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 ISSUES = Counter("broker_issues", "Policies that were issued.")
+PART_POLICIES = Counter("broker_part_policies", "Policies for parts of resumable uploads that were issued.")
 COMPLETES = Counter("broker_completes", "Requests to complete, by outcome.", ["outcome"])
 TRANSITIONS = Counter("broker_transitions", "Changes of state, by event.", ["event"])
 PLAYBACK_LINKS = Counter("broker_playback_links", "Playback links that were issued.")
 REFUSALS = Counter("broker_refusals", "Requests that were answered with a problem, by problem type.", ["reason"])
 QUOTA_REFUSALS = Counter("broker_quota_refusals", "Uploads that were refused by a quota.", ["quota"])
 PROMOTION_SECONDS = Histogram("broker_promotion_seconds", "Time from the copy to its comparison.", buckets=SECONDS)
+COMPOSITION_SECONDS = Histogram(
+    "broker_composition_seconds",
+    "Time in which the parts of a resumable upload became one object.",
+    buckets=(*SECONDS, 300, 1800, 7200),
+)
+COMPOSITIONS = Gauge("broker_compositions", "Compositions in progress.", multiprocess_mode="livesum")
 S3_SECONDS = Histogram("broker_s3_seconds", "Calls to S3, retries included.", ["operation"], buckets=SECONDS)
 S3_CALLS = Gauge("broker_s3_calls", "Calls to S3 in progress.", multiprocess_mode="livesum")
 S3_WAITING = Gauge("broker_s3_waiting", "Calls that wait for a place in the pool.", multiprocess_mode="livesum")

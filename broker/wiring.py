@@ -107,6 +107,7 @@ async def running(
             quota=settings.quota,
             policy_seconds=settings.policy_seconds,
             deciding=deciding,
+            resumable_seconds=settings.resumable_seconds,
             clock=clock,
         )
         erasure = Erasure(store, settlement, clock=clock)
@@ -233,6 +234,7 @@ def _limits(settings: Settings) -> Limits:
             "address": rate_of(settings.rate_limit_address),
             "issue": rate_of(settings.rate_limit_issue),
             "complete": rate_of(settings.rate_limit_complete),
+            "parts": rate_of(settings.rate_limit_parts),
             "playback": rate_of(settings.rate_limit_playback),
             "delete": rate_of(settings.rate_limit_delete),
             "form": rate_of(settings.rate_limit_form),

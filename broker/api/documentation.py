@@ -24,6 +24,11 @@ EXAMPLE_FACTS: dict[str, Any] = {
     "used": 20,
     "asked": 1,
     "media_status": "pending",
+    "max_form_size": 5_368_709_120,
+    "count": 20,
+    "missing": [3, 17],
+    "missing_count": 2,
+    "numbers": "3, 17",
     "differences": "the type is 'text/html', not 'video/mp4'",
     "operation": "head_object",
     "seconds": 15.0,
@@ -45,6 +50,9 @@ AUTHENTICATED = (
     errors.DatabaseUnavailable,
 )
 """Problems of every route that needs a token."""
+
+S3_UNAVAILABLE = (errors.StorageUnavailable, errors.StorageRefused, errors.CredentialsExpired)
+"""Problems of every route that asks S3."""
 
 
 def operation_id(route: APIRoute) -> str:

@@ -47,6 +47,7 @@ PROBLEMS: dict[type[BrokerError], Problem] = {
     errors.RequestInvalid: Problem(422, "request-invalid", "Request not valid", extra=("errors",)),
     errors.TypeNotAllowed: Problem(422, "type-not-allowed", "Content type not allowed"),
     errors.SizeNotAllowed: Problem(422, "size-not-allowed", "Size not allowed", extra=("max_size",)),
+    errors.ResumableRequired: Problem(422, "resumable-required", "Resumable upload required", extra=("max_form_size",)),
     errors.DurationNotAllowed: Problem(422, "duration-not-allowed", "Duration not allowed", extra=("max_seconds",)),
     errors.MetadataTooLarge: Problem(422, "metadata-too-large", "Metadata too large", extra=("max_size",)),
     errors.RedirectNotAllowed: Problem(422, "redirect-not-allowed", "Redirect not allowed"),
@@ -57,6 +58,10 @@ PROBLEMS: dict[type[BrokerError], Problem] = {
         409, "idempotency-key-in-flight", "Idempotency-Key in flight", retry_after=1
     ),
     errors.NothingUploaded: Problem(409, "nothing-uploaded", "Nothing uploaded yet", retry_after=2),
+    errors.PartsMissing: Problem(
+        409, "parts-missing", "Parts are missing", retry_after=2, extra=("missing", "missing_count", "count")
+    ),
+    errors.NotResumable: Problem(409, "not-resumable", "Media not resumable"),
     errors.PromotionRunning: Problem(409, "promotion-running", "Upload is being confirmed", retry_after=2),
     errors.NotReady: Problem(409, "not-ready", "Media not ready", retry_after=2, extra=("media_status",)),
     errors.UploadRejected: Problem(422, "upload-rejected", "Upload rejected", extra=("differences",)),

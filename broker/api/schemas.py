@@ -28,6 +28,8 @@ EXAMPLE_ID = "01980f2c-6b1e-7c3a-9d52-0f6a4f1be7a3"
 EXAMPLE_URL = f"https://videos.s3.eu-central-1.amazonaws.com/media/a3/2026/11/23/{EXAMPLE_ID}.mp4?X-Amz-Algorithm=…"
 SHA256_PATTERN = "^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$"
 """The base64 form of 32 bytes. S3 refuses stray bits in the last character."""
+CRC64NVME_PATTERN = "^[A-Za-z0-9+/]{10}[AEIMQUYcgkosw048]=$"
+"""The base64 form of 8 bytes."""
 DELETED_MESSAGE = "The media is gone; its objects are being removed."
 EXAMPLE_VIDEO = {"seconds": 12.48, "codec": "h264", "width": 1920, "height": 1080}
 
@@ -41,6 +43,12 @@ def _without_nul(text: str) -> str:
 def _sha256(text: str) -> str:
     if re.fullmatch(SHA256_PATTERN, text) is None:
         raise ValueError("should be the base64 form of a SHA-256 digest, 44 characters")
+    return text
+
+
+def _crc64nvme(text: str) -> str:
+    if re.fullmatch(CRC64NVME_PATTERN, text) is None:
+        raise ValueError("should be the base64 form of a CRC64NVME checksum, 12 characters")
     return text
 
 
@@ -100,6 +108,37 @@ class UploadBody(BaseModel):
     """The user on whose behalf a backend asks; needs `media:delegate`. The answer then carries an `upload_token`."""
     allow_link: Annotated[StrictBool, AfterValidator(_with_owner)] | None = None
     """Whether the `upload_token` also gets a link once the media is ready; only with `owner`."""
+    resumable: StrictBool | None = None
+    """Whether to upload in parts, in any order and in parallel; needs `size`, and is required above 5 GiB."""
+    checksum_crc64nvme: (
+        Annotated[
+            StrictStr, AfterValidator(_crc64nvme), WithJsonSchema({"type": "string", "pattern": CRC64NVME_PATTERN})
+        ]
+        | None
+    ) = None
+    """The CRC64NVME of the whole file, base64, for a resumable upload; other bytes are rejected."""
+
+
+class PartForm(TypedDict):
+    """The form of one part: send the common fields, these, then exactly `size` bytes as `file`."""
+
+    number: int
+    size: int
+    fields: dict[str, str]
+
+
+class Parts(TypedDict):
+    """A page of parts: which have arrived, and forms for missing ones."""
+
+    url: str
+    part_size: int
+    count: int
+    fields: dict[str, str]
+    """The fields that all forms of this page share."""
+    forms: list[PartForm]
+    arrived: list[int]
+    next_from: int | None
+    """The first part of the next page; null on the last one."""
 
 
 class UploadForm(TypedDict):
@@ -144,13 +183,67 @@ class Issued(TypedDict):
     media_id: UUID
     status: State
     upload: UploadForm | None
-    """Null once the media is no longer pending."""
+    """Null for a resumable upload, and once the media is no longer pending."""
     expires_at: datetime
     expires_in: int
     max_size: int
     complete_url: str
     upload_token: NotRequired[str]
     """Only if the media's owner is not the caller: a bearer token to upload, complete, watch and cancel this media."""
+    parts: NotRequired[Parts | None]
+    """The forms of the first parts of a resumable upload; null once the media is no longer pending."""
+    parts_url: NotRequired[str]
+    upload_expires_at: NotRequired[datetime | None]
+    """Until when `parts_url` issues forms."""
+
+
+@with_config(
+    _answer(
+        success=True,
+        media_id=EXAMPLE_ID,
+        status="pending",
+        parts={
+            "url": "https://videos.s3.eu-central-1.amazonaws.com/",
+            "part_size": 16_777_216,
+            "count": 250,
+            "fields": {
+                "Content-Type": "video/mp4",
+                "success_action_status": "201",
+                "x-amz-algorithm": "AWS4-HMAC-SHA256",
+                "x-amz-credential": "AKIAIOSFODNN7EXAMPLE/20261123/eu-central-1/s3/aws4_request",
+                "x-amz-date": "20261123T120000Z",
+            },
+            "forms": [
+                {
+                    "number": 3,
+                    "size": 16_777_216,
+                    "fields": {
+                        "key": f"staging/a3/{EXAMPLE_ID}/00003",
+                        "policy": "eyJleHBpcmF0aW9uIjo…",
+                        "x-amz-signature": "5f2b…",
+                    },
+                }
+            ],
+            "arrived": [1, 2],
+            "next_from": 101,
+        },
+        expires_at="2026-11-23T12:15:00Z",
+        expires_in=900,
+        upload_expires_at="2026-11-24T12:00:00Z",
+        complete_url=f"https://api.example/api/v1/s3-media/{EXAMPLE_ID}/complete",
+    )
+)
+class PartsPage(TypedDict):
+    """A page of the parts of a resumable upload. The forms expire at `expires_at`; ask again for fresh ones."""
+
+    success: Literal[True]
+    media_id: UUID
+    status: State
+    parts: Parts
+    expires_at: datetime
+    expires_in: int
+    upload_expires_at: datetime | None
+    complete_url: str
 
 
 class Video(TypedDict):

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
+from xml.etree.ElementTree import Element
 from xml.sax.saxutils import escape
 
 import boto3
@@ -24,6 +25,7 @@ from broker.aws.client import Absent, Answer, PreconditionFailed, S3Client
 from broker.aws.cloudfront import Distribution
 from broker.aws.credentials import CredentialSource
 from broker.aws.endpoint import bucket_url
+from broker.aws.multipart import Multipart, is_opaque
 from broker.aws.shared import Shared
 from broker.domain.media import Arrived
 from broker.domain.policy import Promise, presign_post
@@ -34,6 +36,9 @@ CHECKSUMS = ("SHA256", "CRC64NVME", "CRC32C", "CRC32", "SHA1")
 """The checksum algorithms of S3, in the order of our preference."""
 MAX_VERSIONS = 1000
 """The number of versions of one key that a purge removes; one listing and one DeleteObjects take as many."""
+
+MAX_TURN_VERSIONS = 20_000
+"""The number of versions that one turn of `purge_below` removes: 10,000 parts, each with its delete marker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +87,7 @@ class Bucket:
         self.form_url = self._address.url
         """The URL to which forms are posted, with a trailing slash (upload libraries append the key to it)."""
         self._distribution = Distribution(*config.cloudfront) if config.cloudfront else None
+        self.multipart = Multipart(config.name, self._call)
         self._checks = Shared(self.check)
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="credentials")
         self._credentials = CredentialSource(boto3.Session(), config.credentials, self._threads)
@@ -200,6 +206,34 @@ class Bucket:
         """Delete at most 1,000 `keys` by one request; absent ones are no error."""
         return await self._delete([Version(key) for key in keys])
 
+    async def purge_below(self, prefix: str, key: str) -> bool:
+        """Remove all objects whose keys begin with `prefix`, with their versions; return whether nothing is left.
+
+        One turn removes at most MAX_TURN_VERSIONS of them. `key` is any key below `prefix`. It is deleted in any case:
+        the answer tells whether the bucket keeps versions, so that only a versioned one needs the right to list them.
+        """
+        for _ in range(0, MAX_TURN_VERSIONS, MAX_VERSIONS):
+            keys = await self.multipart.keys(prefix)
+            deleted = await self.delete({key, *keys})
+            for failure in deleted.failures.values():
+                raise failure
+            if deleted.versioned:
+                return await self._purge_versions_below(prefix)
+            if not keys:
+                return True
+        return False
+
+    async def _purge_versions_below(self, prefix: str) -> bool:
+        for _ in range(0, MAX_TURN_VERSIONS, MAX_VERSIONS):
+            listing, entries = await self._versions(prefix)
+            versions = [Version(entry.findtext("Key") or "", entry.findtext("VersionId")) for entry in entries]
+            if versions:
+                for failure in (await self._delete(versions)).failures.values():
+                    raise failure
+            if listing.findtext("IsTruncated") != "true":
+                return True
+        return False
+
     async def check(self) -> None:
         """Raise StorageUnavailable or StorageRefused unless the bucket answers."""
         try:
@@ -247,20 +281,24 @@ class Bucket:
 
     async def purge_versions(self, key: str) -> bool:
         """Remove up to MAX_VERSIONS versions of one key; return whether nothing is left."""
-        answer = await self._call(
-            "list_object_versions",
-            "GET",
-            query={"max-keys": str(MAX_VERSIONS), "prefix": key, "versions": ""},
-            has_result=True,
-        )
-        listing = answer.xml()
-        entries = [entry for entry in listing if entry.tag in {"Version", "DeleteMarker"}]
+        listing, entries = await self._versions(key)
         of_key = [Version(key, entry.findtext("VersionId")) for entry in entries if entry.findtext("Key") == key]
         if of_key:
             for failure in (await self._delete(of_key)).failures.values():
                 raise failure
         # Keys that continue this one sort after it, so a listing that has reached one has passed all versions.
         return len(of_key) < len(entries) or listing.findtext("IsTruncated") != "true"
+
+    async def _versions(self, prefix: str) -> tuple[Element, list[Element]]:
+        """Return a listing of up to MAX_VERSIONS versions whose keys begin with `prefix`, and its entries."""
+        answer = await self._call(
+            "list_object_versions",
+            "GET",
+            query={"max-keys": str(MAX_VERSIONS), "prefix": prefix, "versions": ""},
+            has_result=True,
+        )
+        listing = answer.xml()
+        return listing, [entry for entry in listing if entry.tag in {"Version", "DeleteMarker"}]
 
 
 def _is_copy_of(judged: Arrived, answer: Answer) -> bool | None:
@@ -275,15 +313,9 @@ def _is_copy_of(judged: Arrived, answer: Answer) -> bool | None:
     if checksum is not None and checksum != value:
         return False
     etag = (result.findtext("ETag") or "").strip('"')
-    if etag and judged.etag_is_md5 and not _is_opaque(answer):
+    if etag and judged.etag_is_md5 and not is_opaque(answer):
         return etag == judged.etag
     return True if checksum is not None else None
-
-
-def _is_opaque(answer: Answer) -> bool:
-    """Return whether the ETag is no MD5 of the bytes (Amazon S3 API Reference, "Object", ETag)."""
-    encryption = answer.headers.get("x-amz-server-side-encryption", "AES256")
-    return encryption != "AES256" or "x-amz-server-side-encryption-customer-algorithm" in answer.headers
 
 
 def _arrived(answer: Answer) -> Arrived:
@@ -301,7 +333,7 @@ def _arrived(answer: Answer) -> Arrived:
         etag=etag,
         content_type=headers.get("content-type", "binary/octet-stream"),
         checksum=checksum,
-        etag_is_md5=not _is_opaque(answer),
+        etag_is_md5=not is_opaque(answer),
     )
 
 

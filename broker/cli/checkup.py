@@ -48,6 +48,7 @@ def deployment(settings: Settings) -> Deployment:
         jwks_url=settings.jwks_url,
         token_algorithm=settings.algorithm,
         redis_url=settings.redis_url,
+        count_in_redis=count_in_redis,
         queue_url=settings.sqs_queue_url,
         sqs_endpoint_url=settings.sqs_endpoint_url,
         webhook_urls=settings.webhook_urls,
@@ -57,3 +58,10 @@ def deployment(settings: Settings) -> Deployment:
         issue_hook_seconds=settings.issue_hook_seconds,
         issue_hook_on_loopback=settings.issue_hook_loopback_http,
     )
+
+
+async def count_in_redis(url: str) -> None:
+    """Count on every node of the Redis at `url`. Raises an error if that fails."""
+    from broker.api.limits.redis_storage import count_everywhere  # needs an optional dependency
+
+    await count_everywhere(url)

@@ -4,7 +4,7 @@ import asyncio
 import json
 import secrets
 import shlex
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,6 +36,8 @@ class Deployment:
     jwks_url: str | None = None
     token_algorithm: str = "HS256"  # noqa: S105 (the name of an algorithm)
     redis_url: str | None = None
+    count_in_redis: Callable[[str], Awaitable[None]] | None = None
+    """A function that counts on every node of the Redis at an address, and raises if that fails."""
     queue_url: str | None = None
     sqs_endpoint_url: str | None = None
     webhook_urls: tuple[str, ...] = ()

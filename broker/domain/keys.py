@@ -13,13 +13,38 @@ def staging_key(media_id: UUID) -> str:
     return f"staging/{_spread(text)}/{text}"
 
 
+def part_key(media_id: UUID, number: int) -> str:
+    """Return the key that the policy of one part names: `staging/<xx>/<id>/<number>`.
+
+    The number has five digits, so that a listing is in the order of the parts.
+    """
+    return f"{parts_prefix(media_id)}{number:05}"
+
+
+def parts_prefix(media_id: UUID) -> str:
+    """Return the prefix that the keys of all parts of a media share, and no other key."""
+    return f"{staging_key(media_id)}/"
+
+
 def media_id_of(key: str) -> UUID | None:
-    """Return the media id of a staging key, or None for any other key."""
+    """Return the media id of a staging key, also of a part's, or None for any other key."""
+    segments = key.split("/")
     try:
-        media_id = UUID(key.rpartition("/")[2])
+        media_id = UUID(segments[2])
+    except (IndexError, ValueError):
+        return None
+    return media_id if key == staging_key(media_id) or part_number_of(key) else None
+
+
+def part_number_of(key: str) -> int | None:
+    """Return the number in the key of a part, or None for any other key."""
+    prefix, _, number = key.rpartition("/")
+    try:
+        media_id = UUID(prefix.rpartition("/")[2])
     except ValueError:
         return None
-    return media_id if key == staging_key(media_id) else None
+    is_number = number.isascii() and number.isdecimal()
+    return int(number) if is_number and key == part_key(media_id, int(number)) else None
 
 
 def final_key(media_id: UUID, content_type: str, attempt: int) -> str:
@@ -28,10 +53,15 @@ def final_key(media_id: UUID, content_type: str, attempt: int) -> str:
     No policy names it, and no other attempt does. Attempt 0 stands for media that were promoted before attempts were
     counted; their key has no `-<attempt>`.
     """
+    number = f"-{attempt}" if attempt else ""
+    return f"{final_prefix(media_id)}{number}.{extension(content_type)}"
+
+
+def final_prefix(media_id: UUID) -> str:
+    """Return the prefix that the final keys of all attempts of a media share, and no other key."""
     day = created_on(media_id).date().isoformat().replace("-", "/")
     text = str(media_id)
-    number = f"-{attempt}" if attempt else ""
-    return f"media/{_spread(text)}/{day}/{text}{number}.{extension(content_type)}"
+    return f"media/{_spread(text)}/{day}/{text}"
 
 
 def current_key(media: Media) -> str:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 from uuid import UUID
 
+from broker.domain.parts import Layout
 from broker.errors import IllegalTransition
 
 
@@ -55,6 +56,7 @@ TRANSITIONS = (
     Transition(State.PROMOTING, Event.PROMOTE, State.READY, "the final object is the one that was judged"),
     Transition(State.PROMOTING, Event.OVERWRITE, State.PENDING, "judged again, a bounded number of times"),
     Transition(State.PROMOTING, Event.GIVE_UP, State.REJECTED, "the bound is reached"),
+    Transition(State.PROMOTING, Event.DIFFER, State.REJECTED, "the object composed of parts is not the promised one"),
     Transition(State.PENDING, Event.DELETE, State.DELETING, "the owner, an administrator, or the upload token"),
     Transition(State.PROMOTING, Event.DELETE, State.DELETING, "the owner, an administrator, or the upload token"),
     Transition(State.READY, Event.DELETE, State.DELETING, "the owner, or an administrator"),
@@ -179,6 +181,15 @@ class Media(NamedTuple):
     """Whether its upload token also gets a link; None if it has no upload token."""
     ended_at: datetime | None = None
     """When it was rejected, expired or deleted; None in other states, and if a release ended it that kept no date."""
+    part_size: int | None = None
+    """The size of its parts if it is resumable; the last one may be smaller."""
+    upload_expires_at: datetime | None = None
+    """Until when policies for its parts are issued; `policy_expires_at` is the end of the last one that was."""
+    promised_crc64nvme: str | None = None
+    parts_digest: str | None = None
+    """The digest of the judged parts (domain/parts, `list_digest`)."""
+    multipart_id: str | None = None
+    """The id of S3's multipart upload that composes the judged parts under the final key of this attempt."""
 
     @property
     def judged(self) -> Arrived | None:
@@ -191,6 +202,18 @@ class Media(NamedTuple):
     def video(self) -> Video | None:
         """Return the facts of the probe, or None if the video was not probed."""
         return None if self.codec is None else Video(self.measured_seconds, self.codec, self.width, self.height)
+
+    @property
+    def layout(self) -> Layout:
+        """Return the division into parts. Raises ValueError for a media that is not resumable."""
+        if self.promised_size is None or self.part_size is None:
+            raise ValueError("the media is not resumable")
+        return Layout(self.promised_size, self.part_size)
+
+    @property
+    def accepts_until(self) -> datetime:
+        """Return when its last policy expires: the form's, or the latest that a part may still get."""
+        return self.upload_expires_at or self.policy_expires_at
 
     @property
     def promised_bytes(self) -> int:

@@ -91,9 +91,6 @@ def is_public(address: str) -> bool:
 
 
 def bare(url: str) -> str:
-    """Return a URL without its user, password and query."""
+    """Return a URL without its user, password and query; it may name several hosts."""
     parts = urlsplit(re.sub(r"//.*@", "//", url))  # a password may hold characters that a URL may not
-    if not parts.hostname:
-        return f"{parts.scheme}://{parts.path}"
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
+    return f"{parts.scheme}://{parts.netloc}{parts.path}"

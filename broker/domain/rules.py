@@ -5,11 +5,14 @@ from dataclasses import dataclass
 
 from broker.domain.media import Arrived, Media, Video
 from broker.domain.origin import origin
+from broker.domain.parts import MAX_PART_BYTES, part_size_for
 from broker.domain.video_types import DEFAULT_TYPES, OTHER_NAMES
 from broker.errors import (
     DurationNotAllowed,
     MetadataTooLarge,
     RedirectNotAllowed,
+    RequestInvalid,
+    ResumableRequired,
     SizeNotAllowed,
     TypeNotAllowed,
 )
@@ -32,7 +35,7 @@ ACTIVE_TYPES = frozenset(
 )
 """The types that a browser may execute with the rights of the serving host; any `…+xml` is one too."""
 MAX_METADATA_BYTES = 2048
-MAX_OBJECT_BYTES = 5 * 1024**3
+MAX_FORM_BYTES = MAX_PART_BYTES
 """S3 accepts at most 5 GB in one POST and in one CopyObject (Amazon S3 User Guide)."""
 
 
@@ -56,6 +59,8 @@ class Rules:
     types: tuple[str, ...] = DEFAULT_TYPES
     max_size: int = 100_000_000
     max_duration_seconds: int = 300
+    part_size: int = 16 * 1024**2
+    """The preferred size of the parts of a resumable upload."""
     redirect_origins: tuple[str, ...] = ()
 
     def check_type(self, content_type: str) -> str:
@@ -67,10 +72,32 @@ class Rules:
             raise TypeNotAllowed(content_type=content_type, allowed=", ".join(self.types))
         return bare
 
+    @property
+    def max_form_size(self) -> int:
+        """Return the largest size of an upload that is not resumable."""
+        return min(self.max_size, MAX_FORM_BYTES)
+
     def check_size(self, size: int | None) -> None:
         """Raise SizeNotAllowed unless `size` is unknown or within the bounds."""
         if size is not None and not 1 <= size <= self.max_size:
             raise SizeNotAllowed(size=size, max_size=self.max_size)
+
+    def check_form(self, size: int | None, crc64nvme: str | None) -> None:
+        """Raise ResumableRequired or RequestInvalid if one form cannot take such an upload."""
+        if size is not None and size > MAX_FORM_BYTES:
+            raise ResumableRequired(size=size, max_form_size=self.max_form_size)
+        if crc64nvme is not None:
+            raise _invalid("checksum_crc64nvme", "needs resumable: true; use checksum_sha256 for one form")
+
+    def check_parts(self, size: int | None, sha256: str | None, redirect_url: str | None) -> int:
+        """Return the size of the parts of a resumable upload. Raises RequestInvalid if it cannot be one."""
+        if size is None:
+            raise _invalid("size", "is needed for a resumable upload")
+        if sha256 is not None:
+            raise _invalid("checksum_sha256", "S3 keeps none of a resumable upload; use checksum_crc64nvme")
+        if redirect_url is not None:
+            raise _invalid("redirect_url", "is for plain forms, which cannot upload in parts")
+        return part_size_for(size, self.part_size)
 
     def check_duration(self, seconds: float | None) -> None:
         """Raise DurationNotAllowed unless the declared duration is unknown or within the bounds."""
@@ -104,6 +131,18 @@ def differences(media: Media, arrived: Arrived) -> str:
     if media.promised_sha256 is not None and arrived.checksum != f"SHA256:{media.promised_sha256}":
         reasons.append("the SHA-256 checksum is not the promised one")
     return "; ".join(reasons)
+
+
+def composed_differences(media: Media, arrived: Arrived) -> str:
+    """Return in words how the object composed of the promised parts differs; empty if it does not."""
+    if media.promised_crc64nvme is not None and arrived.checksum != f"CRC64NVME:{media.promised_crc64nvme}":
+        return "the CRC64NVME checksum is not the promised one"
+    return ""
+
+
+def _invalid(field: str, problem: str) -> RequestInvalid:
+    at = f"body.{field}"
+    return RequestInvalid(reason=f"{at}: {problem}", errors=[{"at": at, "problem": problem}])
 
 
 def video_differences(video: Video | None, max_seconds: int) -> str:

@@ -6,16 +6,28 @@ the duration of a lease, by its monotonic clock. To take over too early does no 
 has a final key of its own.
 """
 
+import asyncio
 from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from broker.clock import Clock, Stopwatch
 from broker.domain.media import Media
+from broker.errors import DatabaseUnavailable, StorageRefused, StorageUnavailable
+from broker.store import Store
 
 LEASE = timedelta(seconds=120)
 """The duration of a lease. Once it expires, another caller may take over."""
+RENEW_SECONDS = LEASE.total_seconds() / 4
+"""The interval at which the holder of a lease renews it during a long composition."""
 MAX_WATCHED = 10_000
+
+
+class LeaseLost(Exception):
+    """Another change of the row came first, so that the lease is no longer this caller's."""
 
 
 class Leases:
@@ -30,6 +42,33 @@ class Leases:
         """Return the end of a lease that is taken now."""
         return self._clock() + LEASE
 
+    @asynccontextmanager
+    async def ended_on_failure(self, store: Store, media: Media) -> AsyncIterator[None]:
+        """End the lease at once if its holder cannot go on, so that the next caller can."""
+        try:
+            yield
+        except (StorageUnavailable, StorageRefused):
+            await store.amend(media, due_at=self._clock())
+            raise
+
+    @asynccontextmanager
+    async def renewed(self, store: Store, media: Media) -> AsyncIterator["HeldLease"]:
+        """Renew the lease on `media` until the body ends. If the body fails, end the lease, so that others go on."""
+        lease = HeldLease(store, self, media)
+        renewing = asyncio.create_task(lease.renew())
+        try:
+            yield lease
+        except LeaseLost:
+            await lease.stop(renewing)
+            raise
+        except BaseException:
+            await lease.stop(renewing)
+            with suppress(DatabaseUnavailable):
+                await store.amend(lease.media, due_at=self._clock())
+            raise
+        else:
+            await lease.stop(renewing)
+
     def has_expired(self, media: Media) -> bool:
         """Return whether the lease on a media has expired, as far as this process can tell."""
         if media.due_at is None or media.due_at <= self._clock():
@@ -43,3 +82,47 @@ class Leases:
                 self._watched.popitem(last=False)
             return False
         return now - since >= LEASE.total_seconds()
+
+
+class HeldLease:
+    """A lease that its holder renews, with the row as the holder last wrote it."""
+
+    def __init__(self, store: Store, leases: Leases, media: Media) -> None:
+        self.media = media
+        self._store = store
+        self._leases = leases
+        self._lost = False
+        self._writing = asyncio.Lock()
+
+    def held(self) -> Media:
+        """Return the row. Raises LeaseLost once the lease is known to be lost."""
+        if self._lost:
+            raise LeaseLost
+        return self.media
+
+    async def record(self, **changes: Any) -> None:
+        """Change fields of the row, and renew the lease with it. Raises LeaseLost."""
+        async with self._writing:
+            changed = await self._store.amend(self.held(), due_at=self._leases.end(), **changes)
+            if changed is None:
+                self._lost = True
+                raise LeaseLost
+            self.media = changed
+
+    async def stop(self, renewing: "asyncio.Task[None]") -> None:
+        """End the renewals, but none halfway: `media` must be the row as it was last written."""
+        async with self._writing:
+            renewing.cancel()
+        with suppress(asyncio.CancelledError):
+            await renewing
+
+    async def renew(self) -> None:
+        """Renew the lease every RENEW_SECONDS, until it is lost."""
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            try:
+                await self.record()
+            except DatabaseUnavailable:
+                continue  # its last renewal holds for a while; the change at the end finds out whether it was lost
+            except LeaseLost:
+                return

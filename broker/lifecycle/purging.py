@@ -18,6 +18,9 @@ log = structlog.get_logger()
 MAX_KEYS = 1000
 """The number of keys that one DeleteObjects takes (Amazon S3 API Reference)."""
 MAX_WAITING_KEYS = 20_000
+MAX_PREFIXES = 1000
+PREFIXES_AT_ONCE = 4
+"""The number of resumable uploads whose parts are removed at a time."""
 GATHER_SECONDS = 0.02
 """How long a key waits for others to share its request, if another request is under way."""
 
@@ -36,6 +39,8 @@ class Purges:
         self._gathered: list[_Removal] = []
         self._waiting = 0
         """The number of keys that are gathered or being removed."""
+        self._prefixes = 0
+        self._turns = asyncio.Semaphore(PREFIXES_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -44,6 +49,12 @@ class Purges:
         if self._waiting + len(keys) <= MAX_WAITING_KEYS:
             for key in keys:
                 self._gather(_Removal(key, None))
+
+    def add_below(self, prefix: str, key: str) -> None:
+        """Remove all objects below `prefix`, as `key` is, in the background; beyond MAX_PREFIXES the sweep does."""
+        if self._prefixes < MAX_PREFIXES:
+            self._prefixes += 1
+            self._begin(self._remove_below(prefix, key))
 
     async def remove(self, *keys: str) -> bool:
         """Remove one bounded turn of what is stored under `keys`, and return whether nothing is left.
@@ -103,6 +114,15 @@ class Purges:
         left = [key for key in deleted.failures if any(removal.is_gone is None for removal in waiting[key])]
         if left:
             _log_left(len(left), deleted.failures[left[0]])
+
+    async def _remove_below(self, prefix: str, key: str) -> None:
+        try:
+            async with self._turns:
+                await self._bucket.purge_below(prefix, key)
+        except Exception as error:
+            _log_left(1, error)
+        finally:
+            self._prefixes -= 1
 
     async def _remove_versions(self, key: str, removals: list[_Removal]) -> None:
         outcome: bool | Exception

@@ -23,6 +23,8 @@ class UploadRequest(NamedTuple):
     """The user on whose behalf a backend asks; None if the caller asks for itself."""
     allow_link: bool | None = None
     """Whether the upload token may also get a link."""
+    resumable: bool | None = None
+    checksum_crc64nvme: str | None = None
 
     def digest(self) -> str:
         """Return a digest that differs for different requests, as 64 hex digits.
@@ -31,6 +33,8 @@ class UploadRequest(NamedTuple):
         requests.
         """
         fields = {name: value for name, value in self._asdict().items() if value not in (None, {})}
+        if not self.resumable:
+            fields.pop("resumable", None)
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
@@ -45,14 +49,40 @@ class Terms(NamedTuple):
     allow_link: bool | None = None
 
 
+class PartForm(NamedTuple):
+    """The form of one part: its number, its exact size in bytes, and the fields that no other part shares."""
+
+    number: int
+    size: int
+    fields: dict[str, str]
+
+
+class PartsPage(NamedTuple):
+    """A page of the parts of a resumable media: which have arrived, and forms for missing ones.
+
+    A form is sent with the common `fields`, its own, and the part as `file`, to `url`. `next_from` is the first number
+    of the next page, or None on the last one.
+    """
+
+    media: Media
+    url: str
+    fields: dict[str, str]
+    forms: list[PartForm]
+    arrived: list[int]
+    next_from: int | None
+    expires_in: int
+    expires_at: datetime
+
+
 class Issued(NamedTuple):
-    """The answer to an issue: the media and, while it is pending, the form's address and fields."""
+    """The answer to an issue: the media and, while it is pending, the form's address and fields, or forms of parts."""
 
     media: Media
     url: str
     fields: dict[str, str]
     expires_in: int
     expires_at: datetime
+    parts: PartsPage | None = None
 
 
 class Playback(NamedTuple):

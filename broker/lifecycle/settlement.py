@@ -19,12 +19,17 @@ S3 may carry out a request long after its caller gave up. Each such effect is ha
   due MAX_CLOCK_DIFFERENCE later; an earlier one only frees storage and quota sooner.
 - A post is judged by S3 against the policy when it begins. One that ends after the last purge is removed by the
   bucket's lifecycle rule for the staging prefix.
-- No multipart upload is made here, so there is none to abort.
+- A multipart upload belongs to the final key of one attempt. Lease holders that overlap copy the same judged parts into
+  it: each copy needs the judged ETag, and the completion names the ETag of each copied part. So a late copy of another
+  part makes the completion fail, and two completions make the same object.
+- An abort names the multipart upload of an attempt that will not become ready, or that is complete. The last purge
+  lists the multipart uploads under the media's final keys and aborts them before it removes the final objects, so that
+  no late completion brings one back. An upload that S3 creates after that has no parts; the bucket's lifecycle rule
+  for incomplete multipart uploads aborts it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from math import ceil
@@ -32,13 +37,14 @@ from math import ceil
 from broker import metrics
 from broker.aws.bucket import Bucket
 from broker.clock import Clock, Stopwatch, monotonic, utc_now
-from broker.domain.keys import current_key, every_final_key, lost_keys, staging_key
+from broker.domain.keys import current_key, every_final_key, lost_keys, part_key, parts_prefix, staging_key
 from broker.domain.media import GONE, Arrived, Event, Media, State
 from broker.domain.rules import differences, video_differences
-from broker.errors import NothingUploaded, ProbeFailed, PromotionRunning, StorageRefused, StorageUnavailable
+from broker.errors import NothingUploaded, ProbeFailed, PromotionRunning
 from broker.lifecycle.leases import LEASE, Leases
 from broker.lifecycle.probe import Probe
 from broker.lifecycle.purging import MAX_KEYS, Purges
+from broker.lifecycle.resumable.settlement import Record, Resumable
 from broker.store import Store
 
 MAX_JUDGEMENTS = 3
@@ -77,16 +83,22 @@ class Settlement:
         self._store = store
         self._bucket = bucket
         self._clock = clock
+        self._resumable = Resumable(store, bucket, self.leases, self)
 
     async def close(self) -> None:
-        """Finish the purges in the background."""
+        """Stop the compositions, and finish the purges in the background."""
+        await self._resumable.close()
         await self.purges.finish()
 
     async def settle(self, media: Media) -> None:
-        """Finish what is due for a media that the sweep has claimed.
+        """Finish what is due for a media that the sweep has claimed. A long composition goes on by itself.
 
         Raises StorageUnavailable and the like; then the state is kept, and the claim expires.
         """
+        with suppress(PromotionRunning):
+            await self._settle(media)
+
+    async def _settle(self, media: Media) -> None:
         match media.state:
             case State.PENDING:
                 await self._settle_pending(media)
@@ -104,23 +116,27 @@ class Settlement:
             case State.EXPIRED:
                 await self._look_a_last_time(media)
 
-    async def judge(self, media: Media) -> Media:
+    async def judge(self, media: Media, part: int | None = None) -> Media:
         """Compare the upload with the promise, record the verdict, and promote or reject.
 
+        `part` is the part of a resumable upload whose arrival is the reason to look.
         Returns the media as it then is; after a lost race that may be any state. Raises NothingUploaded and
         ProbeFailed. An expired media is promoted if its upload matches, and counts as without upload otherwise.
         """
-        arrived = await self._bucket.head(staging_key(media.id))
+        if media.part_size is not None:
+            return await self._resumable.judge(media, part)
+        key = staging_key(media.id)
+        arrived = await self._bucket.head(key)
         if arrived is None:
             raise NothingUploaded
         reason = differences(media, arrived)
         facts: dict[str, object] = {}
         if self._probe is not None and not reason:
-            reason, facts = await self._inspect(self._probe, media, arrived)
+            reason, facts = await self.inspect(media, key, arrived, partial(self._store.amend, media))
         if reason and media.state is State.EXPIRED:
             raise NothingUploaded
         if reason:
-            return await self._reject(media, Event.DIFFER, reason, **facts)
+            return await self.reject(media, Event.DIFFER, reason, **facts)
         judged = await self._store.change(
             media,
             Event.MATCH,
@@ -135,18 +151,20 @@ class Settlement:
         )
         return await self._reread(media) if judged is None else await self._promote(judged)
 
-    async def _inspect(self, probe: Probe, media: Media, arrived: Arrived) -> tuple[str, dict[str, object]]:
+    async def inspect(self, media: Media, key: str, arrived: Arrived, record: Record) -> tuple[str, dict[str, object]]:
         """Probe the object. Return the reason to reject it (empty if none) and the media's fields to record.
 
         An object that cannot be probed in MAX_JUDGEMENTS attempts is rejected; before that, ProbeFailed is raised.
         """
-        link = partial(self._bucket.internal_link, staging_key(media.id), expires_in=ceil(probe.timeout_seconds))
+        if (probe := self._probe) is None:
+            return "", {}
+        link = partial(self._bucket.internal_link, key, expires_in=ceil(probe.timeout_seconds))
         try:
             video = await probe.inspect(link, arrived.etag)
         except ProbeFailed:
             if media.judgements + 1 >= MAX_JUDGEMENTS:
                 return "it could not be inspected", {}
-            await self._store.amend(media, judgements=media.judgements + 1)
+            await record(judgements=media.judgements + 1)
             raise
         reason = video_differences(video, self._max_video_seconds)
         if video is None:
@@ -173,55 +191,68 @@ class Settlement:
         raise PromotionRunning
 
     async def _take_lease(self, media: Media) -> Media:
-        """Begin another attempt for a media whose lease has expired, unless another caller does."""
-        leased = await self._store.amend(media, attempt=media.attempt + 1, due_at=self.leases.end())
+        """Begin another attempt for a media whose lease has expired, unless another caller does.
+
+        A composition whose multipart upload is recorded is continued, as the same attempt.
+        """
+        attempt = media.attempt + (media.multipart_id is None)
+        leased = await self._store.amend(media, attempt=attempt, due_at=self.leases.end())
         return await self._reread(media) if leased is None else await self._promote(leased)
 
     async def _promote(self, media: Media) -> Media:
         """Copy the judged object to the final key of this attempt; only the lease holder comes here."""
+        if media.part_size is not None:
+            return await self._resumable.promote(media)
         if media.judged is None:
             raise AssertionError("a media is judged before it is promoted")
-        async with self._release_lease_on_failure(media):
+        async with self.leases.ended_on_failure(self._store, media):
             with metrics.PROMOTION_SECONDS.time():
                 promoted = await self._bucket.promote(staging_key(media.id), current_key(media), media.judged)
         if not promoted:
-            return await self._judge_again(media)
+            return await self.judge_again(media)
+        return await self.become_ready(media)
+
+    async def become_ready(self, media: Media, **facts: object) -> Media:
+        """Record that the object under the final key is the judged one, and purge the upload."""
         now = self._clock()
-        ready = await self._store.change(media, Event.PROMOTE, ready_at=now, due_at=self._first_purge_at(media, now))
+        due_at = self._first_purge_at(media, now)
+        ready = await self._store.change(media, Event.PROMOTE, ready_at=now, due_at=due_at, **facts)
         if ready is None:
-            return await self._lost_promotion(media)
-        self.purges.add(staging_key(media.id))
+            return await self.lost(media)
+        self._purge_upload_soon(media)
         return ready
 
-    async def _judge_again(self, media: Media) -> Media:
+    async def judge_again(self, media: Media) -> Media:
         """Go back to judge an overwritten staging object, a bounded number of times."""
         if media.judgements >= MAX_JUDGEMENTS:
-            after = await self._reject(media, Event.GIVE_UP, "it was overwritten while it was being checked")
-        else:
-            again = await self._store.change(media, Event.OVERWRITE, due_at=media.policy_expires_at + self.grace)
-            after = again or await self._reread(media)
+            return await self.reject(media, Event.GIVE_UP, "it was overwritten while it was being checked")
+        again = await self._store.change(media, Event.OVERWRITE, due_at=media.policy_expires_at + self.grace)
+        if again is None:
+            return await self.lost(media)
         self.purges.add(current_key(media))
-        return after
+        return again
 
-    async def _lost_promotion(self, media: Media) -> Media:
-        """Return the row as another caller left it, and remove the copy of this attempt."""
+    async def lost(self, media: Media) -> Media:
+        """Return the row as another caller left it, and remove the copy of this attempt.
+
+        Another lease holder may continue the composition of this attempt, so its object stays.
+        """
         after = await self._reread(media)
-        if after.state is not State.READY or after.attempt != media.attempt:
+        if after.attempt != media.attempt or after.state not in {State.PROMOTING, State.READY}:
             self.purges.add(current_key(media))
         if after.state in FINISHED:
-            self.purges.add(staging_key(media.id))
+            self._purge_upload_soon(media)
         return after
 
-    @asynccontextmanager
-    async def _release_lease_on_failure(self, media: Media) -> AsyncIterator[None]:
-        """End the lease at once if its holder cannot go on, so that the next caller can."""
-        try:
-            yield
-        except (StorageUnavailable, StorageRefused):
-            await self._store.amend(media, due_at=self._clock())
-            raise
+    def _purge_upload_soon(self, media: Media) -> None:
+        """Remove what was uploaded, in the background."""
+        if media.part_size is None:
+            self.purges.add(staging_key(media.id))
+        else:
+            self.purges.add_below(parts_prefix(media.id), part_key(media.id, 1))
 
-    async def _reject(self, media: Media, event: Event, reason: str, **facts: object) -> Media:
+    async def reject(self, media: Media, event: Event, reason: str, **facts: object) -> Media:
+        """Reject a media, with the reason in words, and purge what was uploaded and copied."""
         now = self._clock()
         is_open = self.policy_is_open(media)
         rejected = await self._store.change(
@@ -233,8 +264,10 @@ class Settlement:
             **facts,
         )
         if rejected is None:
-            return await self._reread(media)
-        self.purges.add(staging_key(media.id))
+            return await self.lost(media) if media.state is State.PROMOTING else await self._reread(media)
+        self._purge_upload_soon(media)
+        if media.state is State.PROMOTING:
+            self.purges.add(current_key(media))
         return rejected
 
     async def _settle_pending(self, media: Media) -> None:
@@ -250,6 +283,8 @@ class Settlement:
         """Expire a media without upload, unless its policy was renewed meanwhile."""
         if self.policy_is_open(media):
             await self._store.amend(media, due_at=media.policy_expires_at + self.grace)
+        elif self._clock() < media.accepts_until + self.grace:
+            await self._store.amend(media, due_at=media.accepts_until + self.grace)
         else:
             await self._store.change(media, Event.EXPIRE, due_at=self._clock() + SLOWEST_UPLOAD)
 
@@ -276,6 +311,8 @@ class Settlement:
 
     async def remove(self, media: Media) -> None:
         """Remove the objects of a media that is being deleted, as far as one turn does."""
+        if media.part_size is not None:
+            await self._resumable.purge(media)
         await self._bucket.purge(*[staging_key(media.id), *every_final_key(media)][:MAX_KEYS])
 
     async def _purge_or_return(self, media: Media, final_keys: list[str], **changes: object) -> None:
@@ -285,7 +322,11 @@ class Settlement:
 
     async def _purge(self, media: Media, final_keys: list[str]) -> bool:
         """Remove the staging object, then final ones, in one bounded turn; return whether nothing is left."""
-        if not await self.purges.remove(staging_key(media.id)):
+        if media.part_size is not None:
+            gone = await self._resumable.purge(media)
+        else:
+            gone = await self.purges.remove(staging_key(media.id))
+        if not gone:
             return False
         for first in range(0, len(final_keys), MAX_KEYS):
             if not await self.purges.remove(*final_keys[first : first + MAX_KEYS]):

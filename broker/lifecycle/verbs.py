@@ -5,9 +5,8 @@ the next request or the sweep finishes what a crash interrupted. Every change is
 re-reads the row and decides again.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import structlog
@@ -17,15 +16,12 @@ from broker.aws.bucket import Bucket
 from broker.clock import Clock, utc_now
 from broker.domain.disposition import attachment
 from broker.domain.ids import new_id
-from broker.domain.keys import current_key, extension, staging_key
+from broker.domain.keys import current_key, extension
 from broker.domain.media import GONE, NO_METADATA, Event, Media, State
-from broker.domain.policy import MAX_POLICY_SECONDS, Promise
 from broker.domain.quota import Quota
 from broker.domain.rules import Rules, is_active
-from broker.domain.sigv4 import Credentials
 from broker.errors import (
     BrokerError,
-    CredentialsExpired,
     IdempotencyKeyInFlight,
     IdempotencyKeyReused,
     MediaNotFound,
@@ -41,7 +37,9 @@ from broker.errors import (
 )
 from broker.lifecycle.agreement import agree
 from broker.lifecycle.deciding import Deciding
-from broker.lifecycle.requests import FormUploaded, Issued, Playback, Terms, UploadRequest
+from broker.lifecycle.forms import Forms, UploadedUrl
+from broker.lifecycle.requests import FormUploaded, Issued, PartsPage, Playback, Terms, UploadRequest
+from broker.lifecycle.resumable.forms import Parts
 from broker.lifecycle.settlement import Settlement
 from broker.store import Store
 
@@ -58,8 +56,6 @@ NOT_CONFIRMED = (
     UploadRejected,
 )
 """The errors of a confirmation that leave a media to show; a returning browser learns its state."""
-RENEW_WITHIN = timedelta(seconds=MAX_POLICY_SECONDS)
-"""No policy of a media ends later than this after its first issue, even if it is renewed repeatedly."""
 NO_RETRY = GONE | {State.REJECTED, State.EXPIRED}
 """The states from which a media is not expected to become ready."""
 
@@ -80,6 +76,7 @@ class Lifecycle:
         settlement: Settlement,
         policy_seconds: int,
         deciding: Deciding | None = None,
+        resumable_seconds: int = 86_400,
         clock: Clock = utc_now,
     ) -> None:
         """Ask `deciding` about each new upload; without one, the rules and the quota alone decide."""
@@ -87,10 +84,17 @@ class Lifecycle:
         self._bucket = bucket
         self._rules = rules
         self._quota = quota
-        self._policy_seconds = policy_seconds
         self._clock = clock
         self._settlement = settlement
         self._deciding = deciding
+        self._forms = Forms(store, bucket, policy_seconds=policy_seconds, grace=settlement.grace)
+        self._parts = Parts(
+            store,
+            bucket,
+            policy_seconds=policy_seconds,
+            resumable_seconds=resumable_seconds,
+            grace=settlement.grace,
+        )
         self._in_flight: set[tuple[str, str]] = set()
 
     async def issue(
@@ -100,7 +104,7 @@ class Lifecycle:
         *,
         permissions: frozenset[str] = frozenset(),
         idempotency_key: str | None = None,
-        uploaded_url: Callable[[UUID], str] | None = None,
+        uploaded_url: UploadedUrl | None = None,
     ) -> Issued:
         """Record a pending media and return its policy; the record is durable before the policy leaves.
 
@@ -125,10 +129,15 @@ class Lifecycle:
         caller: str,
         permissions: frozenset[str],
         idempotency_key: str | None,
-        uploaded_url: Callable[[UUID], str] | None,
+        uploaded_url: UploadedUrl | None,
     ) -> Issued:
         content_type = self._rules.check_type(request.content_type)
         self._rules.check_size(request.size)
+        part_size = None
+        if request.resumable:
+            part_size = self._rules.check_parts(request.size, request.checksum_sha256, request.redirect_url)
+        else:
+            self._rules.check_form(request.size, request.checksum_crc64nvme)
         self._rules.check_duration(request.duration_seconds)
         self._rules.check_metadata(request.metadata or NO_METADATA)
         self._rules.check_redirect(request.redirect_url)
@@ -140,12 +149,16 @@ class Lifecycle:
         at = self._clock()
         now = at.replace(microsecond=0)
         keys = await self._bucket.credentials(now)
-        ends = now + timedelta(seconds=_lifetime(keys.lifetime(self._policy_seconds, now)))
+        upload_expires_at = None if part_size is None else self._parts.upload_end(now)
+        if upload_expires_at is None:
+            ends = self._forms.policy_end(keys, now)
+        else:
+            ends = self._parts.policy_end(now, upload_expires_at)
         media = Media(
             id=new_id(at),
             owner=terms.owner,
             content_type=content_type,
-            max_size=self._rules.max_size,
+            max_size=self._rules.max_form_size if part_size is None else self._rules.max_size,
             promised_size=request.size,
             promised_sha256=request.checksum_sha256,
             filename=request.filename,
@@ -159,47 +172,29 @@ class Lifecycle:
             due_at=ends + self._settlement.grace,
             issued_by=terms.issued_by,
             allow_link=terms.allow_link,
+            part_size=part_size,
+            upload_expires_at=upload_expires_at,
+            promised_crc64nvme=request.checksum_crc64nvme,
         )
         recorded = earlier or await self._store.add(media, self._quota)
         if recorded is not media:
             if recorded.idempotency_digest != media.idempotency_digest:
                 raise IdempotencyKeyReused
-            recorded = await self._renew(recorded, now)
-        return self._signed(recorded, keys, now, uploaded_url)
+            if part_size is None:
+                recorded = await self._forms.renew(recorded, now)
+        if part_size is not None:
+            return await self._parts.first_page(recorded, keys, now, is_new=recorded is media)
+        return self._forms.signed(recorded, keys, now, uploaded_url)
 
-    async def _renew(self, media: Media, now: datetime) -> Media:
-        """Extend the recorded end of a pending media's policy, within RENEW_WITHIN."""
-        while media.state is State.PENDING:
-            ends = min(now + timedelta(seconds=self._policy_seconds), media.created_at + RENEW_WITHIN)
-            if ends <= now:
-                raise UploadExpired
-            if ends <= media.policy_expires_at:
-                return media
-            renewed = await self._store.amend(media, policy_expires_at=ends, due_at=ends + self._settlement.grace)
-            media = renewed or await self._store.get(media.id, None)
-        return media
+    async def parts(self, media_id: UUID, owner: str | None, *, first: int, limit: int, max_forms: int) -> PartsPage:
+        """Return which parts of a page have arrived, with fresh forms for at most `max_forms` missing ones.
 
-    def _signed(
-        self, media: Media, keys: Credentials, now: datetime, uploaded_url: Callable[[UUID], str] | None
-    ) -> Issued:
-        if media.state is not State.PENDING:
-            if media.state in GONE or media.state is State.EXPIRED:
-                raise UploadExpired
-            return Issued(media, self._bucket.form_url, {}, 0, now)
-        remaining = int((media.policy_expires_at - now).total_seconds())
-        expires_in = _lifetime(keys.lifetime(min(remaining, self._policy_seconds), now))
-        promise = Promise(
-            bucket=self._bucket.config.name,
-            key=staging_key(media.id),
-            content_type=media.content_type,
-            min_size=media.promised_size or 1,
-            max_size=media.promised_bytes,
-            sha256=media.promised_sha256,
-            redirect_to=uploaded_url(media.id) if media.redirect_url and uploaded_url else None,
-        )
-        metrics.ISSUES.inc()
-        fields = self._bucket.sign_upload(promise, keys, now=now, expires_in=expires_in)
-        return Issued(media, self._bucket.form_url, fields, expires_in, now + timedelta(seconds=expires_in))
+        Raises MediaNotFound, NotResumable, UploadRejected, UploadExpired, and CredentialsExpired.
+        """
+        media = await self._store.get(media_id, owner)
+        now = self._clock().replace(microsecond=0)
+        keys = await self._bucket.credentials(now)
+        return await self._parts.page(media, keys, now, first=first, limit=limit, max_forms=max_forms)
 
     async def complete(self, media_id: UUID, owner: str | None) -> Playback:
         """Judge what arrived, promote it, and return a link to it; on a ready media just the link.
@@ -209,36 +204,39 @@ class Lifecycle:
         """
         return await self.link(await self.confirm(media_id, owner), DEFAULT_PLAYBACK_SECONDS, download=False)
 
-    async def confirm(self, media_id: UUID, owner: str | None) -> Media:
-        """Judge what arrived, promote it, and return the ready media. Raises what `complete` does."""
+    async def confirm(self, media_id: UUID, owner: str | None, *, part: int | None = None) -> Media:
+        """Judge what arrived, promote it, and return the ready media. Raises what `complete` does.
+
+        `part` is the part of a resumable upload whose arrival is the reason.
+        """
         try:
-            ready = await self._completed(media_id, owner)
+            ready = await self._completed(media_id, owner, part)
         except BrokerError as error:
             metrics.COMPLETES.labels(type(error).__name__).inc()
             raise
         metrics.COMPLETES.labels("Ready").inc()
         return ready
 
-    async def _completed(self, media_id: UUID, owner: str | None) -> Media:
+    async def _completed(self, media_id: UUID, owner: str | None, part: int | None) -> Media:
         media = await self._visible(media_id, owner)
         while media.state is not State.READY:
             match media.state:
                 case State.PENDING:
-                    media = await self._settlement.judge(media)
+                    media = await self._settlement.judge(media, part)
                 case State.PROMOTING:
                     media = await self._settlement.take_over(media)
                 case State.REJECTED:
                     raise UploadRejected(differences=media.differences, media=media)
                 case State.EXPIRED:
-                    media = await self._late(media)
+                    media = await self._late(media, part)
                 case _:
                     raise MediaNotFound
         return media
 
-    async def _late(self, media: Media) -> Media:
+    async def _late(self, media: Media, part: int | None) -> Media:
         """Judge an upload that arrived after its media had expired. Raises UploadExpired if there is none."""
         try:
-            return await self._settlement.judge(media)
+            return await self._settlement.judge(media, part)
         except NothingUploaded:
             raise UploadExpired from None
 
@@ -316,13 +314,6 @@ class Lifecycle:
         if media.state in GONE:
             raise MediaNotFound
         return media
-
-
-def _lifetime(seconds: int) -> int:
-    """Return `seconds` if a signature can live that long. Raises CredentialsExpired for less than a second."""
-    if seconds < 1:
-        raise CredentialsExpired
-    return seconds
 
 
 def _download_name(media: Media) -> str:

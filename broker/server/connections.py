@@ -235,6 +235,8 @@ SERVING: dict[str, Any] = {
     "access_log": False,
     "proxy_headers": False,  # the broker's own middleware knows the trusted proxies
     "server_header": False,
+    # uvicorn replaces a process that does not answer in 5 seconds; on a slow machine each start takes longer.
+    "timeout_worker_healthcheck": 30,
 }
 """The options of uvicorn for a broker, in development and in production alike."""
 

@@ -3,8 +3,9 @@
 import asyncio
 import gc
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, nullcontext, suppress
 from typing import Any
 
 import structlog
@@ -26,6 +27,9 @@ from broker.wiring import running, video_probe
 GC_THRESHOLDS = (50_000, 20, 20)
 """Arguments of gc.set_threshold. Requests create no reference cycles, so Python's default of 700 would run a collection
 every few requests for nothing. With gc.freeze, saves 4 % of a request's processor time (tests.bench.ablation)."""
+
+START_FAILED = 3
+"""The exit status if the application could not start; uvicorn's own."""
 
 Beside = AbstractContextManager[Settings]
 """A service that runs beside the server. It yields the settings bound to it."""
@@ -61,13 +65,23 @@ def serve(
             log.info(
                 "each process counts its own rate limits; set BROKER_RATE_LIMIT_STORAGE=redis://… to count together"
             )
-        uvicorn.run(
-            _quiet(create_app(bound)) if workers == 1 else "broker.server.serve:worker_application",
-            factory=workers > 1,
-            workers=workers,
-            **SERVING,
-            **options,
-        )
+        if workers == 1:
+            _run(uvicorn.Config(_quiet(create_app(bound)), **SERVING, **options))
+        else:
+            uvicorn.run("broker.server.serve:worker_application", factory=True, workers=workers, **SERVING, **options)
+
+
+def _run(config: uvicorn.Config) -> None:
+    """Serve with this process alone.
+
+    For all addresses of IPv6, asyncio would make a socket that refuses IPv4, and the same command with more processes
+    one that accepts it.
+    """
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[config.bind_socket()] if config.host == "::" else None)
+    if not server.started:
+        sys.exit(START_FAILED)
 
 
 def worker_application() -> FastAPI:

@@ -23,6 +23,11 @@ from broker.settings.fields import (
 MIN_SECRET_BYTES = SECRET_BYTES["HS256"]
 MIN_SECRET_CHARACTERS = 8
 """The minimum number of different characters: 32 random hex digits have more, a repeated word has fewer."""
+STORAGE = re.compile(
+    r"memory://|(redis|valkey)s?://.|(redis|valkey)s?\+cluster://[^/]+:\d+/?$|"
+    r"(redis|valkey)s?\+sentinel://[^/]+:\d+/[^/]+$|(redis|valkey)\+unix:///."
+)
+"""The storages of rate limits, as the library `limits` writes them; `s` stands for TLS."""
 HEADER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """The names that headers have in practice; RFC 9110, section 5.1, allows a few more characters, `*` among them."""
 
@@ -80,13 +85,16 @@ class AccessSettings(BaseSettings):
 
     # Rate limits.
     rate_limit_storage: SecretStr = SecretStr("memory://")
-    """The storage of the counters: `memory://` for each process on its own; `redis://…` or `rediss://…` to share it."""
+    """The storage of the counters: `memory://` for each process on its own; `redis://…`, `rediss://…`,
+    `redis+cluster://…` or `redis+sentinel://…` to share it; also with `valkey` in place of `redis`."""
     rate_limit_address: str = "1200/minute"
     """Requests per address, with or without a valid token; `off`, here and below, sets no limit."""
     rate_limit_issue: str = "60/minute"
     """Uploads issued per owner."""
     rate_limit_complete: str = "120/minute"
     """Completions per owner."""
+    rate_limit_parts: str = "240/minute"
+    """Requests for the parts of resumable uploads per owner."""
     rate_limit_playback: str = "600/minute"
     """Links and lists per owner."""
     rate_limit_delete: str = "120/minute"
@@ -105,7 +113,9 @@ class AccessSettings(BaseSettings):
     allowed_hosts: CommaSeparated = ()
     """The values of Host that are served, comma-separated, also as `*.example.com`; unset: any."""
     trusted_proxies: CommaSeparated = ()
-    """The addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted, comma-separated."""
+    """The addresses or networks of proxies whose headers name the client and the scheme, comma-separated."""
+    proxy_headers: Literal["either", "x-forwarded", "forwarded"] = "either"
+    """The headers that these proxies set: X-Forwarded-For and -Proto, or RFC 7239's Forwarded; name yours."""
     public_url: str | None = None
     """The broker's URL as clients see it, such as `https://api.example`; unset: taken from the request's Host."""
 
@@ -176,8 +186,11 @@ class AccessSettings(BaseSettings):
     @field_validator("rate_limit_storage")
     @classmethod
     def _storage_is_known(cls, value: SecretStr) -> SecretStr:
-        if not value.get_secret_value().startswith(("memory://", "redis://", "rediss://")):
-            raise ValueError("should be memory://, redis://host:port or rediss://host:port")
+        if not STORAGE.match(value.get_secret_value()):
+            raise ValueError(
+                "should be memory://, redis://host:port or rediss://host:port; also redis+cluster://host:port,… "
+                "and redis+sentinel://host:port,host:port/service, each with rediss or valkey too"
+            )
         if not value.get_secret_value().startswith("memory:"):
             for package in ("redis", "limits"):
                 require_extra("redis", package=package)
@@ -187,6 +200,7 @@ class AccessSettings(BaseSettings):
         "rate_limit_address",
         "rate_limit_issue",
         "rate_limit_complete",
+        "rate_limit_parts",
         "rate_limit_playback",
         "rate_limit_delete",
         "rate_limit_form",

@@ -11,9 +11,10 @@ from urllib.parse import unquote
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 
 from broker.aws.cloudfront import Distribution
+from broker.domain.parts import MAX_COMPOSED_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
 from broker.domain.policy import MAX_POLICY_SECONDS
 from broker.domain.quota import Quota
-from broker.domain.rules import MAX_OBJECT_BYTES, Rules, is_active, media_type
+from broker.domain.rules import Rules, is_active, media_type
 from broker.domain.sigv4 import Credentials
 from broker.domain.video_types import DEFAULT_TYPES
 from broker.errors import SettingsInvalid
@@ -75,10 +76,12 @@ class Settings(WorkerSettings):
     """The RSA private key of that pair in PEM form, or the path of its file."""
 
     # The rules of uploads.
-    max_file_size: Annotated[int, Field(ge=1, le=MAX_OBJECT_BYTES)] = Field(
+    max_file_size: Annotated[int, Field(ge=1, le=MAX_COMPOSED_BYTES)] = Field(
         default=100_000_000, validation_alias="MAX_FILE_SIZE"
     )
-    """The maximum size of an upload; S3 accepts at most 5 GiB in one POST."""
+    """The maximum size of an upload. Above 5 GiB, the most that S3 accepts in one POST, uploads must be resumable."""
+    part_size: Annotated[int, Field(ge=MIN_PART_BYTES, le=MAX_PART_BYTES)] = 16 * 1024**2
+    """The size of the parts of a resumable upload; it grows for files of more than 1,000 parts."""
     max_video_duration_seconds: Positive = Field(default=300, validation_alias="MAX_VIDEO_DURATION_SECONDS")
     """The maximum declared duration."""
     allowed_types: CommaSeparated = DEFAULT_TYPES
@@ -101,6 +104,8 @@ class Settings(WorkerSettings):
     """The lifetime of a policy: how long after it was issued an upload may begin."""
     grace_seconds: Annotated[int, Field(ge=0)] = 900
     """How long after the policy's expiry an upload that began in time may still arrive."""
+    resumable_seconds: Annotated[int, Field(ge=60, le=7 * 86_400)] = 86_400
+    """How long a resumable upload may take, from its issue to the last policy of a part."""
     sweep: bool = False
     """Whether `broker serve` runs the background jobs too; otherwise `broker worker` does."""
     sweep_seconds: Annotated[float, Field(gt=0)] = 15
@@ -249,6 +254,7 @@ class Settings(WorkerSettings):
             types=self.allowed_types,
             max_size=self.max_file_size,
             max_duration_seconds=self.max_video_duration_seconds,
+            part_size=self.part_size,
             redirect_origins=self.redirect_origins,
         )
 

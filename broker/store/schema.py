@@ -142,6 +142,11 @@ media = sa.Table(
     sa.Column("issued_by", sa.Text),
     sa.Column("allow_link", sa.Boolean),
     sa.Column("ended_at", Instant),
+    sa.Column("part_size", sa.BigInteger),
+    sa.Column("upload_expires_at", Instant),
+    sa.Column("promised_crc64nvme", sa.Text),
+    sa.Column("parts_digest", sa.Text),
+    sa.Column("multipart_id", sa.Text),
 )
 
 usage = sa.Table(

@@ -14,7 +14,7 @@ import structlog
 from broker import metrics
 from broker.aws.queue import MAX_BATCH, Message, Queue
 from broker.clock import Clock, utc_now
-from broker.domain.keys import media_id_of
+from broker.domain.keys import media_id_of, part_number_of
 from broker.errors import (
     BrokerError,
     CredentialsExpired,
@@ -171,14 +171,16 @@ class Events:
 
     async def _complete(self, created: Created) -> None:
         """Complete the media of a staging object; ignore other buckets and other keys."""
-        media_id = media_id_of(created.key)
+        media_id, part = media_id_of(created.key), part_number_of(created.key)
         if media_id is None or created.bucket != self._bucket_name:
             return
         with suppress(*SETTLED):
             while True:
                 try:
-                    await self._verbs.confirm(media_id, None)
+                    await self._verbs.confirm(media_id, None, part=part)
                 except PromotionRunning:
+                    if part is not None:
+                        return  # it may take long; if its lease holder crashed, the sweep continues
                     # Another caller promotes it, or crashed while doing so; each round waits, until its lease expires.
                     continue
                 return

@@ -83,6 +83,8 @@ async def test_the_question_is_signed_as_webhooks_are_and_names_the_caller_and_t
             "filename": None,
             "duration_seconds": None,
             "checksum_sha256": None,
+            "resumable": None,
+            "checksum_crc64nvme": None,
             "metadata": {"chat": "7"},
             "redirect_url": None,
         },

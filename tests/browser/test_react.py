@@ -1,5 +1,6 @@
-"""The React example of the guide, from the npm tarball, in Chromium: three files, one paused, one rejected."""
+"""The React example of the guide, from the npm tarball, in two browsers: three files, one paused, one rejected."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from broker.dev.s3 import Fault
-from tests.support.npm import packages
+from tests.support.npm import packages, program
 from tests.support.processes import ROOT
 from tests.support.stack import Stack, token
 from tests.support.web_package import packed, project
@@ -94,6 +95,30 @@ def test_three_files_one_paused_and_resumed_one_rejected(
     assert violations(uploads) == []
 
 
+def test_the_same_in_firefox(stack: Stack, bundle: Path, film: Path, large_file: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("no video")
+    stack.s3.order_fault(Fault("PostObject", count=100, delay_seconds=2))
+    files = [film, large_file, notes]
+    wish = {
+        "program": program("firefox-esr", "firefox"),
+        "packages": str(packages("puppeteer-core@24.43.1")),
+        "axe": str(axe()),
+        "app": stack.app,
+        "prefix": stack.prefix,
+        "token": token("firefox"),
+        "bundle": str(bundle),
+        "files": [str(file) for file in files],
+        "names": [file.name for file in files],
+    }
+    script = Path(__file__).with_name("react.mjs")
+    ran = subprocess.run(
+        [program("node"), str(script), json.dumps(wish)], capture_output=True, text=True, timeout=110, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout) == {"found": [], "videos": 2}
+
+
 def test_a_failed_upload_can_be_retried(uploads: Page, stack: Stack, film: Path) -> None:
     stack.s3.order_fault(Fault("PostObject", code="AccessDenied", status=403))
     uploads.get_by_label("Choose videos").set_input_files(film)
@@ -122,9 +147,14 @@ def entry(page: Page, name: str) -> Locator:
     return page.get_by_role("listitem").filter(has_text=name)
 
 
+def axe() -> Path:
+    """Return the script of axe-core."""
+    return packages("axe-core@4.14.1") / "node_modules" / "axe-core" / "axe.min.js"
+
+
 def violations(page: Page) -> list[Any]:
     """Return what axe-core finds."""
-    page.add_script_tag(path=packages("axe-core@4.14.1") / "node_modules" / "axe-core" / "axe.min.js")
+    page.add_script_tag(path=axe())
     found: list[Any] = page.evaluate(
         "axe.run().then(({ violations }) => violations.map(({ id, nodes }) => [id, nodes.map(({ html }) => html)]))"
     )

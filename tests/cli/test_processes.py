@@ -91,6 +91,21 @@ def test_the_processes_of_a_killed_server_end_and_leave_its_port(
             pass
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_server_for_all_addresses_of_ipv6_answers_ipv4_too(
+    tmp_path: Path, variables: dict[str, str], postgresql_url: str, workers: int
+) -> None:
+    variables = variables | {"BROKER_DATABASE_URL": postgresql_url}
+    assert done("migrate", cwd=tmp_path, **variables).returncode == 0
+    arguments = ("serve", "--host", "::", "--port", "0", "--workers", str(workers))
+    with running(*arguments, cwd=tmp_path, **variables) as server:
+        port = server.wait_for(r"running on http://\[::\]:(\d+)")[1]
+        until(lambda: answers(f"http://[::1]:{port}"))
+        assert answers(f"http://127.0.0.1:{port}")
+        assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)
+
+
 def answers(url: str) -> bool:
     try:
         return httpx.get(f"{url}/healthz").status_code == 200

@@ -9,8 +9,9 @@ import httpx
 
 from broker.dev.tokens import mint_token
 from broker.domain.media import Media, State
+from broker.domain.parts import composed_etag
 from tests.crash.invariants import Found
-from tests.support.dying import VIDEO
+from tests.support.dying import IN_PARTS, VIDEO
 
 SECRET = "a-secret-of-the-crash-tests-and-no-other"
 SCOPE = "media:upload media:read media:delete"
@@ -49,6 +50,30 @@ class Client:
         answer = self.http.post(form["url"], data=form["fields"], files={"file": ("a.mp4", body)})
         assert answer.status_code == 201, answer.text
 
+    def issue_in_parts(self, *, key: str | None = None, **steering: Any) -> dict[str, Any]:
+        """Issue a resumable upload; return the answer."""
+        steered = {name: value for name, value in steering.items() if name.startswith("x-")}
+        headers = steered if key is None else steered | {"Idempotency-Key": key}
+        body = {"content_type": "video/mp4", "size": len(IN_PARTS), "resumable": True}
+        body |= {name: value for name, value in steering.items() if name not in steered}
+        answer = self.ask("POST", "/upload", json=body, **headers)
+        assert answer.status_code == 201, answer.text
+        self.outcomes.setdefault(answer.json()["media_id"], "issued")
+        return {"steps": answer.headers["x-steps"], **answer.json()}
+
+    def upload_parts(self, issued: dict[str, Any], content: bytes = IN_PARTS) -> None:
+        """Post every part to S3."""
+        parts = issued["parts"]
+        for form in parts["forms"]:
+            first = (form["number"] - 1) * parts["part_size"]
+            body = content[first : first + form["size"]]
+            answer = self.http.post(parts["url"], data=parts["fields"] | form["fields"], files={"file": body})
+            assert answer.status_code == 201, answer.text
+
+    def parts(self, media_id: str, **steering: str) -> httpx.Response:
+        """Ask which parts have arrived."""
+        return self.ask("GET", f"/{media_id}/parts", **steering)
+
     def complete(self, media_id: str, **steering: str) -> httpx.Response:
         """Complete an upload."""
         answer = self.ask("POST", f"/{media_id}/complete", **steering)
@@ -85,8 +110,16 @@ class Client:
 
     def _plays(self, signed_url: str, media: Media) -> bool:
         played = self.http.get(signed_url)
-        digest = hashlib.md5(played.content, usedforsecurity=False).hexdigest()
+        if media.part_size is None:
+            digest = _md5(played.content)
+        else:
+            firsts = range(0, len(played.content), media.part_size)
+            digest = composed_etag([_md5(played.content[first : first + media.part_size]) for first in firsts])
         return (played.status_code, digest) == (200, media.etag)
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 _ALLOWED = {

@@ -14,6 +14,7 @@ from broker.store.connections.address import parse_url
 from tests.crash.client import SECRET, Client
 from tests.crash.invariants import Found, broken, find_all, unsettled
 from tests.crash.processes import Broker, start_broker
+from tests.support.dying import PART_BYTES
 
 POLICY_SECONDS = 900
 GRACE_SECONDS = 60
@@ -28,7 +29,7 @@ def overrides(embedded_s3: EmbeddedS3, bucket: str) -> Overrides:
     """Return a function that makes the settings of a broker on a database."""
 
     def make(database_url: str, **more: Any) -> dict[str, Any]:
-        kinds = ("address", "issue", "complete", "playback", "delete", "form", "health")
+        kinds = ("address", "issue", "complete", "parts", "playback", "delete", "form", "health")
         return {
             "cloud_storage_provider": "s3",
             "bucket_name": bucket,
@@ -40,6 +41,8 @@ def overrides(embedded_s3: EmbeddedS3, bucket: str) -> Overrides:
             "secret_key": SECRET,
             "database_url": database_url,
             "policy_seconds": POLICY_SECONDS,
+            "resumable_seconds": POLICY_SECONDS,
+            "part_size": PART_BYTES,
             "grace_seconds": GRACE_SECONDS,
             "log_level": "error",
             **{f"rate_limit_{kind}": "off" for kind in kinds},

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from botocore.exceptions import ClientError
 
-from broker.domain.keys import current_key, every_final_key, staging_key
+from broker.domain.keys import current_key, every_final_key, part_key, staging_key
 from broker.domain.media import Arrived, Media, State
 from broker.domain.quota import Usage, footprint
 from broker.store.rows import COLUMNS
@@ -24,6 +24,8 @@ class Found:
     media: Sequence[Media]
     usage: Mapping[str, Usage]
     objects: Mapping[str, Arrived]
+    multipart_uploads: Sequence[str] = ()
+    """The keys of the multipart uploads that are in progress."""
 
     def of(self, media_id: object) -> Media | None:
         """Return the media with this id, as a UUID or its text."""
@@ -39,7 +41,9 @@ def find_all(database: sa.Engine, s3: Any, bucket: str) -> Found:
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
     keys = [found["Key"] for page in pages for found in page.get("Contents", ())]
     heads = {key: _head(s3, bucket, key) for key in keys}
-    return Found(media, usage, {key: head for key, head in heads.items() if head is not None})
+    uploads = s3.list_multipart_uploads(Bucket=bucket).get("Uploads", ())
+    there = {key: head for key, head in heads.items() if head is not None}
+    return Found(media, usage, there, [upload["Key"] for upload in uploads])
 
 
 def _head(s3: Any, bucket: str, key: str) -> Arrived | None:
@@ -55,7 +59,7 @@ def _head(s3: Any, bucket: str, key: str) -> Arrived | None:
 
 def broken(found: Found) -> Iterator[str]:
     """Yield what is wrong although it must hold whenever no request is running."""
-    known = {key for media in found.media for key in (staging_key(media.id), *every_final_key(media))}
+    known = {key for media in found.media for key in _keys(media)}
     for media in found.media:
         if media.state is not State.READY:
             continue
@@ -64,7 +68,7 @@ def broken(found: Found) -> Iterator[str]:
             yield f"{media.id} is ready without an object"
         elif not _is_judged(media, there):
             yield f"{media.id} is ready, but its object is {there}, and {media.judged} was judged"
-    for key in found.objects.keys() - known:
+    for key in {*found.objects, *found.multipart_uploads} - known:
         yield f"{key} belongs to no media"
     owners = {media.owner for media in found.media} | set(found.usage)
     for owner in owners:
@@ -79,11 +83,21 @@ def unsettled(found: Found, now: datetime) -> Iterator[str]:
     ready = {current_key(media) for media in found.media if media.state is State.READY}
     for key in found.objects.keys() - ready:
         yield f"{key} is left over"
+    for key in found.multipart_uploads:
+        yield f"a multipart upload to {key} is left over"
     for media in found.media:
         if media.state in (*UNDER_WAY, State.DELETING):
             yield f"{media.id} is still {media.state}"
         if media.due_at is not None and media.due_at <= now:
             yield f"{media.id} is due since {media.due_at}"
+
+
+def _keys(media: Media) -> list[str]:
+    """Return all keys that may hold an object of a media."""
+    staged = [staging_key(media.id)]
+    if media.part_size is not None:
+        staged = [part_key(media.id, number) for number in range(1, media.layout.count + 1)]
+    return staged + every_final_key(media)
 
 
 def _is_judged(media: Media, there: Arrived) -> bool:

@@ -10,6 +10,7 @@ import boto3
 from botocore.config import Config
 
 from broker.aws.bucket import BucketConfig
+from broker.cli.checkup import count_in_redis
 from broker.dev.s3 import EmbeddedS3
 from broker.doctor import Deployment, Finding, Verdict, examine
 from broker.doctor.checks.configuration import encryption, ownership, public_access, transport
@@ -164,6 +165,7 @@ class Deployed:
             content_type="video/mp4",
             page_origins=PAGES,
             database_url=self.database_url,
+            count_in_redis=count_in_redis,
             queue_url=self.queue_url,
             sqs_endpoint_url=self.server.endpoint_url,
         )

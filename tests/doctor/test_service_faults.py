@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from broker.doctor import Finding, Verdict
 from tests.doctor.answering import answering
 from tests.doctor.deployed import Deployed, unhealthy
+from tests.support.redis_cluster import running_cluster
 
 FAIL, WARN = Verdict.FAIL, Verdict.WARN
 RSA_KEY = {"kty": "RSA", "use": "sig", "kid": "one", "n": "AQAB", "e": "AQAB"}
@@ -119,6 +120,14 @@ async def test_a_redis_is_healthy_only_with_the_right_password(deployed: Deploye
     )
     finding = await only(deployed, "rate limits", redis_url=f"redis://:wrong@{redis_with_a_password}/0")
     assert finding.detail.endswith("(AuthenticationError)")
+
+
+async def test_one_node_of_a_redis_cluster_does_not_count_for_all(deployed: Deployed, tmp_path: Path) -> None:
+    with running_cluster(tmp_path) as ports:
+        finding = await only(deployed, "rate limits", redis_url=f"redis://127.0.0.1:{ports[0]}")
+        assert finding.detail == f"redis://127.0.0.1:{ports[0]} is one node of a cluster (MovedError)"
+        nodes = ",".join(f"127.0.0.1:{port}" for port in ports)
+        assert unhealthy(await deployed.examine(queue_url=None, redis_url=f"redis+cluster://:@{nodes}")) == {}
 
 
 async def test_webhooks_without_a_receiver(deployed: Deployed) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from broker.doctor.checks.lifecycle import CLEAR_STAGING, STAGING_DAYS
-from broker.lifecycle.verbs import RENEW_WITHIN
+from broker.lifecycle.forms import RENEW_WITHIN
 from broker.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

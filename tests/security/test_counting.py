@@ -16,8 +16,8 @@ from broker.api.limits.redis import RedisWindows
 from broker.api.limits.windows import Limit, Window
 from broker.domain.rate import Rate
 from broker.store import Store, migrate
-from tests.security.redis_server import running_redis
 from tests.support.processes import Running, running
+from tests.support.redis_server import running_redis
 from tests.support.serving import SECRET, bearing, token
 
 ONE_PROCESS = ("serve", "--port", "0", "--workers", "1")

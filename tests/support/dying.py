@@ -5,7 +5,7 @@ its store and its bucket are counted as steps, by name. Headers of a request, un
 
 - `x-die-before: 3` kills the process with SIGKILL before the third step of that request. The answer is the last step,
   so that a death happens between any two neighboring steps.
-- `x-overwrite: 1` overwrites the staging object just before the first copy of that request.
+- `x-overwrite: 1` overwrites the staging object, or the last part, just before its first copy in that request.
 - `x-clock: 90` moves the broker's clock 90 seconds ahead of the machine's, for that request and all that follow.
 
 `POST /sweep` sweeps until nothing is due. Each answer names the steps of its request in `x-steps`.
@@ -38,6 +38,9 @@ from tests.support import overwriter
 
 VIDEO = bytes(range(256)) * 4
 OTHER = VIDEO[::-1]
+PART_BYTES = 5 * 1024**2
+IN_PARTS = VIDEO * (PART_BYTES // len(VIDEO)) + VIDEO
+"""A file of two parts; the last one has the size of VIDEO."""
 
 
 @dataclass(slots=True)
@@ -99,9 +102,9 @@ class CountedBucket(Bucket):
     async def _call(self, operation: str, method: str, key: str = "", **options: Any) -> Answer:
         reach(operation)
         course = COURSE.get()
-        if operation == "copy_object" and course.overwrites:
+        source = options.get("headers", {}).get("x-amz-copy-source", "").removeprefix(f"{self.config.name}/")
+        if course.overwrites and (operation == "copy_object" or source.endswith("/00002")):
             course.overwrites -= 1
-            source = options["headers"]["x-amz-copy-source"].removeprefix(f"{self.config.name}/")
             await asyncio.to_thread(overwriter.puts, self.config, source, OTHER)
         return await super()._call(operation, method, key, **options)
 

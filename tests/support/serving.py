@@ -21,7 +21,8 @@ from broker.store import migrate
 SECRET = "the secret of the security tests, long enough"
 ALL = "media:upload media:read media:delete"
 UNLIMITED = {
-    f"rate_limit_{kind}": "off" for kind in ("address", "issue", "complete", "playback", "delete", "form", "health")
+    f"rate_limit_{kind}": "off"
+    for kind in ("address", "issue", "complete", "parts", "playback", "delete", "form", "health")
 }
 
 

@@ -141,6 +141,7 @@ async def make_world(world_url: str, embedded_s3: EmbeddedS3, s3_client: Any, bu
         public_endpoint_url: str | None = None,
         timeout_seconds: float = 5,
         stopwatch: Stopwatch = monotonic,
+        part_size: int = 16 * 1024**2,
         **limits: Any,
     ) -> World:
         store = Store(world_url, announce_to=announce_to, clock=clock)
@@ -167,7 +168,7 @@ async def make_world(world_url: str, embedded_s3: EmbeddedS3, s3_client: Any, bu
             store,
             gate,
             settlement=settlement,
-            rules=Rules(max_size=max_size),
+            rules=Rules(max_size=max_size, part_size=part_size),
             quota=Quota(**limits),
             policy_seconds=POLICY_SECONDS,
             clock=clock,

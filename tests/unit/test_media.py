@@ -21,6 +21,7 @@ LEGAL = {
     ("promoting", "copied and compared"): "ready",
     ("promoting", "staging was overwritten"): "pending",
     ("promoting", "overwritten too often"): "rejected",
+    ("promoting", "HEAD differs"): "rejected",
     ("promoting", "delete"): "deleting",
     ("ready", "delete"): "deleting",
     ("rejected", "delete"): "deleting",

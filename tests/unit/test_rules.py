@@ -11,7 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.domain.ids import new_id
-from broker.domain.keys import current_key, every_final_key, final_key, lost_keys, media_id_of, staging_key
+from broker.domain.keys import (
+    current_key,
+    every_final_key,
+    final_key,
+    lost_keys,
+    media_id_of,
+    part_key,
+    part_number_of,
+    parts_prefix,
+    staging_key,
+)
 from broker.domain.media import Arrived, Media, Video
 from broker.domain.origin import origin
 from broker.domain.rules import Rules, differences, is_active, media_type, video_differences
@@ -226,6 +236,15 @@ def test_the_id_of_a_staging_key_is_found() -> None:
     assert media_id_of(staging_key(ID)) == ID
 
 
+@pytest.mark.parametrize("number", [1, 10_000])
+def test_the_id_and_the_number_of_a_parts_key_are_found(number: int) -> None:
+    key = part_key(ID, number)
+    assert key == f"staging/fe/{ID}/{number:05}"
+    assert key.startswith(parts_prefix(ID))
+    assert (media_id_of(key), part_number_of(key)) == (ID, number)
+    assert part_number_of(staging_key(ID)) is None
+
+
 @pytest.mark.parametrize(
     "key",
     [
@@ -234,6 +253,10 @@ def test_the_id_of_a_staging_key_is_found() -> None:
         f"staging/{ID}",
         f"staging/00/{ID}",
         f"staging/fe/{ID}/1",
+        f"staging/fe/{ID}/0000x",
+        f"staging/fe/{ID}/0000\u0661",
+        f"staging/fe/{ID}/00001/00001",
+        f"staging/00/{ID}/00001",
         f"staging/fe/{ID.hex}",
         f"staging/fe/{str(ID).upper()}",
         f"other/staging/fe/{ID}",

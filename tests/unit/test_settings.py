@@ -47,7 +47,10 @@ def test_two_settings_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
         ("BROKER_DATABASE_SCHEMA", "broker", "should be unset with SQLite, which has no schemas"),
         ("MAX_FILE_SIZE", "100MB", "Input should be a valid integer"),
         ("MAX_FILE_SIZE", "0", "Input should be greater than or equal to 1"),
-        ("MAX_FILE_SIZE", str(5 * 1024**3 + 1), "Input should be less than or equal to 5368709120"),
+        ("MAX_FILE_SIZE", str(10_000 * 5 * 1024**3 + 1), "Input should be less than or equal to 53687091200000"),
+        ("BROKER_PART_SIZE", str(5 * 1024**2 - 1), "Input should be greater than or equal to 5242880"),
+        ("BROKER_PART_SIZE", str(5 * 1024**3 + 1), "Input should be less than or equal to 5368709120"),
+        ("BROKER_RESUMABLE_SECONDS", "59", "Input should be greater than or equal to 60"),
         ("MAX_VIDEO_DURATION_SECONDS", "-1", "Input should be greater than or equal to 1"),
         (
             "BROKER_ALLOWED_TYPES",

@@ -124,6 +124,7 @@ def client_address(request: Request) -> str:
 
 Uploader = Annotated[Caller, Depends(TokenDemand(UPLOAD, "issue", spare_delegates=True))]
 Completer = Annotated[Caller, Depends(TokenDemand(UPLOAD, "complete", or_upload_token=True))]
+PartsUploader = Annotated[Caller, Depends(TokenDemand(UPLOAD, "parts", or_upload_token=True))]
 Viewer = Annotated[Caller, Depends(TokenDemand(READ, "playback", or_upload_token=True))]
 Reader = Annotated[Caller, Depends(TokenDemand(READ, "playback"))]
 Deleter = Annotated[Caller, Depends(TokenDemand(DELETE, "delete", or_upload_token=True))]

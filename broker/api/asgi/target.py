@@ -6,9 +6,11 @@ Source: RFC 9112, sections 3.2 ("Request Target") and 3.3 ("Reconstructing the T
 import re
 from collections.abc import Sequence
 
+from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.api.problems import http_problem, problem_response
+from broker.api.state import services
 from broker.errors import HostInvalid
 
 PROBES = frozenset({"/healthz", "/readyz"})
@@ -67,3 +69,10 @@ def origin_of(scope: Scope) -> str:
     """Return the origin by which the client reached the server, such as `https://api.example`. Raises HostInvalid."""
     host = host_of(scope) or ":".join(map(str, scope["server"]))
     return f"{SCHEMES.get(scope['scheme'], 'http')}://{host}"
+
+
+def base_address(request: Request, path_of_route: str) -> str:
+    """Return the absolute URL under which clients reach the router of a route with this path."""
+    scope = request.scope
+    origin = services(request).public_url or origin_of(scope)
+    return f"{origin}{scope['path'].removesuffix(path_of_route)}"

@@ -2,42 +2,36 @@
 
 import asyncio
 import time
-from typing import Any
 
 import structlog
-from limits.aio.storage import RedisStorage
-from limits.errors import StorageError
-from redis.asyncio import BlockingConnectionPool
 
+from broker.api.limits.redis_storage import (
+    ANSWER_SECONDS,
+    CONNECTIONS,
+    FAILURES,
+    close_storage,
+    open_storage,
+    reason_of,
+)
 from broker.api.limits.windows import Limit, Window
 
-CONNECTIONS = 16
-COUNT_SECONDS = 2.0
+COUNT_SECONDS = ANSWER_SECONDS
 """How long Redis may take to count one request."""
 PROBE_SECONDS = 1.0
 """The pause between two probes of an unavailable Redis."""
 PROBE_KEY = "s3-media/probe"
-FAILURES = (TimeoutError, OSError, StorageError)
 
 log = structlog.get_logger()
 
 
 class RedisWindows:
-    """Count fixed windows in the Redis of an address such as `redis://host:6379/0`.
+    """Count fixed windows in the Redis of an address such as `redis://host:6379/0` or `redis+cluster://host:6379`.
 
     After a failure one task probes Redis until it answers. Meanwhile no request asks Redis or waits for it.
     """
 
     def __init__(self, url: str) -> None:
-        self._connections = BlockingConnectionPool.from_url(
-            url,
-            max_connections=CONNECTIONS,
-            timeout=COUNT_SECONDS,
-            socket_timeout=COUNT_SECONDS,
-            socket_connect_timeout=COUNT_SECONDS,
-        )
-        options: Any = {"connection_pool": self._connections}
-        self._storage = RedisStorage(f"async+{url}", wrap_exceptions=True, implementation="redispy", **options)
+        self._storage = open_storage(url)
         self._turns = asyncio.Semaphore(CONNECTIONS)
         self._probing: asyncio.Task[None] | None = None
 
@@ -59,7 +53,7 @@ class RedisWindows:
                     expires_at = await self._storage.get_expiry(key) if count > limit.amount else 0.0
             except FAILURES as error:
                 if self._probing is None:
-                    log.warning("redis is unavailable, so this process counts by itself", reason=type(error).__name__)
+                    log.warning("redis is unavailable, so this process counts by itself", reason=reason_of(error))
                     self._probing = asyncio.create_task(self._probe_until_it_answers())
                 return None
             return Window(time.monotonic() + expires_at - time.time(), count)
@@ -68,7 +62,7 @@ class RedisWindows:
         """Close the connections."""
         if self._probing is not None:
             self._probing.cancel()
-        await self._connections.disconnect()
+        await close_storage(self._storage)
 
     async def _probe_until_it_answers(self) -> None:
         while True:

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from broker.domain.rate import Rate
 
-Kind = Literal["address", "issue", "complete", "delete", "playback", "form", "health"]
+Kind = Literal["address", "issue", "complete", "parts", "delete", "playback", "form", "health"]
 """The kinds of limits: all requests of an address, counted before the token is checked, then each kind of request."""
 
 MAX_COUNTERS = 100_000

@@ -15,10 +15,11 @@ from broker.api import schemas
 from broker.api.asgi.demands import AddressDemand, Completer, Deleter, Reader, Uploader, Viewer
 from broker.api.asgi.document import Document
 from broker.api.asgi.route import ProblemRoute
-from broker.api.asgi.target import origin_of
+from broker.api.asgi.target import base_address
 from broker.api.auth.caller import DELEGATE
-from broker.api.documentation import AUTHENTICATED, COUNTED, operation_id, problems
+from broker.api.documentation import AUTHENTICATED, COUNTED, S3_UNAVAILABLE, operation_id, problems
 from broker.api.problems import NO_STORE
+from broker.api.routes.parts import page_of_parts
 from broker.api.state import services
 from broker.domain import media
 from broker.domain.policy import MAX_PLAYBACK_SECONDS
@@ -26,7 +27,6 @@ from broker.lifecycle import verbs
 from broker.lifecycle.requests import Playback, UploadRequest
 from broker.lifecycle.waiting import MAX_WAIT_SECONDS
 
-S3_UNAVAILABLE = (errors.StorageUnavailable, errors.StorageRefused, errors.CredentialsExpired)
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")]
 
 
@@ -51,6 +51,7 @@ router = APIRouter(route_class=ProblemRoute, tags=["media"], generate_unique_id_
             errors.BodyTooSlow,
             errors.TypeNotAllowed,
             errors.SizeNotAllowed,
+            errors.ResumableRequired,
             errors.DurationNotAllowed,
             errors.MetadataTooLarge,
             errors.RedirectNotAllowed,
@@ -58,8 +59,9 @@ router = APIRouter(route_class=ProblemRoute, tags=["media"], generate_unique_id_
             errors.QuotaExceeded,
             errors.IdempotencyKeyReused,
             errors.IdempotencyKeyInFlight,
+            errors.UploadRejected,
             errors.UploadExpired,
-            errors.CredentialsExpired,
+            *S3_UNAVAILABLE,
             errors.ApplicationUnavailable,
         ),
     },
@@ -77,7 +79,7 @@ async def issue_upload(
         caller.require(DELEGATE)
     if DELEGATE in caller.permissions:
         await built.limits.count("issue", body.owner or caller.owner)
-    base = _base_address(request, "/upload")
+    base = base_address(request, "/upload")
     issued = await built.lifecycle.issue(
         UploadRequest(**body.__dict__),
         caller.owner,
@@ -97,8 +99,13 @@ async def issue_upload(
         max_size=recorded.promised_bytes,
         complete_url=f"{base}/{recorded.id}/complete",
     )
+    if recorded.part_size is not None:
+        answer["upload"] = None
+        answer["parts"] = None if issued.parts is None else page_of_parts(issued.parts)
+        answer["parts_url"] = f"{base}/{recorded.id}/parts"
+        answer["upload_expires_at"] = recorded.upload_expires_at
     if recorded.issued_by is not None:
-        answer["upload_token"] = built.upload_tokens.make(recorded.id, recorded.policy_expires_at)
+        answer["upload_token"] = built.upload_tokens.make(recorded.id, recorded.accepts_until)
     return Document(_ISSUED.to_json(answer), 201 if pending else 200)
 
 
@@ -109,6 +116,7 @@ async def issue_upload(
         *AUTHENTICATED,
         errors.MediaNotFound,
         errors.NothingUploaded,
+        errors.PartsMissing,
         errors.PromotionRunning,
         errors.UploadRejected,
         errors.UploadExpired,
@@ -254,13 +262,6 @@ def _playback(shown: Playback | media.Media, message: str) -> Response:
         "message": message,
     }
     return Document(_PLAYBACK.to_json(answer))
-
-
-def _base_address(request: Request, path_of_route: str) -> str:
-    """Return the absolute URL under which clients reach this router."""
-    scope = request.scope
-    origin = services(request).public_url or origin_of(scope)
-    return f"{origin}{scope['path'].removesuffix(path_of_route)}"
 
 
 def _with_query(url: str, **parameters: str) -> str:

@@ -92,26 +92,29 @@ def _no_keys(url: str, detail: str, cause: str) -> Finding:
 
 
 async def redis(patient: Patient) -> Finding:
-    """Check that Redis answers."""
-    url = patient.deployment.redis_url
-    if url is None:
+    """Check that Redis counts, on every node of a cluster."""
+    url, count = patient.deployment.redis_url, patient.deployment.count_in_redis
+    if url is None or count is None:
         return ok("rate limits", "counted by each process on its own (memory://)")
     where = bare(url)
-    from redis.asyncio import Redis  # an optional dependency, required by this setting
-    from redis.exceptions import RedisError
-
-    client = Redis.from_url(url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS)
     try:
-        await client.ping()
-    except (RedisError, OSError) as error:
+        async with asyncio.timeout(REDIS_SECONDS):
+            await count(url)
+    except Exception as error:
+        reason = type(getattr(error, "storage_error", error)).__name__
+        if reason in {"MovedError", "AskError"}:
+            return fail(
+                "rate limits",
+                f"{where} is one node of a cluster ({reason})",
+                cause="keys of the other nodes are refused, so each process counts on its own",
+                fix="export BROKER_RATE_LIMIT_STORAGE=redis+cluster://host:port,host:port  # the nodes",
+            )
         return fail(
             "rate limits",
-            f"{where} does not answer ({type(error).__name__})",
+            f"{where} does not answer ({reason})",
             cause="Redis is down, or refuses these credentials; meanwhile each process counts on its own",
             fix='redis-cli -u "$BROKER_RATE_LIMIT_STORAGE" ping',
         )
-    finally:
-        await client.aclose()
     return ok("rate limits", f"{where} counts for all processes")
 
 

@@ -1,0 +1,63 @@
+"""The Redis behind an address: one server, a cluster, or the primary that Sentinels name; Valkey speaks the same.
+
+The forms are those of the library `limits` (its documentation, "Storage Backends"), and `rediss+…` for TLS.
+"""
+
+from typing import Any
+
+from limits.aio.storage import RedisClusterStorage, RedisSentinelStorage, RedisStorage
+from limits.errors import StorageError
+from redis.asyncio import BlockingConnectionPool
+
+CONNECTIONS = 16
+ANSWER_SECONDS = 2.0
+"""How long Redis may take to connect, and to answer."""
+FAILURES = (TimeoutError, OSError, StorageError)
+"""The errors of a Redis that is unavailable, or refuses a command."""
+SLOTS = 16
+"""How many keys a check counts in. They are spread over the nodes of a cluster."""
+
+
+def open_storage(url: str) -> RedisStorage:
+    """Return the storage at an address; nothing is connected yet. Close it by `close_storage`."""
+    scheme, _, place = url.partition("://")
+    scheme = scheme.replace("valkey", "redis", 1)
+    common: dict[str, Any] = {"wrap_exceptions": True, "implementation": "redispy"}
+    timeouts: dict[str, Any] = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS}
+    tls = {"ssl": True} if scheme.startswith("rediss") else {}
+    match scheme.partition("+")[2]:
+        case "cluster":
+            options = common | timeouts | tls | {"max_connections": CONNECTIONS}
+            return RedisClusterStorage(f"async+redis+cluster://{place}", **options)
+        case "sentinel":
+            options = common | timeouts | tls | {"use_replicas": False, "sentinel_kwargs": timeouts | tls}
+            return RedisSentinelStorage(f"async+redis+sentinel://{place}", **options)
+        case "unix":
+            address = f"unix://{place}"
+        case _:
+            address = f"{scheme}://{place}"
+    pool = BlockingConnectionPool.from_url(address, max_connections=CONNECTIONS, timeout=ANSWER_SECONDS, **timeouts)
+    return RedisStorage("async+redis://", **common | {"connection_pool": pool})
+
+
+async def close_storage(storage: RedisStorage) -> None:
+    """Close the connections of a storage."""
+    client: Any = storage.bridge.get_connection()  # type: ignore[attr-defined]
+    await client.aclose()
+    if (pool := storage.options.get("connection_pool")) is not None:
+        await pool.disconnect()  # type: ignore[union-attr]
+
+
+def reason_of(error: Exception) -> str:
+    """Return the class of the error below the library's own."""
+    return type(getattr(error, "storage_error", error)).__name__
+
+
+async def count_everywhere(url: str) -> None:
+    """Count in keys on every node of a Redis. Raises one of FAILURES if it is unavailable or refuses."""
+    storage = open_storage(url)
+    try:
+        for number in range(SLOTS):
+            await storage.incr(f"s3-media/doctor/{number}", 1)
+    finally:
+        await close_storage(storage)

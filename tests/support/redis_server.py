@@ -1,0 +1,63 @@
+"""A Redis for the tests, on a free port of the loopback interface, without persistence."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+
+
+def redis_program(name: str) -> str:
+    """Return the path of a program of Redis; skip by name where it is missing, but not in CI."""
+    program = shutil.which(name)
+    if program is None:
+        if "CI" in os.environ:
+            pytest.fail(f"{name} is not installed")
+        pytest.skip(f"{name} is not installed")
+    return program
+
+
+@contextmanager
+def running_redis(
+    folder: Path,
+    port: int = 0,
+    *,
+    options: Sequence[str] = (),
+    arguments: Sequence[str] = (),
+    persistence: bool = True,
+) -> Iterator[str]:
+    """Run redis-server and yield its address.
+
+    `port`: where it listens; 0: wherever there is room. `persistence`: whether it knows the options that turn it off.
+    """
+    program = redis_program("redis-server")
+    with socket.create_server(("127.0.0.1", port)) as free:
+        port = free.getsockname()[1]
+    volatile = ["--save", "", "--appendonly", "no"] if persistence else []
+    listening = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
+    server = subprocess.Popen([program, *arguments, *listening, *volatile, *options], stdout=subprocess.DEVNULL)
+    try:
+        _wait(port)
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def _wait(port: int) -> None:
+    deadline = time.monotonic() + 10
+    with redis.Redis(port=port) as client:
+        while True:
+            try:
+                client.ping()
+            except redis.ConnectionError:
+                assert time.monotonic() < deadline, "Redis did not start"
+                time.sleep(0.05)
+            else:
+                return
