@@ -55,7 +55,7 @@ class BucketConfig:
     is_aws: bool = True
     credentials: Credentials | None = None
     timeout_seconds: float = 10
-    pool_size: int = 32
+    pool_size: int = 256
     cloudfront: tuple[str, str, str] | None = None
     """The distribution's address, its key's id, and the private key in PEM form, if links go through CloudFront."""
 
@@ -185,6 +185,7 @@ class Bucket:
                     "x-amz-metadata-directive": "REPLACE",
                 },
                 has_result=True,
+                is_copy=True,
             )
             outcome = _is_copy_of(judged, answer)
             if outcome is not None:

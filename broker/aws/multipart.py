@@ -90,6 +90,7 @@ class Multipart:
                 "x-amz-copy-source-if-match": f'"{etag}"',
             },
             has_result=True,
+            is_copy=True,
         )
         copied = (answer.xml().findtext("ETag") or "").strip('"')
         return Copied(copied, comparable=is_md5(copied) and is_md5(etag) and not is_opaque(answer))
@@ -129,6 +130,7 @@ class Multipart:
             headers={"content-type": "application/xml", "if-none-match": "*"},
             body=f'<CompleteMultipartUpload xmlns="{namespace}">{parts}</CompleteMultipartUpload>'.encode(),
             has_result=True,
+            is_copy=True,
         )
 
     async def abort(self, key: str, upload_id: str) -> None:

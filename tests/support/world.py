@@ -140,6 +140,7 @@ async def make_world(world_url: str, embedded_s3: EmbeddedS3, s3_client: Any, bu
         endpoint_url: str = embedded_s3.endpoint_url,
         public_endpoint_url: str | None = None,
         timeout_seconds: float = 5,
+        pool_size: int = 256,
         stopwatch: Stopwatch = monotonic,
         part_size: int = 16 * 1024**2,
         **limits: Any,
@@ -153,6 +154,7 @@ async def make_world(world_url: str, embedded_s3: EmbeddedS3, s3_client: Any, bu
             path_style=True,
             credentials=Credentials(embedded_s3.access_key, embedded_s3.secret_key),
             timeout_seconds=timeout_seconds,
+            pool_size=pool_size,
         )
         gate = bucket_class(config)
         settlement = Settlement(

@@ -21,6 +21,8 @@ ENTRIES = (
     "broker-upload.d.ts",
     "broker-playback.js",
     "broker-playback.d.ts",
+    "broker-uppy.js",
+    "broker-uppy.d.ts",
     "checksum-worker.js",
 )
 """The modules that an application names; they import the others."""
