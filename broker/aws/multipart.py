@@ -4,7 +4,7 @@ Sources: Amazon S3 API Reference, "CreateMultipartUpload", "UploadPartCopy", "Co
 "ListMultipartUploads", "AbortMultipartUpload" and "ListObjectsV2".
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 from xml.sax.saxutils import escape
@@ -32,8 +32,10 @@ class Copied(NamedTuple):
 class Multipart:
     """Compose objects of one bucket. Every method raises StorageUnavailable and StorageRefused."""
 
-    def __init__(self, bucket_name: str, call: Call) -> None:
+    def __init__(self, bucket_name: str, call: Call, headers: Mapping[str, str]) -> None:
+        """`headers` are those of every composed object, such as its storage class."""
         self._bucket_name = bucket_name
+        self._headers = headers
         self._call = call
 
     async def staged(self, prefix: str, *, after: str = "", limit: int | None = None) -> list[StoredPart]:
@@ -73,6 +75,7 @@ class Multipart:
                 "content-type": content_type,
                 "x-amz-checksum-algorithm": "CRC64NVME",
                 "x-amz-checksum-type": "FULL_OBJECT",
+                **self._headers,
             },
             has_result=True,
         )
