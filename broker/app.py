@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI, Request
+from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.responses import Response
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
@@ -57,6 +58,8 @@ def create_app(
         version=_version(),
         description="Direct-to-S3 video uploads: get a policy, upload, and complete; the broker checks the object.",
         separate_input_output_schemas=False,
+        docs_url=None,
+        redoc_url=None,
         redirect_slashes=False,  # a redirect would name a host and scheme to which a client may then send its token
     )
     router = create_router(settings, on_issue=on_issue, on_ready=on_ready, clock=clock)
@@ -66,8 +69,22 @@ def create_app(
     app.include_router(health.router, include_in_schema=False)
     app.include_router(refusals(health.router, fixed=True))
     app.include_router(metrics.router)
+    _add_documentation(app)
     app.add_exception_handler(HTTPException, _http_error)
     return app
+
+
+def _add_documentation(app: FastAPI) -> None:
+    """Add the pages of the documentation. They name the document beside them, also where a proxy strips a prefix."""
+
+    async def docs() -> Response:
+        return get_swagger_ui_html(openapi_url="openapi.json", title=app.title)
+
+    async def redoc() -> Response:
+        return get_redoc_html(openapi_url="openapi.json", title=app.title)
+
+    for path, page in (("/docs", docs), ("/redoc", redoc)):
+        app.add_api_route(path, page, include_in_schema=False)
 
 
 class Application(FastAPI):

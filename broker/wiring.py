@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -43,6 +44,7 @@ from broker.worker.tidying import Tidying
 if TYPE_CHECKING:
     from broker.api.auth.jwks import Jwks
     from broker.api.limits.redis import RedisWindows
+    from broker.egress.proxy import EgressProxy
     from broker.lifecycle.issue_hook import IssueHook
     from broker.worker.ready_calls import ReadyHandler
     from broker.worker.sender import Sender
@@ -163,11 +165,21 @@ def open_store(settings: Settings, clock: Clock = utc_now, *, announce_to: tuple
 
 
 def webhook_sender(settings: Settings) -> "Sender":
-    """Return the sender of webhooks, which connects to public addresses only."""
+    """Return the sender of webhooks, which connects to public addresses and the listed networks only."""
     from broker.egress.public_network import PublicNetwork
     from broker.worker.sender import Sender
 
-    return Sender(_revealed(settings.webhook_secrets), PublicNetwork(loopback=settings.webhook_loopback_http))
+    network = PublicNetwork(loopback=settings.webhook_loopback_http, private=settings.private_networks)
+    return Sender(_revealed(settings.webhook_secrets), network, proxy=egress_proxy(settings))
+
+
+def egress_proxy(settings: Settings) -> "EgressProxy | None":
+    """Return the proxy for requests to the operator's own servers, or None."""
+    if settings.https_proxy is None:
+        return None
+    from broker.egress.proxy import EgressProxy
+
+    return EgressProxy(settings.https_proxy.get_secret_value(), settings.no_proxy)
 
 
 def issue_hook(settings: Settings, clock: Clock = utc_now) -> "IssueHook | None":
@@ -178,9 +190,10 @@ def issue_hook(settings: Settings, clock: Clock = utc_now) -> "IssueHook | None"
     from broker.egress.signed_posts import SignedPosts
     from broker.lifecycle.issue_hook import IssueHook
 
-    network = PublicNetwork(loopback=settings.issue_hook_loopback_http)
+    network = PublicNetwork(loopback=settings.issue_hook_loopback_http, private=settings.private_networks)
     secrets, count = _revealed(settings.issue_hook_secrets), ISSUE_HOOK_CONNECTIONS
-    posts = SignedPosts(secrets, network, connections=count, idle_connections=count)
+    proxy = egress_proxy(settings)
+    posts = SignedPosts(secrets, network, connections=count, idle_connections=count, proxy=proxy)
     return IssueHook(settings.issue_hook_url, posts, clock=clock)
 
 
@@ -222,7 +235,9 @@ def _token_keys(settings: Settings) -> "FixedKey | Jwks":
     if settings.jwks_url is not None:
         from broker.api.auth.jwks import Jwks
 
-        return Jwks(settings.jwks_url, settings.algorithm, fresh_seconds=settings.jwks_fresh_seconds)
+        proxy = egress_proxy(settings)
+        through = proxy.url if proxy and proxy.serves(urlsplit(settings.jwks_url).hostname or "") else None
+        return Jwks(settings.jwks_url, settings.algorithm, fresh_seconds=settings.jwks_fresh_seconds, proxy_url=through)
     if settings.jwt_public_key is not None:
         return FixedKey(public_key(settings.jwt_public_key, settings.algorithm))
     return FixedKey(settings.secret_key.get_secret_value().encode())
@@ -260,6 +275,7 @@ def bucket_config(settings: Settings) -> BucketConfig:
         path_style=settings.s3_path_style,
         dual_stack=settings.s3_dual_stack,
         fips=settings.s3_fips,
+        properties=settings.object_properties,
         is_aws=settings.cloud_storage_provider == "aws",
         credentials=settings.credentials,
         timeout_seconds=settings.s3_timeout_seconds,

@@ -31,9 +31,9 @@ class Figures:
     megabytes: float = _figure(50, "size of a video")
     playbacks: float = _figure(3, "playback links per upload")
 
-    issue_ms: float = _figure(1.1, "processor time of `serve` for an issue; measured")
-    complete_ms: float = _figure(17, "processor time of `serve` or `worker` for a completion, S3 included; measured")
-    playback_ms: float = _figure(1.0, "processor time of `serve` for a link; measured")
+    issue_ms: float = _figure(0.16, "processor time of `serve` for an issue; measured")
+    complete_ms: float = _figure(0.76, "processor time of `serve` or `worker` for a completion, S3 included; measured")
+    playback_ms: float = _figure(0.17, "processor time of `serve` for a link; measured")
     busy: float = _figure(0.6, "highest share of a core in use, so that latency stays low")
     replica_cores: float = _figure(1, "cores of one replica; one process uses one")
     pool: float = _figure(6, "connections that one replica opens: 5 to read, 1 to write")

@@ -27,9 +27,8 @@ from broker.domain.owners import MAX_OWNER_LENGTH, is_owner
 EXAMPLE_ID = "01980f2c-6b1e-7c3a-9d52-0f6a4f1be7a3"
 EXAMPLE_URL = f"https://videos.s3.eu-central-1.amazonaws.com/media/a3/2026/11/23/{EXAMPLE_ID}.mp4?X-Amz-Algorithm=…"
 SHA256_PATTERN = "^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$"
-"""The base64 form of 32 bytes. S3 refuses stray bits in the last character."""
 CRC64NVME_PATTERN = "^[A-Za-z0-9+/]{10}[AEIMQUYcgkosw048]=$"
-"""The base64 form of 8 bytes."""
+"""The base64 forms of 32 and 8 bytes. S3 refuses stray bits in the last character."""
 DELETED_MESSAGE = "The media is gone; its objects are being removed."
 EXAMPLE_VIDEO = {"seconds": 12.48, "codec": "h264", "width": 1920, "height": 1080}
 
@@ -69,6 +68,10 @@ Owner = Annotated[StrictStr, Field(min_length=1, max_length=MAX_OWNER_LENGTH), A
 # Built-in constraints come first; placed after a Python validator, pydantic would run them in Python too.
 _NO_NUL = AfterValidator(_without_nul)
 Text = Annotated[StrictStr, _NO_NUL]
+Sha256 = Annotated[StrictStr, AfterValidator(_sha256), WithJsonSchema({"type": "string", "pattern": SHA256_PATTERN})]
+Crc64Nvme = Annotated[
+    StrictStr, AfterValidator(_crc64nvme), WithJsonSchema({"type": "string", "pattern": CRC64NVME_PATTERN})
+]
 
 
 def _example(**members: Any) -> ConfigDict:
@@ -95,10 +98,7 @@ class UploadBody(BaseModel):
     """The file's name, as its user knows it; never part of an S3 key."""
     duration_seconds: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] | None = None
     """The declared length of the video."""
-    checksum_sha256: (
-        Annotated[StrictStr, AfterValidator(_sha256), WithJsonSchema({"type": "string", "pattern": SHA256_PATTERN})]
-        | None
-    ) = None
+    checksum_sha256: Sha256 | None = None
     """The SHA-256 of the file, base64: S3 itself then refuses other bytes."""
     metadata: dict[Text, Text] | None = None
     """Your own flat strings, at most 2 KB as JSON; stored and returned."""
@@ -110,12 +110,7 @@ class UploadBody(BaseModel):
     """Whether the `upload_token` also gets a link once the media is ready; only with `owner`."""
     resumable: StrictBool | None = None
     """Whether to upload in parts, in any order and in parallel; needs `size`, and is required above 5 GiB."""
-    checksum_crc64nvme: (
-        Annotated[
-            StrictStr, AfterValidator(_crc64nvme), WithJsonSchema({"type": "string", "pattern": CRC64NVME_PATTERN})
-        ]
-        | None
-    ) = None
+    checksum_crc64nvme: Crc64Nvme | None = None
     """The CRC64NVME of the whole file, base64, for a resumable upload; other bytes are rejected."""
 
 

@@ -6,7 +6,8 @@ It knows HTTP and XML, and no media. boto3 would take a thread for each call, an
 import asyncio
 import random
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -31,6 +32,9 @@ MAX_ATTEMPTS = 3
 """How often a call is tried if S3 is silent or busy, or if its connection breaks."""
 BACKOFF_SECONDS = 0.2
 """The longest pause before the second attempt. It doubles with each one; the pause is drawn at random below it."""
+COPY_SHARE = 0.75
+"""The share of the pool that copies may take: a copy lasts as long as its object is large, and the quick calls, such as
+deletes and HEADs, do not wait behind them."""
 CONNECT_SECONDS = 5.0
 """The longest time that a connection may take to open, unless the timeout of an answer is shorter."""
 BUSY_CODES = frozenset({"InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable", "SlowDown"})
@@ -100,7 +104,8 @@ class S3Client:
         self._timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=min(timeout_seconds, CONNECT_SECONDS), sock_read=timeout_seconds
         )
-        self._turns = asyncio.Semaphore(pool_size)
+        self._places = asyncio.Semaphore(pool_size)
+        self._places_of_copies = asyncio.Semaphore(max(1, int(pool_size * COPY_SHARE)))
         self._session: aiohttp.ClientSession | None = None
 
     async def call(
@@ -113,21 +118,18 @@ class S3Client:
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
         has_result: bool = False,
+        is_copy: bool = False,
     ) -> Answer:
         """Send one request, up to MAX_ATTEMPTS times, and return its successful answer.
 
         The names in `headers` are in lower case. With `has_result` the answer's body must be XML, and an error in
-        it counts, also under status 200 (Amazon S3 API Reference, "CopyObject"). Raises Absent, PreconditionFailed,
-        StorageUnavailable and StorageRefused.
+        it counts, also under status 200 (Amazon S3 API Reference, "CopyObject"). With `is_copy` it takes one of the
+        places of copies. Raises Absent, PreconditionFailed, StorageUnavailable and StorageRefused.
         """
         with metrics.S3_SECONDS.labels(operation).time():
-            with metrics.S3_WAITING.track_inprogress():
-                await self._turns.acquire()
-            try:
+            async with _place_in(self._places_of_copies) if is_copy else nullcontext(), _place_in(self._places):
                 with metrics.S3_CALLS.track_inprogress():
                     return await self._persist(operation, method, key, query or {}, headers or {}, body, has_result)
-            finally:
-                self._turns.release()
 
     async def close(self) -> None:
         """Close the connections; calls under way fail."""
@@ -216,6 +218,17 @@ class S3Client:
         return StorageRefused(operation=operation, code=code)
 
 
+@asynccontextmanager
+async def _place_in(places: asyncio.Semaphore) -> AsyncIterator[None]:
+    """Hold one of the places; a call that has to wait for one is counted."""
+    with metrics.S3_WAITING.track_inprogress() if places.locked() else nullcontext():
+        await places.acquire()
+    try:
+        yield
+    finally:
+        places.release()
+
+
 async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
     """Send a request once; aiohttp would repeat it unseen if its connection broke, beside the attempts of a call."""
     try:
@@ -232,7 +245,10 @@ def proxy_for(url: str) -> str | None:
     aiohttp's `trust_env` would look for it at each request, and for a password in a `.netrc`, on two further threads.
     """
     parts = urlsplit(url)
-    return None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
+    proxy = getproxies().get(parts.scheme)
+    if not proxy or proxy_bypass(parts.netloc):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def _error_code(answer: Answer, *, has_result: bool) -> str | None:

@@ -4,7 +4,7 @@ Sources: Amazon S3 API Reference, "CreateMultipartUpload", "UploadPartCopy", "Co
 "ListMultipartUploads", "AbortMultipartUpload" and "ListObjectsV2".
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 from xml.sax.saxutils import escape
@@ -34,8 +34,10 @@ class Copied(NamedTuple):
 class Multipart:
     """Compose objects of one bucket. Every method raises StorageUnavailable and StorageRefused."""
 
-    def __init__(self, bucket_name: str, call: Call) -> None:
+    def __init__(self, bucket_name: str, call: Call, headers: Mapping[str, str]) -> None:
+        """`headers` are those of every composed object, such as its storage class."""
         self._bucket_name = bucket_name
+        self._headers = headers
         self._call = call
 
     async def staged(self, prefix: str, *, after: str = "", limit: int | None = None) -> list[StoredPart]:
@@ -75,6 +77,7 @@ class Multipart:
                 "content-type": content_type,
                 "x-amz-checksum-algorithm": "CRC64NVME",
                 "x-amz-checksum-type": "FULL_OBJECT",
+                **self._headers,
             },
             has_result=True,
         )
@@ -92,6 +95,7 @@ class Multipart:
                 "x-amz-copy-source-if-match": f'"{etag}"',
             },
             has_result=True,
+            is_copy=True,
         )
         copied = (answer.xml().findtext("ETag") or "").strip('"')
         return Copied(copied, comparable=is_md5(copied) and is_md5(etag) and not is_opaque(answer))
@@ -131,6 +135,7 @@ class Multipart:
             headers={"content-type": "application/xml", "if-none-match": "*"},
             body=f'<CompleteMultipartUpload xmlns="{namespace}">{parts}</CompleteMultipartUpload>'.encode(),
             has_result=True,
+            is_copy=True,
         )
 
     async def abort(self, key: str, upload_id: str) -> None:

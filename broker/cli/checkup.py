@@ -6,7 +6,7 @@ from broker.domain.jws import SECRET_BYTES
 from broker.domain.origin import origin
 from broker.errors import SettingsInvalid
 from broker.settings import Settings
-from broker.wiring import bucket_config
+from broker.wiring import bucket_config, egress_proxy
 
 
 async def check_up(settings: Settings) -> list[Finding]:
@@ -53,6 +53,8 @@ def deployment(settings: Settings) -> Deployment:
         sqs_endpoint_url=settings.sqs_endpoint_url,
         webhook_urls=settings.webhook_urls,
         webhooks_on_loopback=settings.webhook_loopback_http,
+        private_networks=settings.private_networks,
+        egress_proxy=egress_proxy(settings),
         issue_hook_url=settings.issue_hook_url,
         issue_hook_secrets=tuple(secret.get_secret_value() for secret in settings.issue_hook_secrets),
         resumable_seconds=settings.resumable_seconds,

@@ -1,9 +1,11 @@
-"""The command line: init, serve, dev, worker, doctor, migrate, token, upload, webhooks, erase.
+"""The command line: init, serve, dev, worker, doctor, migrate, token, upload, media, webhooks, erase.
 
 Each command imports its own dependencies: `broker upload` starts without FastAPI, botocore and SQLAlchemy.
 """
 
 import asyncio
+import io
+import sys
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
@@ -13,11 +15,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from broker.cli.erase import erase
-from broker.cli.terminal import ask, err, errors_as_exit_status, note, out, refuse, say
+from broker.cli.media import media
+from broker.cli.terminal import ask, errors_as_exit_status, note, out, refuse, say
+from broker.cli.uploads import upload
 from broker.cli.webhooks import webhooks
 
 if TYPE_CHECKING:
-    from broker.cli.upload import Uploaded
     from broker.settings import Settings
 
 DATA_DIR = Path("var")
@@ -25,10 +28,11 @@ DATA_DIR = Path("var")
 app = typer.Typer(
     help="Let clients upload video directly to S3, check the uploads, and issue playback links.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(media)
 app.add_typer(webhooks)
+app.command()(upload)
 app.command()(erase)
 
 
@@ -45,6 +49,9 @@ def main(
     ] = False,
 ) -> None:
     """Let clients upload video straight to S3, check what arrived, and hand out playback links."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names may hold bytes that are no text
 
 
 @app.command("init")
@@ -238,57 +245,3 @@ def _require_useful(settings: "Settings", sub: str, scope: str) -> None:
     names = [name for name in scope.split(" ") if name]
     if not names or not GRANTS.keys() >= set(names):
         refuse(f"--scope: should name permissions, separated by spaces: {', '.join(GRANTS)}")
-
-
-@app.command()
-def upload(
-    file: Annotated[Path, typer.Argument(help="The video.", exists=True, dir_okay=False, readable=True)],
-    url: Annotated[
-        str, typer.Option(envvar="BROKER_URL", help="The URL of the broker's routes.")
-    ] = "http://127.0.0.1:8000/api/v1/s3-media",
-    token: Annotated[str | None, typer.Option(envvar="BROKER_TOKEN", help="Your token.")] = None,
-    content_type: Annotated[
-        str | None, typer.Option(help="The video's type; by default, from the file's name.")
-    ] = None,
-) -> None:
-    """Upload a video, and print a playback link."""
-    from broker.cli.upload import UploadFailed, bare_token, type_of
-
-    if not token or token.isspace():
-        refuse("BROKER_TOKEN: should be your token (or pass --token)")
-    try:
-        token = bare_token(token)
-    except ValueError as error:
-        refuse(f"BROKER_TOKEN, --token: {error}")
-    content_type = content_type or type_of(file.name)
-    if content_type is None:
-        refuse(f"--content-type: should be given, because the name {file.name!r} has no known extension")
-    try:
-        uploaded = _upload(file, url, token, content_type)
-    except (UploadFailed, OSError) as error:
-        refuse(str(error), status=1)
-    note(f"{uploaded.media_id} is ready; its link expires at {uploaded.expires_at}:")
-    say(uploaded.signed_url)
-
-
-def _upload(file: Path, url: str, token: str, content_type: str) -> "Uploaded":
-    """Upload with a progress bar on standard error, which is cleared after a failure."""
-    from rich.markup import escape
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    from broker.cli.upload import UploadClient
-
-    name, size = file.name, file.stat().st_size
-    bar = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*bar, console=err()) as progress, UploadClient(url, token) as client:
-        progress.live.transient = True
-        with progress.open(file, "rb", description=escape(name)) as opened:
-            uploaded = client.upload(opened, name=name, size=size, content_type=content_type)
-        progress.live.transient = False
-        return uploaded

@@ -99,7 +99,10 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            self._on_start()
+            try:
+                self._on_start()
+            except SystemExit:  # the reader of standard output has left, as `| head` does
+                self.should_exit = True
 
 
 def _serve(settings: Settings, listener: socket.socket, s3: EmbeddedS3, data_dir: Path, console: Console) -> None:
@@ -139,8 +142,15 @@ def _say(console: Console, text: str, *, markup: bool = False) -> None:
 @contextmanager
 def _owning(data_dir: Path) -> Iterator[None]:
     """Lock `data_dir` for this process, because two processes would write the same objects."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with (data_dir / "lock").open("w") as lock:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        opened = (data_dir / "lock").open("w")
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise SettingsInvalid(
+            problems=f"--data-dir: should be a directory that can be created and written; {data_dir}: {reason}"
+        ) from None
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -185,7 +195,7 @@ def _for_other_terminals(path: Path, url: str, token: str) -> Iterator[Path]:
 @contextmanager
 def beside_s3(settings: Settings, *, data_dir: Path) -> Iterator[Settings]:
     """Run the embedded S3 beside a server, and yield the settings bound to it."""
-    with interruptible(), embedded_s3(data_dir, cors_origins=settings.cors_origins) as s3:
+    with _owning(data_dir), interruptible(), embedded_s3(data_dir, cors_origins=settings.cors_origins) as s3:
         yield load_settings(**settings_for(s3))
 
 

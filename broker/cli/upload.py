@@ -1,46 +1,33 @@
-"""`broker upload`: request a policy, send the file to S3, and complete the upload.
+"""The client of `broker upload`: request policies, send files to S3, and complete the uploads.
 
-The file is streamed from disk, so memory does not grow with its size. Every request can be repeated safely: requests to
+A file is streamed from disk, so memory does not grow with its size. Every request can be repeated safely: requests to
 the broker carry an Idempotency-Key, and a form names exactly one object key.
 """
 
 import mimetypes
+import os
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from http import HTTPStatus
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any, BinaryIO
-from xml.etree import ElementTree
 
-import h11
-import httpx
-
+from broker.cli.uploading.broker_client import PARTS_MISSING, REST_SECONDS, TRIES, BrokerClient
+from broker.cli.uploading.failure import UploadFailed
+from broker.cli.uploading.parts import PartsUpload
+from broker.cli.uploading.s3_form import Outcome, post_form, s3_client
+from broker.cli.uploading.unfinished import Unfinished
 from broker.domain.video_types import type_of_file
 
-TRIES = 4
-"""How often a file, or an unanswered request, is sent in all."""
-REST_SECONDS = 1.0
-"""The pause before a retry, if the response names none."""
-PATIENCE_SECONDS = 120.0
-"""How long a request is retried if the broker keeps asking for it."""
-RETRIED = frozenset(
-    {
-        HTTPStatus.CONFLICT,
-        HTTPStatus.TOO_MANY_REQUESTS,
-        HTTPStatus.BAD_GATEWAY,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        HTTPStatus.GATEWAY_TIMEOUT,
-    }
-)
-# A proxy of the environment is not meant for this machine.
-_DIRECT: dict[str, httpx.BaseTransport | None] = {"all://127.0.0.1": None, "all://localhost": None}
-
-
-class UploadFailed(Exception):
-    """The upload failed; the message has the reason and the next step."""
+CONNECTIONS = 4
+"""How many parts of a file are sent at a time."""
+RENEWED = frozenset({"upload-expired", "media-not-found", "idempotency-key-reused"})
+"""The problems with which the broker answers a remembered upload that cannot go on; a new one can begin."""
+ENDED = RENEWED | {"upload-rejected"}
+ROUNDS = 3
+"""How often missing parts are sent: one may be lost after it was acknowledged, to a clean-up of the bucket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,33 +40,93 @@ class Uploaded:
 
 
 class UploadClient:
-    """A client of one broker that uploads files.
+    """A client of one broker that uploads files, one at a time.
 
     `url` is that of its routes, prefix included. Raises ValueError for a token that no header can carry.
     """
 
-    def __init__(self, url: str, token: str, *, rest: Callable[[float], None] = time.sleep) -> None:
-        self._url = url.rstrip("/")
+    def __init__(self, url: str, token: str, *, rest: Callable[[float], object] = time.sleep) -> None:
         self._rest = rest
-        bearer = {"Authorization": f"Bearer {bare_token(token)}"}
-        self._broker = httpx.Client(headers=bearer, timeout=30, mounts=_DIRECT)
-        # S3 may take long to answer after the last byte. This client sends no token.
-        self._s3 = httpx.Client(timeout=httpx.Timeout(60, read=300), mounts=_DIRECT)
+        self._broker = BrokerClient(url, token, rest=rest)
+        self._s3 = s3_client(1)
 
     def upload(self, file: BinaryIO, *, name: str, size: int, content_type: str) -> Uploaded:
-        """Upload the `size` bytes of `file` and return the ready media. Raises UploadFailed."""
+        """Upload the `size` bytes of `file` by one form and return the ready media. Raises UploadFailed."""
         body = {"content_type": content_type, "size": size, "filename": name}
         key = {"Idempotency-Key": str(uuid.uuid4())}
-        for _ in range(TRIES):
+        for attempt in range(TRIES):
             # Requested in every round, because the key renews a policy that expired during a slow try.
-            issued = self._request("/upload", json=body, headers=key)
-            if issued["upload"] is None or self._send(issued["upload"], file, name, content_type):
+            issued = self._broker.request("POST", "/upload", json=body, headers=key)
+            if issued["upload"] is None:
                 break
+            form = issued["upload"]
+            outcome = post_form(self._s3, form["url"], form["fields"], file, name=name, content_type=content_type)
+            if outcome is Outcome.STORED:
+                break
+            if outcome is Outcome.EXPIRED and attempt:
+                raise UploadFailed("S3 refused the upload: AccessDenied: the policy has expired, also a fresh one.")
             self._rest(REST_SECONDS)
         else:
             raise UploadFailed("S3 is unavailable, or closed the connection each time; retry later.")
-        ready = self._request(f"/{issued['media_id']}/complete")
-        return Uploaded(ready["media_id"], ready["signed_url"], ready["expires_at"])
+        return self._complete(issued["media_id"])
+
+    def upload_in_parts(
+        self,
+        path: Path,
+        *,
+        name: str,
+        content_type: str,
+        unfinished: Unfinished,
+        connections: int = CONNECTIONS,
+        on_progress: Callable[[int], object] = lambda _: None,
+    ) -> Uploaded:
+        """Upload a file in parts, or the missing ones of an earlier run, and return the ready media.
+
+        `on_progress` gets numbers of bytes: sent, found stored, or (negative) sent in vain. Raises UploadFailed; the
+        next call with the same `unfinished` goes on, unless the broker said that the upload has ended.
+        """
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            before = os.fstat(descriptor)
+            body = {"content_type": content_type, "size": before.st_size, "filename": name, "resumable": True}
+            try:
+                for _ in range(ROUNDS):
+                    issued = self._issue(body, unfinished)
+                    counted = 0
+                    if issued["parts"] is not None:
+                        parts = PartsUpload(
+                            self._broker,
+                            media_id=issued["media_id"],
+                            descriptor=descriptor,
+                            size=before.st_size,
+                            content_type=content_type,
+                            page=issued["parts"],
+                            expires_in=issued["expires_in"],
+                            connections=connections,
+                            on_progress=on_progress,
+                            rest=self._rest,
+                        )
+                        parts.run()
+                        counted = parts.stored_bytes
+                    after = os.fstat(descriptor)
+                    if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+                        raise UploadFailed("The file changed while it was being sent.", "upload-rejected")
+                    try:
+                        uploaded = self._complete(issued["media_id"])
+                    except UploadFailed as failure:
+                        if failure.problem != PARTS_MISSING:
+                            raise
+                        on_progress(-counted)
+                        continue
+                    unfinished.forget()
+                    return uploaded
+            except UploadFailed as failure:
+                if failure.problem in ENDED:
+                    unfinished.forget()
+                raise
+        finally:
+            os.close(descriptor)
+        raise UploadFailed("Parts that S3 had acknowledged are missing; run the command again to go on.")
 
     def close(self) -> None:
         """Close the connections."""
@@ -94,87 +141,22 @@ class UploadClient:
     ) -> None:
         self.close()
 
-    def _send(self, form: dict[str, Any], file: BinaryIO, name: str, content_type: str) -> bool:
-        """Post the form. Return True if S3 stored the file, or False if a retry may help. Raises UploadFailed."""
+    def _issue(self, body: dict[str, Any], unfinished: Unfinished) -> dict[str, Any]:
+        """Request the upload, or the missing parts of a remembered one; a new one if that cannot go on."""
+        was_known = unfinished.is_known
         try:
-            answer = self._s3.post(form["url"], data=form["fields"], files={"file": (name, file, content_type)})
-        except h11.LocalProtocolError:
-            raise UploadFailed("The file changed while it was being sent.") from None
-        except httpx.TransportError:
-            return False
-        if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return False
-        if not answer.is_success:
-            raise UploadFailed(f"S3 refused the upload: {_s3_reason(answer)}")
-        return True
+            return self._broker.request("POST", "/upload", json=body, headers={"Idempotency-Key": unfinished.key()})
+        except UploadFailed as failure:
+            if not was_known or failure.problem not in RENEWED:
+                raise
+        unfinished.forget()
+        return self._broker.request("POST", "/upload", json=body, headers={"Idempotency-Key": unfinished.key()})
 
-    def _request(self, path: str, **request: Any) -> dict[str, Any]:
-        """Post to the broker and return its response; retry if the response asks for it. Raises UploadFailed."""
-        unanswered, patience = 0, PATIENCE_SECONDS
-        while True:
-            try:
-                answer = self._broker.post(self._url + path, **request)
-            except (httpx.TransportError, httpx.InvalidURL) as error:
-                unanswered += 1
-                if unanswered == TRIES or isinstance(
-                    error, httpx.ConnectError | httpx.InvalidURL | httpx.UnsupportedProtocol
-                ):
-                    raise UploadFailed(f"No broker answers at {self._url}: {_reason(error)}") from None
-                self._rest(REST_SECONDS)
-                continue
-            seconds = _retry_after(answer)
-            if answer.status_code not in RETRIED or patience < seconds:
-                return self._accepted(answer)
-            patience -= seconds
-            self._rest(seconds)
-
-    def _accepted(self, answer: httpx.Response) -> dict[str, Any]:
-        try:
-            document: dict[str, Any] = answer.json()
-        except ValueError:
-            document = {}
-        if answer.is_success and "media_id" in document:
-            return document
-        # A path without a route answers with a problem of no specific type.
-        if "detail" not in document or document.get("type", "about:blank") == "about:blank":
-            raise UploadFailed(
-                f"{self._url} answers with {answer.status_code}, but it is not a broker; "
-                "the URL needs the path of its routes, such as http://127.0.0.1:8000/api/v1/s3-media"
-            )
-        raise UploadFailed(f"{document.get('title', answer.status_code)}: {document['detail']}")
-
-
-def bare_token(token: str) -> str:
-    """Return `token` without surrounding whitespace.
-
-    Raises ValueError, which does not quote it, unless it is printable ASCII without spaces (RFC 6750, section 2.1).
-    """
-    bare = token.strip()
-    if not bare or not bare.isascii() or not bare.isprintable() or " " in bare:
-        raise ValueError("should be printable ASCII without spaces")
-    return bare
+    def _complete(self, media_id: str) -> Uploaded:
+        ready = self._broker.request("POST", f"/{media_id}/complete")
+        return Uploaded(ready["media_id"], ready["signed_url"], ready["expires_at"])
 
 
 def type_of(name: str) -> str | None:
     """Return the content type for a file name's extension, or None if it is unknown."""
     return type_of_file(name) or mimetypes.types_map.get(PurePath(name).suffix.lower())
-
-
-def _reason(error: httpx.TransportError | httpx.InvalidURL) -> str:
-    """Return the error's text, or only its class if the text may quote the header with the token."""
-    return type(error).__name__ if isinstance(error, httpx.ProtocolError) else str(error) or type(error).__name__
-
-
-def _retry_after(answer: httpx.Response) -> float:
-    """Return the seconds before a retry, by Retry-After (RFC 9110, section 10.2.3; only as seconds, not a date)."""
-    seconds = answer.headers.get("Retry-After", "")
-    return max(float(seconds), REST_SECONDS / 10) if seconds.isdecimal() else REST_SECONDS
-
-
-def _s3_reason(answer: httpx.Response) -> str:
-    """Return S3's error code and message, or the status if the response is not XML."""
-    try:
-        error = ElementTree.fromstring(answer.content)  # noqa: S314 - expat itself bounds entities
-    except ElementTree.ParseError:
-        return f"{answer.status_code} {answer.reason_phrase}"
-    return f"{error.findtext('Code')}: {error.findtext('Message')}"

@@ -18,7 +18,7 @@ from broker.api.routes.web import Asset, read_assets
 from broker.domain.origin import LOOPBACK_HOSTS, is_loopback
 from broker.domain.rules import Rules
 
-ASSETS = ("console.css", "console.js", "dom.js", "icon.svg", "library.js", "player.js", "queue.js")
+ASSETS = ("console.css", "console.js", "dom.js", "icon.svg", "library.js", "player.js", "queue.js", "row.js")
 PAGE = files("broker.dev") / "page"
 
 

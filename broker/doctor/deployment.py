@@ -18,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from broker.aws.bucket import Bucket, BucketConfig
 from broker.aws.credentials import client_keys
 from broker.domain.sigv4 import Credentials
+from broker.egress.proxy import EgressProxy
 
 ANSWER_SECONDS = 10.0
 """The timeout of one request."""
@@ -43,6 +44,8 @@ class Deployment:
     sqs_endpoint_url: str | None = None
     webhook_urls: tuple[str, ...] = ()
     webhooks_on_loopback: bool = False
+    private_networks: tuple[str, ...] = ()
+    egress_proxy: EgressProxy | None = None
     issue_hook_url: str | None = None
     issue_hook_secrets: tuple[str, ...] = ()
     issue_hook_seconds: float = 5

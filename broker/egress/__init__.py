@@ -1,1 +1,1 @@
-"""Requests to the operator's own servers, webhooks and the issue hook: signed, and to public addresses only."""
+"""Requests to the operator's own servers, webhooks and the issue hook: signed, and to allowed addresses only."""

@@ -1,12 +1,14 @@
-"""Connections to public addresses only: a host is resolved once, and the addresses that were checked are used.
+"""Connections to public addresses, and to the private networks that the operator lists.
 
-The target of a hook must not lead to this machine's services, its neighbors, or the cloud's metadata service. Source:
-OWASP, "Server-Side Request Forgery Prevention Cheat Sheet".
+A host is resolved once, and the addresses that were checked are used. The target of a hook must not lead to this
+machine's services, its neighbors, or the cloud's metadata service.
+Source: OWASP, "Server-Side Request Forgery Prevention Cheat Sheet".
 """
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from ipaddress import ip_address, ip_network
 
 import httpcore
 from httpcore import SOCKET_OPTION, AsyncNetworkBackend, AsyncNetworkStream
@@ -17,7 +19,7 @@ Lookup = Callable[[str, int], Awaitable[list[str]]]
 
 
 class AddressRefused(httpcore.ConnectError):
-    """The host has an address that is not public."""
+    """The host has an address that is neither public nor in a listed network."""
 
 
 async def look_up(host: str, port: int) -> list[str]:
@@ -27,12 +29,21 @@ async def look_up(host: str, port: int) -> list[str]:
 
 
 class PublicNetwork(AsyncNetworkBackend):
-    """A network backend that connects to public addresses; with `loopback` also to this machine, for development."""
+    """A network backend that connects to public addresses, and to those in the networks of `private`.
+
+    With `loopback` it also connects to this machine, for development.
+    """
 
     def __init__(
-        self, *, loopback: bool = False, look_up: Lookup = look_up, network: AsyncNetworkBackend | None = None
+        self,
+        *,
+        loopback: bool = False,
+        private: Sequence[str] = (),
+        look_up: Lookup = look_up,
+        network: AsyncNetworkBackend | None = None,
     ) -> None:
         self._loopback = loopback
+        self._private = [ip_network(each, strict=False) for each in private]
         self._look_up = look_up
         self._network = network or httpcore.AnyIOBackend()
 
@@ -44,12 +55,12 @@ class PublicNetwork(AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[SOCKET_OPTION] | None = None,
     ) -> AsyncNetworkStream:
-        """Connect to one of the host's addresses. Raises AddressRefused if any is not public, and ConnectError."""
+        """Connect to one of the host's addresses. Raises AddressRefused if any is not allowed, and ConnectError."""
         try:
             addresses = await self._look_up(host, port)
         except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(f"the host cannot be resolved: {type(error).__name__}") from error
-        if not (self._loopback and host in LOOPBACK_HOSTS) and not all(map(is_public, addresses)):
+        if not (self._loopback and host in LOOPBACK_HOSTS) and not all(map(self.allows, addresses)):
             raise AddressRefused("the host has an address that is not public")
         failure: Exception = httpcore.ConnectError("the host has no address")
         for address in addresses:
@@ -58,6 +69,10 @@ class PublicNetwork(AsyncNetworkBackend):
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
         raise failure
+
+    def allows(self, address: str) -> bool:
+        """Return whether an address is public, or in a listed network."""
+        return is_public(address) or any(ip_address(address) in network for network in self._private)
 
     async def connect_unix_socket(
         self,

@@ -1,4 +1,7 @@
-"""Signed POST requests: to public addresses, without redirects, and with a bounded read of the response.
+"""Signed POST requests: to allowed addresses, without redirects, and with a bounded read of the response.
+
+An egress proxy resolves names itself, and decides which of them may be reached. A target that is named by its address
+must be allowed here, too.
 
 Source: Standard Webhooks specification, "Signature scheme", "Webhook headers" and "Operational considerations".
 """
@@ -7,11 +10,14 @@ import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import httpcore
 from standardwebhooks import Webhook
 
-from broker.egress.public_network import PublicNetwork
+from broker.egress.proxy import EgressProxy, is_address
+from broker.egress.public_network import AddressRefused, PublicNetwork
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +39,21 @@ class SignedPosts:
         *,
         connections: int = 64,
         idle_connections: int = 16,
+        proxy: EgressProxy | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """Post over at most `connections` at a time, of which `idle_connections` are kept for later messages."""
         self._signers = [Webhook(secret) for secret in secrets]
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=tls or ssl.create_default_context(),
-            max_connections=connections,
-            max_keepalive_connections=idle_connections,
-            keepalive_expiry=30,
-            network_backend=network,
-        )
+        self._network = network
+        self._proxy = proxy
+        options: dict[str, Any] = {
+            "ssl_context": tls or ssl.create_default_context(),
+            "max_connections": connections,
+            "max_keepalive_connections": idle_connections,
+            "keepalive_expiry": 30,
+        }
+        self._direct = httpcore.AsyncConnectionPool(**options, network_backend=network)
+        self._proxied = None if proxy is None else _through(proxy, options)
 
     def headers(self, message_id: str, body: str, now: datetime) -> dict[str, str]:
         """Return the headers that identify and sign a JSON body."""
@@ -65,7 +75,7 @@ class SignedPosts:
         url = httpcore.URL(target)
         pairs = [(name.encode(), value.encode()) for name, value in self.headers(message_id, body, now).items()]
         headers = [(b"Host", _authority(url)), *pairs]
-        async with self._pool.stream("POST", url, headers=headers, content=body.encode()) as response:
+        async with self._pool_for(url).stream("POST", url, headers=headers, content=body.encode()) as response:
             received = bytearray()
             is_whole = True
             try:
@@ -80,7 +90,24 @@ class SignedPosts:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._pool.aclose()
+        await self._direct.aclose()
+        if self._proxied is not None:
+            await self._proxied.aclose()
+
+    def _pool_for(self, url: httpcore.URL) -> httpcore.AsyncConnectionPool:
+        """Return the connections that lead to `url`. Raises AddressRefused for an address that is not allowed."""
+        host = url.host.decode("ascii")
+        if self._proxy is None or self._proxied is None or not self._proxy.serves(host):
+            return self._direct
+        if is_address(host) and not self._network.allows(host):
+            raise AddressRefused("the address is not public")
+        return self._proxied
+
+
+def _through(proxy: EgressProxy, options: dict[str, Any]) -> httpcore.AsyncHTTPProxy:
+    parts = urlsplit(proxy.url)
+    user = None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
+    return httpcore.AsyncHTTPProxy(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", proxy_auth=user, **options)
 
 
 def _authority(url: httpcore.URL) -> bytes:

@@ -2,15 +2,16 @@
 
 import base64
 import binascii
+import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from broker.domain.origin import is_loopback, origin
 from broker.settings.access import AccessSettings
-from broker.settings.fields import split_at_commas
+from broker.settings.fields import CommaSeparated, networks, split_at_commas
 
 SECRET_BYTES = range(24, 65)
 """The allowed sizes of a signing secret in bytes (Standard Webhooks specification, "Symmetric")."""
@@ -44,6 +45,12 @@ def is_hook_address(url: str, *, loopback_http: bool) -> bool:
 class HookSettings(AccessSettings):
     """The settings of the issue hook. Durations are seconds; the docstring of a field is its description."""
 
+    private_networks: CommaSeparated = ()
+    """Private networks that webhooks and the issue hook may reach, comma-separated, such as `10.1.0.0/16`."""
+    https_proxy: SecretStr | None = Field(default=None, validation_alias="HTTPS_PROXY")
+    """The proxy for webhooks, the issue hook and BROKER_JWKS_URL, such as `http://proxy.internal:3128`."""
+    no_proxy: CommaSeparated = Field(default=(), validation_alias="NO_PROXY")
+    """The hosts, domains and networks that are reached without that proxy, comma-separated."""
     issue_hook_url: str | None = None
     """The https URL of the application that decides on each upload; unset: the rules and the quota alone decide."""
     issue_hook_secrets: SigningSecrets = ()
@@ -52,6 +59,18 @@ class HookSettings(AccessSettings):
     """The timeout of its decision, a retry included; also of `on_issue` in a host application."""
     issue_hook_loopback_http: bool = False
     """Whether the issue hook may be http on this machine; for development."""
+
+    @field_validator("private_networks")
+    @classmethod
+    def _networks_are_some(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return networks(value)
+
+    @field_validator("https_proxy")
+    @classmethod
+    def _proxy_is_an_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and origin(re.sub(r"//.*@", "//", value.get_secret_value())) is None:
+            raise ValueError("should be an http or https address, such as http://proxy.internal:3128")
+        return value
 
     @model_validator(mode="after")
     def _hook_is_safe(self) -> "HookSettings":

@@ -28,12 +28,12 @@ from broker.settings.fields import (
     pem_text,
     require_extra,
 )
-from broker.settings.worker import WorkerSettings
+from broker.settings.properties import PropertySettings
 
 QuotaLimit = Annotated[int | None, Field(ge=0)]
 
 
-class Settings(WorkerSettings):
+class Settings(PropertySettings):
     """All settings. Sizes are bytes, durations are seconds; the docstring of a field is its description."""
 
     # The bucket.
@@ -65,8 +65,8 @@ class Settings(WorkerSettings):
     """Whether to use AWS's FIPS endpoints."""
     s3_timeout_seconds: float = Field(default=10, gt=0)
     """The timeout of one attempt of a call to S3; a call is tried up to three times."""
-    s3_pool_size: Positive = 32
-    """The maximum number of concurrent calls to S3 in one process."""
+    s3_pool_size: Positive = 256
+    """The maximum number of concurrent calls to S3 in one process; copies take at most three quarters of them."""
 
     cloudfront_url: str | None = None
     """The URL of a CloudFront distribution in front of the bucket, such as `https://media.example`, for links."""

@@ -41,7 +41,7 @@ def is_among(ids: str, dialect: str) -> sa.ColumnElement[bool]:
     """Return the condition that a media's id is among those of the parameter `ids`.
 
     With a placeholder for each id, each number of ids would be another statement to write and to prepare. One parameter
-    saves 5 % of a playback (tests.bench.ablation).
+    saves 3 % of a playback (tests.bench.ablation).
     """
     parameter = sa.bindparam(ids, type_=_Ids())
     if dialect == "postgresql":

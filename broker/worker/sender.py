@@ -11,6 +11,7 @@ from datetime import datetime
 from http import HTTPStatus
 
 from broker.domain.announcement import Announcement
+from broker.egress.proxy import EgressProxy
 from broker.egress.public_network import PublicNetwork
 from broker.egress.signed_posts import SignedPosts
 
@@ -52,9 +53,10 @@ class Sender:
         network: PublicNetwork,
         *,
         timeout_seconds: float = TIMEOUT_SECONDS,
+        proxy: EgressProxy | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._posts = SignedPosts(secrets, network, tls=tls)
+        self._posts = SignedPosts(secrets, network, proxy=proxy, tls=tls)
         self._timeout_seconds = timeout_seconds
 
     async def send(self, announcement: Announcement, now: datetime) -> Answer:

@@ -28,7 +28,7 @@ data "aws_iam_policy_document" "signer" {
   # A form carries the rights of the keys that signed it.
   statement {
     sid       = "SignForms"
-    actions   = ["s3:PutObject"]
+    actions   = concat(["s3:PutObject"], var.tag_objects ? ["s3:PutObjectTagging"] : [])
     resources = [local.staging_arn]
 
     condition {
@@ -73,7 +73,7 @@ data "aws_iam_policy_document" "settle" {
 
   statement {
     sid       = "Promote"
-    actions   = ["s3:PutObject"]
+    actions   = concat(["s3:PutObject"], var.tag_objects ? ["s3:PutObjectTagging"] : [])
     resources = [local.media_arn]
 
     condition {

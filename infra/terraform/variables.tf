@@ -67,6 +67,12 @@ variable "staging_days" {
   }
 }
 
+variable "tag_objects" {
+  description = "Whether the broker may tag objects; needed if BROKER_OBJECT_TAGS is set."
+  type        = bool
+  default     = false
+}
+
 variable "force_destroy" {
   description = "Whether `terraform destroy` may delete a bucket that still holds media. For trials only."
   type        = bool

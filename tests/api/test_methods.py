@@ -18,6 +18,7 @@ ALLOWED = {
     "/broker-upload.js": "GET, HEAD",
     "/{media_id}": "DELETE, GET",
     "/{media_id}/complete": "POST",
+    "/{media_id}/parts": "GET",
     "/{media_id}/uploaded/state": "GET",
 }
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")

@@ -268,9 +268,10 @@ async def test_an_expired_key_sends_nothing() -> None:
     assert server.requests == []
 
 
-async def test_a_proxy_from_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("scheme", ["http://", ""])
+async def test_a_proxy_from_the_environment_is_used(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
     async with scripted(THERE) as proxy:
-        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("HTTP_PROXY", proxy.url.replace("http://", scheme))
         monkeypatch.setenv("NO_PROXY", "")
         assert await outcome(ScriptedS3("http://store.example", []), head) == JUDGED
     assert proxy.requests == ["HEAD http://store.example/videos/staging"]

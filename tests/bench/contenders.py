@@ -15,7 +15,14 @@ from tests.bench.workplace import BUILD, READY, ROOT, Workplace, with_ready_medi
 
 APPS = Path(__file__).resolve().parent / "apps"
 NPM = BUILD / "npm"
-PACKAGES = ("@uppy/companion@6", "express@5", "jsonwebtoken@9", "@aws-sdk/client-s3@3", "@aws-sdk/s3-presigned-post@3")
+PACKAGES = (
+    "@uppy/companion@6",
+    "express@5",
+    "jsonwebtoken@9",
+    "@aws-sdk/client-s3@3",
+    "@aws-sdk/s3-presigned-post@3",
+    "@aws-sdk/s3-request-presigner@3",
+)
 PREFIX = "/api/v1/s3-media"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLE"}
 OURS = "broker"
@@ -143,14 +150,15 @@ def _uvicorn(place: Workplace, module: str) -> tuple[str, ...]:
 
 def _install() -> None:
     """Install the packages without a lock file, and put the programs beside them, where Node finds them."""
-    if not (NPM / "complete").exists():
+    installed = NPM / "installed"
+    if not installed.exists() or installed.read_text() != " ".join(PACKAGES):
         shutil.rmtree(NPM, ignore_errors=True)
         NPM.mkdir(parents=True)
         (NPM / "package.json").write_text('{"private": true}')
         options = ("--omit=dev", "--no-audit", "--no-fund", "--no-package-lock")
         print(f"installing {', '.join(PACKAGES)} …", file=sys.stderr)
         subprocess.run(["npm", "install", *options, *PACKAGES], cwd=NPM, check=True, stdout=sys.stderr, env=os.environ)
-        (NPM / "complete").touch()
+        installed.write_text(" ".join(PACKAGES))
     for program in APPS.glob("*.mjs"):
         shutil.copy(program, NPM)
 

@@ -1,6 +1,8 @@
 """The whole life of a media against a stand-in S3: issue, complete, playback, delete. `python -m tests.bench.life`.
 
-Prints the broker's processor time for each request, the rate on one core, and the durations that callers see.
+Prints the broker's processor time for each request, the rate on one core, and the durations that callers see. With
+--peers the completions of the peers stand beside it: the tutorial asks for a HEAD by boto3, Express for HeadObject and
+CopyObject by the AWS SDK.
 """
 
 import argparse
@@ -8,13 +10,16 @@ import asyncio
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
 
 import aiohttp
 import uvloop
@@ -23,17 +28,29 @@ from broker.domain.ids import new_id
 from broker.domain.media import Media
 from broker.domain.quota import Quota
 from broker.store import Store
-from tests.bench.contenders import PREFIX, ours
-from tests.bench.generator import Request
+from tests.bench.contenders import PREFIX, node_peers, ours, tutorial
+from tests.bench.generator import Request, load
 from tests.bench.rows import ANN
-from tests.bench.servers import Running, serving
+from tests.bench.servers import Contender, Running, serving
 from tests.bench.stand_in_s3 import SIZE
 from tests.bench.workplace import Workplace, with_ready_media, workplace
 
 FAST = {"head": 0.0, "put": 0.0, "post": 0.0}
 SLOW = {"head": 20.0, "put": 300.0, "post": 20.0}
 """Milliseconds of a HEAD, a copy and a delete, as S3 takes for a video of some hundred megabytes."""
-SERVER_CORE, OTHER_CORE = frozenset({0}), frozenset({1})
+WARM_UP, NODE_WARM_UP = 200, 2_000
+"""How many media a peer completes before it is measured, so that its code is compiled and its connections are open."""
+CORES = sorted(os.sched_getaffinity(0))
+SERVER_CORE, OTHER_CORE = frozenset(CORES[:1]), frozenset(CORES[-1:])
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The figures of one kind of request: its rate, processor time in microseconds, and median in milliseconds."""
+
+    rate: float
+    cpu: float
+    p50: float
 
 
 @contextmanager
@@ -99,8 +116,8 @@ async def answered(base: str, request: Request, callers: int) -> list[tuple[int,
     return outcomes
 
 
-def measure(server: Running, what: str, request: Request, *, callers: int) -> None:
-    """Send each path once, and print what it took."""
+def measure(server: Running, what: str, request: Request, *, callers: int) -> Figures:
+    """Send each path once, print what it took, and return it."""
     before, began = server.cpu_seconds(), time.monotonic()
     outcomes = uvloop.run(answered(server.base, request, callers))
     seconds = time.monotonic() - began
@@ -111,10 +128,11 @@ def measure(server: Running, what: str, request: Request, *, callers: int) -> No
         f"  {what:<9} {len(took):>6} of {len(request.paths)} | {cpu:7.0f} µs of processor time | "
         f"{len(took) / seconds:7.0f}/s | p50 {p50:7.1f} ms | p99 {p99:7.1f} ms"
     )
+    return Figures(len(took) / seconds, cpu, p50)
 
 
-def live(place: Workplace, kind: str, milliseconds: dict[str, float], *, count: int, callers: int) -> None:
-    """Run the life of `count` media on one broker process."""
+def live(place: Workplace, kind: str, milliseconds: dict[str, float], *, count: int, callers: int) -> Figures:
+    """Run the life of `count` media on one broker process; return the figures of its completions."""
     url = place.new_database(kind)
     ready = with_ready_media(url)
     ids = asyncio.run(record(url, count))
@@ -127,13 +145,13 @@ def live(place: Workplace, kind: str, milliseconds: dict[str, float], *, count: 
                 "BROKER_S3_ENDPOINT_URL": endpoint,
                 "BROKER_S3_PATH_STYLE": "true",
                 "CLOUD_STORAGE_PROVIDER": "s3",
-                "BROKER_S3_POOL_SIZE": "512",
+                "BROKER_S3_POOL_SIZE": "512",  # room for the copies of all callers
             },
         )
         with serving(contender, SERVER_CORE, place.directory) as server:
             issue = contender.requests["issue"]
             measure(server, "issue", replace(issue, paths=list(issue.paths) * count), callers=callers)
-            measure(
+            completed = measure(
                 server,
                 "complete",
                 Request("POST", [f"{PREFIX}/{one}/complete" for one in ids], place.headers),
@@ -144,6 +162,34 @@ def live(place: Workplace, kind: str, milliseconds: dict[str, float], *, count: 
                 server, "delete", Request("DELETE", [f"{PREFIX}/{one}" for one in ids], place.headers), callers=callers
             )
             print(f"  memory afterwards: {server.rss_bytes() / 2**20:.0f} MiB")
+            return completed
+
+
+def compare(place: Workplace, own: Figures, milliseconds: dict[str, float], *, count: int, callers: int) -> None:
+    """Complete media with each peer, and print what the broker's own completions are to that."""
+    express = next(peer for peer in node_peers(place) if peer.name == "Express")
+    with stand_in(milliseconds) as endpoint:
+        for peer in (tutorial(place, SERVER_CORE), express):
+            contender = replace(peer, environment={**peer.environment, "BENCH_S3": endpoint})
+            with serving(contender, SERVER_CORE, place.directory) as server:
+                first = NODE_WARM_UP if contender.is_node else WARM_UP
+                ids = uploads(server, contender, first + count)
+                request = Request("POST", [f"/{one}/complete" for one in ids], place.headers)
+                uvloop.run(answered(server.base, replace(request, paths=request.paths[:first]), callers))
+                its = measure(server, contender.name, replace(request, paths=request.paths[first:]), callers=callers)
+            print(
+                f"    broker ÷ {contender.name}: rate {own.rate / its.rate:.1f}, "
+                f"processor time {own.cpu / its.cpu:.2f}, p50 {own.p50 / its.p50:.2f}"
+            )
+
+
+def uploads(server: Running, contender: Contender, count: int) -> list[str]:
+    """Return ids that the peer completes: those that the tutorial recorded; any, as Express records none."""
+    if "BENCH_DATABASE" not in contender.environment:
+        return [str(uuid4()) for _ in range(count)]
+    load(server.base, contender.requests["issue"], connections=16, count=count)
+    with closing(sqlite3.connect(contender.environment["BENCH_DATABASE"])) as database:
+        return [media_id for (media_id,) in database.execute("SELECT id FROM media LIMIT ?", [count])]
 
 
 def main() -> None:
@@ -152,13 +198,17 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=4000)
     parser.add_argument("--callers", type=int, default=256)
     parser.add_argument("--databases", nargs="+", default=["sqlite", "postgresql"])
+    parser.add_argument("--peers", action="store_true", help="complete with the tutorial and Express, too")
+    parser.add_argument("--python", type=lambda name: Path(name).absolute(), default=Path(sys.executable))
     options = parser.parse_args()
     os.sched_setaffinity(0, OTHER_CORE)
-    with workplace(with_postgresql="postgresql" in options.databases) as place:
-        for kind in options.databases:
-            for name, milliseconds in (("at once", FAST), ("20/300/20 ms", SLOW)):
-                print(f"{kind}, S3 answers {name}, {options.callers} callers")
-                live(place, kind, milliseconds, count=options.count, callers=options.callers)
+    with workplace(with_postgresql="postgresql" in options.databases, python=options.python) as place:
+        for name, milliseconds in (("at once", FAST), ("20/300/20 ms", SLOW)):
+            for kind in options.databases:
+                print(f"{kind}, S3 answers {name}, {options.callers} callers", flush=True)
+                own = live(place, kind, milliseconds, count=options.count, callers=options.callers)
+                if options.peers:
+                    compare(place, own, milliseconds, count=options.count // 4, callers=options.callers)
 
 
 if __name__ == "__main__":

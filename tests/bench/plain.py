@@ -147,9 +147,12 @@ def prepared() -> Iterator[None]:
         yield
 
 
+_UNCACHED_SIGNER = sigv4._signer_of.__wrapped__
+
+
 def signer() -> AbstractContextManager[Any]:
     """Write the dates and the query of each URL anew."""
-    return patch.object(sigv4, "_signer_of", sigv4._signer_of.__wrapped__)
+    return patch.object(sigv4, "_signer_of", _UNCACHED_SIGNER)
 
 
 @contextmanager

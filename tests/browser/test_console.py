@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Response, Route, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Response, Route, expect
 
 from broker.dev.s3 import Fault
 from tests.browser.waiting import until
@@ -14,6 +14,8 @@ from tests.support.npm import packages
 from tests.support.stack import Stack, running_stack, token
 
 VIDEO = "document.querySelector('video')"
+SLOW = 20_000
+"""Milliseconds for an upload over a slow link."""
 AXE = "async () => (await axe.run(document, { resultTypes: ['violations'] })).violations"
 
 
@@ -241,10 +243,7 @@ def test_the_player_stays_in_view_beside_the_list_when_the_page_is_scrolled(
 def test_a_running_upload_shows_speed_and_time_left_and_can_be_cancelled(
     console: Page, context: BrowserContext, big_file: Callable[[int], Path]
 ) -> None:
-    session = context.new_cdp_session(console)
-    session.send("Network.enable")
-    limits = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 4_000_000}
-    session.send("Network.emulateNetworkConditions", limits)
+    _throttle(console, context, bytes_per_second=4_000_000)
     console.set_input_files("#files", big_file(40_000_000))
     row = console.locator("#queue .row")
     expect(row.locator(".facts")).to_contain_text("MB/s")
@@ -253,6 +252,93 @@ def test_a_running_upload_shows_speed_and_time_left_and_can_be_cancelled(
     row.get_by_role("button", name="Cancel").click()
     expect(row.locator(".state")).to_have_text("Cancelled")
     expect(row.get_by_role("button", name="Retry")).to_be_visible()
+
+
+def test_a_paused_upload_keeps_what_arrived_and_goes_on(
+    console: Page, context: BrowserContext, big_file: Callable[[int], Path]
+) -> None:
+    _throttle(console, context, bytes_per_second=20_000_000)
+    console.set_input_files("#files", big_file(60_000_001))
+    row = console.locator("#queue .row")
+    expect(row.locator(".facts")).to_contain_text(_spaced("(3[0-9]|[4-9][0-9]) % of 60 MB"), timeout=SLOW)
+    row.get_by_role("button", name="Pause").click()
+    expect(row.locator(".facts")).to_have_text(_spaced("^Paused · (27|55|83) % of 60 MB$"))  # whole parts
+    assert console.locator("#library .row", has_text="60000001.mp4").count() == 0
+    row.get_by_role("button", name="Resume").click()
+    expect(console.locator("#library .row").first).to_contain_text("60000001.mp4", timeout=SLOW)
+    row = console.locator("#library .row").first
+    expect(row).to_have_attribute("data-state", "ready")
+    row.locator("summary").click()
+    expect(row.locator(".trace")).to_contain_text("paused")
+
+
+def test_after_a_reload_the_same_file_continues_and_another_one_is_refused(
+    console: Page, context: BrowserContext, big_file: Callable[[int], Path], tmp_path: Path
+) -> None:
+    _throttle(console, context, bytes_per_second=20_000_000)
+    film = big_file(60_000_002)
+    console.set_input_files("#files", film)
+    row = console.locator("#queue .row")
+    expect(row.locator(".facts")).to_contain_text(_spaced("(3[0-9]|[4-9][0-9]) % of 60 MB"), timeout=SLOW)
+    console.on("dialog", lambda dialog: dialog.accept())
+    console.reload()
+    expect(row.locator(".facts")).to_have_text(
+        _spaced("^Unfinished · (27|55|83) % of 60 MB · choose the file again to continue$")
+    )
+    other = tmp_path / "60000002.mp4"
+    other.write_bytes(b"another film")
+    _choose(console, row, other)
+    expect(row.locator(".facts")).to_contain_text("that is another file: it has 12 bytes, not 60 MB")
+    _choose(console, row, film)
+    expect(console.locator("#queue-count")).to_have_text("1 of 1 uploaded", timeout=SLOW)
+    expect(console.locator("#library .row").first).to_contain_text("60000002.mp4")
+    expect(console.locator("#library .row").first).to_have_attribute("data-state", "ready")
+
+
+def test_an_unfinished_upload_continues_with_a_dropped_or_chosen_file_or_is_discarded(
+    console: Page, context: BrowserContext, big_file: Callable[[int], Path], stack: Stack
+) -> None:
+    _throttle(console, context, bytes_per_second=20_000_000)
+    films = [big_file(60_000_003), big_file(60_000_004)]
+    console.set_input_files("#files", films)
+    rows = console.locator("#queue .row")
+    for position in (0, 1):
+        expect(rows.nth(position).locator(".facts")).to_contain_text(_spaced("[1-9][0-9]? % of 60 MB"), timeout=SLOW)
+    console.on("dialog", lambda dialog: dialog.accept())
+    console.reload()
+    expect(rows).to_have_count(2)
+    console.set_input_files("#files", films[1])
+    expect(console.locator("#queue-count")).to_have_text("1 of 2 uploaded", timeout=SLOW)
+    expect(rows).to_have_count(1)
+    rows.get_by_role("button", name="Discard 60000003.mp4").click()
+    expect(rows).to_have_count(0)
+    console.reload()
+    expect(rows).to_have_count(0)
+    expect(console.locator("#library .row", has_text="60000003.mp4")).to_have_count(0)
+
+
+def test_an_offline_device_is_said_to_be_offline_and_goes_on(
+    console: Page, context: BrowserContext, big_file: Callable[[int], Path]
+) -> None:
+    _throttle(console, context, bytes_per_second=20_000_000)
+    console.set_input_files("#files", big_file(60_000_005))
+    row = console.locator("#queue .row")
+    expect(row.locator(".facts")).to_contain_text(_spaced("[1-9][0-9]? % of 60 MB"), timeout=SLOW)
+    context.set_offline(True)
+    expect(row.locator(".facts")).to_contain_text(_spaced("^Offline · .*continues once it is connected$"))
+    context.set_offline(False)
+    expect(console.locator("#queue-count")).to_have_text("1 of 1 uploaded", timeout=SLOW)
+
+
+def test_failed_uploads_are_cleared_at_once(console: Page, tmp_path: Path) -> None:
+    notes = [tmp_path / name for name in ("a.txt", "b.txt")]
+    for path in notes:
+        path.write_text("notes")
+    console.set_input_files("#files", notes)
+    expect(console.locator('#queue .row[data-state="failed"]')).to_have_count(2)
+    console.get_by_role("button", name="Clear").click()
+    expect(console.locator("#queue .row")).to_have_count(0)
+    expect(console.locator("#queue-head")).to_be_hidden()
 
 
 def test_dropped_files_are_uploaded(console: Page, film: Path) -> None:
@@ -368,6 +454,25 @@ def drop(page: Page, path: Path) -> None:
         list(path.read_bytes()[:5000]),
     )
     page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
+
+
+def _throttle(page: Page, context: BrowserContext, *, bytes_per_second: int) -> None:
+    session = context.new_cdp_session(page)
+    session.send("Network.enable")
+    limits = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": bytes_per_second}
+    session.send("Network.emulateNetworkConditions", limits)
+
+
+def _spaced(pattern: str) -> re.Pattern[str]:
+    """Return a pattern whose spaces also match those that break no line."""
+    return re.compile(pattern.replace(" ", r"\s"))
+
+
+def _choose(page: Page, row: Locator, path: Path) -> None:
+    """Choose the file of an unfinished upload."""
+    with page.expect_file_chooser() as chooser:
+        row.get_by_role("button", name="Choose the file").click()
+    chooser.value.set_files(path)
 
 
 def _violations(page: Page, axe: Path) -> list[str]:

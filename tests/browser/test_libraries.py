@@ -3,11 +3,11 @@
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from playwright.sync_api import Page, Route
+from playwright.sync_api import Page
 
 import broker
 from broker.domain.keys import staging_key
@@ -28,7 +28,7 @@ def load(page: Page, stack: Stack, tmp_path: Path) -> Load:
 
     def bundled(heading: str, *specs: str) -> str:
         folder = packages(ESBUILD, *specs, str(WEB))
-        owner = heading
+        owner = f"{heading} {uuid4()}"
         (tmp_path / "node_modules").symlink_to(folder / "node_modules")
         exports = f"export const prefix = {stack.prefix!r}; export const getToken = () => {token(owner)!r};"
         (tmp_path / "app.js").write_text(exports)
@@ -49,12 +49,64 @@ def load(page: Page, stack: Stack, tmp_path: Path) -> Load:
     return bundled
 
 
-def test_uppy_uploads_three_files(load: Load, page: Page, stack: Stack, films: list[Path]) -> None:
-    owner = load("Uppy 5", "@uppy/core@5.2.0", "@uppy/dashboard@5.1.1", "@uppy/aws-s3@5.1.0")
+UPPY = ("@uppy/core@6.3.1", "@uppy/dashboard@6.0.3", "@uppy/aws-s3@6.3.1")
+UPPY_RECIPES = pytest.mark.parametrize("heading", ["Uppy 6", "Uppy 6 with `@uppy/aws-s3`"])
+
+
+@UPPY_RECIPES
+def test_uppy_uploads_three_files(load: Load, page: Page, stack: Stack, films: list[Path], heading: str) -> None:
+    owner = load(heading, *UPPY)
     page.locator("#uploader input[type=file]").first.set_input_files(films)
     page.get_by_role("button", name="Upload 3 files").click()
     _wait_for_three(stack, owner, page)
     page.locator(".uppy-StatusBar.is-complete").wait_for()
+
+
+def test_uppys_buttons_pause_resume_and_retry_an_upload_in_parts(
+    load: Load, page: Page, stack: Stack, big_file: Callable[[int], Path], films: list[Path]
+) -> None:
+    rejected = {films[1].name}
+    _reject(page, stack, rejected.__contains__)
+    owner = load("Uppy 6", *UPPY)
+    _throttle(page, bytes_per_second=20_000_000)
+    large = big_file(60_000_000)
+    page.locator("#uploader input[type=file]").first.set_input_files([large, *films[:2]])
+    page.get_by_role("button", name="Upload 3 files").click()
+    until(page, f"{_file(large)}.progress.bytesUploaded > 20_000_000")
+    item = page.locator(".uppy-Dashboard-Item", has_text="60000000.mp4")
+    item.get_by_role("button", name="Pause upload").click()
+    until(page, f"{_file(large)}.isPaused")
+    until(page, f"{_file(films[0])}.progress.uploadComplete && {_file(films[1])}.error")
+    assert page.evaluate(f"{_file(large)}.progress.uploadComplete") is False
+    item.get_by_role("button", name="Resume upload").click()
+    until(page, f"{_file(large)}.progress.uploadComplete")
+    page.locator(".uppy-StatusBar.is-error").wait_for()
+    failed = page.locator(".uppy-Dashboard-Item.is-error")
+    assert films[1].name in failed.inner_text()
+    assert "the size is 3 bytes" in page.evaluate(f"{_file(films[1])}.error")
+    rejected.clear()
+    failed.get_by_role("button", name="Retry upload").click()
+    page.locator(".uppy-StatusBar.is-complete").wait_for()
+    media = httpx.get(f"{stack.prefix}/?status=ready", headers=_bearer(owner)).json()["media"]
+    assert sorted(item["size"] for item in media) == sorted(path.stat().st_size for path in (large, *films[:2]))
+
+
+def test_uppy_pauses_and_resumes_all_and_cancels(
+    load: Load, page: Page, stack: Stack, big_file: Callable[[int], Path]
+) -> None:
+    owner = load("Uppy 6", *UPPY)
+    _throttle(page, bytes_per_second=20_000_000)
+    page.locator("#uploader input[type=file]").first.set_input_files(big_file(60_000_000))
+    page.get_by_role("button", name="Upload 1 file").click()
+    until(page, "uppy.getFiles()[0].progress.bytesUploaded > 5_000_000")
+    page.get_by_role("button", name="Pause", exact=True).click()
+    until(page, "uppy.getFiles()[0].isPaused")
+    page.get_by_role("button", name="Resume", exact=True).click()
+    until(page, "uppy.getFiles()[0].progress.bytesUploaded > 20_000_000")
+    with page.expect_response(lambda answer: answer.request.method == "DELETE") as deleted:
+        page.locator(".uppy-StatusBar").get_by_role("button", name="Cancel").click()
+    assert deleted.value.status == 200
+    assert httpx.get(f"{stack.prefix}/", headers=_bearer(owner)).json()["media"] == []
 
 
 def test_filepond_uploads_three_files(load: Load, page: Page, stack: Stack, films: list[Path]) -> None:
@@ -71,8 +123,11 @@ def test_dropzone_uploads_three_files(load: Load, page: Page, stack: Stack, film
     _wait_for_three(stack, owner, page)
 
 
-def test_uppy_shows_a_rejected_upload_as_failed(load: Load, page: Page, rejected: None, film: Path) -> None:
-    load("Uppy 5", "@uppy/core@5.2.0", "@uppy/dashboard@5.1.1", "@uppy/aws-s3@5.1.0")
+@UPPY_RECIPES
+def test_uppy_shows_a_rejected_upload_as_failed(
+    load: Load, page: Page, rejected: None, film: Path, heading: str
+) -> None:
+    load(heading, *UPPY)
     page.locator("#uploader input[type=file]").first.set_input_files(film)
     page.get_by_role("button", name="Upload 1 file").click()
     page.locator(".uppy-StatusBar.is-error").wait_for()
@@ -137,14 +192,46 @@ def test_a_recipe_comes_with_its_librarys_styles(
 
 @pytest.fixture
 def rejected(page: Page, stack: Stack) -> None:
-    """Overwrite each staging object with another size just before it is completed, so that the broker rejects it."""
+    """Let the broker reject each upload."""
+    _reject(page, stack, lambda name: True)
 
-    def overwrite(route: Route) -> None:
-        media_id = UUID(route.request.url.split("/")[-2])
-        stack.s3_client().put_object(Bucket=BUCKET, Key=staging_key(media_id), Body=b"abc", ContentType="video/mp4")
-        route.continue_()
 
-    page.route("**/complete", overwrite)
+BEFORE_COMPLETE = """{
+    const ask = window.fetch;
+    const names = {};
+    window.fetch = async (url, options) => {
+        const [mediaId, step] = String(url).split("/").slice(-2);
+        if (step === "complete") await overwrite(mediaId, names[mediaId]);
+        const response = await ask(url, options);
+        if (step === "upload") names[(await response.clone().json()).media_id] = JSON.parse(options.body).filename;
+        return response;
+    };
+}"""
+"""Calls `overwrite` before each completion. To intercept requests instead would slow uploads down."""
+
+
+def _reject(page: Page, stack: Stack, is_rejected: Callable[[str], bool]) -> None:
+    """Overwrite the staging objects of some files just before they are completed: the broker then rejects them."""
+
+    def overwrite(media_id: str, name: str) -> None:
+        if is_rejected(name):
+            key = staging_key(UUID(media_id))
+            stack.s3_client().put_object(Bucket=BUCKET, Key=key, Body=b"abc", ContentType="video/mp4")
+
+    page.expose_function("overwrite", overwrite)
+    page.add_init_script(BEFORE_COMPLETE)
+
+
+def _file(path: Path) -> str:
+    """Return the expression for one of Uppy's files."""
+    return f"uppy.getFiles().find(({{ name }}) => name === {path.name!r})"
+
+
+def _throttle(page: Page, *, bytes_per_second: int) -> None:
+    session = page.context.new_cdp_session(page)
+    session.send("Network.enable")
+    limits = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": bytes_per_second}
+    session.send("Network.emulateNetworkConditions", limits)
 
 
 def _bearer(owner: str) -> dict[str, str]:

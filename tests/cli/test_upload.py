@@ -13,7 +13,9 @@ import httpx
 import psutil
 import pytest
 
-from broker.cli.upload import TRIES, UploadClient, UploadFailed
+from broker.cli.upload import UploadClient
+from broker.cli.uploading.broker_client import TRIES
+from broker.cli.uploading.failure import UploadFailed
 from broker.dev.s3 import Fault
 from tests.cli.conftest import Dev
 from tests.support.processes import CLIP, done, environment

@@ -8,6 +8,7 @@ from broker.domain.keys import staging_key
 from broker.domain.media import State
 from broker.domain.quota import Usage
 from broker.errors import QuotaExceeded, UploadExpired, UploadRejected
+from broker.lifecycle.leases import LEASE
 from broker.lifecycle.settlement import SLOWEST_UPLOAD
 from tests.support.world import OTHER, OVER, VIDEO, MakeWorld, World
 
@@ -83,6 +84,27 @@ async def test_a_rejected_media_counts_until_its_policy_has_ended_or_it_is_delet
     assert await world.store.usage("anna") == Usage()
     await world.verbs.delete(media[1].id, "anna")
     assert await world.store.usage("anna") == Usage()
+
+
+async def test_no_sweep_before_the_end_of_the_policy_frees_the_quota_of_a_rejected_media(world: World) -> None:
+    media = (await world.issue()).media
+    world.s3.put_object(Bucket=world.bucket.config.name, Key=staging_key(media.id), Body=VIDEO, ContentType="text/html")
+    with pytest.raises(UploadRejected):
+        await world.verbs.complete(media.id, "anna")
+    await world.sweep_after(seconds=LEASE.total_seconds() + 1)
+    assert await world.store.usage("anna") == PROMISED
+    await world.sweep_after(**OVER)
+    assert await world.store.usage("anna") == Usage()
+
+
+async def test_a_replay_is_purged_once_its_policy_has_ended_however_early_the_sweep_came_before(world: World) -> None:
+    issued = await world.uploaded()
+    await world.verbs.complete(issued.media.id, "anna")
+    await world.sweep_after(seconds=LEASE.total_seconds() + 1)
+    assert world.post(issued, OTHER).status_code == 201
+    await world.sweep_after(**OVER)
+    assert world.staged_bytes(issued.media) is None
+    assert world.final_bytes(issued.media) == VIDEO
 
 
 async def put_late(world: World, media: Any, body: bytes = VIDEO, content_type: str = "video/mp4") -> None:

@@ -5,9 +5,11 @@
 
 import json
 import os
+import re
 import subprocess
 import tarfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -18,6 +20,13 @@ from tests.support.web_package import WEB, packed, project
 
 PACKAGE = json.loads((WEB / "package.json").read_text("utf-8"))
 ENTRIES = [name for name in PACKAGE["exports"] if name != "./package.json"]
+REACT = ROOT / "infra" / "guides" / "react.md"
+LAYOUT = 'export default ({ children }) => <html lang="en"><body>{children}</body></html>;\n'
+NEXT_PAGE = """
+import { contentTypeOf } from "s3-media-broker-web";
+import { Uploads } from "./Uploads.jsx";
+export default () => <><p>{contentTypeOf({ name: "film.mp4", type: "" })}</p><Uploads /></>;
+"""
 CONSUMER = """
 import { upload, UploadError, type TokenOptions } from "s3-media-broker-web";
 import { link } from "s3-media-broker-web/playback";
@@ -103,6 +112,36 @@ def test_typescript_finds_the_types(installed: Path, module: str, resolution: st
         check=False,
     )
     assert (checked.stdout, checked.returncode) == ("", 0)
+
+
+@pytest.mark.timeout(600)
+def test_next_renders_the_guides_component_on_the_server_and_builds_it(tarball: Path) -> None:
+    tools = packages("next@16.4.6", "react@19.3.1", "react-dom@19.3.1")
+    with TemporaryDirectory(prefix="app-", dir=tools) as name:
+        folder = project(Path(name), tarball)
+        (component,) = re.findall(r"^```jsx\n(.*?)^```", REACT.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+        files = {
+            "next.config.js": f"export default {{ turbopack: {{ root: {json.dumps(str(tools))} }} }};\n",
+            "app/layout.js": LAYOUT,
+            "app/page.js": NEXT_PAGE,
+            "app/app.js": 'export const prefix = "https://api.example"; export const getToken = () => "token";\n',
+            "app/Uploads.jsx": f'"use client";\n{component}',
+        }
+        (folder / "app").mkdir()
+        for path, text in files.items():
+            (folder / path).write_text(text)
+        built = subprocess.run(
+            [tools / "node_modules" / ".bin" / "next", "build"],
+            cwd=folder,
+            env=os.environ | {"NEXT_TELEMETRY_DISABLED": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert built.returncode == 0, built.stdout + built.stderr
+        rendered = (folder / ".next" / "server" / "app" / "index.html").read_text("utf-8")
+    assert "<p>video/mp4</p>" in rendered
+    assert "Your videos" in rendered
 
 
 def test_the_guides_command_installs_the_tarball(tarball: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from broker.dev.demo import demo_router
 from broker.dev.s3 import EmbeddedS3, start_embedded_s3
 from broker.settings import Settings
 from broker.store import migrate
+from tests.support.slow_link import SlowLink
 
 SECRET = "a secret of the browser tests, long enough"
 BUCKET = "videos"
@@ -80,8 +81,16 @@ def token(owner: str = "browser", seconds: int = 7200, *, scope: str = SCOPE) ->
 
 
 @contextmanager
-def running_stack(folder: Path, *, bucket: str = BUCKET, link_seconds: int = 3600) -> Iterator[Stack]:
-    """Start all three servers, and stop them afterwards."""
+def running_stack(
+    folder: Path,
+    *,
+    bucket: str = BUCKET,
+    link_seconds: int = 3600,
+    link: SlowLink | None = None,
+    max_file_size: int = 100_000_000,
+    part_size: int = 16 * 1024**2,
+) -> Iterator[Stack]:
+    """Start all three servers, and stop them afterwards. With a `link`, S3 is reached through it."""
     broker_socket, app_socket = _listen(), _listen()
     broker, app = _origin(broker_socket), _origin(app_socket)
     clock = Clock()
@@ -94,9 +103,10 @@ def running_stack(folder: Path, *, bucket: str = BUCKET, link_seconds: int = 360
             region=s3.region,
             access_key_id=s3.access_key,
             secret_access_key=s3.secret_key,
-            s3_endpoint_url=s3.endpoint_url,
+            s3_endpoint_url=link.to(s3.endpoint_url) if link else s3.endpoint_url,
             s3_path_style=True,
-            max_file_size=100_000_000,
+            max_file_size=max_file_size,
+            part_size=part_size,
             redirect_origins=(broker, app),
             cors_origins=(app,),
             secret_key=SECRET,

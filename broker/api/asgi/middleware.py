@@ -50,7 +50,7 @@ class Envelope:
     """Give each request an id, each response that id and the security headers, and the access log one line.
 
     The line holds the route, not the path or the query, because clients may put secrets there. Unhandled exceptions,
-    and requests that a stopping server gives up, are logged and answered here.
+    and requests that a stopping server gives up, are logged and answered here; the exceptions are then raised again.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -72,9 +72,9 @@ class Envelope:
             await stopping_problem()(scope, receive, exchange.send)
         except Exception as error:
             log.exception("request failed", error=type(error).__name__)
-            if exchange.is_under_way():
-                raise
-            await internal_problem()(scope, receive, exchange.send)
+            if not exchange.is_under_way():
+                await internal_problem()(scope, receive, exchange.send)
+            raise  # for error trackers and the server
         finally:
             REQUEST_ID.reset(bound)
             exchange.end()

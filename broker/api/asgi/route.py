@@ -6,21 +6,19 @@ Both hold wherever the router is mounted, without the application's middleware a
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
-import structlog
 from fastapi import Request, Response
 from fastapi.routing import APIRoute, _effective_route_context_var, iter_route_contexts
 from starlette.routing import BaseRoute
 
 from broker.api.asgi.body import check_announced
 from broker.api.asgi.demands import CALLER, Demand
+from broker.api.asgi.failure import FailedResponse, is_handled_by_host
 from broker.api.asgi.gate import behind, host_dependencies
 from broker.api.asgi.parameters import Parameters
 from broker.api.limits.windows import Standing
 from broker.api.problems import internal_problem, problem_response
 from broker.api.state import services
 from broker.errors import BrokerError, RateLimited
-
-log = structlog.get_logger()
 
 
 class ProblemRoute(APIRoute):
@@ -53,8 +51,9 @@ class ProblemRoute(APIRoute):
                 if isinstance(error, RateLimited):
                     standing = services(request).limits.exhausted(error)
             except Exception as error:
-                log.exception("request failed", error=type(error).__name__)
-                response = internal_problem()
+                if is_handled_by_host(request, error):
+                    raise
+                response = FailedResponse(internal_problem(), error)
             if standing is not None:
                 response.raw_headers += standing.headers()
             return response

@@ -44,7 +44,13 @@ class Jwks:
     """
 
     def __init__(
-        self, url: str, algorithm: str, *, fresh_seconds: float, clock: Callable[[], float] = time.monotonic
+        self,
+        url: str,
+        algorithm: str,
+        *,
+        fresh_seconds: float,
+        proxy_url: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Create the cache; nothing is fetched yet. Call it off the event loop, because it loads TLS certificates."""
         self.generation = 0
@@ -54,6 +60,8 @@ class Jwks:
         self._clock = clock
         self._http = httpx.AsyncClient(
             follow_redirects=False,
+            proxy=proxy_url,
+            trust_env=False,  # the settings name the proxy
             timeout=FETCH_SECONDS,
             headers={"Accept": "application/jwk-set+json, application/json", "Accept-Encoding": "gzip"},
         )

@@ -21,6 +21,8 @@ ENTRIES = (
     "broker-upload.d.ts",
     "broker-playback.js",
     "broker-playback.d.ts",
+    "broker-uppy.js",
+    "broker-uppy.d.ts",
     "checksum-worker.js",
 )
 """The modules that an application names; they import the others."""
@@ -86,21 +88,26 @@ def web_router() -> APIRouter:
         if name.endswith(".js"):
             text = _IMPORT.sub(lambda path: f"{path[0]}?v={version}", asset.body.decode())
             asset = replace(asset, body=text.encode(), etag=f'"{version}-{asset.etag[1:]}')
-        serve = _route(asset, None if name in ENTRIES else version)
+        unversioned = "public, max-age=3600, stale-while-revalidate=86400" if name in ENTRIES else "no-cache"
+        serve = _route(asset, version, unversioned)
         router.add_api_route(f"/{name}", serve, methods=["GET", "HEAD"], name=name)
     return router
 
 
-def _route(asset: Asset, version: str | None) -> Callable[[Request], Awaitable[Response]]:
-    """Return the handler of a module. During an upgrade, a replica may be asked for the version of another one."""
+def _route(asset: Asset, version: str, unversioned: str) -> Callable[[Request], Awaitable[Response]]:
+    """Return the handler of a module; `unversioned` is how it is cached if its address names no version.
+
+    During an upgrade, a replica may be asked for the version of another one.
+    """
 
     async def serve(request: Request) -> Response:
-        if version is None:
-            cached = "public, max-age=3600, stale-while-revalidate=86400"
-        elif request.query_params.get("v") == version:
-            cached = "public, max-age=31536000, immutable"
-        else:
-            cached = "no-cache"
+        match request.query_params.get("v"):
+            case None:
+                cached = unversioned
+            case asked if asked == version:
+                cached = "public, max-age=31536000, immutable"
+            case _:
+                cached = "no-cache"
         return asset.answer(request, {**_PUBLIC, "Cache-Control": cached})
 
     return serve

@@ -71,8 +71,8 @@ const ask = async (method, path, renewed = false) => {
 };
 
 const { open, close } = player({ helper, playback, getToken, prefix, expiresIn: config.link_seconds });
-const videos = library({ helper, ask, onPlay: open, onDelete: close });
-take = uploads({
+const videos = library({ helper, ask, onPlay: open, onDelete: close, isHidden: (mediaId) => queue.isListed(mediaId) });
+const queue = uploads({
   helper,
   getToken,
   prefix,
@@ -80,6 +80,7 @@ take = uploads({
   onReady: videos.add,
   onChange: ({ state }) => ["sending", "failed", "cancelled"].includes(state) && videos.refresh(),
 });
+take = queue.take;
 take(early);
 
 files.accept = ["video/*", ...config.types].join(",");

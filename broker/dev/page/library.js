@@ -11,8 +11,12 @@ const dialog = document.querySelector("#confirm");
 const PAGE = 20;
 const LIVE_EVERY = 4000; // milliseconds
 
-/** Show the caller's media, newest first and page by page, and refresh the shown pages. */
-export function library({ helper, ask, onPlay, onDelete }) {
+/**
+ * Show the caller's media, newest first and page by page, and refresh the shown pages.
+ *
+ * A pending media that `isHidden` is left out, since its upload is on the page already.
+ */
+export function library({ helper, ask, onPlay, onDelete, isHidden }) {
   let shown = []; // the broker's answers, one per page
   const steps = new Map(); // the steps of this session's uploads, by media id
   const page = (cursor, limit = PAGE) => {
@@ -24,7 +28,8 @@ export function library({ helper, ask, onPlay, onDelete }) {
 
   const draw = () => {
     const rows = new Map([...list.children].map((row) => [row.id, row]));
-    const wanted = shown.flatMap(({ media }) => media).map((media) => {
+    const listed = shown.flatMap(({ media }) => media).filter(({ status, media_id: id }) => status !== "pending" || !isHidden(id));
+    const wanted = listed.map((media) => {
       const old = rows.get(`media-${media.media_id}`);
       const content = JSON.stringify(media) + ago(media.created_at);
       if (old?.content === content) return old;

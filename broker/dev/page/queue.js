@@ -1,37 +1,11 @@
-/** The unfinished uploads of this session, each with its progress, steps and actions. */
+/** The uploads that are not finished, also those of an earlier visit, each with its progress, steps and actions. */
 
-import { button, duration, el, elapsed, isolated, say, tile, together } from "./dom.js";
+import { Row } from "./row.js";
 
 const queue = document.querySelector("#queue");
-const WORDS = {
-  waiting: "Waiting",
-  checking: "Hashing",
-  asking: "Requesting",
-  sending: "Sending",
-  retrying: "Retrying",
-  confirming: "Confirming",
-  ready: "Ready",
-  failed: "Failed",
-  cancelled: "Cancelled",
-};
-const TRACE = {
-  checking: "computing the SHA-256 in a worker",
-  asking: "POST …/upload: the broker signs a form",
-  sending: "POST to the bucket: the file goes to S3",
-  confirming: "POST …/complete: the broker checks the upload",
-};
-
-const FINAL = new Set(["EntityTooLarge", "EntityTooSmall", "file_gone"]);
-
-/** Return whether sending the same file again may succeed. */
-const isRetriable = ({ code, status }) => status !== 422 && !FINAL.has(code);
-
-/** Return an error's message, shortened for a row. */
-const shortMessage = ({ code, message }) =>
-  code === "type-not-allowed" ? "Files of this type are not accepted." : message;
 
 /**
- * Return a function that lists and uploads files.
+ * List the uploads: `take` adds files and starts to upload them, and `isListed` tells whether a media is among them.
  *
  * A finished upload leaves the list: `onReady` gets its media and its steps, and shows both.
  */
@@ -39,141 +13,55 @@ export function uploads({ helper, getToken, prefix, checksum, onReady, onChange 
   const rows = [];
   let finished = 0;
   const count = document.querySelector("#queue-count");
+  const clear = document.querySelector("#clear");
   const showCount = () => {
     document.querySelector("#queue-head").hidden = rows.length + finished === 0;
     count.textContent = `${finished} of ${rows.length + finished} uploaded`;
+    clear.hidden = rows.filter((row) => row.isOver).length < 2;
   };
-  const onDismiss = (row) => {
-    rows.splice(rows.indexOf(row), 1);
-    showCount();
+  const callbacks = {
+    onReady: async (row, media) => {
+      rows.splice(rows.indexOf(row), 1);
+      finished += 1;
+      showCount();
+      await onReady(media, row.steps);
+      row.leave();
+    },
+    onDismiss: (row) => {
+      rows.splice(rows.indexOf(row), 1);
+      showCount();
+    },
+    onChange: (row) => {
+      showCount();
+      onChange(row);
+    },
   };
-  const changed = (row) => {
-    showCount();
-    onChange(row);
-  };
-  const finish = async (row, media) => {
-    rows.splice(rows.indexOf(row), 1);
-    finished += 1;
-    showCount();
-    await onReady(media, row.steps);
-    row.leave();
-  };
-  window.addEventListener("beforeunload", (event) => {
-    if (rows.some((row) => row.running)) event.preventDefault();
-  });
-  return (files) => {
-    const callbacks = { onReady: finish, onDismiss, onChange: changed };
-    const fresh = Array.from(files, (file) => new Row(file, { helper, getToken, prefix, checksum: checksum(), ...callbacks }));
+  const list = (subjects) => {
+    const outside = { helper, options: { getToken, prefix }, ...callbacks };
+    const fresh = subjects.map((subject) => new Row(subject, outside));
     rows.push(...fresh);
     queue.prepend(...fresh.map((row) => row.element)); // in the order of sending
-    for (const row of fresh) row.start();
     showCount();
+    return fresh;
   };
-}
-
-class Row {
-  constructor(file, outside) {
-    Object.assign(this, outside, { file, state: "waiting", running: false });
-    this.name = file.name.trim() || "Unnamed";
-    this.word = el("span", { className: "state" });
-    this.more = el("span");
-    this.bar = el("progress", { max: 1, value: 0 });
-    this.bar.ariaLabel = `Progress of ${this.name}`;
-    this.actions = el("div", { className: "actions" });
-    this.trace = el("ol", { className: "trace" });
-    this.steps = el("details", {}, el("summary", {}, "Steps"), this.trace);
-    this.element = el("li", { className: "row" },
-      tile(this.name, file.type),
-      el("div", {},
-        el("p", { className: "name", title: this.name }, isolated(this.name)),
-        el("p", { className: "facts" }, this.word, this.more)),
-      this.actions,
-      this.bar,
-      this.steps);
-  }
-
-  /** The seconds since the upload started. */
-  get seconds() {
-    return (performance.now() - this.began) / 1000;
-  }
-
-  async start() {
-    this.abort = new AbortController();
-    this.running = true;
-    this.began = performance.now();
-    this.trace.replaceChildren();
-    this.offer(["Cancel", () => this.abort.abort()]);
-    const { getToken, prefix, checksum, abort } = this;
-    const onProgress = (progress) => this.show(progress.state, progress);
-    try {
-      const options = { getToken, prefix, checksum, onProgress, signal: abort.signal };
-      const media = await this.helper.upload(this.file, options);
-      this.note(`ready: ${this.helper.inWords(media.size)} in ${elapsed(this.seconds)}`);
-      this.finish("ready", "");
-      await this.onReady(this, media);
-    } catch (error) {
-      const cancelled = abort.signal.aborted;
-      if (!cancelled) this.note(error.message);
-      this.finish(cancelled ? "cancelled" : "failed", cancelled ? "" : ` · ${shortMessage(error)}`);
-      const retry = cancelled || isRetriable(error) ? [["Retry", () => this.start()]] : [];
-      this.offer(...retry, ["Dismiss", () => this.dismiss()]);
+  window.addEventListener("beforeunload", (event) => {
+    if (rows.some((row) => row.isRunning)) event.preventDefault();
+  });
+  clear.onclick = () => {
+    for (const row of rows.filter(({ isOver }) => isOver)) row.dismiss();
+  };
+  helper.unfinished({ getToken, prefix }).then((records) => {
+    for (const row of list(records)) row.wait();
+  }, () => {}); // the list of videos says that the broker does not answer
+  const take = (files) => {
+    const added = [];
+    for (const file of files) {
+      const row = rows.find((known) => known.isOf(file));
+      if (row) row.start(file, checksum());
+      else added.push(file);
+      for (const other of rows.filter((known) => known !== row && known.isWaitingFor(file))) other.refuse(file);
     }
-  }
-
-  show(state, { loaded, total, bytesPerSecond, secondsLeft, error, delay } = {}) {
-    const changed = state !== this.state;
-    if (error) this.note(`${error.what} Retry in ${delay.toFixed(1)} s.`);
-    else if (changed) this.note(TRACE[state]);
-    this.state = state;
-    this.element.dataset.state = state;
-    this.word.textContent = WORDS[state];
-    this.bar.value = total ? loaded / total : 0;
-    this.bar.hidden = !this.running;
-    const { inWords } = this.helper;
-    if (state === "sending" && loaded > 0)
-      this.more.textContent = ` · ${together(
-        `${Math.floor((100 * loaded) / total)} % of ${inWords(total)}`,
-        ...(bytesPerSecond ? [`${inWords(bytesPerSecond)}/s`, `${duration(secondsLeft)} left`] : []),
-      )}`;
-    else this.more.textContent = ` · ${error ? error.what : together(inWords(this.file.size))}`;
-    if (changed) this.onChange(this);
-  }
-
-  finish(state, more) {
-    this.running = false;
-    if (state === "cancelled") this.note("cancelled");
-    this.state = state;
-    this.element.dataset.state = state;
-    this.word.textContent = WORDS[state];
-    this.more.textContent = more;
-    this.bar.hidden = true;
-    say(`${this.name}: ${WORDS[state]}${more}`);
-    this.onChange(this);
-  }
-
-  dismiss() {
-    this.onDismiss(this);
-    this.leave();
-    document.querySelector("#queue-title").focus();
-  }
-
-  /** Remove the row; if it had the keyboard focus, move the focus to the list's title. */
-  leave() {
-    const focused = this.element.contains(document.activeElement);
-    this.element.remove();
-    if (focused) document.querySelector("#queue-title").focus();
-  }
-
-  /** Show these actions, and keep the keyboard focus among them. */
-  offer(...actions) {
-    const focused = this.actions.contains(document.activeElement);
-    this.actions.replaceChildren(...actions.map(([label, run]) => button(label, this.name, run)));
-    if (focused) this.actions.firstChild.focus();
-  }
-
-  note(text) {
-    if (!text) return;
-    const at = `+${this.seconds.toFixed(2)} s`;
-    this.trace.append(el("li", {}, el("span", {}, at), el("span", {}, text)));
-  }
+    for (const [index, row] of list(added).entries()) row.start(added[index], checksum());
+  };
+  return { take, isListed: (mediaId) => rows.some((row) => row.mediaId === mediaId) };
 }

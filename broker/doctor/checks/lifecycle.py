@@ -3,6 +3,7 @@
 Source: Amazon S3 User Guide, "Lifecycle configuration elements".
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from broker.doctor.checks.configuration import unreadable
@@ -82,7 +83,7 @@ def judged(versioning: str, rules: list[Rule], patient: Patient, smallest: str =
     aborts = [rule for rule in enabled if "AbortIncompleteMultipartUpload" in rule and _covers(rule, STAGING)]
     ends = [rule for rule in enabled if "NoncurrentVersionExpiration" in rule]
     growing = [prefix for prefix in (STAGING, MEDIA) if not any(_covers(rule, prefix) for rule in ends)]
-    deadly = [rule for rule in enabled if _expires_media(rule)]
+    deadly = [rule for rule in enabled if _expires_media(rule, patient.deployment.bucket.properties.tags)]
     lacking: list[Rule] = [] if any(rule not in deadly for rule in clears) else [CLEAR_STAGING]
     lacking += [] if aborts else [ABORT_LEFTOVERS]
     if versioning:
@@ -194,9 +195,11 @@ def _without_expiration(rule: Rule) -> Rule:
     return others | ({"Expiration": left} if left else {})
 
 
-def _expires_media(rule: Rule) -> bool:
-    """Return whether a rule removes current objects of promoted media; rules by tag do not, as the broker sets none."""
+def _expires_media(rule: Rule, own_tags: Sequence[tuple[str, str]]) -> bool:
+    """Return whether a rule removes current objects of promoted media. One by tag does if all its tags are theirs."""
     removes = bool({"Days", "Date"} & rule.get("Expiration", {}).keys())
-    tagged = {"Tag", "Tags"} & _filter(rule).keys()
+    criteria = _filter(rule)
+    tags = criteria.get("Tags", [criteria["Tag"]] if "Tag" in criteria else [])
+    tagged = any((tag["Key"], tag["Value"]) not in own_tags for tag in tags)
     prefix = _prefix(rule)
     return removes and not tagged and (prefix.startswith(MEDIA) or MEDIA.startswith(prefix))

@@ -11,7 +11,9 @@ import httpx
 from broker.doctor.deployment import Patient
 from broker.doctor.finding import Finding, fail, ok, warn
 from broker.domain.jws import is_meant_for
-from broker.domain.origin import bare, is_public
+from broker.domain.origin import bare
+from broker.egress.proxy import is_address
+from broker.egress.public_network import PublicNetwork
 from broker.errors import DatabaseUnavailable, DatabaseUnusable, SettingsInvalid
 from broker.store import pending_revision
 
@@ -124,12 +126,14 @@ async def webhooks(patient: Patient) -> Finding:
     if not urls:
         return ok("webhooks", "none are set")
     if not patient.deployment.webhooks_on_loopback:
-        private = [bare(url) for url, is_private in zip(urls, await _are_private(urls), strict=True) if is_private]
+        private = [
+            bare(url) for url, is_private in zip(urls, await _are_private(patient, urls), strict=True) if is_private
+        ]
         if private:
             return fail(
                 "webhooks",
                 f"not public: {', '.join(private)}",
-                cause="the worker connects to public addresses only, and the host has another one",
+                cause="the host has an address that is neither public nor in BROKER_PRIVATE_NETWORKS",
                 fix=f"getent ahosts {urlsplit(private[0]).hostname}  # then fix the DNS name, or BROKER_WEBHOOK_URLS",
             )
     silent = [bare(url) for url, is_silent in zip(urls, await _are_silent(patient, urls), strict=True) if is_silent]
@@ -143,14 +147,20 @@ async def webhooks(patient: Patient) -> Finding:
     )
 
 
-async def _are_private(urls: Sequence[str]) -> list[bool]:
+async def _are_private(patient: Patient, urls: Sequence[str]) -> list[bool]:
+    """Return of each target whether it is private and in no listed network; a proxy resolves names itself."""
+    network, proxy = PublicNetwork(private=patient.deployment.private_networks), patient.deployment.egress_proxy
+
     async def is_private(url: str) -> bool:
         parts = urlsplit(url)
+        host = parts.hostname or ""
+        if proxy is not None and proxy.serves(host) and not is_address(host):
+            return False
         try:
-            entries = await asyncio.get_running_loop().getaddrinfo(parts.hostname, parts.port or 443)
+            entries = await asyncio.get_running_loop().getaddrinfo(host, parts.port or 443)
         except OSError:
             return False  # reported as a target that does not answer
-        return not all(is_public(str(address[0]).partition("%")[0]) for *_, address in entries)
+        return not all(network.allows(str(address[0]).partition("%")[0]) for *_, address in entries)
 
     return await asyncio.gather(*(is_private(url) for url in urls))
 

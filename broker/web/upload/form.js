@@ -53,17 +53,19 @@ export class Dropped extends Error {
   }
 }
 
-/** Return a function that names the most likely reason for a Dropped of `blob` on the way to `url`. */
+/**
+ * Return a function that names the most likely reason for a Dropped of `blob` on the way to `url`.
+ *
+ * It suspects the bucket's CORS only if this upload `moved` no byte yet, since a failed preflight moves none.
+ */
 export function diagnosis() {
-  let moved = false; // a failed preflight moves no byte
   let preflightFailures = 0;
-  return async ({ loaded }, blob, url, signal) => {
+  return async ({ loaded }, blob, url, { signal, moved }) => {
     try {
       await blob.slice(0, 1).arrayBuffer();
     } catch (cause) {
       return fileGone(cause);
     }
-    moved ||= loaded > 0;
     if (loaded >= blob.size) return unreachable("S3", url, { again: "complete" });
     // The browser gives this page no reason. A request in mode no-cors shows whether the bucket can be reached at all.
     const isReachable = () => fetch(url, { mode: "no-cors", cache: "no-store", signal }).then(() => true, () => false);

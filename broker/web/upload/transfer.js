@@ -6,7 +6,6 @@ import { Lanes } from "./lanes.js";
 import { limitTo } from "./waiting.js";
 
 const RENEW_BEFORE = 10; // seconds; a policy with less time left is renewed before sending
-const FORMS = 16; // the number of parts whose forms are fetched at a time
 const AT_ONCE = 4; // parts of an upload, and of all uploads of the page, since browsers open six connections to an origin
 const transfers = limitTo(AT_ONCE);
 
@@ -16,6 +15,7 @@ export class WholeFile {
     this.upload = upload;
     this.diagnose = diagnosis();
     this.loaded = 0;
+    this.moved = false; // whether a byte was ever sent
     this.answered = false; // whether S3 confirmed that it stored the file
   }
 
@@ -31,6 +31,7 @@ export class WholeFile {
     this.isFresh = false;
     const onLoaded = (loaded) => {
       this.loaded = loaded;
+      this.moved ||= loaded > 0;
       upload.report("sending");
     };
     this.answered = false;
@@ -40,7 +41,8 @@ export class WholeFile {
       this.answered = true;
       return "complete";
     } catch (failure) {
-      const error = failure instanceof Dropped ? await this.diagnose(failure, upload.file, form.url, signal) : failure;
+      const facts = { signal, moved: this.moved };
+      const error = failure instanceof Dropped ? await this.diagnose(failure, upload.file, form.url, facts) : failure;
       if (error.again !== "complete") this.loaded = 0;
       throw error;
     }
@@ -58,8 +60,9 @@ export class InParts {
     Object.assign(this, { upload, parts });
     this.diagnose = diagnosis();
     this.lanes = new Lanes(AT_ONCE);
+    this.moved = false; // whether a byte was ever sent
     this.inFlight = new Map(); // bytes that were sent, by the number of the part
-    this.stepIfMissing = "resume";
+    this.stepIfMissing = "catchUp";
     this.fetching = null;
   }
 
@@ -125,13 +128,15 @@ export class InParts {
     const part = upload.file.slice(...this.parts.range(number));
     const onLoaded = (loaded) => {
       inFlight.set(number, loaded);
+      this.moved ||= loaded > 0;
       upload.report("sending");
     };
     onLoaded(0);
     try {
       await post(form, part, { signal, onLoaded, maxSize: upload.file.size });
     } catch (failure) {
-      throw failure instanceof Dropped ? await this.diagnose(failure, part, form.url, signal) : failure;
+      const facts = { signal, moved: this.moved };
+      throw failure instanceof Dropped ? await this.diagnose(failure, part, form.url, facts) : failure;
     } finally {
       inFlight.delete(number);
     }
@@ -143,7 +148,7 @@ export class InParts {
     while (this.fetching) await this.fetching.catch(() => {}); // of another part; it may bring this form, too
     const known = () => parts.arrived.has(number) || parts.formOf(number);
     if (!known()) {
-      this.fetching = upload.fetchParts(number, FORMS, signal).finally(() => (this.fetching = null));
+      this.fetching = upload.fetchForms(number, signal).finally(() => (this.fetching = null));
       await this.fetching;
     }
     if (!known()) throw new UploadError("no-form", `The broker issued no form for part ${number}.`, "", { again: "same" });

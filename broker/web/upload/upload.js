@@ -10,9 +10,10 @@ import { Unfinished, localStorageOrNull } from "./unfinished.js";
 import { contentTypeOf } from "./video-types.js";
 import { delay, limitTo, online, until } from "./waiting.js";
 
-const RESUMABLE_OVER = Infinity; // bytes
+const RESUMABLE_OVER = 32 * 1024 * 1024; // bytes
 const ATTEMPTS = 8;
 const PAGE = 1000; // parts; one page of the broker shows as many
+const FORMS = 16; // the number of parts whose forms are fetched at a time
 
 // Seconds.
 const FIRST_DELAY = 1;
@@ -25,7 +26,7 @@ const shared = limitTo(3);
 /**
  * The upload of one file, in steps; `next` names the coming one.
  *
- * `recall` looks for an unfinished upload of the file, `issue` gets a media from the broker, `resume` asks which parts
+ * `recall` looks for an unfinished upload of the file, `issue` gets a media from the broker, `catchUp` asks which parts
  * have arrived, `send` sends the file or its missing parts, and `complete` has the broker confirm them.
  */
 export class Upload {
@@ -152,7 +153,7 @@ export class Upload {
     const record = this.memory?.record;
     if (record) Object.assign(this, { mediaId: record.mediaId, key: record.idempotencyKey });
     // An application that issues repeats the upload's own token for the same key.
-    this.next = record && !application.issue ? "resume" : "issue";
+    this.next = record && !application.issue ? "catchUp" : "issue";
   }
 
   async issue(signal) {
@@ -184,7 +185,7 @@ export class Upload {
       if (!isKnown) this.transfer.parts.learn(page);
       const expiresAt = Date.parse(issued.upload_expires_at);
       this.memory?.keep({ mediaId: this.mediaId, idempotencyKey: this.key, expiresAt });
-      this.next = isKnown ? "resume" : "send";
+      this.next = isKnown ? "catchUp" : "send";
     } else if (issued.upload) {
       this.transfer.renew(issued);
       this.next = "send";
@@ -194,7 +195,7 @@ export class Upload {
     }
   }
 
-  async resume(signal) {
+  async catchUp(signal) {
     this.report("asking");
     try {
       let page = await this.page(1, PAGE, signal);
@@ -212,15 +213,20 @@ export class Upload {
     }
   }
 
-  /** Return the broker's page of parts that begins with the number `from`. */
+  /** Return the broker's page of `limit` parts that begins with the number `from`, with forms for the first missing. */
   async page(from, limit, signal) {
-    const path = `${this.mediaId}/parts?from=${from}&limit=${limit}`;
+    const path = `${this.mediaId}/parts?from=${from}&limit=${limit}&forms=${FORMS}`;
     const answer = await this.broker.ask("GET", path, { signal, file: this.file });
     return { expires_in: answer.expires_in, ...answer.parts };
   }
 
   async send(signal) {
     this.next = await this.transfer.send(signal);
+  }
+
+  /** Fetch forms for the missing parts from the number `from` on. */
+  async fetchForms(from, signal) {
+    this.transfer.parts.learn(await this.page(from, FORMS, signal));
   }
 
   /** Note that a part arrived: what failed before is no reason to give up. */

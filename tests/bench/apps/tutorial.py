@@ -1,6 +1,7 @@
 """The application of a tutorial: FastAPI with sync endpoints, SQLAlchemy's ORM, a commit per request, boto3, PyJWT.
 
-`BENCH_DATABASE` is the path of the database, `BENCH_PUBLIC_KEY` of the PEM key that verifies tokens.
+`BENCH_DATABASE` is the path of the database, `BENCH_PUBLIC_KEY` of the PEM key that verifies tokens, and `BENCH_S3` the
+address of an S3 if it is not AWS's.
 """
 
 import os
@@ -12,6 +13,7 @@ from typing import Annotated, Any
 import boto3
 import jwt
 from botocore.config import Config
+from botocore.exceptions import ClientError
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
@@ -25,7 +27,12 @@ PUBLIC_KEY = Path(os.environ["BENCH_PUBLIC_KEY"]).read_text()
 # 40 threads from each other, and most requests fail after 30 seconds.
 engine = create_engine(f"sqlite:///{os.environ['BENCH_DATABASE']}", max_overflow=-1)
 SessionLocal = sessionmaker(engine)
-s3 = boto3.client("s3", region_name="eu-west-1", config=Config(signature_version="s3v4"))
+s3 = boto3.client(
+    "s3",
+    region_name="eu-west-1",
+    endpoint_url=os.environ.get("BENCH_S3"),
+    config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
+)
 app = FastAPI()
 
 
@@ -102,3 +109,19 @@ def get_link(
         raise HTTPException(404)
     url = s3.generate_presigned_url("get_object", Params={"Bucket": BUCKET, "Key": media.key}, ExpiresIn=3600)
     return {"success": True, "media_id": media.id, "signed_url": url, "expires_in": 3600}
+
+
+@app.post("/{media_id}/complete")
+def complete_upload(
+    media_id: str, owner: Annotated[str, Depends(get_owner)], session: Annotated[Session, Depends(get_session)]
+) -> dict[str, Any]:
+    """Look for the object, record its size, and presign a link to it."""
+    media = session.get(Media, media_id)
+    if media is None or media.owner != owner:
+        raise HTTPException(404)
+    try:
+        media.size = s3.head_object(Bucket=BUCKET, Key=media.key)["ContentLength"]
+    except ClientError:
+        raise HTTPException(409) from None
+    session.commit()
+    return get_link(media_id, owner, session)

@@ -3,7 +3,7 @@
 const PREFIX = "https://api.example/api/v1/s3-media";
 export const BUCKET = "https://bucket.s3.eu-west-1.amazonaws.com/";
 
-/** Install a page's globals; `answers` maps "upload", "complete", "DELETE" and "s3" to their coming answers. */
+/** Install a page's globals; `answers` maps "upload", "parts", "complete", "DELETE" and "s3" to their coming answers. */
 export function world(answers, { bucketIsThere = true, onLine = true } = {}) {
   const steps = [];
   const requests = [];
@@ -29,7 +29,7 @@ export function world(answers, { bucketIsThere = true, onLine = true } = {}) {
     }
     signal?.throwIfAborted();
     const path = String(url).slice(PREFIX.length + 1);
-    const step = method === "DELETE" ? "DELETE" : path.split("/").at(-1);
+    const step = method === "DELETE" ? "DELETE" : path.split("/").at(-1).split("?")[0];
     requests.push({ step, path, headers, body: body && JSON.parse(body) });
     const answer = next(step);
     if (answer === "drop") throw new TypeError("Failed to fetch");
@@ -85,6 +85,32 @@ export const issued = (more = {}) => ({
     ...more,
   },
 });
+export const PART = 1000; // bytes
+const forms = (numbers) => numbers.map((number) => ({ number, size: PART, fields: { key: `staging/a/${number}` } }));
+const partsOf = (count, numbers, arrived) => ({
+  url: BUCKET, part_size: PART, count, fields: { "Content-Type": "video/mp4" }, forms: forms(numbers), arrived, next_from: null,
+});
+/** The answer to a resumable upload of `count` parts, with the forms of those in `numbers`. */
+export const issuedParts = (count, numbers, more = {}) => issued({
+  upload: null,
+  parts: partsOf(count, numbers, []),
+  upload_expires_at: new Date(Date.now() + 86_400_000).toISOString(),
+  ...more,
+});
+/** The answer to a request for parts: forms of those in `numbers`; others have arrived. */
+export const parts = (count, numbers, arrived = [], more = {}) => ({
+  status: 200,
+  body: { media_id: "m1", expires_in: 900, parts: { ...partsOf(count, numbers, arrived), ...more } },
+});
+/** A Storage as of a browser. */
+export const storage = () => {
+  const items = {};
+  const define = (name, value) => Object.defineProperty(items, name, { value, enumerable: false });
+  define("getItem", (key) => items[key] ?? null);
+  define("setItem", (key, value) => void (items[key] = String(value)));
+  define("removeItem", (key) => void delete items[key]);
+  return items;
+};
 export const ready = () => ({ status: 200, body: { media_id: "m1", status: "ready" } });
 export const problem = (status, type, more = {}, headers = {}) => ({
   status,

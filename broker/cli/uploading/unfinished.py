@@ -1,0 +1,70 @@
+"""Unfinished uploads, remembered on this machine so that the next `broker upload` of the same file goes on.
+
+A file is the same if its path, size, date and type are, for the same broker and the subject of the token. Only the
+Idempotency-Key of its request is kept: with it the broker names the media and the parts that are missing.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+KEPT_SECONDS = 14 * 86_400
+"""Longer than any resumable upload is accepted; older notes are removed."""
+
+
+class Unfinished:
+    """The note about one file's upload, in `folder`."""
+
+    def __init__(self, folder: Path, *, url: str, token: str, file: Path, content_type: str) -> None:
+        """Find the note of `file`, if there is one. Raises OSError if the file cannot be examined."""
+        facts = file.stat()
+        identity = [url, _subject(token), os.fsencode(file.resolve()).hex(), facts.st_size, facts.st_mtime_ns]
+        name = hashlib.sha256(json.dumps([*identity, content_type]).encode()).hexdigest()[:32]
+        self._path = folder / name
+        self._key = ""
+        with suppress(OSError, UnicodeDecodeError):
+            self._key = self._path.read_text("ascii").strip()
+
+    @property
+    def is_known(self) -> bool:
+        """Return whether an earlier run began this upload."""
+        return bool(self._key)
+
+    def key(self) -> str:
+        """Return the Idempotency-Key of the upload. A new one is durable before it is returned, if it can be."""
+        if not self._key:
+            self._key = str(uuid4())
+            with suppress(OSError):  # without a note the upload works, and cannot be resumed by a later run
+                self._write()
+        return self._key
+
+    def forget(self) -> None:
+        """Remove the note; the next key is a new one."""
+        self._key = ""
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for note in self._path.parent.iterdir():
+            if time.time() - note.stat().st_mtime > KEPT_SECONDS:
+                note.unlink(missing_ok=True)
+        part = self._path.with_suffix(".part")
+        part.touch(mode=0o600)
+        part.write_text(self._key, "ascii")
+        part.replace(self._path)
+
+
+def _subject(token: str) -> str:
+    """Return the subject that a JWT claims, unverified, or an empty text: a fresh token of the same user goes on."""
+    try:
+        payload = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return str(claims["sub"])
+    except (LookupError, TypeError, ValueError):
+        return ""

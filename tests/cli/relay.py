@@ -1,0 +1,112 @@
+"""A relay before S3 that delays each connection, bounds its rate, breaks it, and counts what clients send."""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from urllib.parse import urlsplit
+
+PIECE = 64 * 1024
+
+
+class Relay:
+    """Pass connections on to S3. `rate` is bytes per second for each connection, `delay` seconds for each direction."""
+
+    def __init__(self, s3_url: str, *, rate: float | None = None, delay: float = 0) -> None:
+        target = urlsplit(s3_url)
+        self._target = (target.hostname or "", target.port or 80)
+        self.rate = rate
+        self.delay = delay
+        self.url = ""
+        self.bytes_sent = 0
+        """The number of bytes that clients have sent, repeated ones included."""
+        self.most_at_once = 0
+        """The highest number of connections at the same time."""
+        self._open: set[asyncio.StreamWriter] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def connections(self) -> int:
+        """Return how many connections are open."""
+        return len(self._open)
+
+    def cut(self) -> None:
+        """Break all connections, as a network that goes away does."""
+        assert self._loop is not None
+        for writer in list(self._open):
+            self._loop.call_soon_threadsafe(writer.transport.abort)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open.add(writer)
+        self.most_at_once = max(self.most_at_once, len(self._open))
+        try:
+            with suppress(OSError):
+                from_s3, to_s3 = await asyncio.open_connection(*self._target)
+                try:
+                    async with asyncio.TaskGroup() as both:
+                        both.create_task(self._pass(reader, to_s3, is_upwards=True))
+                        both.create_task(self._pass(from_s3, writer, is_upwards=False))
+                finally:
+                    to_s3.close()
+        except* OSError:
+            pass
+        finally:
+            self._open.discard(writer)
+            writer.close()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_upwards: bool) -> None:
+        loop = asyncio.get_running_loop()
+        on_the_way: deque[asyncio.Task[None]] = deque()
+        free_at = loop.time()
+
+        async def arrive(piece: bytes, at: float, before: asyncio.Task[None] | None) -> None:
+            await asyncio.sleep(at - loop.time())
+            if before is not None:
+                await before
+            writer.write(piece)
+            await writer.drain()
+
+        while piece := await reader.read(PIECE):
+            if is_upwards:
+                self.bytes_sent += len(piece)
+            if self.rate is not None:
+                free_at = max(free_at, loop.time()) + len(piece) / self.rate
+                await asyncio.sleep(free_at - loop.time())
+            before = on_the_way[-1] if on_the_way else None
+            on_the_way.append(loop.create_task(arrive(piece, loop.time() + self.delay, before)))
+            while len(on_the_way) > 16 or (on_the_way and on_the_way[0].done()):
+                await on_the_way.popleft()
+        for task in on_the_way:
+            await task
+        with suppress(OSError):
+            writer.write_eof()
+
+
+@contextmanager
+def relaying(relay: Relay) -> Iterator[Relay]:
+    """Run a relay in a thread, on a free port of the loopback interface."""
+    started = threading.Event()
+    stop: asyncio.Event | None = None
+
+    async def serve() -> None:
+        nonlocal stop
+        stop = asyncio.Event()
+        relay._loop = asyncio.get_running_loop()
+        server = await asyncio.start_server(relay._serve, "127.0.0.1", 0)
+        relay.url = "http://127.0.0.1:{1}".format(*server.sockets[0].getsockname())
+        started.set()
+        await stop.wait()
+        server.close()
+        relay.cut()
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
+    thread.start()
+    assert started.wait(10)
+    try:
+        yield relay
+    finally:
+        assert relay._loop is not None
+        assert stop is not None
+        relay._loop.call_soon_threadsafe(stop.set)
+        thread.join(10)

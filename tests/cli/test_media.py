@@ -1,0 +1,149 @@
+"""`broker media`: the commands of an operator over a real database and bucket."""
+
+import json
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from broker.app import PREFIX
+from broker.clock import utc_now
+from broker.dev.s3 import EmbeddedS3
+from broker.dev.tokens import mint_token
+from tests.support.processes import done, running
+
+SECRET = "a secret of the tests of the command line"
+
+
+@pytest.fixture
+def variables(embedded_s3: EmbeddedS3, bucket: str, tmp_path: Path) -> dict[str, str]:
+    settings = {
+        "SECRET_KEY": SECRET,
+        "CLOUD_STORAGE_PROVIDER": "s3",
+        "AWS_S3_BUCKET_NAME": bucket,
+        "AWS_S3_REGION": embedded_s3.region,
+        "AWS_ACCESS_KEY_ID": embedded_s3.access_key,
+        "AWS_SECRET_ACCESS_KEY": embedded_s3.secret_key,
+        "BROKER_S3_ENDPOINT_URL": embedded_s3.endpoint_url,
+        "BROKER_S3_PATH_STYLE": "true",
+        "BROKER_DATABASE_URL": f"sqlite:///{tmp_path}/broker.db",
+    }
+    assert done("migrate", cwd=tmp_path, **settings).returncode == 0
+    return settings
+
+
+@pytest.fixture
+def uploaded(variables: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    """Have a ready media, a pending one, and one that was rejected; return their ids by state."""
+    scope = "media:upload media:read media:delete"
+    raw = mint_token(SECRET, owner="anna", scope=scope, ttl_seconds=600, now=utc_now())
+    ids = {}
+    with (
+        running("serve", "--port", "0", cwd=tmp_path, **variables) as server,
+        httpx.Client(headers={"Authorization": f"Bearer {raw}"}) as client,
+    ):
+        base = server.wait_for(r"running on (http://[^\s\"]+)").group(1) + PREFIX
+        for state in ("pending", "ready", "rejected"):
+            body = {"content_type": "video/mp4", "filename": f"{state}\x1b[31m.mp4"}
+            issued = client.post(f"{base}/upload", json=body).raise_for_status().json()
+            ids[state] = issued["media_id"]
+            if state == "pending":
+                continue
+            form = issued["upload"]
+            if state == "rejected":
+                _store_something_else(variables, form["fields"]["key"])
+            else:
+                httpx.post(form["url"], data=form["fields"], files={"file": b"video"}).raise_for_status()
+            client.post(f"{base}/{issued['media_id']}/complete")
+    return ids
+
+
+def _store_something_else(variables: dict[str, str], key: str) -> None:
+    import boto3
+    from botocore.config import Config
+
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=variables["BROKER_S3_ENDPOINT_URL"],
+        region_name=variables["AWS_S3_REGION"],
+        aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
+        config=Config(s3={"addressing_style": "path"}),
+    )
+    s3.put_object(Bucket=variables["AWS_S3_BUCKET_NAME"], Key=key, Body=b"<p>", ContentType="text/html")
+
+
+def broker(tmp_path: Path, variables: dict[str, str], *arguments: str, status: int = 0) -> str:
+    ended = done("media", *arguments, cwd=tmp_path, **variables)
+    assert ended.returncode == status, ended.stderr
+    assert "Traceback" not in ended.stderr
+    return ended.stdout if status == 0 else ended.stdout + ended.stderr
+
+
+def test_an_operator_learns_why_a_media_was_rejected(
+    tmp_path: Path, variables: dict[str, str], uploaded: dict[str, str]
+) -> None:
+    only_the_database = {"BROKER_DATABASE_URL": variables["BROKER_DATABASE_URL"]}
+    lines = broker(tmp_path, only_the_database, "list").splitlines()
+    assert [line.split()[0] for line in lines] == [uploaded[state] for state in ("rejected", "ready", "pending")]
+    assert lines[0].endswith("the type is 'text/html', not 'video/mp4'")
+    assert "\x1b" not in "".join(lines)
+    shown = broker(tmp_path, only_the_database, "show", uploaded["rejected"])
+    assert "differences:            the type is 'text/html', not 'video/mp4'" in shown
+    assert f"staging_key:            staging/{uploaded['rejected'][-2:]}/{uploaded['rejected']}" in shown
+    document = json.loads(broker(tmp_path, only_the_database, "show", "--json", uploaded["ready"]))
+    assert (document["state"], document["owner"], document["size"]) == ("ready", "anna", 5)
+
+
+@pytest.mark.parametrize(
+    ("options", "states"),
+    [
+        (["--state", "ready"], ["ready"]),
+        (["--owner", "anna", "--limit", "2"], ["rejected", "ready"]),
+        (["--owner", "ben"], []),
+        (["--before", "ready"], ["pending"]),
+    ],
+    ids=str,
+)
+def test_a_list_is_narrowed(
+    options: list[str], states: list[str], tmp_path: Path, variables: dict[str, str], uploaded: dict[str, str]
+) -> None:
+    if "--before" in options:
+        options = ["--before", uploaded["ready"]]
+    listed: Any = json.loads(broker(tmp_path, variables, "list", "--json", *options))
+    assert [media["id"] for media in listed["media"]] == [uploaded[state] for state in states]
+
+
+def test_a_media_is_deleted_with_its_objects(
+    tmp_path: Path, variables: dict[str, str], uploaded: dict[str, str], s3_client: Any, bucket: str
+) -> None:
+    absent = str(uuid4())
+    told = broker(tmp_path, variables, "delete", "--yes", uploaded["ready"], absent, status=1)
+    assert f"{uploaded['ready']}  deleted" in told
+    assert f"{absent}  there is no such media" in told
+    assert s3_client.list_objects_v2(Bucket=bucket, Prefix="media/").get("Contents", []) == []
+    assert json.loads(broker(tmp_path, variables, "show", "--json", uploaded["ready"]))["state"] == "deleting"
+    assert "should be one of pending" in broker(tmp_path, variables, "list", "--state", "deleting", status=2)
+
+
+def test_a_deletion_is_confirmed_first(tmp_path: Path, variables: dict[str, str], uploaded: dict[str, str]) -> None:
+    assert "Delete 1 media and their objects? [y/N]" in broker(
+        tmp_path, variables, "delete", uploaded["ready"], status=1
+    )
+    assert json.loads(broker(tmp_path, variables, "show", "--json", uploaded["ready"]))["state"] == "ready"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words", "status"),
+    [
+        (["show", str(uuid4())], "There is no such media.", 1),
+        (["show", "no-id"], "'no-id' is not a valid UUID", 2),
+        (["delete", "--yes", "no-id"], "'no-id' is not a valid UUID", 2),
+    ],
+)
+def test_an_error_is_printed_in_words(
+    arguments: list[str], words: str, status: int, tmp_path: Path, variables: dict[str, str]
+) -> None:
+    assert words in broker(tmp_path, variables, *arguments, status=status)
