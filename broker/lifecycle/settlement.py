@@ -37,7 +37,7 @@ from math import ceil
 from broker import metrics
 from broker.aws.bucket import Bucket
 from broker.clock import Clock, Stopwatch, monotonic, utc_now
-from broker.domain.keys import current_key, every_final_key, lost_keys, part_key, parts_prefix, staging_key
+from broker.domain.keys import current_key, every_final_key, lost_keys, staging_key
 from broker.domain.media import GONE, Arrived, Event, Media, State
 from broker.domain.rules import differences, video_differences
 from broker.errors import NothingUploaded, ProbeFailed, PromotionRunning
@@ -246,7 +246,7 @@ class Settlement:
         if media.part_size is None:
             self.purges.add(staging_key(media.id))
         else:
-            self.purges.add_below(parts_prefix(media.id), part_key(media.id, 1))
+            self.purges.add_job(partial(self._resumable.purge, media))
 
     async def reject(self, media: Media, event: Event, reason: str, **facts: object) -> Media:
         """Reject a media, with the reason in words, and purge what was uploaded and copied."""
