@@ -54,7 +54,7 @@ class Purges:
         """Run a purge of its own kind in the background; beyond MAX_JOBS they are left to the sweep."""
         if self._jobs < MAX_JOBS:
             self._jobs += 1
-            self._begin(self._run(job))
+            Context().run(self._begin, self._run(job))  # it belongs to no request
 
     async def remove(self, *keys: str) -> bool:
         """Remove one bounded turn of what is stored under `keys`, and return whether nothing is left.
