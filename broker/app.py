@@ -21,7 +21,7 @@ from broker.api.asgi.short_route import ShortWay
 from broker.api.asgi.target import CheckedTarget
 from broker.api.documentation import with_problem_component
 from broker.api.problems import http_problem
-from broker.api.routes import health, media, metrics, owners, parts
+from broker.api.routes import health, media, metrics, owners, parts, uploads
 from broker.api.routes.refusals import refusals
 from broker.api.routes.web import web_router
 from broker.api.state import STATE_NAME, Services
@@ -133,7 +133,7 @@ def create_router(
     hooks.check(settings)
     video_probe(settings)  # report a missing ffprobe now, not in the middle of the start
     router = APIRouter(lifespan=_lifespan(settings, clock, hooks))
-    for together in ((health.router,), (web_router(),), (parts.router, media.router, owners.router)):
+    for together in ((health.router,), (web_router(),), (uploads.router, parts.router, media.router, owners.router)):
         router.include_router(refusals(*together, fixed=True))
         for part in together:
             router.include_router(part)

@@ -79,12 +79,7 @@ PROBLEMS: dict[type[BrokerError], Problem] = {
 def problem_response(error: BrokerError) -> Response:
     """Return the problem response that the table names for `error`."""
     problem = PROBLEMS.get(type(error), INTERNAL)
-    metrics.REFUSALS.labels(problem.slug).inc()
-    if isinstance(error, errors.QuotaExceeded):
-        metrics.QUOTA_REFUSALS.labels(error.facts["quota"]).inc()
-    detail = str(error) if problem is not INTERNAL else LOGGED
-    extra = {name: error.facts[name] for name in problem.extra if name in error.facts}
-    headers = {}
+    headers = {**NO_STORE}
     if isinstance(error, errors.BodyTooSlow):
         headers["Connection"] = "close"  # the rest of the body would be read as a request (RFC 9110, 15.5.9)
     retry_after = error.facts.get("retry_after", problem.retry_after)
@@ -92,7 +87,18 @@ def problem_response(error: BrokerError) -> Response:
         headers["Retry-After"] = str(retry_after)
     if challenge := _challenge(error):
         headers["WWW-Authenticate"] = challenge
-    return render(problem.status, problem.type, problem.title, detail, headers=headers, **extra)
+    return Response(json.dumps(problem_document(error)), problem.status, headers, MEDIA_TYPE)
+
+
+def problem_document(error: BrokerError) -> dict[str, object]:
+    """Return the problem that the table names for `error`, as a JSON object, and count it."""
+    problem = PROBLEMS.get(type(error), INTERNAL)
+    metrics.REFUSALS.labels(problem.slug).inc()
+    if isinstance(error, errors.QuotaExceeded):
+        metrics.QUOTA_REFUSALS.labels(error.facts["quota"]).inc()
+    detail = str(error) if problem is not INTERNAL else LOGGED
+    extra = {name: error.facts[name] for name in problem.extra if name in error.facts}
+    return _document(problem.status, problem.type, problem.title, detail, **extra)
 
 
 def _challenge(error: BrokerError) -> str | None:
@@ -121,7 +127,10 @@ def stopping_problem() -> Response:
     return http_problem(503, "This process is stopping; retry, and another one will answer.", headers)
 
 
-def render(status: int, kind: str, title: str, detail: str, *, headers: dict[str, str], **extra: object) -> Response:
+def render(status: int, kind: str, title: str, detail: str, *, headers: dict[str, str]) -> Response:
     """Return one problem document as a response."""
-    document = {"type": kind, "title": title, "status": status, "detail": detail, "success": False, **extra}
-    return Response(json.dumps(document), status, {**NO_STORE, **headers}, MEDIA_TYPE)
+    return Response(json.dumps(_document(status, kind, title, detail)), status, {**NO_STORE, **headers}, MEDIA_TYPE)
+
+
+def _document(status: int, kind: str, title: str, detail: str, **extra: object) -> dict[str, object]:
+    return {"type": kind, "title": title, "status": status, "detail": detail, "success": False, **extra}

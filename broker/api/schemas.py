@@ -114,6 +114,14 @@ class UploadBody(BaseModel):
     """The CRC64NVME of the whole file, base64, for a resumable upload; other bytes are rejected."""
 
 
+class UploadsBody(BaseModel):
+    """Ask for up to 100 uploads. A body that is not valid is refused as a whole; other refusals are of one upload."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    uploads: Annotated[list[UploadBody], Field(min_length=1, max_length=100)]
+
+
 class PartForm(TypedDict):
     """The form of one part: send the common fields, these, then exactly `size` bytes as `file`."""
 
@@ -190,6 +198,14 @@ class Issued(TypedDict):
     parts_url: NotRequired[str]
     upload_expires_at: NotRequired[datetime | None]
     """Until when `parts_url` issues forms."""
+
+
+@with_config(ConfigDict(defer_build=True))
+class IssuedUploads(TypedDict):
+    """The outcome of each upload, in the order of the request: its policy, or the problem of its refusal."""
+
+    success: Literal[True]
+    uploads: list["Issued | RefusedUpload"]
 
 
 @with_config(
@@ -380,6 +396,10 @@ class ProblemDocument(BaseModel):
     status: int
     detail: str
     success: Literal[False]
+
+
+class RefusedUpload(ProblemDocument):
+    """The problem of one upload among several."""
 
 
 def serializer(answer: Any) -> SchemaSerializer:

@@ -30,6 +30,7 @@ EXAMPLES = 250 if "CI" in os.environ else 25
 OPERATIONS = 8
 OPERATION_IDS = {
     ("post", "/upload"): "issue_upload",
+    ("post", "/uploads"): "issue_uploads",
     ("get", "/{media_id}/parts"): "list_parts",
     ("post", "/{media_id}/complete"): "complete_upload",
     ("get", "/{media_id}/uploaded/{state}"): "return_from_form",

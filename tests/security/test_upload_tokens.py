@@ -29,6 +29,7 @@ UPLOAD = {"content_type": "video/mp4", "size": len(VIDEO)}
 
 ROUTES = {
     "issue": ("POST", "/upload"),
+    "issue many": ("POST", "/uploads"),
     "parts": ("GET", "/{media_id}/parts"),
     "complete": ("POST", "/{media_id}/complete"),
     "view": ("GET", "/{media_id}"),
@@ -40,6 +41,7 @@ CALLERS = ("owner", "other", "delegate", "admin", "token", "token of another", "
 MATRIX = {
     "pending": {
         "issue": (201, 201, 201, 201, 403, 403, 401, 403),
+        "issue many": (201, 201, 201, 201, 403, 403, 401, 403),
         "parts": (409, 404, 404, 409, 409, 404, 401, 404),
         "complete": (409, 404, 404, 409, 409, 404, 401, 404),
         "view": (409, 404, 403, 409, 409, 404, 401, 404),
@@ -49,6 +51,7 @@ MATRIX = {
     },
     "ready": {
         "issue": (201, 201, 201, 201, 403, 403, 401, 403),
+        "issue many": (201, 201, 201, 201, 403, 403, 401, 403),
         "parts": (409, 404, 404, 409, 409, 404, 401, 404),
         "complete": (200, 404, 404, 200, 200, 404, 401, 404),
         "view": (200, 404, 403, 200, 200, 404, 401, 404),
@@ -58,6 +61,7 @@ MATRIX = {
     },
     "deleting": {
         "issue": (201, 201, 201, 201, 403, 403, 401, 403),
+        "issue many": (201, 201, 201, 201, 403, 403, 401, 403),
         "parts": (404, 404, 404, 404, 404, 404, 401, 404),
         "complete": (404, 404, 404, 404, 404, 404, 401, 404),
         "view": (404, 404, 403, 404, 404, 404, 401, 404),
@@ -113,7 +117,7 @@ async def brought_to(client: httpx.AsyncClient, state: str) -> dict[str, Any]:
 
 async def asked(client: httpx.AsyncClient, route: str, media_id: object, headers: dict[str, str]) -> httpx.Response:
     method, path = ROUTES[route]
-    body = UPLOAD if route == "issue" else None
+    body = {"issue": UPLOAD, "issue many": {"uploads": [UPLOAD]}}.get(route)
     query = {"owner": "zoe"} if route == "erase" else None
     return await client.request(method, path.format(media_id=media_id), params=query, json=body, headers=headers)
 

@@ -7,106 +7,28 @@ from typing import Annotated
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from broker import errors
 from broker.api import schemas
-from broker.api.asgi.demands import AddressDemand, Completer, Deleter, Reader, Uploader, Viewer
+from broker.api.asgi.demands import AddressDemand, Completer, Deleter, Reader, Viewer
 from broker.api.asgi.document import Document
 from broker.api.asgi.route import ProblemRoute
-from broker.api.asgi.target import base_address
-from broker.api.auth.caller import DELEGATE
 from broker.api.documentation import AUTHENTICATED, COUNTED, S3_UNAVAILABLE, operation_id, problems
 from broker.api.problems import NO_STORE
-from broker.api.routes.parts import page_of_parts
 from broker.api.state import services
 from broker.domain import media
 from broker.domain.policy import MAX_PLAYBACK_SECONDS
 from broker.lifecycle import verbs
-from broker.lifecycle.requests import Playback, UploadRequest
+from broker.lifecycle.requests import Playback
 from broker.lifecycle.waiting import MAX_WAIT_SECONDS
 
-IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")]
-
-
-_ISSUED = schemas.serializer(schemas.Issued)
 _PLAYBACK = schemas.serializer(schemas.Playback)
 _MEDIA_LIST = schemas.serializer(schemas.MediaList)
 _DELETED = schemas.serializer(schemas.Deleted)
 
 router = APIRouter(route_class=ProblemRoute, tags=["media"], generate_unique_id_function=operation_id)
-
-
-@router.post(
-    "/upload",
-    status_code=201,
-    response_model=schemas.Issued,
-    responses={
-        200: {"model": schemas.Issued, "description": "The Idempotency-Key's media is no longer pending"},
-        **problems(
-            *AUTHENTICATED,
-            errors.HostInvalid,
-            errors.BodyCutShort,
-            errors.BodyTooSlow,
-            errors.TypeNotAllowed,
-            errors.SizeNotAllowed,
-            errors.ResumableRequired,
-            errors.DurationNotAllowed,
-            errors.MetadataTooLarge,
-            errors.RedirectNotAllowed,
-            errors.UploadRefused,
-            errors.QuotaExceeded,
-            errors.IdempotencyKeyReused,
-            errors.IdempotencyKeyInFlight,
-            errors.UploadRejected,
-            errors.UploadExpired,
-            *S3_UNAVAILABLE,
-            errors.ApplicationUnavailable,
-        ),
-    },
-)
-async def issue_upload(
-    request: Request, caller: Uploader, body: schemas.UploadBody, idempotency_key: IdempotencyKey = None
-) -> Response:
-    """Issue a policy for one upload. Post its fields and the file to its URL, then complete the upload.
-
-    With an `Idempotency-Key`, a repeated request gets the same media. A backend with `media:delegate` may name the
-    `owner`, and hand the answer, with its `upload_token`, to the page of that user.
-    """
-    built = services(request)
-    if body.owner is not None:
-        caller.require(DELEGATE)
-    if DELEGATE in caller.permissions:
-        await built.limits.count("issue", body.owner or caller.owner)
-    base = base_address(request, "/upload")
-    issued = await built.lifecycle.issue(
-        UploadRequest(**body.__dict__),
-        caller.owner,
-        permissions=caller.permissions,
-        idempotency_key=idempotency_key,
-        uploaded_url=lambda media_id: f"{base}/{media_id}/uploaded/{built.form_states.make(media_id)}",
-    )
-    recorded = issued.media
-    pending = recorded.state is media.State.PENDING
-    answer = schemas.Issued(
-        success=True,
-        media_id=recorded.id,
-        status=recorded.state,
-        upload={"method": "POST", "url": issued.url, "fields": issued.fields, "headers": {}} if pending else None,
-        expires_at=issued.expires_at,
-        expires_in=issued.expires_in,
-        max_size=recorded.promised_bytes,
-        complete_url=f"{base}/{recorded.id}/complete",
-    )
-    if recorded.part_size is not None:
-        answer["upload"] = None
-        answer["parts"] = None if issued.parts is None else page_of_parts(issued.parts)
-        answer["parts_url"] = f"{base}/{recorded.id}/parts"
-        answer["upload_expires_at"] = recorded.upload_expires_at
-    if recorded.issued_by is not None:
-        answer["upload_token"] = built.upload_tokens.make(recorded.id, recorded.accepts_until)
-    return Document(_ISSUED.to_json(answer), 201 if pending else 200)
 
 
 @router.post(
