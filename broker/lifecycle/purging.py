@@ -5,7 +5,7 @@ Nothing here must survive a crash. The row of each media has a due date, at whic
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextvars import Context
+from contextvars import Context, copy_context
 from typing import NamedTuple
 
 import structlog
@@ -54,7 +54,7 @@ class Purges:
         """Run a purge of its own kind in the background; beyond MAX_JOBS they are left to the sweep."""
         if self._jobs < MAX_JOBS:
             self._jobs += 1
-            self._begin(self._run(job))
+            Context().run(self._begin, self._run(job))  # it belongs to no request
 
     async def remove(self, *keys: str) -> bool:
         """Remove one bounded turn of what is stored under `keys`, and return whether nothing is left.
@@ -76,12 +76,13 @@ class Purges:
     def _gather(self, removal: _Removal) -> None:
         self._gathered.append(removal)
         self._waiting += 1
+        # An empty context for keys of the background, which belong to no request.
+        context = Context() if removal.is_gone is None else copy_context()
         if len(self._gathered) >= MAX_KEYS:
-            self._flush()
+            context.run(self._flush)
         elif self._timer is None:
-            # An empty context: what runs later belongs to no request.
             seconds = GATHER_SECONDS if self._tasks else 0
-            self._timer = asyncio.get_running_loop().call_later(seconds, self._flush, context=Context())
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._flush, context=context)
 
     def _flush(self) -> None:
         """Begin to remove what was gathered."""
@@ -93,7 +94,7 @@ class Purges:
             self._begin(self._remove(removals))
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work, context=Context())
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
