@@ -25,7 +25,7 @@ from broker.aws.client import Absent, Answer, PreconditionFailed, S3Client
 from broker.aws.cloudfront import Distribution
 from broker.aws.credentials import CredentialSource
 from broker.aws.endpoint import bucket_url
-from broker.aws.multipart import Multipart, is_opaque
+from broker.aws.multipart import FULL_PAGE, Multipart, is_opaque
 from broker.aws.shared import Shared
 from broker.domain.media import Arrived
 from broker.domain.policy import Promise, presign_post
@@ -228,7 +228,7 @@ class Bucket:
                 raise failure
             if deleted.versioned:
                 return await self._purge_versions_below(prefix)
-            if not keys:
+            if len(keys) < FULL_PAGE:
                 return True
         return False
 

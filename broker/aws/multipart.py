@@ -16,6 +16,8 @@ from broker.domain.sigv4 import uri_encode
 
 PAGE = 1000
 """The number of entries of one page, S3's largest."""
+FULL_PAGE = PAGE - 1
+"""The number of keys that are listed for a purge: one more key still fits into its DeleteObjects."""
 MAX_ABORTS = 100
 """The number of multipart uploads that one turn aborts."""
 
@@ -59,8 +61,8 @@ class Multipart:
         return parts
 
     async def keys(self, prefix: str) -> list[str]:
-        """Return the first keys below `prefix`, fewer than PAGE, so that one more still fits into one DeleteObjects."""
-        query = {"list-type": "2", "max-keys": str(PAGE - 1), "prefix": prefix}
+        """Return the first keys below `prefix`, at most FULL_PAGE."""
+        query = {"list-type": "2", "max-keys": str(FULL_PAGE), "prefix": prefix}
         answer = await self._call("list_objects_v2", "GET", query=query, has_result=True)
         return [entry.findtext("Key") or "" for entry in answer.xml().iterfind("Contents")]
 

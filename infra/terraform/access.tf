@@ -109,6 +109,37 @@ data "aws_iam_policy_document" "settle" {
     }
   }
 
+  # The composition of resumable uploads: S3 copies their parts, with the rights above, into a multipart upload.
+  statement {
+    sid       = "Compose"
+    actions   = ["s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
+    resources = [local.media_arn]
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:ResourceAccount"
+      values   = [local.account]
+    }
+  }
+
+  statement {
+    sid       = "FindCompositions"
+    actions   = ["s3:ListBucketMultipartUploads"]
+    resources = [local.bucket_arn]
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:ResourceAccount"
+      values   = [local.account]
+    }
+
+    condition {
+      test     = "StringLike"
+      variable = "s3:prefix"
+      values   = ["${local.media_prefix}*"]
+    }
+  }
+
   dynamic "statement" {
     for_each = var.versioning ? [1] : []
 

@@ -86,7 +86,8 @@ resource "aws_s3_bucket_lifecycle_configuration" "media" {
     }
   }
 
-  # The broker makes no multipart uploads; any left here come from other tools.
+  # Compositions of resumable uploads that the broker could not abort; their parts would cost storage for ever. A
+  # composition takes seconds to hours.
   rule {
     id     = "incomplete-uploads"
     status = "Enabled"
@@ -94,7 +95,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "media" {
     filter {}
 
     abort_incomplete_multipart_upload {
-      days_after_initiation = 1
+      days_after_initiation = 2
     }
   }
 
