@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 DEPLOYED := build/bench/python
 HATCHLING := hatchling>=1.27
 
-.PHONY: run test check mutants bench readme picture requirements audit dist clean
+.PHONY: run test check mutants bench readme picture requirements scan audit dist clean
 
 run: $(VENV)/.run  ## Serve everything on this machine, with a demo page
 	$(BIN)/broker dev $(ARGS)
@@ -46,6 +46,9 @@ requirements: $(VENV)/.check  ## Pin the image's packages, with hashes
 	$(COMPILE) pyproject.toml --extra postgres --extra redis --extra dev --output-file infra/requirements-dev.txt
 	echo '$(HATCHLING)' | $(COMPILE) - --output-file infra/requirements-build.txt
 
+scan: build/checkov/.made  ## Check Terraform and Dockerfile by checkov's rules; a waiver stands in its resource, with the reason
+	build/checkov/bin/checkov --directory infra --framework terraform dockerfile --skip-download --compact --quiet
+
 audit: $(VENV)/.check  ## Fail for each pin that has a known advisory, or gets no answer from PyPI
 	$(BIN)/uvx pip-audit --strict --disable-pip --require-hashes \
 		-r infra/requirements.txt -r infra/requirements-dev.txt -r infra/requirements-build.txt
@@ -75,6 +78,11 @@ $(VENV)/.dist: | $(VENV)/.made
 $(DEPLOYED)/.made: pyproject.toml Makefile | $(VENV)/.made  # the packages of a deployment, and of the tutorial
 	@$(BIN)/python -m venv --clear $(DEPLOYED)
 	@$(DEPLOYED)/bin/python -m pip install --disable-pip-version-check --quiet --editable '.[postgres]'
+	@touch $@
+
+build/checkov/.made: | $(VENV)/.made  # checkov pins many packages, so it has an environment of its own
+	@$(BIN)/python -m venv --clear build/checkov
+	@build/checkov/bin/python -m pip install --disable-pip-version-check --quiet 'checkov>=3.2.500,<4'
 	@touch $@
 
 $(VENV)/.made:

@@ -275,6 +275,7 @@ def bucket_config(settings: Settings) -> BucketConfig:
         path_style=settings.s3_path_style,
         dual_stack=settings.s3_dual_stack,
         fips=settings.s3_fips,
+        properties=settings.object_properties,
         is_aws=settings.cloud_storage_provider == "aws",
         credentials=settings.credentials,
         timeout_seconds=settings.s3_timeout_seconds,

@@ -25,10 +25,11 @@ from broker.aws.client import Absent, Answer, PreconditionFailed, S3Client
 from broker.aws.cloudfront import Distribution
 from broker.aws.credentials import CredentialSource
 from broker.aws.endpoint import bucket_url
-from broker.aws.multipart import Multipart, is_opaque
+from broker.aws.multipart import FULL_PAGE, Multipart, is_opaque
 from broker.aws.shared import Shared
 from broker.domain.media import Arrived
 from broker.domain.policy import Promise, presign_post
+from broker.domain.properties import ObjectProperties
 from broker.domain.sigv4 import Address, Credentials, presign_get, uri_encode
 from broker.errors import CredentialsExpired, StorageRefused, StorageUnavailable
 
@@ -58,6 +59,7 @@ class BucketConfig:
     pool_size: int = 256
     cloudfront: tuple[str, str, str] | None = None
     """The distribution's address, its key's id, and the private key in PEM form, if links go through CloudFront."""
+    properties: ObjectProperties = ObjectProperties()  # noqa: RUF009 immutable, so it can be shared
 
 
 class Version(NamedTuple):
@@ -87,7 +89,9 @@ class Bucket:
         self.form_url = self._address.url
         """The URL to which forms are posted, with a trailing slash (upload libraries append the key to it)."""
         self._distribution = Distribution(*config.cloudfront) if config.cloudfront else None
-        self.multipart = Multipart(config.name, self._call)
+        self._form_fields = config.properties.form_fields()
+        self._final_headers = config.properties.final_headers()
+        self.multipart = Multipart(config.name, self._call, self._final_headers)
         self._checks = Shared(self.check)
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="credentials")
         self._credentials = CredentialSource(boto3.Session(), config.credentials, self._threads)
@@ -108,7 +112,9 @@ class Bucket:
 
     def sign_upload(self, promise: Promise, keys: Credentials, *, now: datetime, expires_in: int) -> dict[str, str]:
         """Return the form's fields; their policy expires `expires_in` seconds after `now`."""
-        return presign_post(promise, keys, now=now, region=self.config.region, expires_in=expires_in)
+        return presign_post(
+            promise, keys, now=now, region=self.config.region, expires_in=expires_in, extra=self._form_fields
+        )
 
     async def playback_link(
         self, key: str, requested_seconds: int, *, now: datetime, overrides: dict[str, str]
@@ -183,6 +189,8 @@ class Bucket:
                     "x-amz-copy-source": uri_encode(f"{self.config.name}/{source}", safe="/"),
                     "x-amz-copy-source-if-match": f'"{judged.etag}"',
                     "x-amz-metadata-directive": "REPLACE",
+                    **({"x-amz-tagging-directive": "REPLACE"} if self.config.properties.tags else {}),
+                    **self._final_headers,
                 },
                 has_result=True,
                 is_copy=True,
@@ -220,7 +228,7 @@ class Bucket:
                 raise failure
             if deleted.versioned:
                 return await self._purge_versions_below(prefix)
-            if not keys:
+            if len(keys) < FULL_PAGE:
                 return True
         return False
 

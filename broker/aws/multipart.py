@@ -4,7 +4,7 @@ Sources: Amazon S3 API Reference, "CreateMultipartUpload", "UploadPartCopy", "Co
 "ListMultipartUploads", "AbortMultipartUpload" and "ListObjectsV2".
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 from xml.sax.saxutils import escape
@@ -16,6 +16,8 @@ from broker.domain.sigv4 import uri_encode
 
 PAGE = 1000
 """The number of entries of one page, S3's largest."""
+FULL_PAGE = PAGE - 1
+"""The number of keys that are listed for a purge: one more key still fits into its DeleteObjects."""
 MAX_ABORTS = 100
 """The number of multipart uploads that one turn aborts."""
 
@@ -32,8 +34,10 @@ class Copied(NamedTuple):
 class Multipart:
     """Compose objects of one bucket. Every method raises StorageUnavailable and StorageRefused."""
 
-    def __init__(self, bucket_name: str, call: Call) -> None:
+    def __init__(self, bucket_name: str, call: Call, headers: Mapping[str, str]) -> None:
+        """`headers` are those of every composed object, such as its storage class."""
         self._bucket_name = bucket_name
+        self._headers = headers
         self._call = call
 
     async def staged(self, prefix: str, *, after: str = "", limit: int | None = None) -> list[StoredPart]:
@@ -57,8 +61,8 @@ class Multipart:
         return parts
 
     async def keys(self, prefix: str) -> list[str]:
-        """Return the first keys below `prefix`, fewer than PAGE, so that one more still fits into one DeleteObjects."""
-        query = {"list-type": "2", "max-keys": str(PAGE - 1), "prefix": prefix}
+        """Return the first keys below `prefix`, at most FULL_PAGE."""
+        query = {"list-type": "2", "max-keys": str(FULL_PAGE), "prefix": prefix}
         answer = await self._call("list_objects_v2", "GET", query=query, has_result=True)
         return [entry.findtext("Key") or "" for entry in answer.xml().iterfind("Contents")]
 
@@ -73,6 +77,7 @@ class Multipart:
                 "content-type": content_type,
                 "x-amz-checksum-algorithm": "CRC64NVME",
                 "x-amz-checksum-type": "FULL_OBJECT",
+                **self._headers,
             },
             has_result=True,
         )

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextvars import Context
 
 
 class Shared:
@@ -16,8 +15,7 @@ class Shared:
     async def join(self) -> None:
         """Return, or raise, with a call that began after this one asked for it: an older result may be outdated."""
         if self._next is None:
-            # An empty context: the task belongs to no request.
-            self._next = asyncio.get_running_loop().create_task(self._run(self._running), context=Context())
+            self._next = asyncio.create_task(self._run(self._running))
         await asyncio.shield(self._next)
 
     async def _run(self, earlier: "asyncio.Task[None] | None") -> None:

@@ -57,6 +57,7 @@ def deployment(settings: Settings) -> Deployment:
         egress_proxy=egress_proxy(settings),
         issue_hook_url=settings.issue_hook_url,
         issue_hook_secrets=tuple(secret.get_secret_value() for secret in settings.issue_hook_secrets),
+        resumable_seconds=settings.resumable_seconds,
         issue_hook_seconds=settings.issue_hook_seconds,
         issue_hook_on_loopback=settings.issue_hook_loopback_http,
     )

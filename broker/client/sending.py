@@ -15,8 +15,8 @@ MAX_TRIES = 8
 """How often a form, or one part, is sent in all."""
 FIRST_REST_SECONDS = 0.5
 LONGEST_REST_SECONDS = 30.0
-WAVE = 50
-"""The number of forms that one request fetches; they are used long before they expire."""
+FORMS_PER_CONNECTION = 2
+"""The number of forms that one request fetches for each connection: on a slow link, more would expire unused."""
 PAGE = 1000
 """The number of parts that one request looks at; the most that the broker allows."""
 FAILURES = {
@@ -45,6 +45,7 @@ class Sending:
         self._descriptor = descriptor
         self._size = size
         self._places = asyncio.Semaphore(connections)
+        self._wave = FORMS_PER_CONNECTION * connections
         self._on_progress = on_progress
 
     async def whole(self, issued: Issued, issue: Callable[[], Awaitable[Issued]]) -> None:
@@ -67,7 +68,7 @@ class Sending:
         first: int | None = 1
         is_new = True
         while first is not None:
-            query = {"from": first, "limit": PAGE, "forms": WAVE}
+            query = {"from": first, "limit": PAGE, "forms": self._wave}
             answer = await self._requests.send("GET", f"/{media_id}/parts", token=self._token, params=query)
             parts = answer["parts"]
             if is_new:
@@ -79,8 +80,9 @@ class Sending:
                 raise failures.exceptions[0] from None
             failed = {number: task.result() for number, task in sent.items() if task.result() is not Outcome.STORED}
             tries.update(failed.keys())
-            for number, outcome in failed.items():
-                await _rest(tries[number], outcome)
+            if failed:
+                worst = max(failed, key=lambda number: tries[number])
+                await _rest(tries[worst], failed[worst])
             is_new = not parts["forms"]
             if is_new:
                 first = parts["next_from"]

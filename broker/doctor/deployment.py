@@ -39,6 +39,7 @@ class Deployment:
     redis_url: str | None = None
     count_in_redis: Callable[[str], Awaitable[None]] | None = None
     """A function that counts on every node of the Redis at an address, and raises if that fails."""
+    resumable_seconds: int = 86_400
     queue_url: str | None = None
     sqs_endpoint_url: str | None = None
     webhook_urls: tuple[str, ...] = ()
@@ -89,6 +90,10 @@ class Patient:
     def final_key(self) -> str:
         """Return a key of no media, under the prefix of promoted media."""
         return f"media/doctor-{self.mark}"
+
+    def composed_key(self) -> str:
+        """Return another key of no media there, for the object that is composed of parts."""
+        return f"{self.final_key()}-composed"
 
     async def ask(self, operation: str, **parameters: Any) -> dict[str, Any]:
         """Call an S3 operation on the bucket and return its response. Raises Refused."""

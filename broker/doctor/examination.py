@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from botocore.exceptions import BotoCoreError
 
 from broker.doctor.checks import (
+    composition,
     configuration,
     contact,
     cors,
@@ -95,7 +96,8 @@ def _may_be_examined(first: Contact, access: Finding) -> bool:
 async def _life(patient: Patient) -> list[Finding]:
     """Upload, promote, play and delete one object; it is removed whatever happens."""
     findings: list[Finding] = []
-    written = [patient.staging_key(purpose) for purpose in ("upload", *trial.INVALID_FORMS)] + [patient.final_key()]
+    written = [patient.staging_key(purpose) for purpose in ("upload", *trial.INVALID_FORMS)]
+    written += [patient.final_key(), patient.composed_key()]
     try:
         findings += await trial.valid_upload(patient)
         if findings[0].verdict is not Verdict.OK:
@@ -106,6 +108,7 @@ async def _life(patient: Patient) -> list[Finding]:
             findings += await promotion.playback(patient)
             findings += await distribution.distribution(patient)
             findings.append(await promotion.strangers(patient))
+            findings.append(await composition.composition(patient))
         return findings
     finally:
         findings.append(await promotion.removal(patient, written))

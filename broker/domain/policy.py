@@ -7,9 +7,11 @@ Source: Amazon S3 API Reference, "Creating a POST policy".
 """
 
 from binascii import b2a_base64
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from json import JSONEncoder
+from types import MappingProxyType
 from typing import NamedTuple
 
 from broker.domain import sigv4
@@ -17,6 +19,8 @@ from broker.domain.sigv4 import Credentials
 
 MAX_POLICY_SECONDS = 3600
 MAX_PLAYBACK_SECONDS = 86_400
+
+NO_FIELDS: Mapping[str, str] = MappingProxyType({})
 
 _SECOND = timedelta(seconds=1)
 _as_json = JSONEncoder().encode
@@ -46,14 +50,21 @@ class Promise(NamedTuple):
 
 
 def presign_post(
-    promise: Promise, credentials: Credentials, *, now: datetime, region: str, expires_in: int
+    promise: Promise,
+    credentials: Credentials,
+    *,
+    now: datetime,
+    region: str,
+    expires_in: int,
+    extra: Mapping[str, str] = NO_FIELDS,
 ) -> dict[str, str]:
     """Return the signed fields of a form in the order in which to send them, before `file`.
 
-    The policy expires `expires_in` seconds after `now`. The result equals that of botocore's `generate_presigned_post`
-    for the same fields and conditions.
+    The policy expires `expires_in` seconds after `now`, and fixes the values of the `extra` fields too. The result
+    equals that of botocore's `generate_presigned_post` for the same fields and conditions.
     """
     exact = promise.exact_fields()
+    exact.update(extra)
     day = _of_a_day(credentials.access_key, now.date(), region)
     date = sigv4.amz_date(now)
     ends_at = sigv4.instant(now + expires_in * _SECOND)

@@ -30,7 +30,6 @@ log = structlog.get_logger()
 
 TYPE = "upload.issue"
 MAX_ANSWER_BYTES = 16 * 1024
-ATTEMPTS = 2
 ABOUT_THE_CALL = frozenset(
     {
         HTTPStatus.UNAUTHORIZED,
@@ -87,13 +86,12 @@ class IssueHook:
         """Return the decision. Raises HookFailed. A second attempt has the same id, so it can be recognized."""
         message_id = f"msg_{uuid4().hex}"
         body = self._body(request)
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                return decision_of(await self._post(message_id, body))
-            except HookFailed as error:
-                if attempt == ATTEMPTS or not error.may_retry:
-                    raise
-        raise AssertionError
+        try:
+            return decision_of(await self._post(message_id, body))
+        except HookFailed as error:
+            if not error.may_retry:
+                raise
+        return decision_of(await self._post(message_id, body))
 
     async def _post(self, message_id: str, body: str) -> Received:
         try:
@@ -136,8 +134,8 @@ def _parsed(received: Received, parse: Callable[[bytes], IssueAccepted | IssueRe
     try:
         return parse(received.body)
     except ValidationError as error:
-        places = ", ".join(".".join(map(str, each["loc"])) or "body" for each in error.errors(include_input=False))
-        raise HookFailed(f"it answered {received.status}, but this part of its body is not valid: {places}") from None
+        members = ", ".join(sorted({str((*each["loc"], "body")[0]) for each in error.errors(include_input=False)}))
+        raise HookFailed(f"it answered {received.status}, but {members} is not valid") from None
     except ValueError as error:
         raise HookFailed(f"it answered {received.status}, but {error}") from None
 

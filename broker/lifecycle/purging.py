@@ -4,8 +4,8 @@ Nothing here must survive a crash. The row of each media has a due date, at whic
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from contextvars import Context
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextvars import Context, copy_context
 from typing import NamedTuple
 
 import structlog
@@ -18,8 +18,8 @@ log = structlog.get_logger()
 MAX_KEYS = 1000
 """The number of keys that one DeleteObjects takes (Amazon S3 API Reference)."""
 MAX_WAITING_KEYS = 20_000
-MAX_PREFIXES = 1000
-PREFIXES_AT_ONCE = 4
+MAX_JOBS = 1000
+JOBS_AT_ONCE = 4
 """The number of resumable uploads whose parts are removed at a time."""
 GATHER_SECONDS = 0.02
 """How long a key waits for others to share its request, if another request is under way."""
@@ -39,8 +39,8 @@ class Purges:
         self._gathered: list[_Removal] = []
         self._waiting = 0
         """The number of keys that are gathered or being removed."""
-        self._prefixes = 0
-        self._turns = asyncio.Semaphore(PREFIXES_AT_ONCE)
+        self._jobs = 0
+        self._turns = asyncio.Semaphore(JOBS_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -50,11 +50,11 @@ class Purges:
             for key in keys:
                 self._gather(_Removal(key, None))
 
-    def add_below(self, prefix: str, key: str) -> None:
-        """Remove all objects below `prefix`, as `key` is, in the background; beyond MAX_PREFIXES the sweep does."""
-        if self._prefixes < MAX_PREFIXES:
-            self._prefixes += 1
-            self._begin(self._remove_below(prefix, key))
+    def add_job(self, job: Callable[[], Awaitable[object]]) -> None:
+        """Run a purge of its own kind in the background; beyond MAX_JOBS they are left to the sweep."""
+        if self._jobs < MAX_JOBS:
+            self._jobs += 1
+            Context().run(self._begin, self._run(job))  # it belongs to no request
 
     async def remove(self, *keys: str) -> bool:
         """Remove one bounded turn of what is stored under `keys`, and return whether nothing is left.
@@ -76,12 +76,13 @@ class Purges:
     def _gather(self, removal: _Removal) -> None:
         self._gathered.append(removal)
         self._waiting += 1
+        # An empty context for keys of the background, which belong to no request.
+        context = Context() if removal.is_gone is None else copy_context()
         if len(self._gathered) >= MAX_KEYS:
-            self._flush()
+            context.run(self._flush)
         elif self._timer is None:
-            # An empty context: what runs later belongs to no request.
             seconds = GATHER_SECONDS if self._tasks else 0
-            self._timer = asyncio.get_running_loop().call_later(seconds, self._flush, context=Context())
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._flush, context=context)
 
     def _flush(self) -> None:
         """Begin to remove what was gathered."""
@@ -93,7 +94,7 @@ class Purges:
             self._begin(self._remove(removals))
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work, context=Context())
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -115,14 +116,14 @@ class Purges:
         if left:
             _log_left(len(left), deleted.failures[left[0]])
 
-    async def _remove_below(self, prefix: str, key: str) -> None:
+    async def _run(self, job: Callable[[], Awaitable[object]]) -> None:
         try:
             async with self._turns:
-                await self._bucket.purge_below(prefix, key)
+                await job()
         except Exception as error:
             _log_left(1, error)
         finally:
-            self._prefixes -= 1
+            self._jobs -= 1
 
     async def _remove_versions(self, key: str, removals: list[_Removal]) -> None:
         outcome: bool | Exception

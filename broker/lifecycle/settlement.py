@@ -37,7 +37,7 @@ from math import ceil
 from broker import metrics
 from broker.aws.bucket import Bucket
 from broker.clock import Clock, Stopwatch, monotonic, utc_now
-from broker.domain.keys import current_key, every_final_key, lost_keys, part_key, parts_prefix, staging_key
+from broker.domain.keys import current_key, every_final_key, lost_keys, staging_key
 from broker.domain.media import GONE, Arrived, Event, Media, State
 from broker.domain.rules import differences, video_differences
 from broker.errors import NothingUploaded, ProbeFailed, PromotionRunning
@@ -105,12 +105,9 @@ class Settlement:
             case State.PROMOTING:
                 await self._settle_pending(await self._take_lease(media))
             case State.READY:
-                await self._purge_lost(media)
-            case State.REJECTED if media.still_promised:
-                again_at = self._purge_again_at(media, self._clock())
-                await self._purge_or_return(media, every_final_key(media), due_at=again_at, still_promised=False)
+                await self._purge_for_good(media, lost_keys(media), media.ready_at)
             case State.REJECTED | State.DELETED:
-                await self._purge_or_return(media, every_final_key(media), due_at=None)
+                await self._purge_for_good(media, every_final_key(media), media.ended_at)
             case State.DELETING:
                 await self._finish_deleting(media)
             case State.EXPIRED:
@@ -249,18 +246,16 @@ class Settlement:
         if media.part_size is None:
             self.purges.add(staging_key(media.id))
         else:
-            self.purges.add_below(parts_prefix(media.id), part_key(media.id, 1))
+            self.purges.add_job(partial(self._resumable.purge, media))
 
     async def reject(self, media: Media, event: Event, reason: str, **facts: object) -> Media:
         """Reject a media, with the reason in words, and purge what was uploaded and copied."""
-        now = self._clock()
-        is_open = self.policy_is_open(media)
         rejected = await self._store.change(
             media,
             event,
             differences=reason,
-            due_at=self._first_purge_at(media, now) if is_open else self._purge_again_at(media, now),
-            still_promised=is_open,
+            due_at=self._first_purge_at(media, self._clock()),
+            still_promised=self.policy_is_open(media),
             **facts,
         )
         if rejected is None:
@@ -295,10 +290,11 @@ class Settlement:
         except NothingUploaded:
             await self._purge_or_return(media, every_final_key(media), due_at=None)
 
-    async def _purge_lost(self, media: Media) -> None:
-        """Purge what replays and earlier attempts left of a ready media; come back unless this was the last time."""
-        again_at = self._purge_again_at(media, media.ready_at or media.policy_expires_at)
-        await self._purge_or_return(media, lost_keys(media), due_at=again_at if self._clock() < again_at else None)
+    async def _purge_for_good(self, media: Media, final_keys: list[str], since: datetime | None) -> None:
+        """Purge what is left of a media that rests `since` then; come back unless this was the last time."""
+        again_at = self._purge_again_at(media, since or media.policy_expires_at)
+        due_at = again_at if self._clock() < again_at else None
+        await self._purge_or_return(media, final_keys, due_at=due_at, still_promised=False)
 
     async def _finish_deleting(self, media: Media) -> None:
         if self.policy_is_open(media):

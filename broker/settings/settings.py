@@ -28,12 +28,12 @@ from broker.settings.fields import (
     pem_text,
     require_extra,
 )
-from broker.settings.worker import WorkerSettings
+from broker.settings.properties import PropertySettings
 
 QuotaLimit = Annotated[int | None, Field(ge=0)]
 
 
-class Settings(WorkerSettings):
+class Settings(PropertySettings):
     """All settings. Sizes are bytes, durations are seconds; the docstring of a field is its description."""
 
     # The bucket.

@@ -28,7 +28,7 @@ data "aws_iam_policy_document" "signer" {
   # A form carries the rights of the keys that signed it.
   statement {
     sid       = "SignForms"
-    actions   = ["s3:PutObject"]
+    actions   = concat(["s3:PutObject"], var.tag_objects ? ["s3:PutObjectTagging"] : [])
     resources = [local.staging_arn]
 
     condition {
@@ -73,7 +73,7 @@ data "aws_iam_policy_document" "settle" {
 
   statement {
     sid       = "Promote"
-    actions   = ["s3:PutObject"]
+    actions   = concat(["s3:PutObject"], var.tag_objects ? ["s3:PutObjectTagging"] : [])
     resources = [local.media_arn]
 
     condition {
@@ -106,6 +106,37 @@ data "aws_iam_policy_document" "settle" {
       test     = "StringEquals"
       variable = "aws:ResourceAccount"
       values   = [local.account]
+    }
+  }
+
+  # The composition of resumable uploads: S3 copies their parts, with the rights above, into a multipart upload.
+  statement {
+    sid       = "Compose"
+    actions   = ["s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
+    resources = [local.media_arn]
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:ResourceAccount"
+      values   = [local.account]
+    }
+  }
+
+  statement {
+    sid       = "FindCompositions"
+    actions   = ["s3:ListBucketMultipartUploads"]
+    resources = [local.bucket_arn]
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:ResourceAccount"
+      values   = [local.account]
+    }
+
+    condition {
+      test     = "StringLike"
+      variable = "s3:prefix"
+      values   = ["${local.media_prefix}*"]
     }
   }
 

@@ -57,14 +57,20 @@ variable "noncurrent_days" {
 }
 
 variable "staging_days" {
-  description = "The days after which objects under `staging/` are removed. This is a safety net: the broker removes them long before. It must exceed the longest time during which neither worker nor clients may be running."
+  description = "The days after which objects under `staging/` are removed. This is a safety net: the broker removes them long before. It must exceed BROKER_RESUMABLE_SECONDS, and the longest time during which neither worker nor clients may be running."
   type        = number
-  default     = 1
+  default     = 2
 
   validation {
     condition     = var.staging_days >= 1 && floor(var.staging_days) == var.staging_days
     error_message = "staging_days must be a whole number of at least 1: S3 counts whole days."
   }
+}
+
+variable "tag_objects" {
+  description = "Whether the broker may tag objects; needed if BROKER_OBJECT_TAGS is set."
+  type        = bool
+  default     = false
 }
 
 variable "force_destroy" {

@@ -17,7 +17,7 @@ from dataclasses import replace
 from tests.bench import machine
 from tests.bench.contenders import PREFIX, ours
 from tests.bench.generator import Request, load
-from tests.bench.life import SERVER_CORE, answered, record, stand_in
+from tests.bench.life import OTHER_CORE, SERVER_CORE, answered, record, stand_in
 from tests.bench.servers import Running, serving
 from tests.bench.workplace import with_ready_media, workplace
 
@@ -85,7 +85,7 @@ def main() -> None:
         complete(options.complete)
         return
     machine.allow_many_connections()
-    os.sched_setaffinity(0, frozenset({1}))
+    os.sched_setaffinity(0, OTHER_CORE)
     with (
         workplace(with_postgresql=options.database == "postgresql") as place,
         stand_in({"head": 20, "put": COPY_SECONDS * 1000, "post": 20}) as endpoint,

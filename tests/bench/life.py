@@ -40,7 +40,8 @@ SLOW = {"head": 20.0, "put": 300.0, "post": 20.0}
 """Milliseconds of a HEAD, a copy and a delete, as S3 takes for a video of some hundred megabytes."""
 WARM_UP, NODE_WARM_UP = 200, 2_000
 """How many media a peer completes before it is measured, so that its code is compiled and its connections are open."""
-SERVER_CORE, OTHER_CORE = frozenset({0}), frozenset({1})
+CORES = sorted(os.sched_getaffinity(0))
+SERVER_CORE, OTHER_CORE = frozenset(CORES[:1]), frozenset(CORES[-1:])
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,13 @@ def test_the_benchmark_measures_both_rows_and_every_request_is_answered(figures:
         assert line["p99"] >= line["p50"] > 0
 
 
+def test_the_ablation_measures_a_shortcut_with_and_without() -> None:
+    command = [sys.executable, "-m", "tests.bench.ablation", "signer", "--rounds=1", "--requests=64"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["shortcut", "signer"]
+
+
 def test_the_plot_has_a_panel_for_each_axis_and_a_line_for_each_curve() -> None:
     points = [
         Point(axis, curve, at, rate=Spread(at * 90, at * 100, at * 110), p99=1.0, failures=0)

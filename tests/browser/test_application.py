@@ -1,4 +1,4 @@
-"""A page that holds only what its own backend gave it: it uploads and completes, and reaches nothing else."""
+"""A page that holds only what its own backend gave it: it uploads, resumes and completes, and reaches nothing else."""
 
 import os
 import re
@@ -10,13 +10,18 @@ from unittest.mock import patch
 import httpx
 import pytest
 from fastapi import FastAPI, Request
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, Route
 
 from tests.browser.recipes import APPLICATION, loaded, recipe, variables
-from tests.support.stack import Stack, running_stack, token
+from tests.support.stack import BUCKET, Stack, running_stack, token
 
+MIB = 1024**2
+PART = 5 * MIB
+FILE = os.urandom(MIB) * 12
+"""Three parts, the last one smaller."""
 EXAMPLE = "https://api.example/api/v1/s3-media"
 (ISSUING,) = recipe("Uploads on behalf of a user", guide=APPLICATION)
+BIG = ISSUING.replace("{ issue }", "{ issue, resumableOver: 1 }")
 ISSUED = "const media = await upload(file, { issued: await issue(file, wish) });".join(
     ISSUING.split("const media = await upload(file, { issue });")
 )
@@ -26,7 +31,7 @@ ISSUED = "const media = await upload(file, { issued: await issue(file, wish) });
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Run a broker, and the guide's backend in FastAPI on the pages' origin."""
     folder = tmp_path_factory.mktemp("application")
-    with patch.dict(os.environ, variables("")), running_stack(folder) as stack:
+    with patch.dict(os.environ, variables("")), running_stack(folder, part_size=PART) as stack:
         backend: FastAPI = loaded(stack.prefix, folder, "A FastAPI backend")
 
         async def login(request: Request, user: str) -> None:
@@ -102,6 +107,39 @@ def test_a_page_uploads_for_the_user_of_its_session(
     assert [(one["media_id"], one["status"]) for one in media_of(served, user)] == [(media["media_id"], "ready")]
 
 
+def test_a_page_resumes_after_a_reload_with_the_parts_that_are_missing(
+    page: Page, served: Stack, tmp_path: Path, user: str
+) -> None:
+    path = tmp_path / "film.mp4"
+    path.write_bytes(FILE)
+    posts, answers = [], []
+    bucket = re.compile(f"^{re.escape(served.s3.endpoint_url)}/{BUCKET}")
+
+    def pass_two_parts(route: Route) -> None:
+        posts.append(route.request.url)
+        if len(posts) <= 2:
+            route.continue_()
+
+    page.route(bucket, pass_two_parts)
+    page.on("response", lambda answer: answers.append(answer.status) if bucket.match(answer.url) else None)
+    start(page, served, path, BIG)
+    while len(answers) < 2:
+        page.wait_for_timeout(50)
+    first = page.evaluate("() => window.issued.media_id")
+    page.reload()  # cancels the part that is held
+    page.unroute(bucket)
+    answers.clear()
+    start(page, served, path, BIG)
+    media = ready(page)
+    assert media["media_id"] == first
+    assert answers == [201]
+    assert len(media_of(served, user)) == 1
+    with httpx.Client() as client:
+        headers = {"Authorization": f"Bearer {token(user)}"}
+        link = client.get(f"{served.prefix}/{first}", headers=headers).json()["signed_url"]
+        assert client.get(link).content == FILE
+
+
 def test_a_page_can_reach_nothing_but_its_upload(page: Page, served: Stack, film: Path, user: str) -> None:
     headers = {"Authorization": f"Bearer {token(user)}"}
     body = {"content_type": "video/mp4"}
@@ -118,6 +156,7 @@ def test_a_page_can_reach_nothing_but_its_upload(page: Page, served: Stack, film
             issue: await ask("POST", "/upload", JSON.stringify({ content_type: "video/mp4" })),
             view: await ask("GET", `/${other}`),
             complete: await ask("POST", `/${other}/complete`),
+            parts: await ask("GET", `/${other}/parts`),
             remove: await ask("DELETE", `/${other}`),
             removeOwn: await ask("DELETE", `/${media}`),
           };
@@ -129,6 +168,7 @@ def test_a_page_can_reach_nothing_but_its_upload(page: Page, served: Stack, film
         "issue": 403,
         "view": 404,
         "complete": 404,
+        "parts": 404,
         "remove": 404,
         "removeOwn": 403,
     }

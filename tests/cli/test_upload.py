@@ -41,6 +41,15 @@ def test_a_camera_file_is_sent_with_the_usual_type_of_its_extension(dev: Dev, tm
     assert httpx.get(uploaded.stdout.strip()).headers["Content-Type"] == "video/mp2t"
 
 
+def test_a_file_whose_name_is_not_utf8_is_uploaded(dev: Dev, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.mp4")
+    (tmp_path / name).write_bytes(CLIP.read_bytes())
+    uploaded = done("upload", name, cwd=tmp_path, **dev.variables)
+    assert uploaded.returncode == 0, uploaded.stderr
+    listed = httpx.get(f"{dev.url}/", headers=dev.bearer).json()["media"]
+    assert "caf\N{REPLACEMENT CHARACTER}.mp4" in [media["filename"] for media in listed]
+
+
 @pytest.mark.parametrize(
     ("name", "size", "variables", "status", "words"),
     [

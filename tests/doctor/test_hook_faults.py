@@ -94,6 +94,12 @@ async def test_a_hook_that_cannot_be_reached(deployed: Deployed, url: str, reaso
     assert "hidden" not in str(finding)
 
 
+async def test_a_hook_in_a_listed_network_is_reached(deployed: Deployed) -> None:
+    with application(200, {}) as url:
+        finding = await examined(deployed, url, issue_hook_on_loopback=False, private_networks=("127.0.0.0/8",))
+    assert finding.verdict is Verdict.OK
+
+
 async def test_no_hook_is_healthy(deployed: Deployed) -> None:
     findings = await deployed.examine(queue_url=None)
     assert [finding.detail for finding in findings if finding.check == "issue hook"] == ["none is set"]

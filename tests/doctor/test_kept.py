@@ -13,7 +13,9 @@ from broker.dev.s3 import Fault
 from broker.doctor import Finding, Verdict
 from broker.doctor.checks import cors as cors_check
 from broker.doctor.checks import promotion
+from broker.doctor.checks.lifecycle import removal
 from broker.doctor.deployment import opened
+from broker.domain.properties import ObjectProperties
 from tests.doctor.deployed import ABORTED, CLEARED, Deployed, over_tls, page_rule, unhealthy
 from tests.doctor.fixing import apply_fix
 
@@ -176,6 +178,14 @@ async def test_a_rule_that_cleared_staging_and_removed_media_is_replaced(deploye
     deployed.set_rules({**CLEARED, "Filter": {"Prefix": ""}}, ABORTED)
     apply_fix(only(await deployed.look(), "kept media"), deployed.server)
     assert unhealthy(await deployed.look()) == {}
+
+
+async def test_a_rule_by_a_tag_that_media_have_removes_them(deployed: Deployed) -> None:
+    deployed.set_rules(TAGGED, CLEARED, ABORTED)
+    for tags, verdict in [((), Verdict.OK), ((("trial", "no"),), Verdict.OK), ((("trial", "yes"),), Verdict.FAIL)]:
+        bucket = replace(deployed.deployment.bucket, properties=ObjectProperties(tags=tags))
+        async with opened(replace(deployed.deployment, bucket=bucket)) as patient:
+            assert only(await removal(patient), "kept media").verdict is verdict
 
 
 async def test_a_disabled_rule_of_the_doctors_own_id_is_replaced(deployed: Deployed) -> None:

@@ -64,7 +64,8 @@ def test_the_doctors_rule_expires_staging_objects_when_terraforms_does() -> None
 
 def test_staging_objects_outlive_every_promise() -> None:
     grace = timedelta(seconds=Settings.model_fields["grace_seconds"].default)
-    assert RENEW_WITHIN + grace < timedelta(hours=2) < timedelta(days=STAGING_DAYS)
+    resumable = timedelta(seconds=Settings.model_fields["resumable_seconds"].default)
+    assert RENEW_WITHIN + grace < resumable + grace < timedelta(days=STAGING_DAYS)
 
 
 def test_cloudfront_caches_a_deleted_media_for_no_longer_than_the_readme_says() -> None:

@@ -75,6 +75,14 @@ def _settle(plan: dict[str, Any], variant: Variant) -> set[Statement]:
         _statement("Promote", "s3:PutObject", [media], own),
         _statement("Purge", purge, [staging, media], own),
         _statement("TellAbsence", "s3:ListBucket", [variant.arn], own),
+        _statement("Compose", "s3:AbortMultipartUpload s3:ListMultipartUploadParts", [media], own),
+        _statement(
+            "FindCompositions",
+            "s3:ListBucketMultipartUploads",
+            [variant.arn],
+            own,
+            ("StringLike", "s3:prefix", "media/*"),
+        ),
     }
     if variant.versioning:
         prefixes = ("StringLike", "s3:prefix", "media/* staging/*")
@@ -165,10 +173,10 @@ def expected_settings(variant: Variant) -> dict[str, dict[str, Any]]:
         lifecycle: {
             "rule.0.status": "Enabled",
             "rule.0.filter.0.prefix": "staging/",
-            "rule.0.expiration.0.days": 1,
+            "rule.0.expiration.0.days": 2,
             "rule.1.status": "Enabled",
             "rule.1.filter.0.prefix": "",
-            "rule.1.abort_incomplete_multipart_upload.0.days_after_initiation": 1,
+            "rule.1.abort_incomplete_multipart_upload.0.days_after_initiation": 2,
         },
         "aws_s3_bucket_notification.media": {
             "queue.0.queue_arn": variant.queue,

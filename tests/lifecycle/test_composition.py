@@ -224,9 +224,9 @@ async def test_a_multipart_upload_that_s3_creates_late_is_aborted_by_the_last_pu
     assert await outcome_of(world.verbs.complete(issued.media.id, "anna")) == "StorageUnavailable"
     proxy.decide = _pass
     await world.verbs.complete(issued.media.id, "anna")
+    await world.purged()
     holding.let_go.set()
     await proxy.drained()
-    await world.purged()
     assert left_over(world, issued.media) != []
     post_parts(page_of(issued))
     await world.sweep_after(**AFTER_POLICIES)

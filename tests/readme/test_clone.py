@@ -118,7 +118,7 @@ def test_a_production_start_runs_word_for_word(deployment: Path, store: dict[str
     activate = ". venv/bin/activate\n"
     start = activate + commands("infra/guides/production.md", "start")
     with serving(start, deployment, **store) as broker:
-        address = broker.wait_for(SERVES)[1]
+        address = broker.wait_for(SERVES, seconds=240)[1]
         assert "fail" not in broker.said.partition("{")[0]
         assert (deployment / ".env").stat().st_mode & 0o777 == 0o600
         again = shell(f"{activate}broker init", deployment)
@@ -136,9 +136,9 @@ def test_several_processes_start_word_for_word(deployment: Path, store: dict[str
     store |= {"AWS_S3_BUCKET_NAME": BUCKET, "AWS_S3_REGION": "eu-central-1"}
     several = activate + commands("infra/guides/production.md", "several")
     with serving(several, deployment, **store) as broker:
-        address = broker.wait_for(SERVES)[1]
+        address = broker.wait_for(SERVES, seconds=240)[1]
         with serving(activate + commands("infra/guides/production.md", "worker"), deployment, **store) as worker:
-            worker.wait_for('"working"')
+            worker.wait_for('"working"', seconds=240)
             _wait_until_it_accepts(address)
             upload = shell(
                 commands("infra/guides/production.md", "try"),

@@ -60,6 +60,11 @@ def test_readme_is_read_in_a_minute() -> None:
     assert len(README.splitlines()) <= 200
 
 
+def test_readme_links_every_guide() -> None:
+    guides = {path.relative_to(ROOT).as_posix() for path in GUIDES.glob("*.md")}
+    assert guides - set(re.findall(r"\]\(([^)#]+)", README)) == set()
+
+
 def test_it_describes_the_answers_outside_the_routes(tmp_path: Path) -> None:
     section = " ".join(ERRORS.partition("<!--")[0].split())
     with live(create_app(settings_of(tmp_path)), http=BoundedConnection) as url, httpx.Client(base_url=url) as client:

@@ -20,6 +20,7 @@ from broker.clock import utc_now
 from broker.dev.s3 import EmbeddedS3
 from broker.errors import NotAuthenticated
 from broker.logs import REDACTED, Redact
+from tests.support.in_parts import FILE, PART, piece
 from tests.support.serving import ALL, SECRET, bearing, client_of, on_s3, settings_of, token
 from tests.support.world import VIDEO, Clock
 
@@ -33,6 +34,7 @@ ROUTES = {
     "view": ("GET", "/{media_id}"),
     "list": ("GET", "/"),
     "delete": ("DELETE", "/{media_id}"),
+    "erase": ("DELETE", "/"),
 }
 CALLERS = ("owner", "other", "delegate", "admin", "token", "token of another", "expired token", "token of a deleted")
 MATRIX = {
@@ -43,6 +45,7 @@ MATRIX = {
         "view": (409, 404, 403, 409, 409, 404, 401, 404),
         "list": (200, 200, 403, 200, 403, 403, 401, 403),
         "delete": (200, 404, 403, 200, 200, 404, 401, 404),
+        "erase": (403, 403, 403, 202, 403, 403, 401, 403),
     },
     "ready": {
         "issue": (201, 201, 201, 201, 403, 403, 401, 403),
@@ -51,6 +54,7 @@ MATRIX = {
         "view": (200, 404, 403, 200, 200, 404, 401, 404),
         "list": (200, 200, 403, 200, 403, 403, 401, 403),
         "delete": (200, 404, 403, 200, 403, 404, 401, 404),
+        "erase": (403, 403, 403, 202, 403, 403, 401, 403),
     },
     "deleting": {
         "issue": (201, 201, 201, 201, 403, 403, 401, 403),
@@ -59,6 +63,7 @@ MATRIX = {
         "view": (404, 404, 403, 404, 404, 404, 401, 404),
         "list": (200, 200, 403, 200, 403, 403, 401, 403),
         "delete": (404, 404, 403, 404, 404, 404, 401, 404),
+        "erase": (403, 403, 403, 202, 403, 403, 401, 403),
     },
 }
 
@@ -72,7 +77,7 @@ def clock() -> Clock:
 async def client(
     tmp_path: Path, embedded_s3: EmbeddedS3, make_bucket: Any, clock: Clock
 ) -> AsyncIterator[httpx.AsyncClient]:
-    settings = settings_of(tmp_path, **on_s3(embedded_s3, make_bucket()))
+    settings = settings_of(tmp_path, part_size=PART, **on_s3(embedded_s3, make_bucket()))
     async with client_of(create_app(settings, clock=clock)) as client:
         client.base_url = httpx.URL(f"http://broker.example{PREFIX}")
         yield client
@@ -109,7 +114,8 @@ async def brought_to(client: httpx.AsyncClient, state: str) -> dict[str, Any]:
 async def asked(client: httpx.AsyncClient, route: str, media_id: object, headers: dict[str, str]) -> httpx.Response:
     method, path = ROUTES[route]
     body = UPLOAD if route == "issue" else None
-    return await client.request(method, path.format(media_id=media_id), json=body, headers=headers)
+    query = {"owner": "zoe"} if route == "erase" else None
+    return await client.request(method, path.format(media_id=media_id), params=query, json=body, headers=headers)
 
 
 def without_request_id(answer: httpx.Response) -> tuple[int, bytes, list[tuple[str, str]]]:
@@ -195,6 +201,35 @@ async def test_a_link_comes_with_the_token_if_the_issuer_allowed_it(client: http
         assert (await s3.get(seen["signed_url"])).content == VIDEO
 
 
+async def test_a_page_with_only_an_upload_token_uploads_in_parts(client: httpx.AsyncClient) -> None:
+    issued = await issued_for(client, size=len(FILE), resumable=True)
+    media_id, own = issued["media_id"], bearing(issued["upload_token"])
+    for number in (1, 2, 3):
+        page = await client.get(f"/{media_id}/parts", headers=own)
+        assert page.status_code == 200
+        parts = page.json()["parts"]
+        form = next(form for form in parts["forms"] if form["number"] == number)
+        part = piece(FILE, number, parts["part_size"])
+        async with httpx.AsyncClient() as s3:
+            posted = await s3.post(parts["url"], data=parts["fields"] | form["fields"], files={"file": ("a", part)})
+        assert posted.status_code == 201
+    completed = await client.post(f"/{media_id}/complete", headers=own)
+    assert (completed.status_code, completed.json()["size"]) == (200, len(FILE))
+    assert completed.json()["signed_url"] is None
+    again = await client.get(f"/{media_id}/parts", headers=own)
+    assert again.status_code == (await client.get(f"/{media_id}/parts", headers=bearing(token("anna")))).status_code
+    assert (await client.delete(f"/{media_id}", headers=own)).status_code == 403
+
+
+async def test_the_token_of_an_upload_in_parts_lives_as_long_as_its_parts(
+    client: httpx.AsyncClient, clock: Clock
+) -> None:
+    issued = await issued_for(client, size=len(FILE), resumable=True)
+    clock.move(hours=20)
+    page = await client.get(f"/{issued['media_id']}/parts", headers=bearing(issued["upload_token"]))
+    assert (page.status_code, len(page.json()["parts"]["forms"])) == (200, 3)
+
+
 @pytest.mark.parametrize("scope", ["media:upload", "media:*", ALL])
 async def test_an_owner_is_named_only_with_the_permission(client: httpx.AsyncClient, scope: str) -> None:
     for owner in ("anna", "backend"):
@@ -262,6 +297,16 @@ async def test_the_limit_of_uploads_counts_the_owner_and_not_the_backend(tmp_pat
             assert statuses == [201, 201, 429]
         own = [(await client.post("/upload", json=UPLOAD, headers=BACKEND)).status_code for _ in range(3)]
         assert own == [201, 201, 429]
+
+
+async def test_the_limits_count_an_upload_token_by_its_media(tmp_path: Path) -> None:
+    async with client_of(create_app(settings_of(tmp_path, rate_limit_playback="2/hour"))) as client:
+        client.base_url = httpx.URL(f"http://broker.example{PREFIX}")
+        for issued in (await issued_for(client), await issued_for(client)):
+            own = bearing(issued["upload_token"])
+            statuses = [(await client.get(f"/{issued['media_id']}", headers=own)).status_code for _ in range(3)]
+            assert statuses == [409, 409, 429]
+        assert (await client.get("/", headers=bearing(token("anna")))).status_code == 200
 
 
 async def test_the_quota_of_the_owner_holds_for_uploads_on_behalf(tmp_path: Path) -> None:

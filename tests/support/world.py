@@ -15,6 +15,7 @@ from broker.clock import Stopwatch, monotonic
 from broker.dev.s3 import EmbeddedS3
 from broker.domain.keys import current_key, final_key, staging_key
 from broker.domain.media import Media
+from broker.domain.properties import ObjectProperties
 from broker.domain.quota import Quota
 from broker.domain.rules import Rules
 from broker.domain.sigv4 import Credentials
@@ -143,6 +144,7 @@ async def make_world(world_url: str, embedded_s3: EmbeddedS3, s3_client: Any, bu
         pool_size: int = 256,
         stopwatch: Stopwatch = monotonic,
         part_size: int = 16 * 1024**2,
+        properties: ObjectProperties = ObjectProperties(),  # noqa: B008 immutable
         **limits: Any,
     ) -> World:
         store = Store(world_url, announce_to=announce_to, clock=clock)
@@ -154,6 +156,7 @@ async def make_world(world_url: str, embedded_s3: EmbeddedS3, s3_client: Any, bu
             path_style=True,
             credentials=Credentials(embedded_s3.access_key, embedded_s3.secret_key),
             timeout_seconds=timeout_seconds,
+            properties=properties,
             pool_size=pool_size,
         )
         gate = bucket_class(config)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.domain.policy import MAX_POLICY_SECONDS, Promise, presign_post
+from broker.domain.properties import ObjectProperties
 from broker.domain.sigv4 import Address, Credentials
 from tests.support import botocore_judge as judge
 from tests.support.botocore_judge import Place
@@ -162,3 +163,21 @@ def test_no_value_breaks_out_of_the_policy(key: str, content_type: str) -> None:
     assert {"key": key} in conditions
     assert {"Content-Type": content_type} in conditions
     assert len(conditions) == 8
+
+
+def test_the_fields_of_a_deployment_are_fixed_by_the_policy() -> None:
+    properties = ObjectProperties(encryption="aws:kms", kms_key_id="arn:aws:kms:key", tags=(("team", "R+D"),))
+    extra = properties.form_fields()
+    fields = presign_post(promise(), KEYS, now=NOW, region="eu-central-1", expires_in=60, extra=extra)
+    assert (
+        fields.items()
+        >= {
+            "x-amz-server-side-encryption": "aws:kms",
+            "x-amz-server-side-encryption-aws-kms-key-id": "arn:aws:kms:key",
+            "tagging": "<Tagging><TagSet><Tag><Key>team</Key><Value>R+D</Value></Tag></TagSet></Tagging>",
+        }.items()
+    )
+    conditions = policy_of(fields)["conditions"]
+    assert [condition for condition in conditions if condition in [{name: extra[name]} for name in extra]] == [
+        {name: value} for name, value in extra.items()
+    ]

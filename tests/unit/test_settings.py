@@ -93,6 +93,13 @@ def test_two_settings_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
                 "localhost",
             )
         ),
+        ("BROKER_OBJECT_TAGS", "shop", "should be up to 10 different tags, such as project=shop,team=video"),
+        ("BROKER_OBJECT_TAGS", "a=1,a=2", "should be up to 10 different tags"),
+        ("BROKER_OBJECT_TAGS", "aws:a=1", "should be up to 10 different tags"),
+        ("BROKER_OBJECT_TAGS", ",".join(f"t{number}=1" for number in range(11)), "should be up to 10 different tags"),
+        ("BROKER_OBJECT_STORAGE_CLASS", "GLACIER", "Input should be 'STANDARD', 'STANDARD_IA', 'ONEZONE_IA'"),
+        ("BROKER_OBJECT_ENCRYPTION", "aes", "Input should be 'AES256', 'aws:kms' or 'aws:kms:dsse'"),
+        ("BROKER_OBJECT_CACHE_CONTROL", "a\nb", "String should match pattern"),
         ("BROKER_CORS_HEADERS", "*", "should be names of request headers"),
         ("BROKER_CORS_HEADERS", "X-Shop: 1", "should be names of request headers"),
         ("BROKER_REDIRECT_ORIGINS", "app.example", "should be exact origins"),

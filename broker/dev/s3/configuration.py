@@ -6,6 +6,9 @@ from typing import Any
 
 from broker.dev.s3.keyring import Session
 
+PART_BYTES_MIN = 5 * 1024**2
+"""S3's smallest part, but for the last one (Amazon S3 User Guide, "Amazon S3 multipart upload limits")."""
+
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
@@ -22,6 +25,7 @@ class Configuration:
     sessions: list[Session] = field(default_factory=list)
     clock_offset_seconds: float = 0
     controlled: bool = False
+    part_bytes_min: int = PART_BYTES_MIN
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON document for `from_json`."""
@@ -37,6 +41,7 @@ class Configuration:
             "sessions": [session.to_json() for session in self.sessions],
             "clock_offset_seconds": self.clock_offset_seconds,
             "controlled": self.controlled,
+            "part_bytes_min": self.part_bytes_min,
         }
 
     @classmethod

@@ -37,7 +37,6 @@ from broker.dev.s3.payload import Payload
 from broker.dev.s3.plane import Plane, Stored
 from broker.dev.s3.request import Request
 
-PART_BYTES_MIN = 5 * 1024**2
 _LIST_BYTES_MAX = 8 * 1024**2
 _CHUNK_BYTES = 1024 * 1024
 _RANGE_BYTES = 1024**3
@@ -68,7 +67,7 @@ async def _completed(plane: Plane, request: Request, upload: Upload, body: bytes
     _check_condition(plane, upload, request_headers)
     listed = read_list(body)
     check_request(upload, request_headers)
-    parts = _listed_parts(upload, listed)
+    parts = _listed_parts(upload, listed, plane.uploads.part_bytes_min)
     _check_size(request_headers.get(_SIZE_HEADER), sum(part.size for part in parts))
     checksum = object_checksum(upload, parts)
     check_object(upload, checksum, request_headers)
@@ -121,7 +120,7 @@ def read_list(body: bytes) -> list[ListedPart]:
     return parts
 
 
-def _listed_parts(upload: Upload, listed: list[ListedPart]) -> list[Part]:
+def _listed_parts(upload: Upload, listed: list[ListedPart], part_bytes_min: int) -> list[Part]:
     numbers = [part.number for part in listed]
     is_ascending = all(first < second for first, second in pairwise(numbers))
     # Source: Amazon S3 API Reference, "CompletedPart": with part checksums the numbers must be consecutive.
@@ -134,11 +133,11 @@ def _listed_parts(upload: Upload, listed: list[ListedPart]) -> list[Part]:
         if part is None or part.etag != item.etag or not check_part(upload, part, item):
             raise S3Error("InvalidPart", UploadId=upload.id, PartNumber=item.number, ETag=item.etag)
         parts.append(part)
-    if small := next((part for part in parts[:-1] if part.size < PART_BYTES_MIN), None):
+    if small := next((part for part in parts[:-1] if part.size < part_bytes_min), None):
         raise S3Error(
             "EntityTooSmall",
             ProposedSize=small.size,
-            MinSizeAllowed=PART_BYTES_MIN,
+            MinSizeAllowed=part_bytes_min,
             PartNumber=small.number,
             ETag=small.etag,
         )

@@ -73,7 +73,8 @@ class Uploads:
     An upload that was completed just before a stop is not in progress any more: its object bears its id.
     """
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, part_bytes_min: int) -> None:
+        self.part_bytes_min = part_bytes_min
         self._store, self._disk = store, store.disk
         self._root = store.disk.root / "uploads"
         self._disk.make_directory(self._root)

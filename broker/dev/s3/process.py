@@ -46,7 +46,7 @@ class Child:
             services.create_bucket(bucket, configuration.cors_origins)
         authenticator = Authenticator(self._keyring, self._clock, configuration.region)
         store = ObjectStore(disk)
-        plane = Plane(store, services, self._clock, authenticator, Uploads(store))
+        plane = Plane(store, services, self._clock, authenticator, Uploads(store, configuration.part_bytes_min))
         self._app = S3App(plane, reset=self._reset)
         self._socket = socket.create_server((configuration.host, configuration.port), backlog=512)
         # Connections inherit it. asyncio sets it only on sockets that name their protocol, and without it a response

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
-from broker.dev.s3.configuration import Configuration
+from broker.dev.s3.configuration import PART_BYTES_MIN, Configuration
 from broker.dev.s3.faults import Fault
 from broker.dev.s3.keyring import Session, random_key
 
@@ -143,6 +143,7 @@ def start_embedded_s3(
     sessions: Sequence[Session] = (),
     clock_offset_seconds: float = 0,
     controlled: bool = False,
+    part_bytes_min: int = PART_BYTES_MIN,
 ) -> EmbeddedS3:
     """Start an embedded S3 and return once it answers.
 
@@ -150,7 +151,8 @@ def start_embedded_s3(
     lose the last objects unless it is `durable`: then they are flushed to the disk (fsync) before the answer.
     Without `credentials` (pairs of key id and secret) a random pair is made. `buckets` are created where they are
     missing, with CORS for pages of `cors_origins`.
-    `controlled` allows the clock, further sessions and faults to be set from here.
+    `controlled` allows the clock, further sessions and faults to be set from here. `part_bytes_min` is the smallest
+    part of a multipart upload; tests of many parts need a smaller one than S3's.
     """
     return EmbeddedS3(
         Configuration(
@@ -165,6 +167,7 @@ def start_embedded_s3(
             sessions=list(sessions),
             clock_offset_seconds=clock_offset_seconds,
             controlled=controlled,
+            part_bytes_min=part_bytes_min,
         )
     )
 

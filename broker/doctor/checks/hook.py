@@ -50,8 +50,8 @@ async def issue_hook(patient: Patient) -> Finding:
 
 
 async def _decision(deployment: Deployment, url: str, signing: Sequence[str]) -> object:
-    network = PublicNetwork(loopback=deployment.issue_hook_on_loopback)
-    hook = IssueHook(url, SignedPosts(signing, network))
+    network = PublicNetwork(loopback=deployment.issue_hook_on_loopback, private=deployment.private_networks)
+    hook = IssueHook(url, SignedPosts(signing, network, proxy=deployment.egress_proxy))
     upload = UploadRequest(deployment.content_type, size=1, filename="doctor")
     question = IssueRequest(caller=CALLER, permissions=frozenset(), owner=CALLER, upload=upload)
     try:

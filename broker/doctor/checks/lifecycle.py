@@ -3,17 +3,19 @@
 Source: Amazon S3 User Guide, "Lifecycle configuration elements".
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from broker.doctor.checks.configuration import unreadable
 from broker.doctor.deployment import Patient, Refused
-from broker.doctor.finding import Finding, fail, ok, skip
+from broker.doctor.finding import Finding, fail, ok, skip, warn
 
 STAGING = "staging/"
 MEDIA = "media/"
-STAGING_DAYS = 1
-"""The value in infra/terraform. S3 rounds up to the next midnight (UTC). All policies of a media, with renewals and the
-default grace, expire within two hours, so the sweep comes long before."""
+STAGING_DAYS = 2
+"""The value in infra/terraform. S3 rounds up to the next midnight (UTC). The first part of a resumable upload must be
+there when its last part arrives, a day later by default."""
+DAY_SECONDS = 86_400
 CLEAR_STAGING = {
     "ID": "broker-staging",
     "Status": "Enabled",
@@ -24,7 +26,7 @@ ABORT_LEFTOVERS = {
     "ID": "broker-incomplete-uploads",
     "Status": "Enabled",
     "Filter": {"Prefix": ""},
-    "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
+    "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 2},
 }
 END_OLD_STAGING = {
     "ID": "broker-old-staging",
@@ -81,7 +83,7 @@ def judged(versioning: str, rules: list[Rule], patient: Patient, smallest: str =
     aborts = [rule for rule in enabled if "AbortIncompleteMultipartUpload" in rule and _covers(rule, STAGING)]
     ends = [rule for rule in enabled if "NoncurrentVersionExpiration" in rule]
     growing = [prefix for prefix in (STAGING, MEDIA) if not any(_covers(rule, prefix) for rule in ends)]
-    deadly = [rule for rule in enabled if _expires_media(rule)]
+    deadly = [rule for rule in enabled if _expires_media(rule, patient.deployment.bucket.properties.tags)]
     lacking: list[Rule] = [] if any(rule not in deadly for rule in clears) else [CLEAR_STAGING]
     lacking += [] if aborts else [ABORT_LEFTOVERS]
     if versioning:
@@ -96,7 +98,7 @@ def judged(versioning: str, rules: list[Rule], patient: Patient, smallest: str =
     )
     return [
         _versioning(versioning, growing, fix),
-        _staging(clears, fix),
+        _staging(clears, fix, patient.deployment.resumable_seconds),
         _leftovers(aborts, fix),
         _media(deadly, fix),
     ]
@@ -120,9 +122,17 @@ def _versioning(status: str, growing: list[str], fix: str) -> Finding:
     )
 
 
-def _staging(clears: list[Rule], fix: str) -> Finding:
+def _staging(clears: list[Rule], fix: str, resumable_seconds: int) -> Finding:
     if clears:
         days = min(rule["Expiration"]["Days"] for rule in clears)
+        if days * DAY_SECONDS <= resumable_seconds:
+            return warn(
+                "lifecycle",
+                f"objects under {STAGING} expire after {days} days or less, before a resumable upload does",
+                cause=f"BROKER_RESUMABLE_SECONDS is {resumable_seconds}: its first parts may be gone before its last",
+                fix=f"let the rule expire objects after {resumable_seconds // DAY_SECONDS + 1} days",
+                terraform=f"{_TERRAFORM} (staging_days)",
+            )
         return ok("lifecycle", f"objects under {STAGING} expire after {days} day{'s' if days > 1 else ''}")
     return fail(
         "lifecycle",
@@ -185,9 +195,11 @@ def _without_expiration(rule: Rule) -> Rule:
     return others | ({"Expiration": left} if left else {})
 
 
-def _expires_media(rule: Rule) -> bool:
-    """Return whether a rule removes current objects of promoted media; rules by tag do not, as the broker sets none."""
+def _expires_media(rule: Rule, own_tags: Sequence[tuple[str, str]]) -> bool:
+    """Return whether a rule removes current objects of promoted media. One by tag does if all its tags are theirs."""
     removes = bool({"Days", "Date"} & rule.get("Expiration", {}).keys())
-    tagged = {"Tag", "Tags"} & _filter(rule).keys()
+    criteria = _filter(rule)
+    tags = criteria.get("Tags", [criteria["Tag"]] if "Tag" in criteria else [])
+    tagged = any((tag["Key"], tag["Value"]) not in own_tags for tag in tags)
     prefix = _prefix(rule)
     return removes and not tagged and (prefix.startswith(MEDIA) or MEDIA.startswith(prefix))

@@ -11,6 +11,7 @@ resource "aws_security_group" "load_balancer" {
 }
 
 resource "aws_vpc_security_group_ingress_rule" "clients" {
+  # checkov:skip=CKV_AWS_260: Port 80 only redirects to 443.
   for_each = { http = 80, https = 443 }
 
   security_group_id = aws_security_group.load_balancer.id

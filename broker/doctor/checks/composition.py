@@ -1,0 +1,50 @@
+"""The check of resumable uploads: the broker's own composition of one part, and the rights to find and abort others."""
+
+from broker.aws.client import Absent, PreconditionFailed
+from broker.doctor.deployment import Patient
+from broker.doctor.finding import Finding, fail, ok
+from broker.domain.video_types import DEFAULT_TYPES
+from broker.errors import StorageRefused
+
+_RIGHTS = {
+    "create_multipart_upload": "s3:PutObject",
+    "upload_part_copy": "s3:GetObject",
+    "list_parts": "s3:ListMultipartUploadParts",
+    "list_multipart_uploads": "s3:ListBucketMultipartUploads",
+    "abort_multipart_upload": "s3:AbortMultipartUpload",
+}
+
+
+async def composition(patient: Patient) -> Finding:
+    """Compose the uploaded object as the only part of another, then abort a second composition."""
+    key, source = patient.composed_key(), patient.staging_key("upload")
+    multipart = patient.bucket.multipart
+    staged = await patient.bucket.head(source)
+    if staged is None:
+        return _failed(patient, "the upload is gone", "s3:GetObject")
+    try:
+        upload_id = await multipart.create(key, DEFAULT_TYPES[0])
+        copied = await multipart.copy(key, upload_id, 1, source, staged.etag)
+        await multipart.copied(key, upload_id)
+        await multipart.complete(key, upload_id, [copied.etag])
+        composed = await patient.bucket.head(key)
+        await multipart.create(key, DEFAULT_TYPES[0])
+        nothing_left = await multipart.abort_all(key) and await multipart.abort_all(key)
+    except StorageRefused as refused:
+        operation = str(refused.facts["operation"])
+        return _failed(patient, f"{operation} is refused ({refused.facts['code']})", _RIGHTS.get(operation, ""))
+    except (Absent, PreconditionFailed):
+        return _failed(patient, "S3 has lost the multipart upload or the part", "s3:PutObject")
+    if composed is None or composed.size != staged.size or not nothing_left:
+        return _failed(patient, "the composed object is not the upload", "s3:PutObject")
+    return ok("composition", "parts of a resumable upload are composed, and an unfinished composition is aborted")
+
+
+def _failed(patient: Patient, detail: str, right: str) -> Finding:
+    return fail(
+        "composition",
+        f"a resumable upload would not become ready: {detail}",
+        cause=f"the keys lack {right} under media/, or the server has no multipart uploads",
+        fix=patient.may(right or "s3:PutObject", prefix="media"),
+        terraform='statements "Compose" and "FindCompositions" in aws_iam_policy.signer',
+    )
