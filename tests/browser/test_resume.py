@@ -68,7 +68,7 @@ def test_an_upload_that_breaks_three_times_and_reloads_once_repeats_one_part_eac
         count = -(-SIZE // PART)
         repeated = link.sent_bytes - SIZE - count * FORM_BYTES
         assert repeated <= (len(breaks) + 1) * PART
-        [resumed, *_] = [report["from"] for report in outcome["after"] if report["state"] == "sending"]
+        resumed = next(report["from"] for report in outcome["after"] if report["from"] > 0)
         assert resumed >= SIZE * 85 // 100 - 2 * PART
         with httpx.stream("GET", outcome["media"]["signed_url"]) as stored, path.open("rb") as file:
             assert all(chunk == file.read(len(chunk)) for chunk in stored.iter_bytes(MIB))

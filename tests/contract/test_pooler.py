@@ -48,6 +48,7 @@ async def test_two_processes_serve_through_three_sessions(
     headers = {"Authorization": f"Bearer {jwt.encode(claims, SECRET, 'HS256')}"}
     with running("serve", "--workers", "2", "--port", "0", cwd=tmp_path, **variables) as server:
         base = server.wait_for(r"running on (http://127\.0\.0\.1:\d+)")[1] + "/api/v1/s3-media"
+        server.wait_for("startup complete")
         server.wait_for(r"(?s)startup complete.*startup complete")
         statuses: Counter[tuple[str, int]] = Counter()
         # A new connection for each request, so that both processes answer.

@@ -14,6 +14,8 @@ from broker.errors import QuotaExceeded, SettingsInvalid
 from broker.store import Store, is_current, migrate, pending_revision
 from broker.store.connections.address import parse_url
 from broker.store.connections.engine import migrating_engine
+from broker.store.indexes import METADATA
+from broker.store.migration import VERSION_TABLE
 from tests.contract.earlier_release import apply_released_migrations, run
 from tests.support.postgres import PostgreSQL
 from tests.support.samples import UNLIMITED, pending
@@ -124,7 +126,9 @@ async def test_the_tables_of_a_schema_are_apart_from_all_others(tmp_path: Path, 
     with psycopg.connect(postgresql_url) as connection:
         query = "SELECT schemaname FROM pg_tables WHERE tablename LIKE 'broker%' ORDER BY 1"
         found = connection.execute(query).fetchall()
-    assert found == [(schema,) for schema in ("The_Second", "first", "public") for _ in range(5)]
+    assert found == [
+        (schema,) for schema in ("The_Second", "first", "public") for _ in (VERSION_TABLE, *METADATA.tables)
+    ]
 
 
 def test_sqlite_has_no_schemas(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@
  */
 
 const FAST = 1; // seconds
-const GAIN = 1.15; // the rise of the pace that pays for one more lane
 const REST = 8; // the number of parts until one more lane is tried again
 
 export class Lanes {
@@ -26,7 +25,8 @@ export class Lanes {
     }
     if (lanes !== this.count) return;
     const pace = lanes / seconds;
-    const pays = seconds < FAST || lanes === 1 || pace >= GAIN * (this.paces[lanes - 1] ?? 0);
+    const enough = (1 + lanes / (lanes - 1)) / 2; // half of what one more lane can bring at best
+    const pays = seconds < FAST || lanes === 1 || pace >= enough * (this.paces[lanes - 1] ?? 0);
     this.paces[lanes] = pace;
     if (pays) this.count = Math.min(lanes + 1, this.most);
     else Object.assign(this, { count: lanes - 1, paces: [], rest: REST });
