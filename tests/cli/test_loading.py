@@ -65,8 +65,8 @@ def test_no_validator_is_built_for_the_document_only() -> None:
         "from broker.api.schemas import Alive, UploadBody\n"
         "from broker.settings.worker import WorkerSettings\n"
         "print([model.__pydantic_complete__ for model in (Alive, WorkerSettings, UploadBody)])\n"
-        "from broker.api.routes import media\n"
-        "print({type(one).__name__ for one in (media._ISSUED, media._PLAYBACK, media._MEDIA_LIST, media._DELETED)})\n"
+        "from broker.api.routes import media, uploads\n"
+        "print({type(one).__name__ for one in (uploads._ISSUED, media._PLAYBACK, media._MEDIA_LIST, media._DELETED)})\n"
     )
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert printed.splitlines() == ["[False, False, True]", "{'SchemaSerializer'}"]
