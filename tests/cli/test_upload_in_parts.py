@@ -32,7 +32,7 @@ MIB = 1024**2
 PART = 5 * MIB
 POLICY_SECONDS = 300
 SECRET = "a secret of the tests of the command line"
-SIZE = 2000 * MIB if os.environ.get("CI") else 200 * MIB
+SIZE = int(os.environ.get("BROKER_TEST_UPLOAD_MIB", "200")) * MIB
 
 
 def token(owner: str = "anna") -> str:
