@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.support.npm import program
 from tests.support.stack import Stack, running_stack
@@ -28,6 +28,7 @@ def browser() -> Iterator[Browser]:
 
     It stops with its module. Until then, Playwright's event loop runs in this thread, so no other test could run one.
     """
+    expect.set_options(timeout=20_000)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=program("chromium", "chromium-browser"), args=FLAGS)
         yield chromium

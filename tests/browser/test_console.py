@@ -112,6 +112,7 @@ def test_several_files_upload_at_once_each_with_its_state(console: Page, stack: 
     console.set_input_files("#files", films)
     expect(console.locator("#queue-count")).to_have_text("2 of 3 uploaded")
     failed = console.locator("#queue .row")
+    expect(failed).to_have_count(1)
     expect(failed).to_have_attribute("data-state", "failed")
     expect(failed).to_contain_text("S3 refused the upload (AccessDenied")
     failed.get_by_role("button", name="Retry").click()

@@ -167,6 +167,7 @@ def test_dropzone_shows_a_rejected_upload_as_failed(load: Load, page: Page, reje
 
 def test_a_file_without_a_type_is_sent_with_that_of_its_extension(load: Load, page: Page, stack: Stack) -> None:
     owner = load("Dropzone", "dropzone@6.3.5")
+    page.wait_for_function("window.dropzone")
     page.evaluate("dropzone.addFile(new File(['a film'], 'trip.MOV'))")
     until(page, "dropzone.files[0]?.status === 'success' || dropzone.files[0]?.status === 'error'")
     assert page.locator(".dz-error-message").inner_text() == ""

@@ -94,7 +94,7 @@ async def asking(on_issue: IssueHandler | None, folder: Path, **overrides: Any) 
         yield client
 
 
-def token(owner: str = "anna", scope: str | None = ALL, *, seconds: int = 600, **claims: Any) -> str:
+def token(owner: str = "anna", scope: str | None = ALL, *, seconds: int = 7200, **claims: Any) -> str:
     """Return an HS256 token that the settings above accept."""
     named = {} if scope is None else {"scope": scope}
     return jwt.encode({"sub": owner, "exp": int(time.time()) + seconds, **named, **claims}, SECRET, "HS256")
