@@ -61,7 +61,12 @@ def test_an_unknown_command_or_option_is_detected() -> None:
 
 @each_text
 def test_each_setting_exists(name: str) -> None:
-    known = {environment_name(field) for field in Settings.model_fields} | OTHERS
+    of_tests = {
+        match
+        for path in (ROOT / "tests").rglob("*.py")
+        for match in re.findall(r'"(BROKER_TEST_\w+)"', path.read_text("utf-8"))
+    }
+    known = {environment_name(field) for field in Settings.model_fields} | OTHERS | of_tests
     assert set(re.findall(r"\b(?:BROKER|AWS_S3)_[A-Z0-9_]*[A-Z0-9]\b(?!_?…)", _text(name))) <= known
 
 
