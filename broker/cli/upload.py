@@ -14,11 +14,12 @@ from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from broker.cli.uploading.broker_client import PARTS_MISSING, REST_SECONDS, TRIES, BrokerClient
+from broker.cli.uploading.broker_client import PARTS_MISSING, TRIES, BrokerClient
 from broker.cli.uploading.failure import UploadFailed
 from broker.cli.uploading.parts import PartsUpload
 from broker.cli.uploading.s3_form import Outcome, post_form, s3_client
 from broker.cli.uploading.unfinished import Unfinished
+from broker.client.wire import REST_SECONDS
 from broker.domain.video_types import type_of_file
 
 CONNECTIONS = 4

@@ -48,8 +48,8 @@ def upload(
     After Ctrl-C, a crash or a lost network, the same command sends only the missing parts of a large file.
     """
     from broker.cli.upload import UploadClient, type_of
-    from broker.cli.uploading.broker_client import bare_token
     from broker.cli.uploading.failure import UploadFailed
+    from broker.client.wire import bare_token
 
     if not token or token.isspace():
         refuse("BROKER_TOKEN: should be your token (or pass --token)")

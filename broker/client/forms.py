@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import httpx
 
 from broker.client.failures import FileRefused
-from broker.client.requests import DIRECT
+from broker.client.wire import DIRECT
 
 CHUNK = 256 * 1024
 """Bytes that are read from the file at a time, in a thread."""
@@ -35,7 +35,7 @@ class Forms:
 
     def __init__(self, connections: int) -> None:
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-        self._http = httpx.AsyncClient(timeout=httpx.Timeout(60, read=300), mounts=DIRECT, limits=limits)
+        self._http = httpx.AsyncClient(timeout=httpx.Timeout(60, read=300), mounts=dict.fromkeys(DIRECT), limits=limits)
 
     async def post(
         self, url: str, fields: Mapping[str, str], descriptor: int, start: int, size: int, on_progress: Progress

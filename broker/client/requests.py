@@ -3,36 +3,30 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from http import HTTPStatus
 from time import monotonic
 from typing import Any
 
 import httpx
 
 from broker.client.failures import BrokerProblem, ClientError, Unreachable
+from broker.client.wire import (
+    COMPOSING_SECONDS,
+    DIRECT,
+    PATIENCE_SECONDS,
+    REST_SECONDS,
+    RETRIED,
+    bare_token,
+    document_of,
+    reason_of,
+    seconds_to_rest,
+)
 
 Token = str | Callable[[], str | Awaitable[str]]
 """A bearer token, or a function that returns the current one."""
 
 UNANSWERED_TRIES = 4
 """How often an unanswered request is sent in all. Every request of this client can be repeated."""
-REST_SECONDS = 1.0
-"""The pause before a retry, if the answer names none."""
-PATIENCE_SECONDS = 120.0
-"""How long a request is repeated while the broker asks for it."""
-COMPOSING_SECONDS = 3600.0
-"""How long a completion is repeated while the broker confirms the upload; it may compose thousands of parts."""
-RETRIED = frozenset(
-    {
-        HTTPStatus.TOO_MANY_REQUESTS,
-        HTTPStatus.BAD_GATEWAY,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        HTTPStatus.GATEWAY_TIMEOUT,
-    }
-)
 RETRIED_PROBLEMS = frozenset({"idempotency-key-in-flight", "promotion-running"})
-# A proxy of the environment is not meant for this machine.
-DIRECT: dict[str, httpx.AsyncBaseTransport | None] = {"all://127.0.0.1": None, "all://localhost": None}
 
 
 class Requests:
@@ -41,7 +35,7 @@ class Requests:
     def __init__(self, url: str, token: Token, *, timeout: float = 60) -> None:
         self._url = url.rstrip("/")
         self._token = token
-        self._http = httpx.AsyncClient(timeout=timeout, mounts=DIRECT)
+        self._http = httpx.AsyncClient(timeout=timeout, mounts=dict.fromkeys(DIRECT))
 
     async def send(self, method: str, path: str, *, token: Token | None = None, **request: Any) -> dict[str, Any]:
         """Return the answer's document. Raises BrokerProblem, Unreachable, and ClientError for another server."""
@@ -54,14 +48,14 @@ class Requests:
             except (httpx.TransportError, httpx.InvalidURL) as error:
                 unanswered += 1
                 if unanswered == UNANSWERED_TRIES or isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
-                    raise Unreachable(f"No broker answers at {self._url}: {_reason(error)}") from None
+                    raise Unreachable(f"No broker answers at {self._url}: {reason_of(error)}") from None
                 await asyncio.sleep(REST_SECONDS)
                 continue
-            document = _document(answer)
+            document = document_of(answer)
             if answer.is_success and document.get("success") is True:
                 return document
             problem = self._problem(answer, document)
-            seconds = _retry_after(answer)
+            seconds = seconds_to_rest(answer)
             patience = COMPOSING_SECONDS if problem.slug == "promotion-running" else PATIENCE_SECONDS
             is_retried = answer.status_code in RETRIED or problem.slug in RETRIED_PROBLEMS
             if not is_retried or monotonic() - began + seconds > patience:
@@ -85,28 +79,10 @@ class Requests:
 
 
 async def _current(token: Token) -> str:
-    """Return the token. Raises ValueError, which does not quote it, unless a header can carry it (RFC 6750, 2.1)."""
+    """Return the token. Raises ValueError, which does not quote it, unless a header can carry it."""
     value = token if isinstance(token, str) else token()
-    text = (await value if inspect.isawaitable(value) else value).strip()
-    if not text or not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError("the token should be printable ASCII without spaces")
-    return text
-
-
-def _document(answer: httpx.Response) -> dict[str, Any]:
+    text = await value if inspect.isawaitable(value) else value
     try:
-        document = answer.json()
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
-def _reason(error: httpx.TransportError | httpx.InvalidURL) -> str:
-    """Return the error's text, or only its class if the text may quote the header with the token."""
-    return type(error).__name__ if isinstance(error, httpx.ProtocolError) else str(error) or type(error).__name__
-
-
-def _retry_after(answer: httpx.Response) -> float:
-    """Return the seconds before a retry, by Retry-After (RFC 9110, section 10.2.3; only as seconds, not a date)."""
-    seconds = answer.headers.get("Retry-After", "")
-    return max(float(seconds), REST_SECONDS / 10) if seconds.isdecimal() else REST_SECONDS
+        return bare_token(text)
+    except ValueError as error:
+        raise ValueError(f"the token {error}") from None

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from broker.dev.s3 import EmbeddedS3
-from tests.support.serving import bearing, served, token
+from tests.support.serving import bearing, on_s3, served, token
 
 HEADERS = bearing(token())
 
@@ -18,13 +18,7 @@ HEADERS = bearing(token())
 async def client(tmp_path: Path, embedded_s3: EmbeddedS3, bucket: str) -> AsyncIterator[httpx.AsyncClient]:
     async with served(
         tmp_path,
-        bucket_name=bucket,
-        region=embedded_s3.region,
-        access_key_id=embedded_s3.access_key,
-        secret_access_key=embedded_s3.secret_key,
-        s3_endpoint_url=embedded_s3.endpoint_url,
-        s3_path_style=True,
-        s3_timeout_seconds=10,
+        **(on_s3(embedded_s3, bucket) | {"s3_timeout_seconds": 10}),
     ) as client:
         client.headers.update(HEADERS)
         yield client

@@ -9,7 +9,7 @@ from typing import Any
 from broker.app import PREFIX, create_app
 from broker.dev.s3 import EmbeddedS3
 from tests.support.live import live
-from tests.support.serving import ALL, settings_of, token
+from tests.support.serving import ALL, on_s3, settings_of, token
 
 PART = 5 * 1024**2
 
@@ -35,13 +35,7 @@ def parts_broker(folder: Path, s3: EmbeddedS3, s3_client: Any, bucket: str) -> I
     """Serve a broker with its records in `folder`."""
     settings = settings_of(
         folder,
-        bucket_name=bucket,
-        region=s3.region,
-        access_key_id=s3.access_key,
-        secret_access_key=s3.secret_key,
-        s3_endpoint_url=s3.endpoint_url,
-        s3_path_style=True,
-        s3_timeout_seconds=30,
+        **(on_s3(s3, bucket) | {"s3_timeout_seconds": 30}),
         part_size=PART,
     )
     with live(create_app(settings)) as address:

@@ -7,28 +7,24 @@ from typing import Any
 import httpx
 
 from broker.cli.uploading.failure import BrokerSilent, UploadFailed
+from broker.client.wire import (
+    COMPOSING_SECONDS,
+    DIRECT,
+    PATIENCE_SECONDS,
+    REST_SECONDS,
+    RETRIED,
+    bare_token,
+    document_of,
+    reason_of,
+    seconds_to_rest,
+)
 
 TRIES = 4
 """How often an unanswered request is sent in all."""
-REST_SECONDS = 1.0
-"""The pause before a retry, if the response names none."""
-PATIENCE_SECONDS = 120.0
-"""How long a request is retried if the broker keeps asking for it."""
-COMPOSING_SECONDS = 3600.0
-"""How long a completion is retried while the broker confirms the upload: it may compose thousands of parts."""
-RETRIED = frozenset(
-    {
-        HTTPStatus.CONFLICT,
-        HTTPStatus.TOO_MANY_REQUESTS,
-        HTTPStatus.BAD_GATEWAY,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        HTTPStatus.GATEWAY_TIMEOUT,
-    }
-)
+RETRIED_HERE = RETRIED | {HTTPStatus.CONFLICT}
+"""The statuses after which a request is repeated; a conflict ends by itself, unless parts are missing."""
 PARTS_MISSING = "parts-missing"
 PROMOTION_RUNNING = "promotion-running"
-# A proxy of the environment is not meant for this machine.
-DIRECT: dict[str, httpx.BaseTransport | None] = {"all://127.0.0.1": None, "all://localhost": None}
 
 
 class BrokerClient:
@@ -41,7 +37,7 @@ class BrokerClient:
         self.url = url.rstrip("/")
         self._rest = rest
         bearer = {"Authorization": f"Bearer {bare_token(token)}"}
-        self._http = httpx.Client(headers=bearer, timeout=30, mounts=DIRECT)
+        self._http = httpx.Client(headers=bearer, timeout=30, mounts=dict.fromkeys(DIRECT))
 
     def request(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         """Send a request and return the answer's document; retry if the answer asks for it. Raises UploadFailed."""
@@ -55,13 +51,13 @@ class BrokerClient:
                 if unanswered == TRIES or isinstance(
                     error, httpx.ConnectError | httpx.InvalidURL | httpx.UnsupportedProtocol
                 ):
-                    raise BrokerSilent(f"No broker answers at {self.url}: {_reason(error)}") from None
+                    raise BrokerSilent(f"No broker answers at {self.url}: {reason_of(error)}") from None
                 self._rest(REST_SECONDS)
                 continue
-            seconds, problem = _retry_after(answer), _problem(answer)
+            seconds, problem = seconds_to_rest(answer), _problem(answer)
             if problem == PROMOTION_RUNNING and composing > 0:
                 composing -= seconds
-            elif answer.status_code not in RETRIED or problem == PARTS_MISSING or patience < seconds:
+            elif answer.status_code not in RETRIED_HERE or problem == PARTS_MISSING or patience < seconds:
                 return self._accepted(answer)
             else:
                 patience -= seconds
@@ -72,7 +68,7 @@ class BrokerClient:
         self._http.close()
 
     def _accepted(self, answer: httpx.Response) -> dict[str, Any]:
-        document = _document(answer)
+        document = document_of(answer)
         if answer.is_success and "media_id" in document:
             return document
         # A path without a route answers with a problem of no specific type.
@@ -84,35 +80,5 @@ class BrokerClient:
         raise UploadFailed(f"{document.get('title', answer.status_code)}: {document['detail']}", _problem(answer))
 
 
-def bare_token(token: str) -> str:
-    """Return `token` without surrounding whitespace.
-
-    Raises ValueError, which does not quote it, unless it is printable ASCII without spaces (RFC 6750, section 2.1).
-    """
-    bare = token.strip()
-    if not bare or not bare.isascii() or not bare.isprintable() or " " in bare:
-        raise ValueError("should be printable ASCII without spaces")
-    return bare
-
-
-def _document(answer: httpx.Response) -> dict[str, Any]:
-    try:
-        document = answer.json()
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
 def _problem(answer: httpx.Response) -> str:
-    return "" if answer.is_success else str(_document(answer).get("type", "")).rpartition(":")[2]
-
-
-def _reason(error: httpx.TransportError | httpx.InvalidURL) -> str:
-    """Return the error's text, or only its class if the text may quote the header with the token."""
-    return type(error).__name__ if isinstance(error, httpx.ProtocolError) else str(error) or type(error).__name__
-
-
-def _retry_after(answer: httpx.Response) -> float:
-    """Return the seconds before a retry, by Retry-After (RFC 9110, section 10.2.3; only as seconds, not a date)."""
-    seconds = answer.headers.get("Retry-After", "")
-    return max(float(seconds), REST_SECONDS / 10) if seconds.isdecimal() else REST_SECONDS
+    return "" if answer.is_success else str(document_of(answer).get("type", "")).rpartition(":")[2]

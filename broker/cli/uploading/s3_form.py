@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 import h11
 import httpx
 
-from broker.cli.uploading.broker_client import DIRECT
 from broker.cli.uploading.failure import UploadFailed
+from broker.client.wire import DIRECT
 
 
 class Outcome(Enum):
@@ -26,7 +26,7 @@ class Outcome(Enum):
 def s3_client(connections: int) -> httpx.Client:
     """Return a client that posts forms. It sends no token, and S3 may take long to answer after the last byte."""
     limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-    return httpx.Client(timeout=httpx.Timeout(60, read=300), mounts=DIRECT, limits=limits)
+    return httpx.Client(timeout=httpx.Timeout(60, read=300), mounts=dict.fromkeys(DIRECT), limits=limits)
 
 
 def post_form(
