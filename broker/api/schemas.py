@@ -21,8 +21,8 @@ from pydantic import (
 from pydantic_core import SchemaSerializer
 from typing_extensions import TypedDict
 
+from broker.domain.access.owners import MAX_OWNER_LENGTH, is_owner
 from broker.domain.media import State
-from broker.domain.owners import MAX_OWNER_LENGTH, is_owner
 
 EXAMPLE_ID = "01980f2c-6b1e-7c3a-9d52-0f6a4f1be7a3"
 EXAMPLE_URL = f"https://videos.s3.eu-central-1.amazonaws.com/media/a3/2026/11/23/{EXAMPLE_ID}.mp4?X-Amz-Algorithm=…"

@@ -28,9 +28,9 @@ from broker.aws.endpoint import bucket_url
 from broker.aws.multipart import FULL_PAGE, Multipart, is_opaque
 from broker.aws.shared import Shared
 from broker.domain.media import Arrived
-from broker.domain.policy import Promise, presign_post
-from broker.domain.properties import ObjectProperties
-from broker.domain.sigv4 import Address, Credentials, presign_get, uri_encode
+from broker.domain.s3.policy import Promise, presign_post
+from broker.domain.s3.properties import ObjectProperties
+from broker.domain.s3.sigv4 import Address, Credentials, presign_get, uri_encode
 from broker.errors import CredentialsExpired, StorageRefused, StorageUnavailable
 
 CHECKSUMS = ("SHA256", "CRC64NVME", "CRC32C", "CRC32", "SHA1")

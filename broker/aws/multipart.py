@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 from broker.aws.client import Absent, Answer
 from broker.domain.keys import part_number_of
 from broker.domain.parts import StoredPart, is_md5
-from broker.domain.sigv4 import uri_encode
+from broker.domain.s3.sigv4 import uri_encode
 
 PAGE = 1000
 """The number of entries of one page, S3's largest."""
