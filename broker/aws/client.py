@@ -78,6 +78,10 @@ class Answer:
         return root
 
 
+Call = Callable[..., Awaitable[Answer]]
+"""`S3Client.call`, or what stands in for it."""
+
+
 class S3Client:
     """Send signed requests to one bucket. Use one client in one event loop."""
 

@@ -50,7 +50,7 @@ def promote(bucket: Bucket) -> Awaitable[Any]:
 
 
 def purge(bucket: Bucket) -> Awaitable[Any]:
-    return bucket.purge("a&b", "b")
+    return bucket.deletion.purge("a&b", "b")
 
 
 @pytest.fixture(autouse=True)
