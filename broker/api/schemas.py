@@ -268,7 +268,17 @@ class Video(TypedDict):
     height: int | None
 
 
-class Media(TypedDict):
+class Resumption(TypedDict):
+    """The way to resume a media: whether it has parts, and while it is pending, where its client goes on."""
+
+    resumable: bool
+    parts_url: NotRequired[str]
+    """Only while a resumable upload is pending: where its missing parts get fresh forms."""
+    upload_expires_at: NotRequired[datetime | None]
+    """With `parts_url`: until when it issues forms."""
+
+
+class Media(Resumption):
     """A media as its owner sees it."""
 
     media_id: UUID
@@ -297,6 +307,7 @@ class Media(TypedDict):
         metadata={"album": "7"},
         created_at="2026-11-23T12:00:00Z",
         ready_at="2026-11-23T12:00:09Z",
+        resumable=False,
         video=EXAMPLE_VIDEO,
         etag="9b2cf535f27731c974343645a3985328",
         signed_url=EXAMPLE_URL,
@@ -331,6 +342,7 @@ class Playback(Media):
                 "metadata": {"album": "7"},
                 "created_at": "2026-11-23T12:00:00Z",
                 "ready_at": "2026-11-23T12:00:09Z",
+                "resumable": False,
                 "video": EXAMPLE_VIDEO,
             }
         ],
@@ -343,6 +355,55 @@ class MediaList(TypedDict):
     success: Literal[True]
     media: list[Media]
     next_cursor: str | None
+
+
+class AllowedType(TypedDict):
+    """An allowed content type, with the other names and the file extensions by which systems know it."""
+
+    content_type: str
+    other_names: list[str]
+    """Names that a request may use too; the broker replaces them by `content_type`."""
+    extensions: list[str]
+    """Without a dot; empty for a type that is not a video type of the broker's table."""
+
+
+@with_config(
+    _answer(
+        success=True,
+        types=[
+            {
+                "content_type": "video/quicktime",
+                "other_names": ["video/mov", "video/x-quicktime"],
+                "extensions": ["mov", "qt"],
+            }
+        ],
+        min_size=1,
+        max_size=107_374_182_400,
+        max_form_size=5_368_709_120,
+        part_size=16_777_216,
+        max_parts=10_000,
+        max_duration_seconds=300,
+        max_metadata_size=2048,
+    )
+)
+class Rules(TypedDict):
+    """The rules for the uploads of a caller. Sizes are bytes.
+
+    The quota and the application may refuse an upload all the same.
+    """
+
+    success: Literal[True]
+    types: list[AllowedType]
+    min_size: int
+    max_size: int
+    max_form_size: int
+    """The maximum size of an upload in one form; a larger file, up to `max_size`, needs `resumable: true`."""
+    part_size: int
+    """The size of the parts of a resumable upload; for a file of more than 1,000 such parts it grows."""
+    max_parts: int
+    max_duration_seconds: int
+    max_metadata_size: int
+    """The maximum size of `metadata` as JSON."""
 
 
 @with_config(_answer(success=True, media_id=EXAMPLE_ID, status="deleting", message=DELETED_MESSAGE))
