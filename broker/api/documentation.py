@@ -7,7 +7,8 @@ from fastapi.routing import APIRoute
 
 from broker import errors
 from broker.api.problems import MEDIA_TYPE, PROBLEMS
-from broker.api.schemas import EXAMPLE_ID, ProblemDocument
+from broker.api.schemas import ProblemDocument
+from broker.api.schemas.answers import EXAMPLE_ID
 from broker.errors import BrokerError
 
 EXAMPLE_FACTS: dict[str, Any] = {

@@ -77,7 +77,7 @@ class Settlement:
         """Accept videos of at most `max_video_seconds`, if there is a `probe`; without one, content is not checked."""
         self.grace = grace
         self.leases = Leases(clock, stopwatch)
-        self.purges = Purges(bucket)
+        self.purges = Purges(bucket.deletion)
         self._probe = probe
         self._max_video_seconds = max_video_seconds
         self._store = store
@@ -309,7 +309,7 @@ class Settlement:
         """Remove the objects of a media that is being deleted, as far as one turn does."""
         if media.part_size is not None:
             await self._resumable.purge(media)
-        await self._bucket.purge(*[staging_key(media.id), *every_final_key(media)][:MAX_KEYS])
+        await self._bucket.deletion.purge(*[staging_key(media.id), *every_final_key(media)][:MAX_KEYS])
 
     async def _purge_or_return(self, media: Media, final_keys: list[str], **changes: object) -> None:
         """Purge one turn, then record `changes`; if objects are left, the media is due again behind all others."""

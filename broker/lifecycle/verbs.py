@@ -14,11 +14,11 @@ import structlog
 from broker import metrics
 from broker.aws.bucket import Bucket
 from broker.clock import Clock, utc_now
+from broker.domain.access.quota import Quota
 from broker.domain.disposition import attachment
 from broker.domain.ids import new_id
 from broker.domain.keys import current_key, extension
 from broker.domain.media import GONE, NO_METADATA, Event, Media, State
-from broker.domain.quota import Quota
 from broker.domain.rules import Rules, is_active
 from broker.errors import (
     BrokerError,

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from broker.domain.access.quota import Usage
 from broker.domain.keys import staging_key
 from broker.domain.media import State
-from broker.domain.quota import Usage
 from broker.errors import QuotaExceeded, UploadExpired, UploadRejected
 from broker.lifecycle.leases import LEASE
 from broker.lifecycle.settlement import SLOWEST_UPLOAD

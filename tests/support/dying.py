@@ -28,8 +28,8 @@ from broker import wiring
 from broker.app import create_app
 from broker.aws.bucket import Bucket
 from broker.aws.client import Answer
+from broker.domain.access.quota import Quota
 from broker.domain.media import Event, Media
-from broker.domain.quota import Quota
 from broker.server.serve import work_until_stopped
 from broker.settings import load_settings
 from broker.store import Store

@@ -20,7 +20,7 @@ from broker.api.documentation import AUTHENTICATED, COUNTED, S3_UNAVAILABLE, ope
 from broker.api.problems import NO_STORE
 from broker.api.state import services
 from broker.domain import media
-from broker.domain.policy import MAX_PLAYBACK_SECONDS
+from broker.domain.s3.policy import MAX_PLAYBACK_SECONDS
 from broker.lifecycle import verbs
 from broker.lifecycle.requests import Playback
 from broker.lifecycle.waiting import MAX_WAIT_SECONDS
