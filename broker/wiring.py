@@ -129,6 +129,7 @@ async def running(
             health=Health(bucket),
             store=store,
             public_url=settings.public_url,
+            rules=settings.rules,
         )
         jobs: list[Job] = [
             Sweep(store, settlement, rest_seconds=settings.sweep_seconds, clock=clock),

@@ -1,7 +1,7 @@
 """The answers about media: one with a link, a page of them, and their removal."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NotRequired
 from uuid import UUID
 
 from pydantic import with_config
@@ -26,7 +26,17 @@ class Video(TypedDict):
     height: int | None
 
 
-class Media(TypedDict):
+class Resumption(TypedDict):
+    """The way to resume a media: whether it has parts, and while it is pending, where its client goes on."""
+
+    resumable: bool
+    parts_url: NotRequired[str]
+    """Only while a resumable upload is pending: where its missing parts get fresh forms."""
+    upload_expires_at: NotRequired[datetime | None]
+    """With `parts_url`: until when it issues forms."""
+
+
+class Media(Resumption):
     """A media as its owner sees it."""
 
     media_id: UUID
@@ -55,6 +65,7 @@ class Media(TypedDict):
         metadata={"album": "7"},
         created_at="2026-11-23T12:00:00Z",
         ready_at="2026-11-23T12:00:09Z",
+        resumable=False,
         video=EXAMPLE_VIDEO,
         etag="9b2cf535f27731c974343645a3985328",
         signed_url=EXAMPLE_URL,
@@ -89,6 +100,7 @@ class Playback(Media):
                 "metadata": {"album": "7"},
                 "created_at": "2026-11-23T12:00:00Z",
                 "ready_at": "2026-11-23T12:00:09Z",
+                "resumable": False,
                 "video": EXAMPLE_VIDEO,
             }
         ],
