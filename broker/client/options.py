@@ -3,6 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import TypedDict
 
+Progress = Callable[[int, int], object]
+"""Called with the bytes sent and the file's size. An exception that it raises ends the upload, and is raised."""
+
 
 class Description(TypedDict, total=False):
     """The description of an upload."""
@@ -39,5 +42,4 @@ class UploadOptions(Description, total=False):
     """By default, from the file's name."""
     resumable_over: int
     """Files of more bytes go in parts; 32 MiB by default."""
-    on_progress: Callable[[int, int], object]
-    """Called with the bytes sent and the file's size."""
+    on_progress: Progress
