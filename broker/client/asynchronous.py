@@ -3,7 +3,7 @@
 import asyncio
 import os
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -14,8 +14,8 @@ from broker.client.answers import Issued, Media
 from broker.client.failures import BrokerProblem, FileRefused
 from broker.client.forms import Forms
 from broker.client.names import content_type_of, printable
-from broker.client.options import IssueOptions, Progress, UploadOptions
-from broker.client.requests import Requests, Token
+from broker.client.options import IssueOptions, IssueRequest, Progress, UploadOptions
+from broker.client.requests import Requests, Token, problem_of
 from broker.client.sending import LocalFile, Sending, opened
 from broker.client.wire import MAX_FAILURES, Rest
 
@@ -49,6 +49,18 @@ class AsyncClient:
         """
         key = options.pop("idempotency_key", None) or str(uuid.uuid4())
         return await self._issue(key, {"content_type": content_type, **options})
+
+    async def issue_many(
+        self, uploads: Iterable[IssueRequest], *, idempotency_key: str | None = None
+    ) -> list[Issued | BrokerProblem]:
+        """Issue up to 100 uploads in one request; return for each, in order, the answer or the problem.
+
+        Repeating the key with the same uploads in the same order returns the same media.
+        Raises BrokerProblem and Unreachable if the whole request fails.
+        """
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        answer = await self._requests.send("POST", "/uploads", json={"uploads": list(uploads)}, headers=headers)
+        return [Issued.of(outcome) if outcome["success"] else problem_of(outcome) for outcome in answer["uploads"]]
 
     async def upload(self, file: str | os.PathLike[str], **options: Unpack[UploadOptions]) -> Media:
         """Upload a file and return the ready media.

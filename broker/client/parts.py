@@ -46,9 +46,7 @@ class MissingParts:
         page = answer["parts"]
         part_size, count, arrived = page["part_size"], page["count"], page["arrived"]
         if -(-self._size // part_size) != count:
-            raise FileChanged(
-                f"The upload has {count} parts of {part_size} bytes; the file of {self._size} bytes differs."
-            )
+            raise FileChanged(f"The file has {self._size} bytes; the upload has {count} parts of {part_size} bytes.")
         self._waiting.extend(self._forms_of(answer))
         self._next_from = page["next_from"]
         if page["forms"]:
@@ -85,9 +83,7 @@ class MissingParts:
             number, size = part["number"], part["size"]
             start = (number - 1) * page["part_size"]
             if min(page["part_size"], self._size - start) != size:
-                raise FileChanged(
-                    f"Part {number} of the upload has {size} bytes; the file of {self._size} bytes differs."
-                )
+                raise FileChanged(f"The file has {self._size} bytes; part {number} of the upload has {size} bytes.")
             fields = {**page["fields"], **part["fields"]}
             forms.append(Form.of(page["url"], fields, number, start, size, expires_in=answer["expires_in"]))
         return forms

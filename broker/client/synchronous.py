@@ -2,13 +2,14 @@
 
 import asyncio
 import os
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
 from broker.client.answers import Issued, Media
 from broker.client.asynchronous import AsyncClient
-from broker.client.options import IssueOptions, Progress, UploadOptions
+from broker.client.failures import BrokerProblem
+from broker.client.options import IssueOptions, IssueRequest, Progress, UploadOptions
 from broker.client.requests import Token
 from broker.client.wire import Rest
 
@@ -29,6 +30,12 @@ class Client:
     def issue(self, content_type: str, **options: Unpack[IssueOptions]) -> Issued:
         """Issue an upload, with `owner` on behalf of a user, and return the broker's answer for its client."""
         return self._run(self._client.issue(content_type, **options))
+
+    def issue_many(
+        self, uploads: Iterable[IssueRequest], *, idempotency_key: str | None = None
+    ) -> list[Issued | BrokerProblem]:
+        """Issue up to 100 uploads in one request; return for each, in order, the answer or the problem."""
+        return self._run(self._client.issue_many(uploads, idempotency_key=idempotency_key))
 
     def upload(self, file: str | os.PathLike[str], **options: Unpack[UploadOptions]) -> Media:
         """Upload a file and return the ready media."""
