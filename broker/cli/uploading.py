@@ -1,4 +1,4 @@
-"""What `broker upload` shows of a file: its progress, then its link or the reason of its failure."""
+"""The output of `broker upload` for a file: its progress, then its link or the reason of its failure."""
 
 import json
 from collections.abc import Callable, Iterator
