@@ -14,11 +14,12 @@ from fastapi.routing import iter_route_contexts
 
 from broker.api.asgi.demands import TokenDemand
 from broker.api.asgi.route import ProblemRoute
-from broker.api.auth.upload_tokens import SLOWEST_UPLOAD, UploadTokens
+from broker.api.auth.upload_tokens import UploadTokens
 from broker.app import PREFIX, create_app
 from broker.clock import utc_now
 from broker.dev.s3 import EmbeddedS3
 from broker.errors import NotAuthenticated
+from broker.lifecycle.due import SLOWEST_UPLOAD
 from broker.logs import REDACTED, Redact
 from tests.support.in_parts import FILE, PART, piece
 from tests.support.serving import ALL, SECRET, bearing, client_of, on_s3, settings_of, token
