@@ -95,7 +95,7 @@ def judged(versioning: str, rules: list[Rule], patient: Patient, smallest: str =
         lacking += [END_OLD_STAGING] if STAGING in growing else []
         lacking += [END_OLD_MEDIA] if MEDIA in growing else []
     added = {rule["ID"] for rule in lacking}  # ids are unique; a disabled rule may have one of these
-    kept = [_mended(rule, deadly, early, days) for rule in rules if rule.get("ID") not in added]
+    kept = [_fixed(rule, deadly, early, days) for rule in rules if rule.get("ID") not in added]
     fix = patient.s3api(
         "put-bucket-lifecycle-configuration",
         *(() if smallest == USUAL_SMALLEST else ("--transition-default-minimum-object-size", smallest)),
@@ -214,7 +214,7 @@ def _seconds(rule: Rule) -> int:
     return int(rule["Expiration"]["Days"]) * DAY_SECONDS
 
 
-def _mended(rule: Rule, deadly: list[Rule], early: list[Rule], days: int) -> Rule:
+def _fixed(rule: Rule, deadly: list[Rule], early: list[Rule], days: int) -> Rule:
     """Return a rule that expires no media, and staging objects after `days` at the earliest."""
     if rule in deadly:
         return _without_expiration(rule)
