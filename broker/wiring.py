@@ -24,8 +24,8 @@ from broker.aws.bucket import Bucket, BucketConfig
 from broker.aws.health import Health
 from broker.aws.queue import Queue, QueueConfig
 from broker.clock import Clock, utc_now
+from broker.domain.access.rate import rate_of
 from broker.domain.announcement import ON_READY
-from broker.domain.rate import rate_of
 from broker.errors import SettingsInvalid
 from broker.lifecycle.deciding import Deciding, IssueHandler
 from broker.lifecycle.erasure import Erasure
@@ -129,6 +129,7 @@ async def running(
             health=Health(bucket),
             store=store,
             public_url=settings.public_url,
+            rules=settings.rules,
         )
         jobs: list[Job] = [
             Sweep(store, settlement, rest_seconds=settings.sweep_seconds, clock=clock),

@@ -17,7 +17,7 @@ import typer
 from broker.cli.erase import erase
 from broker.cli.media import media
 from broker.cli.terminal import ask, errors_as_exit_status, note, out, refuse, say
-from broker.cli.uploads import upload
+from broker.cli.upload import upload
 from broker.cli.webhooks import webhooks
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from broker.domain.jws import KEY_TYPES, SECRET_BYTES, Algorithm
+from broker.domain.access.jws import KEY_TYPES, SECRET_BYTES, Algorithm
+from broker.domain.access.rate import rate_of
 from broker.domain.origin import is_loopback, origin
-from broker.domain.rate import rate_of
 from broker.errors import SettingsInvalid
 from broker.settings.fields import (
     CommaSeparated,

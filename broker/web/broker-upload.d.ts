@@ -41,6 +41,8 @@ export interface ReadyMedia {
   metadata: Record<string, string>;
   created_at: string;
   ready_at: string;
+  /** True if it was uploaded in parts. */
+  resumable: boolean;
   etag: string | null;
   /** A link to play the media, which lives for `expires_in` seconds; null for an upload token without `allow_link`. */
   signed_url: string | null;

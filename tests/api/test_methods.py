@@ -11,6 +11,7 @@ from tests.support.serving import client_of, settings_of
 
 ALLOWED = {
     "/upload": "POST",
+    "/rules": "GET",
     "/": "DELETE, GET",
     "/healthz": "GET, HEAD",
     "/readyz": "GET, HEAD",

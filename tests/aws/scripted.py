@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from broker.aws.bucket import Bucket, BucketConfig
-from broker.domain.sigv4 import Credentials
+from broker.domain.s3.sigv4 import Credentials
 
 MD5 = "d41d8cd98f00b204e9800998ecf8427e"
 

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from broker.aws import client
 from broker.aws.bucket import Bucket
 from broker.domain.media import Arrived
-from broker.domain.sigv4 import Credentials
+from broker.domain.s3.sigv4 import Credentials
 from broker.errors import BrokerError, StorageRefused, StorageUnavailable
 from tests.aws.scripted import MD5, Reply, ScriptedS3, bucket_at, scripted
 
@@ -50,7 +50,7 @@ def promote(bucket: Bucket) -> Awaitable[Any]:
 
 
 def purge(bucket: Bucket) -> Awaitable[Any]:
-    return bucket.purge("a&b", "b")
+    return bucket.deletion.purge("a&b", "b")
 
 
 @pytest.fixture(autouse=True)

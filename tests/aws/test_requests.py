@@ -15,7 +15,7 @@ from broker.aws.bucket import Bucket
 from broker.aws.multipart import Copied
 from broker.domain.media import Arrived
 from broker.domain.parts import StoredPart
-from broker.domain.properties import ObjectProperties
+from broker.domain.s3.properties import ObjectProperties
 from broker.errors import StorageRefused, StorageUnavailable
 from tests.aws.scripted import MD5, Reply, bucket_at, scripted
 

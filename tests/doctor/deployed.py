@@ -18,7 +18,7 @@ from broker.doctor.checks.cors import pages
 from broker.doctor.checks.lifecycle import removal
 from broker.doctor.checks.queue import events
 from broker.doctor.deployment import opened
-from broker.domain.sigv4 import Credentials
+from broker.domain.s3.sigv4 import Credentials
 from broker.store import migrate
 
 PAGES = ("https://app.example", "https://admin.example")

@@ -3,22 +3,19 @@
 import asyncio
 from collections.abc import Iterable
 from itertools import chain
-from typing import Any
 
 import pytest
 
-from broker.aws.bucket import Bucket, Deleted
+from broker.aws.deletion import Deleted, Deletion
 from broker.errors import StorageRefused
 from broker.lifecycle import purging
 from broker.lifecycle.purging import MAX_KEYS
-from tests.support.world import MakeWorld
 
 
-class Odd(Bucket):
-    """A bucket that notes its deletions, refuses some keys, and takes long for the versions of others."""
+class Odd(Deletion):
+    """Note the deletions, refuse some keys, and take long for the versions of others."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self) -> None:
         self.requests: list[list[str]] = []
         self.let_go = asyncio.Event()
 
@@ -39,10 +36,8 @@ class Odd(Bucket):
 
 
 @pytest.fixture
-def odd(make_world: MakeWorld) -> Odd:
-    bucket = make_world(Odd).bucket
-    assert isinstance(bucket, Odd)
-    return bucket
+def odd() -> Odd:
+    return Odd()
 
 
 async def test_callers_share_requests_of_at_most_a_thousand_keys(odd: Odd) -> None:

@@ -5,10 +5,10 @@ from contextlib import suppress
 
 import pytest
 
+from broker.domain.access.quota import Usage
 from broker.domain.keys import part_key
 from broker.domain.media import State
 from broker.domain.parts import composed_etag
-from broker.domain.quota import Usage
 from broker.errors import (
     MediaNotFound,
     NotResumable,

@@ -29,8 +29,8 @@ BUILD = ROOT / "build" / "mutants"
 HOOKS = ("tests/api/test_issue_hook.py", "tests/api/test_host_hooks.py")
 ROOMS = {
     "broker/domain/announcement.py": ("tests/worker/test_webhooks.py", "tests/worker/test_ready_calls.py"),
-    "broker/domain/jws.py": ("tests/security",),
-    "broker/domain/policy.py": ("tests/unit", "tests/s3/test_post_object.py"),
+    "broker/domain/access/jws.py": ("tests/security",),
+    "broker/domain/s3/policy.py": ("tests/unit", "tests/s3/test_post_object.py"),
     "broker/domain": ("tests/unit", "tests/lifecycle"),
     "broker/lifecycle/agreement.py": HOOKS,
     "broker/lifecycle/deciding.py": HOOKS,

@@ -13,12 +13,12 @@ import pytest
 from broker.aws.bucket import Bucket, BucketConfig
 from broker.clock import Stopwatch, monotonic
 from broker.dev.s3 import EmbeddedS3
+from broker.domain.access.quota import Quota
 from broker.domain.keys import current_key, final_key, staging_key
 from broker.domain.media import Media
-from broker.domain.properties import ObjectProperties
-from broker.domain.quota import Quota
 from broker.domain.rules import Rules
-from broker.domain.sigv4 import Credentials
+from broker.domain.s3.properties import ObjectProperties
+from broker.domain.s3.sigv4 import Credentials
 from broker.errors import BrokerError
 from broker.lifecycle.probe import Probe
 from broker.lifecycle.requests import Issued, UploadRequest

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.domain.rate import Rate, parse_rate
+from broker.domain.access.rate import Rate, parse_rate
 
 UNITS = ("second", "minute", "hour", "day", "month", "year")
 

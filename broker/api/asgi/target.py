@@ -72,7 +72,10 @@ def origin_of(scope: Scope) -> str:
 
 
 def base_address(request: Request, path_of_route: str) -> str:
-    """Return the absolute URL under which clients reach the router of a route with this path."""
+    """Return the absolute URL under which clients reach the router of a route with this path, such as `/{media_id}`.
+
+    A client may write an id in another form than the broker does, so the route's path is completed from the request.
+    """
     scope = request.scope
     origin = services(request).public_url or origin_of(scope)
-    return f"{origin}{scope['path'].removesuffix(path_of_route)}"
+    return f"{origin}{scope['path'].removesuffix(path_of_route.format(**request.path_params))}"

@@ -129,7 +129,7 @@ class Resumable:
         The caller removes the final objects afterwards, when no multipart upload can make another one.
         """
         aborted = await self._bucket.multipart.abort_all(final_prefix(media.id))
-        return await self._bucket.purge_below(parts_prefix(media.id), part_key(media.id, 1)) and aborted
+        return await self._bucket.deletion.purge_below(parts_prefix(media.id), part_key(media.id, 1)) and aborted
 
     async def _check_last_missing(self, media: Media, arrived: int | None) -> None:
         """Raise PartsMissing if another part than `arrived` was missing before, and still is.
