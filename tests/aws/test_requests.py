@@ -1,4 +1,4 @@
-"""What each operation sends to S3, and what it makes of the answer.
+"""The request that each operation sends to S3, and its reading of the answer.
 
 Source: Amazon S3 API Reference, the page of each operation.
 """
