@@ -36,6 +36,7 @@ class ScriptedS3:
     script: list[Reply]
     requests: list[str] = field(default_factory=list)
     heads: list[str] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
     connections: int = 0
 
 
@@ -71,7 +72,7 @@ async def _answer(server: ScriptedS3, reader: asyncio.StreamReader, writer: asyn
     """Answer one request; return whether the connection takes another one."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     length = next((int(line[15:]) for line in head.splitlines() if line.lower().startswith("content-length:")), 0)
-    await reader.readexactly(length)
+    server.bodies.append(await reader.readexactly(length))
     method, path, _ = head.split(" ", 2)
     server.requests.append(f"{method} {path}")
     server.heads.append(head)
