@@ -69,5 +69,5 @@ def test_anything_else_is_refused(notation: str) -> None:
 def test_off_is_no_limit() -> None:
     assert rate_of("off") is None
     assert rate_of("60/minute") == Rate(60, 60)
-    with pytest.raises(ValueError, match="^should be a number of requests in a time, both"):
+    with pytest.raises(ValueError, match=r"^should be a number of requests in a time, both"):
         rate_of("often")
