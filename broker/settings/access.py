@@ -154,7 +154,7 @@ class AccessSettings(BaseSettings):
     def _secret_is_long(cls, value: SecretStr) -> SecretStr:
         secret = value.get_secret_value()
         if len(secret.encode()) < MIN_SECRET_BYTES or len(set(secret)) < MIN_SECRET_CHARACTERS:
-            raise ValueError(f"should be a random secret of at least {MIN_SECRET_BYTES} bytes")
+            raise ValueError(f"should be a random secret of at least {MIN_SECRET_BYTES} bytes; `broker init` makes one")
         return value
 
     @field_validator("jwks_url")

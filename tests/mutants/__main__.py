@@ -28,10 +28,8 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "mutants"
 HOOKS = ("tests/api/test_issue_hook.py", "tests/api/test_host_hooks.py")
 ROOMS = {
-    "broker/domain/announcement.py": ("tests/worker/test_webhooks.py", "tests/worker/test_ready_calls.py"),
-    "broker/domain/access/jws.py": ("tests/security",),
-    "broker/domain/s3/policy.py": ("tests/unit", "tests/s3/test_post_object.py"),
-    "broker/domain": ("tests/unit", "tests/lifecycle"),
+    "broker/domain/origin.py": ("tests/unit/test_rules.py", "tests/worker/test_public_network.py"),
+    "broker/domain": ("tests/unit",),
     "broker/lifecycle/agreement.py": HOOKS,
     "broker/lifecycle/deciding.py": HOOKS,
     "broker/lifecycle/issue_hook.py": HOOKS,
@@ -43,7 +41,7 @@ ROOMS = {
     "broker/aws/cloudfront.py": ("tests/lifecycle/test_cloudfront.py",),
     "broker/aws/credentials.py": ("tests/lifecycle/test_chain.py",),
     "broker/aws/health.py": ("tests/api/test_health.py",),
-    "broker/aws": ("tests/aws",),
+    "broker/aws": ("tests/aws", "tests/lifecycle/test_completion.py", "tests/lifecycle/test_slow_copies.py"),
     "broker/store": ("tests/unit", "tests/lifecycle", "tests/contract"),
     "broker/api/auth": ("tests/api", "tests/security"),
     "broker/api/asgi": ("tests/api",),

@@ -49,7 +49,7 @@ def test_what_kubernetes_sets_for_a_service_is_no_setting(
 ) -> None:
     if name == "SECRET_KEY":
         assert problems(monkeypatch, **VALID | {name: value}) == [
-            "SECRET_KEY: should be a random secret of at least 32 bytes"
+            "SECRET_KEY: should be a random secret of at least 32 bytes; `broker init` makes one"
         ]
     else:
         assert load(monkeypatch, **VALID | {name: value}) == load_settings(secret_key=SECRET, bucket_name="videos")
