@@ -17,9 +17,11 @@ INTERRUPTED = 130
 def upload(
     files: Annotated[list[Path], typer.Argument(help="The videos.", exists=True, dir_okay=False, readable=True)],
     url: Annotated[
-        str, typer.Option(envvar="BROKER_URL", help="The URL of the broker's routes.")
+        str, typer.Option(envvar="BROKER_URL", help="The URL of the broker's routes, with their prefix.")
     ] = "http://127.0.0.1:8000/api/v1/s3-media",
-    token: Annotated[str | None, typer.Option(envvar="BROKER_TOKEN", help="Your token.")] = None,
+    token: Annotated[
+        str | None, typer.Option(envvar="BROKER_TOKEN", help="Your bearer token; `broker token` prints one to try.")
+    ] = None,
     content_type: Annotated[
         str | None, typer.Option(help="The videos' type; by default, from each file's name.")
     ] = None,
@@ -47,7 +49,7 @@ def upload(
     from broker.client.wire import bare_token
 
     if not token or token.isspace():
-        refuse("BROKER_TOKEN: should be your token (or pass --token)")
+        refuse("BROKER_TOKEN: should be your token (or pass --token); `broker token` prints one to try")
     try:
         token = bare_token(token)
     except ValueError as error:

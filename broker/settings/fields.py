@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
@@ -68,6 +68,20 @@ def password_in(url: str) -> str:
     """Return the password in a URL as it is written, or an empty text. It may hold any character."""
     match = re.match(r"[^:/]+://[^:/@]*:(.*)@", url)
     return match[1] if match else ""
+
+
+def with_quoted_user(url: str) -> str:
+    """Return a URL that can be split: its user and password may hold any character, and are percent-encoded if so.
+
+    The characters of an encoded one stay what they are.
+    """
+    try:
+        urlsplit(url).port  # noqa: B018 raises ValueError
+    except ValueError:
+        scheme, _, rest = url.partition("://")
+        user, at, place = rest.rpartition("@")
+        return f"{scheme}://{quote(user, safe='%:')}@{place}" if at else url
+    return url
 
 
 def networks(value: tuple[str, ...]) -> tuple[str, ...]:
