@@ -4,6 +4,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from freezegun import freeze_time
 
 from broker.aws.bucket import Bucket
@@ -64,6 +66,17 @@ async def test_no_playback_link_is_signed_with_keys_that_end_now() -> None:
     bucket = bucket_of(1)
     with pytest.raises(CredentialsExpired):
         await bucket.playback_link("media/a", 3600, now=NOW + timedelta(seconds=0.5), overrides={})
+    await bucket.close()
+
+
+async def test_a_playback_link_of_a_distribution_outlives_the_keys() -> None:
+    private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    bucket = bucket_of(0, cloudfront=("https://media.example", "K2EXAMPLE", pem))
+    url, told = await bucket.playback_link("media/a", 3600, now=NOW, overrides={"response-content-type": "a/b"})
+    assert url.startswith("https://media.example/media/a?response-content-type=a%2Fb&Expires=1767326645&Signature=")
+    assert url.endswith("&Key-Pair-Id=K2EXAMPLE")
+    assert told == 3600
     await bucket.close()
 
 

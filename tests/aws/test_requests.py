@@ -7,6 +7,7 @@ import hashlib
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -80,6 +81,7 @@ def part(number: int, etag: str) -> str:
     return f"<Part><PartNumber>{number}</PartNumber><ETag>&quot;{etag}&quot;</ETag></Part>"
 
 
+NO_UPLOAD = replace(xml("Error", "<Code>NoSuchUpload</Code>"), status=404)
 MORE = "<IsTruncated>true</IsTruncated>"
 LAST = "<IsTruncated>false</IsTruncated>"
 MARKER = "<Deleted><Key>a&amp;b</Key><DeleteMarker>true</DeleteMarker></Deleted>"
@@ -183,6 +185,30 @@ OPERATIONS: dict[str, tuple[Call, list[Reply], Any, list[Sent]]] = {
         [Reply(204)],
         None,
         [("abort_multipart_upload", "DELETE /videos/media/b?uploadId=an-id", {}, "")],
+    ),
+    "abort what is gone": (
+        lambda bucket: bucket.multipart.abort("media/b", "an-id"),
+        [NO_UPLOAD],
+        None,
+        [("abort_multipart_upload", "DELETE /videos/media/b?uploadId=an-id", {}, "")],
+    ),
+    "copied of an upload that is gone": (
+        lambda bucket: bucket.multipart.copied("media/b", "an-id"),
+        [NO_UPLOAD],
+        None,
+        [("list_parts", "GET /videos/media/b?max-parts=1000&uploadId=an-id", {}, "")],
+    ),
+    "purge versions of what is gone": (
+        lambda bucket: bucket.deletion.purge_versions("a"),
+        [
+            xml("ListVersionsResult", version("a", 1), LAST),
+            xml("DeleteResult", "<Error><Key>a</Key><Code>NoSuchVersion</Code></Error>"),
+        ],
+        True,
+        [
+            ("list_object_versions", VERSIONS.format("a"), {}, ""),
+            deleting(deletion("<Key>a</Key><VersionId>v1</VersionId>")),
+        ],
     ),
     "abort all": (
         lambda bucket: bucket.multipart.abort_all("media/b"),
@@ -342,7 +368,9 @@ async def test_an_operation_sends_this_and_returns_that(
     assert counted() - before == Counter(operation for operation, *_ in sent)
 
 
-WITH_RESULTS = {name: row for name, row in OPERATIONS.items() if all(reply.body for reply in row[1])}
+WITH_RESULTS = {
+    name: row for name, row in OPERATIONS.items() if all(reply.body and reply.status == 200 for reply in row[1])
+}
 
 
 @pytest.mark.parametrize(("call", "replies"), [row[:2] for row in WITH_RESULTS.values()], ids=WITH_RESULTS)
