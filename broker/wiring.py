@@ -176,11 +176,11 @@ def webhook_sender(settings: Settings) -> "Sender":
 
 def egress_proxy(settings: Settings) -> "EgressProxy | None":
     """Return the proxy for requests to the operator's own servers, or None."""
-    if settings.https_proxy is None:
+    if settings.proxy_url is None:
         return None
     from broker.egress.proxy import EgressProxy
 
-    return EgressProxy(settings.https_proxy.get_secret_value(), settings.no_proxy)
+    return EgressProxy(settings.proxy_url, settings.no_proxy)
 
 
 def issue_hook(settings: Settings, clock: Clock = utc_now) -> "IssueHook | None":

@@ -35,6 +35,7 @@ class Problem:
 
 
 LOGGED = "The failure is logged under the X-Request-ID of this answer; retry later."
+NO_ROUTE = "No route has this path; /docs lists the routes."
 INTERNAL = Problem(500, "internal", "The broker failed")
 PROBLEMS: dict[type[BrokerError], Problem] = {
     errors.NotAuthenticated: Problem(401, "not-authenticated", "Not authenticated"),

@@ -175,9 +175,9 @@ class Deployed:
         deployment = self.deployment
         return await examine(replace(deployment, bucket=replace(deployment.bucket, **bucket or {}), **changes))
 
-    async def look(self) -> list[Finding]:
-        """Read how bucket and queue are set up, without the trial."""
-        async with opened(self.deployment) as patient:
+    async def look(self, **changes: Any) -> list[Finding]:
+        """Read how bucket and queue are set up, with other settings where named, without the trial."""
+        async with opened(replace(self.deployment, **changes)) as patient:
             found = [await check(patient) for check in (public_access, ownership, encryption, transport)]
             return [*found, *await removal(patient), *await pages(patient), *await events(patient)]
 

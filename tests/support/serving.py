@@ -87,9 +87,11 @@ async def served(folder: Path, **overrides: Any) -> AsyncIterator[httpx.AsyncCli
 
 
 @asynccontextmanager
-async def asking(on_issue: IssueHandler | None, folder: Path, **overrides: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """Serve an application in which `on_issue` decides on uploads."""
-    async with client_of(create_app(settings_of(folder, **overrides), on_issue=on_issue)) as client:
+async def asking(
+    on_issue: IssueHandler | None, folder: Path, *, raised: bool = False, **overrides: Any
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Serve an application in which `on_issue` decides on uploads; its exceptions are raised if asked for."""
+    async with client_of(create_app(settings_of(folder, **overrides), on_issue=on_issue), raised=raised) as client:
         client.base_url = httpx.URL(f"http://broker.example{PREFIX}")
         yield client
 

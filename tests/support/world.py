@@ -40,9 +40,14 @@ class Clock:
 
     def __init__(self) -> None:
         self.moved = timedelta()
+        self._stopped_at: datetime | None = None
 
     def __call__(self) -> datetime:
-        return datetime.now(UTC) + self.moved
+        return (self._stopped_at or datetime.now(UTC)) + self.moved
+
+    def stop(self) -> None:
+        """Stop at a full second; the clock moves only if the test moves it."""
+        self._stopped_at = datetime.now(UTC).replace(microsecond=0)
 
     def move(self, **by: float) -> None:
         self.moved += timedelta(**by)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from broker.api.problems import http_problem, problem_response
+from broker.api.problems import NO_ROUTE, http_problem, problem_response
 from broker.api.state import services
 from broker.errors import HostInvalid
 
@@ -41,7 +41,7 @@ class CheckedTarget:
                 await problem_response(error)(scope, receive, send)
                 return
             if b"%" in scope.get("raw_path", b""):
-                await http_problem(404, "Not Found")(scope, receive, send)
+                await http_problem(404, NO_ROUTE)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 

@@ -153,6 +153,7 @@ class Resumable:
         self._running.discard(task)
         if task.cancelled() or (error := task.exception()) is None:
             return
+        metrics.COMPOSITION_OUTCOMES.labels("failed").inc()
         if isinstance(error, BrokerError):
             log.warning("composition failed", reason=str(error))
         else:
@@ -166,7 +167,9 @@ class Resumable:
                         composed = await self._composer.compose(lease, staged)
                 reason, facts = ("", {}) if composed is None else await self._check(lease, composed)
         except LeaseLost:
+            metrics.COMPOSITION_OUTCOMES.labels("lost").inc()
             return await self._verdicts.lost(lease.media)
+        metrics.COMPOSITION_OUTCOMES.labels("overwritten" if composed is None else "composed").inc()
         if composed is None:
             return await self._verdicts.judge_again(lease.media)
         facts |= {"etag": composed.etag, "etag_is_md5": composed.etag_is_md5, "checksum": composed.checksum}
