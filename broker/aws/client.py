@@ -1,4 +1,4 @@
-"""The S3 client: signed requests over pooled connections, repeated when S3 is silent or busy.
+"""The S3 client: signed requests over pooled connections, retried when S3 is silent or busy.
 
 It knows HTTP and XML, and no media. boto3 would take a thread for each call, and twenty times the processor time.
 """
@@ -30,7 +30,7 @@ from broker.errors import CredentialsExpired, StorageRefused, StorageUnavailable
 log = structlog.get_logger()
 
 MAX_ATTEMPTS = 3
-"""How often a call is tried if S3 is silent or busy, or if its connection breaks."""
+"""The maximum number of attempts of one call. It is retried if S3 is silent or busy, or if its connection breaks."""
 BACKOFF_SECONDS = 0.2
 """The longest pause before the second attempt. It doubles with each one; the pause is drawn at random below it."""
 COPY_SHARE = 0.75
@@ -41,7 +41,7 @@ CONNECT_SECONDS = 5.0
 BUSY_CODES = frozenset({"InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable", "SlowDown"})
 """Errors that a later attempt may not meet. Source: Amazon S3 API Reference, "Error responses"."""
 EXPIRED_CODES = frozenset({"ExpiredToken", "TokenRefreshRequired"})
-"""Errors that end with new credentials, which the next call gets."""
+"""Errors that new credentials end; the next call gets them."""
 
 
 class ConnectionBroken(Exception):
@@ -135,14 +135,16 @@ class S3Client:
         with metrics.S3_SECONDS.labels(operation).time():
             async with self._places_of_copies if is_copy else nullcontext(), self._places:
                 with metrics.S3_CALLS.track_inprogress():
-                    return await self._persist(operation, method, key, query or {}, headers or {}, body, has_result)
+                    return await self._call_repeatedly(
+                        operation, method, key, query or {}, headers or {}, body, has_result
+                    )
 
     async def close(self) -> None:
         """Close the connections; calls under way fail."""
         if self._session is not None:
             await self._session.close()
 
-    async def _persist(
+    async def _call_repeatedly(
         self,
         operation: str,
         method: str,
@@ -239,7 +241,7 @@ class _Places(asyncio.Semaphore):
 
 
 async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Send a request once; aiohttp would repeat it unseen if its connection broke, beside the attempts of a call."""
+    """Send a request once. If its connection broke, aiohttp would resend it, besides the attempts of the call."""
     try:
         return await handler(request)
     except aiohttp.ClientConnectorError:
@@ -251,7 +253,7 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
 def proxy_for(url: str) -> str | None:
     """Return the proxy that the environment names for `url` (`HTTPS_PROXY`, `NO_PROXY` and the like), or None.
 
-    aiohttp's `trust_env` would look for it at each request, and for a password in a `.netrc`, on two further threads.
+    aiohttp's `trust_env` would look for it at each request, and for a password in a `.netrc`, on two more threads.
     """
     parts = urlsplit(url)
     proxy = getproxies().get(parts.scheme)
