@@ -17,7 +17,7 @@ from botocore.client import BaseClient
 from botocore.config import Config
 from hypothesis import strategies as st
 
-from broker.domain.sigv4 import Credentials
+from broker.domain.s3.sigv4 import Credentials
 
 CASES = 5_500 if os.environ.get("CI") else 300
 """The number of cases of each comparison."""

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.domain.access.quota import Quota, Usage, footprint, total
 from broker.domain.ids import new_id
 from broker.domain.media import Media, State
-from broker.domain.quota import Quota, Usage, footprint, total
 from broker.errors import QuotaExceeded
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
