@@ -11,7 +11,7 @@ from limits.errors import StorageError
 from broker.api.limits.limits import Limits, counted_address
 from broker.api.limits.redis_storage import ANSWER_SECONDS, CONNECTIONS, close_storage, open_storage, reason_of
 from broker.api.limits.windows import BoundedMemory, Limit, Standing, Window
-from broker.domain.rate import Rate
+from broker.domain.access.rate import Rate
 from broker.errors import RateLimited
 
 TWO_A_MINUTE = Rate(2, 60)
