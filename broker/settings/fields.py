@@ -2,7 +2,6 @@
 
 import re
 from importlib.util import find_spec
-from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote, urlsplit
@@ -10,7 +9,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
-from broker.domain.origin import is_app_origin, is_origin_pattern, origin
+from broker.domain.origin import is_app_origin, is_origin_pattern, network_of, origin
 
 
 def split_at_commas(value: object) -> object:
@@ -88,7 +87,8 @@ def networks(value: tuple[str, ...]) -> tuple[str, ...]:
     """Return `value` if each part is an address or a network, and none is all of them. Raises ValueError."""
     for part in value:
         try:
-            is_any = ip_network(part).prefixlen == 0 if "/" in part else ip_address(part).is_unspecified
+            network = network_of(part)
+            is_any = network.prefixlen == 0 or network.network_address.is_unspecified
         except ValueError:
             is_any = True
         if is_any:
