@@ -36,7 +36,7 @@ from broker.worker import events
 from broker.worker.events import Events
 from tests.support.samples import pending
 from tests.worker.conftest import until
-from tests.worker.test_envelopes import direct, record
+from tests.worker.s3_events import direct, record
 
 pytestmark = pytest.mark.timeout(30)
 
