@@ -90,7 +90,7 @@ class UploadRefused(BrokerError):
 
 
 class QuotaExceeded(BrokerError):
-    """The quota of {limit} for {quota} would be exceeded: {used} are in use, and the request needs {asked} more; delete media first."""
+    """The quota of {limit} for {quota} would be exceeded: {used} are in use, and {asked} more are asked for; delete media."""
 
 
 class IdempotencyKeyReused(BrokerError):
@@ -148,7 +148,7 @@ class StorageRefused(BrokerError):
 
 
 class CredentialsExpired(BrokerError):
-    """The broker's S3 credentials have expired or are missing; retry later, or ask the operator to run `broker doctor`."""
+    """The broker's S3 credentials have expired or are missing; retry, or have the operator run `broker doctor`."""
 
 
 class DatabaseUnavailable(BrokerError):
