@@ -90,7 +90,7 @@ class UploadRefused(BrokerError):
 
 
 class QuotaExceeded(BrokerError):
-    """The quota of {limit} for {quota} would be exceeded: {used} are in use, and {asked} more are asked for; delete media."""
+    """The quota of {limit} for {quota} would be exceeded by {asked} more, because {used} are in use; delete media."""
 
 
 class IdempotencyKeyReused(BrokerError):
