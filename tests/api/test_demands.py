@@ -1,4 +1,4 @@
-"""What a request meets before its route: its fields, target, token and limits, without an application around it."""
+"""The checks of a request before its route: fields, target, token and limits, without an application around them."""
 
 import asyncio
 import re
