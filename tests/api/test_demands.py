@@ -20,14 +20,9 @@ from broker.api.asgi.document import AT_ONCE, Document
 from broker.api.asgi.failure import FailedResponse, is_handled_by_host
 from broker.api.asgi.fields import field_of, is_repeated
 from broker.api.asgi.target import CheckedTarget, base_address, host_of, origin_of
-from broker.api.auth.keys import FixedKey
-from broker.api.auth.tokens import Authenticator, RememberedTokens, TokenRules
-from broker.api.auth.upload_tokens import UploadTokens
-from broker.api.limits.limits import Limits
 from broker.api.limits.windows import Standing
 from broker.api.state import STATE_NAME, Services
 from broker.clock import utc_now
-from broker.domain.access.rate import Rate
 from broker.errors import (
     BodyCutShort,
     BodyTooLarge,
@@ -37,35 +32,15 @@ from broker.errors import (
     NotAuthenticated,
     PermissionMissing,
 )
-from tests.support.serving import SECRET, token
+from tests.api.services import services_of
+from tests.support.serving import token
 
 NO_TOKEN = {"reason": "there is none", "token_sent": False}
 ODD_FIELD = {"reason": "there must be one Authorization field, of the form 'Bearer <token>'", "token_sent": True}
-RATES = {kind: Rate(2, 60) for kind in ("address", "issue", "playback", "health")}
 
 
 async def nothing_more() -> Message:
     raise AssertionError("the body was read")
-
-
-def services_of(public_url: str | None = None) -> Services:
-    """Return the services that demands ask; the others are absent."""
-    absent: Any = None
-    rules = TokenRules(algorithm="HS256")
-    return Services(
-        lifecycle=absent,
-        erasure=absent,
-        token_verbs=absent,
-        waiting=absent,
-        authenticator=Authenticator(FixedKey(SECRET.encode()), rules, RememberedTokens(size=0, seconds=0)),
-        limits=Limits(RATES),  # type: ignore[arg-type]
-        form_states=absent,
-        upload_tokens=UploadTokens(SECRET, utc_now),
-        health=absent,
-        store=absent,
-        public_url=public_url,
-        rules=absent,
-    )
 
 
 def request_of(
@@ -390,9 +365,9 @@ async def test_the_target_is_checked_before_the_application(
         if status == 404:
             assert b"No route has this path" in problem
         elif re.fullmatch(r"[\w.]+(:\d+)?", host):
-            assert b"it is not one that is served here" in problem
+            assert b"is not valid: it is not one that is served here." in problem
         else:
-            assert b"there must be exactly one" in problem
+            assert b"is not valid: there must be exactly one, a host" in problem
 
 
 async def test_a_target_is_checked_for_http_alone() -> None:

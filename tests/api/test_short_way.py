@@ -20,7 +20,7 @@ from broker.api.limits.limits import Limits
 from broker.api.state import STATE_NAME
 from broker.domain.access.rate import Rate
 from broker.errors import MediaNotFound
-from tests.api.test_demands import services_of
+from tests.api.services import services_of
 from tests.support.serving import bearing, token
 
 ID = "01980f2c-6b1e-7c3a-9d52-0f6a4f1be7a3"
@@ -39,6 +39,10 @@ class Asked(BaseModel):
         if name != name.lower():
             raise ValueError("should be in lower case")
         return name
+
+
+def seven() -> int:
+    return 7
 
 
 def router_of(calls: list[dict[str, Any]]) -> APIRouter:
@@ -60,6 +64,10 @@ def router_of(calls: list[dict[str, Any]]) -> APIRouter:
     @router.get("/optional")
     async def optional(after: int = 7, key: Annotated[str, Header(alias="x-key")] = "none") -> Response:
         return answer(after=after, key=key)
+
+    @router.get("/given")
+    async def given(value: Annotated[int, Depends(seven)], caller: Reader) -> Response:
+        return answer(value=value, caller=caller)
 
     @router.post("/body")
     async def body(request: Request, asked: Annotated[Asked, Body()]) -> Response:
@@ -129,6 +137,8 @@ def application(request: pytest.FixtureRequest) -> Application:
         ("POST", "/v1/optional", False),
         ("GET", f"/v1/{ID}/", False),
         ("GET", f"/v1/{ID}/7", False),
+        ("GET", f"/v1/{ID}/{{part}}", False),
+        ("GET", "/v1/fails/{how}", False),
         ("GET", "/v1/7", False),
         ("GET", "/v1", False),
         ("GET", "/v1x/optional", False),
@@ -143,15 +153,15 @@ async def test_a_route_is_found_in_a_table_or_left_to_fastapi(method: str, path:
 
 @pytest.mark.parametrize("change", [{"root_path": "/api"}, {"type": "websocket"}], ids=str)
 async def test_a_mounted_application_and_websockets_take_the_way_of_fastapi(change: dict[str, str]) -> None:
-    passed: list[Scope] = []
+    passed: list[Any] = []
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        passed.append(scope)
+    async def app(*arguments: Any) -> None:
+        passed.append(arguments)
 
-    unused: Any = None
+    receive, send = Any, object()
     scope = {"type": "http", "method": "GET", "path": "/v1/optional", "headers": [], **change}
-    await ShortWay(app, "/v1", Application().app.routes)(scope, unused, unused)
-    assert passed == [scope]
+    await ShortWay(app, "/v1", Application().app.routes)(scope, receive, send)  # type: ignore[arg-type]
+    assert passed == [(scope, receive, send)]
 
 
 async def test_the_short_way_names_its_route() -> None:
@@ -249,6 +259,11 @@ async def test_an_invalid_request_is_refused_by_place(
     assert not application.calls
 
 
+async def test_an_invalid_id_is_refused_by_its_place_in_the_path(application: Application) -> None:
+    answer = await application.ask("GET", f"/v1/{'x' * 36}/parts", headers=bearing(token("anna")))
+    assert (answer.status_code, [each["at"] for each in answer.json()["errors"]]) == (422, ["path.media_id"])
+
+
 @pytest.mark.parametrize(("count", "more"), [(20, ""), (21, "; and 1 more"), (25, "; and 5 more")])
 async def test_twenty_errors_are_named(count: int, more: str) -> None:
     sizes = {f"a{number}": "x" for number in range(count)}
@@ -280,6 +295,11 @@ async def test_the_limit_is_told_on_each_answer_and_a_refusal(application: Appli
     answers = [await application.ask("GET", "/v1/verbs") for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert [answer.headers.get("ratelimit") for answer in answers] == ['"health";r=1', '"health";r=0', '"health";r=0']
+    assert [answer.headers["content-type"] for answer in answers] == [
+        "application/json",
+        "application/json",
+        "application/problem+json",
+    ]
     unlimited = await application.ask("GET", "/v1/optional")
     assert "ratelimit" not in unlimited.headers
 
@@ -298,6 +318,18 @@ async def test_an_error_becomes_a_problem(how: str, application: Application) ->
     assert "secret" not in answer.text
 
 
+async def test_an_unexpected_error_reaches_the_server(application: Application) -> None:
+    transport = httpx.ASGITransport(app=application)
+    async with httpx.AsyncClient(transport=transport, base_url="http://broker.example") as client:
+        with pytest.raises(KeyError, match="secret"):
+            await client.get("/v1/fails/unknown")
+
+
+async def test_the_value_of_a_dependency_is_an_argument(application: Application) -> None:
+    assert (await application.ask("GET", "/v1/given", headers=bearing(token("anna")))).status_code == 200
+    assert (application.calls[0]["value"], application.calls[0]["caller"].owner) == (7, "anna")
+
+
 async def test_a_host_answers_its_own_errors() -> None:
     async def teapot(request: Request, error: Exception) -> Response:
         return Response(status_code=418)
@@ -309,7 +341,8 @@ async def test_a_host_answers_its_own_errors() -> None:
 async def test_a_hosts_dependency_runs_before_the_demands_and_may_read_the_body() -> None:
     seen: list[bytes] = []
 
-    async def gate(request: Request) -> AsyncIterator[None]:
+    async def gate(request: Request, nested: Annotated[int, Depends(seven)]) -> AsyncIterator[None]:
+        assert nested == 7
         request.scope["extensions"] = {ARRIVED_BODY: lambda _: pytest.fail("the server no longer has the body")}
         seen.append(await request.body())
         yield
