@@ -39,7 +39,6 @@ ROOMS = {
     "broker/lifecycle": ("tests/lifecycle",),
     "broker/aws/queue.py": ("tests/worker/test_events.py", "tests/worker/test_rests.py"),
     "broker/aws/cloudfront.py": ("tests/lifecycle/test_cloudfront.py",),
-    "broker/aws/health.py": ("tests/api/test_health.py",),
     "broker/aws": ("tests/aws", "tests/lifecycle/test_completion.py", "tests/lifecycle/test_slow_copies.py"),
     "broker/store": ("tests/unit", "tests/lifecycle", "tests/contract"),
     "broker/api/auth": ("tests/api", "tests/security"),
