@@ -336,10 +336,14 @@ async def test_a_new_session_token_is_used_by_the_next_attempt() -> None:
 
 async def test_an_expired_key_sends_nothing() -> None:
     keys = Credentials("AKIAIOSFODNN7EXAMPLE", "key", "token", datetime.now(UTC) - timedelta(seconds=1))
-    async with scripted(THERE) as server:
-        failure = await outcome(server, head, credentials=keys)
-    assert failure.facts["cause"] == "CredentialsExpired"
+    before = noted()
+    with capture_logs() as logs:
+        async with scripted(THERE) as server:
+            failure = await outcome(server, head, credentials=keys)
+    assert failure.facts == {"operation": "head_object", "cause": "CredentialsExpired"}
     assert server.requests == []
+    assert logs == [{"event": "s3 failed", "log_level": "warning", **failure.facts}]
+    assert noted() - before == {("broker_s3_errors_total", "head_object", "CredentialsExpired"): 1}
 
 
 @pytest.mark.parametrize("scheme", ["http://", ""])
