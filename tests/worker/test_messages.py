@@ -311,7 +311,9 @@ async def test_pauses_grow_while_nothing_succeeds(
     with capture_logs() as logs:
         async with hearing(queue, Verbs(AWAY)):
             await until(lambda: sum(line["event"] == "events pause" for line in logs) >= len(pauses))
-    assert [line["seconds"] for line in logs if line["event"] == "events pause"] == pauses
+    lines = [line for line in logs if line["event"] == "events pause"]
+    assert [line["seconds"] for line in lines] == pauses
+    assert {line["reason"] for line in lines} == ({str(SILENT), str(AWAY)} if MESSAGE in batches else {str(SILENT)})
 
 
 async def test_messages_that_a_stop_finds_are_returned() -> None:
