@@ -164,6 +164,7 @@ FAILED: list[tuple[str, Call, Reply, type[BrokerError], str, int]] = [
     ("no bucket behind a head", head, ABSENT, StorageRefused, "NoSuchBucket", 2),
     ("several choices", head, Reply(300), StorageRefused, "300", 1),
     ("several choices of a copy", promote, Reply(300), StorageRefused, "300", 1),
+    ("several choices in XML", promote, Reply(300, b"<Choices/>"), StorageRefused, "300", 1),
     ("a redirect", promote, ELSEWHERE, StorageRefused, "PermanentRedirect", 1),
     ("no right to purge", purge, not_deleted("AccessDenied"), StorageRefused, "AccessDenied", 1),
     ("a busy purge", purge, not_deleted("InternalError"), StorageUnavailable, "InternalError", 1),
