@@ -146,6 +146,7 @@ async def test_a_fault_that_passes_changes_nothing(
     assert server.requests == requests
 
 
+OPERATIONS = {head: {"head_object", "head_bucket"}, promote: {"copy_object"}, purge: {"delete_objects"}}
 FAILED: list[tuple[str, Call, Reply, type[BrokerError], str, int]] = [
     ("500 for ever", head, Reply(500), StorageUnavailable, "500", 3),
     ("a reset of each connection", head, Reply(reset=True), StorageUnavailable, "ConnectionBroken", 3),
@@ -182,6 +183,7 @@ async def test_a_fault_that_stays_is_never_read_as_absent(
     assert isinstance(failure, BrokerError)
     assert type(failure) is kind
     assert cause in {failure.facts.get("cause", failure.facts.get("code")), ""}
+    assert failure.facts["operation"] in OPERATIONS[call]
     assert len(server.requests) == attempts
 
 
