@@ -146,7 +146,11 @@ async def test_a_fault_that_passes_changes_nothing(
     assert server.requests == requests
 
 
-OPERATIONS = {head: {"head_object", "head_bucket"}, promote: {"copy_object"}, purge: {"delete_objects"}}
+OPERATIONS: dict[Call, set[str]] = {
+    head: {"head_object", "head_bucket"},
+    promote: {"copy_object"},
+    purge: {"delete_objects"},
+}
 FAILED: list[tuple[str, Call, Reply, type[BrokerError], str, int]] = [
     ("500 for ever", head, Reply(500), StorageUnavailable, "500", 3),
     ("a reset of each connection", head, Reply(reset=True), StorageUnavailable, "ConnectionBroken", 3),
