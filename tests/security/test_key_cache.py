@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -153,6 +154,15 @@ async def test_a_key_that_rotates_is_found_at_once(cache: Jwks, provider: KeySer
     assert cache.generation == 2  # the same id names another key
 
 
+async def test_a_key_that_is_no_longer_fresh_is_not_used_before_it_is_fetched_again(
+    cache: Jwks, provider: KeyServer, clock: Hand
+) -> None:
+    assert await is_known(cache, "now")
+    provider.keys = [NEXT]
+    clock.at += FRESH + 1
+    assert not await is_known(cache, "now")
+
+
 async def test_waiting_requests_share_a_fetch_and_one_that_began_later_is_not_fobbed_off(
     cache: Jwks, provider: KeyServer, clock: Hand
 ) -> None:
@@ -270,6 +280,17 @@ async def test_a_set_of_keys_is_read_within_its_bounds(
     else:
         with pytest.raises(KeysUnavailable):
             await cache.key("now")
+
+
+async def test_a_bomb_is_refused_before_it_is_unpacked(cache: Jwks, provider: KeyServer) -> None:
+    provider.body, provider.headers = gzip.compress(bytes(50_000_000), 9), {"Content-Encoding": "gzip"}
+    tracemalloc.start()
+    try:
+        with pytest.raises(KeysUnavailable):
+            await cache.key("now")
+        assert tracemalloc.get_traced_memory()[1] < 20 * MAX_BYTES
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("status", [201, 302, 404, 500])

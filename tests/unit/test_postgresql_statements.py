@@ -197,6 +197,17 @@ def test_an_owner_that_is_erased_while_it_is_opened_is_opened_again() -> None:
     ]
 
 
+@pytest.mark.parametrize(("schema", "name"), [(None, "broker_usage"), ("app", "app.broker_usage")])
+def test_the_ledger_writes_what_has_changed_in_its_schema(schema: str | None, name: str) -> None:
+    connection: Any = Asked(Rows([("ann", 1, 2, 3, 4), ("bob", 0, 0, 0, 0)]), schema=schema)
+    ledger = Ledger(connection, ["ann", "bob"])
+    ledger.move("ann", Usage(1, -2, 0, 5))
+    ledger.write()
+    _, (text, rows) = connection.statements
+    assert text.startswith(f"UPDATE {name} SET pending_count=%(pending_count)s")  # noqa: S608
+    assert [dict(row) for row in rows] == [{"of_owner": "ann", **Usage(2, 0, 3, 9)._asdict()}]
+
+
 INSERT = PreparedInsert(media_table, NAMES)
 COUNTERS = "pending_count, promised_bytes, stored_bytes, media_count"
 TYPES = "pending_count bigint, promised_bytes bigint, stored_bytes bigint, media_count bigint"
