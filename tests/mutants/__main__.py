@@ -37,7 +37,7 @@ ROOMS = {
     "broker/lifecycle/token_verbs.py": ("tests/security/test_upload_tokens.py",),
     "broker/lifecycle/waiting.py": ("tests/worker/test_waiting.py",),
     "broker/lifecycle": ("tests/lifecycle",),
-    "broker/aws/cloudfront.py": ("tests/lifecycle/test_cloudfront.py",),
+    "broker/aws/cloudfront.py": ("tests/aws/test_addresses.py", "tests/lifecycle/test_cloudfront.py"),
     "broker/aws": ("tests/aws", "tests/lifecycle/test_completion.py", "tests/lifecycle/test_slow_copies.py"),
     "broker/store": ("tests/unit", "tests/lifecycle", "tests/contract"),
     "broker/api/auth/caller.py": ("tests/security/test_authenticator.py",),
