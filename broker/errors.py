@@ -90,7 +90,7 @@ class UploadRefused(BrokerError):
 
 
 class QuotaExceeded(BrokerError):
-    """The quota of {limit} for {quota} would be exceeded: {used} are in use, and the request needs {asked} more."""
+    """The quota of {limit} for {quota} would be exceeded by {asked} more, because {used} are in use; delete media."""
 
 
 class IdempotencyKeyReused(BrokerError):
@@ -148,7 +148,7 @@ class StorageRefused(BrokerError):
 
 
 class CredentialsExpired(BrokerError):
-    """The broker's S3 credentials have expired or are missing; retry in a moment."""
+    """The broker's S3 credentials have expired or are missing; retry, or have the operator run `broker doctor`."""
 
 
 class DatabaseUnavailable(BrokerError):

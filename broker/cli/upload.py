@@ -8,8 +8,6 @@ import typer
 
 from broker.cli.terminal import refuse
 
-MIN_RESUMABLE_BYTES = 32 * 1024**2
-"""Files of this size and larger are uploaded in parts, as by the browser helper."""
 INTERRUPTED = 130
 """The exit status after Ctrl-C: 128 and the number of SIGINT, as shells report it."""
 
@@ -45,6 +43,7 @@ def upload(
     from broker.cli.unfinished import Unfinished, upload_in_parts
     from broker.cli.uploading import progress_of, report, report_failure, stopped
     from broker.client import Client, ClientError, content_type_of
+    from broker.client.asynchronous import RESUMABLE_OVER
     from broker.client.names import printable
     from broker.client.wire import bare_token
 
@@ -65,7 +64,7 @@ def upload(
     failed = False
     with Client(url, token, connections=connections) as client:
         for file, kind in types.items():
-            in_parts = resume and file.stat().st_size >= MIN_RESUMABLE_BYTES
+            in_parts = resume and file.stat().st_size > RESUMABLE_OVER
             try:
                 with progress_of(file) as on_progress:
                     if in_parts:

@@ -15,7 +15,7 @@ from broker.client.failures import BrokerProblem, FileRefused
 from broker.client.forms import Forms
 from broker.client.names import content_type_of, printable
 from broker.client.options import IssueOptions, IssueRequest, Progress, UploadOptions
-from broker.client.requests import Requests, Token, problem_of
+from broker.client.requests import UNANSWERED, Requests, Token, problem_of
 from broker.client.sending import LocalFile, Sending, opened
 from broker.client.wire import MAX_FAILURES, Rest
 
@@ -86,7 +86,7 @@ class AsyncClient:
                 first_page = issued.document if issued.document["parts"] else None
                 return await self._in_parts(local, issued.media_id, issued.upload_token, on_progress, first_page)
             sending = self._sending(local, issued.upload_token, on_progress)
-            send = partial(sending.whole, issued, partial(self._issue, key, body))
+            send = partial(sending.whole, issued, partial(self._issue, key, body, unanswered=MAX_FAILURES))
             await send()
             return await self._completed(issued.media_id, issued.upload_token, send)
 
@@ -156,9 +156,10 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    async def _issue(self, key: str, body: dict[str, Any]) -> Issued:
+    async def _issue(self, key: str, body: dict[str, Any], *, unanswered: int = UNANSWERED) -> Issued:
         headers = {"Idempotency-Key": key}
-        return Issued.of(await self._requests.send("POST", "/upload", json=body, headers=headers))
+        answer = await self._requests.send("POST", "/upload", json=body, headers=headers, unanswered=unanswered)
+        return Issued.of(answer)
 
     def _sending(self, file: LocalFile, upload_token: str | None, on_progress: Progress | None) -> Sending:
         return Sending(self._requests, self._forms, self._rest, file, token=upload_token, on_progress=on_progress)

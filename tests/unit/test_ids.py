@@ -22,7 +22,7 @@ MILLISECOND = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 def test_an_id_holds_the_millisecond_the_version_and_74_random_bits(
     monkeypatch: pytest.MonkeyPatch, random: bytes, expected: str
 ) -> None:
-    monkeypatch.setattr(os, "urandom", lambda size: random[:size])
+    monkeypatch.setattr(os, "urandom", lambda size: (random * 2)[:size])
     made = new_id(MILLISECOND + timedelta(microseconds=999))
     assert (made.version, made.variant) == (7, "specified in RFC 4122")
     assert created_on(made) == MILLISECOND

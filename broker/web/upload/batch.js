@@ -5,6 +5,7 @@ import { Patience } from "./patience.js";
 import { until } from "./waiting.js";
 
 export const MOST = 100; // the number of uploads in one request; the most that the broker allows
+const FREED = new Set(["pending_count", "promised_bytes"]); // quotas that grow again as the files before are completed
 const ALONE = new Set([404, 405, 413, 422]); // refusals of the request itself; each upload then asks on its own
 
 export class Batch {
@@ -49,6 +50,7 @@ export class Batch {
   async answerFor(upload, signal) {
     await until(signal, (resolve) => void this.answers.then(resolve, resolve));
     const answer = (await this.answers)[this.members.indexOf(upload)];
+    if (FREED.has(answer?.quota)) return undefined;
     if (answer?.success === false) throw brokerRefusal(answer.status, answer, { file: upload.file, after: answer.retry_after });
     return answer;
   }

@@ -39,6 +39,25 @@ const STORIES = [
     "ready ready ready",
   ],
   [
+    "a file that is over the quota of pending uploads asks again once others are uploaded",
+    {
+      uploads: [together(accepted("m1"), accepted("m2"), rejected(403, "quota-exceeded", { quota: "pending_count" }))],
+      upload: [issued({ media_id: "m3" })],
+      ...sent(3),
+    },
+    "uploads upload",
+    "ready ready ready",
+  ],
+  [
+    "a file that is over the quota of stored bytes fails alone",
+    {
+      uploads: [together(accepted("m1"), accepted("m2"), rejected(403, "quota-exceeded", { quota: "stored_bytes" }))],
+      ...sent(2),
+    },
+    "uploads",
+    "ready ready quota-exceeded",
+  ],
+  [
     "files ask alone if the body of the batch is refused",
     {
       uploads: [problem(422, "request-invalid")],
