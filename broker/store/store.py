@@ -148,10 +148,10 @@ class Store:
         moved = state is not media.state
         if moved:
             changes["ended_at"] = self._clock() if state in ENDED else None
-        values = {"state": state, "version": media.version + 1, **changes}
-        after = media._replace(**values)
-        announced = announcements(after, self._announce_to, self._clock()) if moved and self._announce_to else ()
-        return await self._writes.submit(writes.Change(media, after, values, announced))
+        change = writes.Change(media, {"state": state, "version": media.version + 1, **changes})
+        if moved and self._announce_to:
+            change.announced = announcements(change.after, self._announce_to, self._clock())
+        return await self._writes.submit(change)
 
     def _write(self, operations: Sequence[Operation[Any]]) -> Sequence[object]:
         return _guarded(self._transact, operations)

@@ -38,18 +38,19 @@ class Add(Operation[Media]):
 
 @dataclass(slots=True)
 class Change(Operation[Media | None]):
-    """Replace `before` by `after` if it is unchanged; return None otherwise."""
+    """Set `values` of a media if it is still as it was `before`, and return it; return None otherwise."""
 
     before: Media
-    after: Media
     values: dict[str, Any]
-    """The columns that the change sets. The others, and the indexes on them, are left alone."""
+    """The columns to set. The others, and the indexes on them, are left alone."""
     announced: Sequence[Announcement] = ()
     """The announcements of the change, written if and only if the change is."""
+    after: Media = field(init=False)
     difference: Usage = field(init=False)
     """The usage that the change adds to its owner's."""
 
     def __post_init__(self) -> None:
+        self.after = self.before._replace(**self.values)
         self.difference = footprint(self.after) - footprint(self.before)
 
 

@@ -48,7 +48,7 @@ ROOMS = {
     "broker/api/auth": ("tests/security/test_upload_tokens.py",),
     "broker/api/asgi/middleware.py": ("tests/api/test_exchange.py", "tests/api/test_envelope.py"),
     "broker/api/asgi/proxies.py": ("tests/api/test_proxies.py",),
-    "broker/api/asgi": ("tests/api/test_demands.py", "tests/api/test_short_way.py"),
+    "broker/api/asgi": ("tests/api/test_demands.py", "tests/api/test_fast_path.py"),
     "broker/api/limits": (
         "tests/api/test_limit_windows.py",
         "tests/api/test_limits.py",
