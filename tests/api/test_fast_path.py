@@ -57,7 +57,7 @@ def router_of(calls: list[dict[str, Any]]) -> APIRouter:
         media_id: UUID,
         caller: Reader,
         after: Annotated[int, Query(ge=0, alias="after-part")] = 0,
-        key: Annotated[str | None, Header(alias="idempotency-key")] = None,
+        key: Annotated[str | None, Header(alias="Idempotency-Key")] = None,
     ) -> Response:
         return answer(media_id=media_id, caller=caller, after=after, key=key)
 

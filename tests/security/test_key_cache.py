@@ -16,10 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448
 from structlog.testing import capture_logs
 
 from broker.api.auth import jwks
-from broker.api.auth.form_states import FormStates
 from broker.api.auth.jwks import COOLDOWN_SECONDS, FETCHES_IN_A_ROW, MAX_BYTES, MAX_KEYS, STALE_SECONDS, Jwks
 from broker.api.auth.keys import FixedKey, fits, public_key, published_key
-from broker.errors import KeysUnavailable, MediaNotFound, NotAuthenticated, SettingsInvalid
+from broker.errors import KeysUnavailable, NotAuthenticated, SettingsInvalid
 from tests.security import keys
 from tests.security.key_server import KeyServer, running_key_server
 
@@ -441,13 +440,3 @@ async def test_a_fixed_key_is_the_key_of_every_token() -> None:
     fixed = FixedKey(b"secret")
     assert [await fixed.key(key_id) for key_id in (None, "a")] == [b"secret", b"secret"]
     assert fixed.generation == 0
-
-
-def test_the_state_of_a_form_is_for_one_media_and_by_one_secret() -> None:
-    states, media_id = FormStates("a secret"), uuid4()
-    state = states.make(media_id)
-    states.check(media_id, state)
-    FormStates("a secret").check(media_id, state)
-    for other, wrong in ((states, states.make(uuid4())), (FormStates("another"), state), (states, state + "x")):
-        with pytest.raises(MediaNotFound):
-            other.check(media_id, wrong)

@@ -33,7 +33,7 @@ class Parameters:
         ]
         self._path = {field.alias: field.name for field in dependant.path_params}
         self._query = {field.alias: field.name for field in dependant.query_params}
-        self._headers = {field.alias.encode(): field.name for field in dependant.header_params}
+        self._headers = {field.alias.lower().encode(): field.name for field in dependant.header_params}
         fields = {"path": dependant.path_params, "query": dependant.query_params, "header": dependant.header_params}
         named = [(source, field) for source, of_source in fields.items() for field in of_source]
         self._places = {field.name: (source, field.alias) for source, field in named}
