@@ -154,6 +154,9 @@ async def test_a_promotion_is_due_at_the_end_of_its_lease(make_world: MakeWorld)
     sweeping = asyncio.create_task(world.verbs.complete(media.id, "anna"))
     await world.bucket.reached.wait()
     await follow(world, media, [(nothing, State.PROMOTING, LEASED)])
+    arrived = await world.bucket.head(staging_key(media.id))
+    row = await world.store.get(media.id, None)
+    assert (row.judged, row.judgements, row.attempt) == (arrived, 1, 1)
     world.bucket.let_go.set()
     await sweeping
 
