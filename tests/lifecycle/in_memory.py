@@ -26,12 +26,13 @@ def parts(count: int) -> list[StoredPart]:
 def promoting(count: int = 3, **fields: Any) -> Media:
     """Return a media whose parts were judged, at its first attempt."""
     judged: dict[str, Any] = {
+        "state": State.PROMOTING,
         "part_size": PART,
         "promised_size": count * PART,
         "parts_digest": list_digest(parts(count)),
         "attempt": 1,
     }
-    return pending(state=State.PROMOTING, **(judged | fields))
+    return pending(**(judged | fields))
 
 
 class Rows(Store):
