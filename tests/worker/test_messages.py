@@ -275,6 +275,22 @@ async def test_a_message_is_kept_hidden_while_it_is_processed() -> None:
     }
 
 
+async def test_a_message_is_hidden_again_after_half_of_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    queue = Heard()
+    job = Events(queue, Verbs(None), bucket_name="videos", clock=lambda: NOW)
+    with pytest.raises(asyncio.CancelledError):
+        await job._extend(told(staging_key(MEDIA)))
+    assert (slept, queue.hidden) == ([30, 30, 30], [("message 0", 60)] * 2)
+
+
 @pytest.mark.parametrize("operation", ["receive", "delete", "hide"])
 async def test_a_queue_that_is_unavailable_pauses_the_job(monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
     monkeypatch.setattr(events, "FIRST_REST_SECONDS", 0.05)
