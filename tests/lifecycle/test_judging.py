@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from broker.aws.deletion import Deletion
 from broker.clock import utc_now
+from broker.domain.ids import new_id
 from broker.domain.keys import current_key, final_prefix, part_key, parts_prefix
 from broker.domain.media import Arrived, Event, Media, State
 from broker.domain.parts import StoredPart, composed_etag, list_digest
@@ -201,6 +202,24 @@ async def test_a_part_that_was_missing_is_looked_for_first(own: Judging) -> None
     assert await asked(1) == listed  # what was missing before is forgotten
 
 
+async def test_the_missing_parts_of_the_latest_media_are_remembered(
+    own: Judging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settlement, "MAX_REMEMBERED", 2)
+    first, second, third = (own.media._replace(id=new_id(utc_now())) for _ in range(3))
+    own.uploads.stored = parts(1)
+
+    async def asked(media: Media, arrived: int | None) -> str:
+        own.bucket.calls.clear()
+        with pytest.raises(PartsMissing):
+            await own.resumable.judge(media, arrived)
+        return own.bucket.names()[0]
+
+    for media in (first, second, first, third):  # the second is forgotten
+        assert await asked(media, None) == "staged"
+    assert [await asked(media, 1) for media in (first, third, second)] == ["head", "head", "staged"]
+
+
 async def test_a_lost_race_returns_the_row_as_it_is(own: Judging) -> None:
     own.store.is_ours = False
     own.store.now = own.media._replace(state=State.READY)
@@ -227,7 +246,7 @@ async def test_an_object_without_the_promised_checksum_is_rejected_without_a_pro
 
 async def test_what_the_probe_refuses_is_rejected_with_its_facts(own: Judging) -> None:
     own.verdicts.reason = "it is too long"
-    await own.judge()
+    assert (await own.judge()).judgements == 7
     end, event, reason, facts = own.verdicts.ends[-1]
     assert (end, event, reason, facts["codec"]) == ("reject", Event.DIFFER, "it is too long", "h264")
 

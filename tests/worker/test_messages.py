@@ -332,6 +332,18 @@ async def test_pauses_grow_while_nothing_succeeds(
     assert {line["reason"] for line in lines} == ({str(SILENT), str(AWAY)} if MESSAGE in batches else {str(SILENT)})
 
 
+async def test_nothing_is_received_during_a_pause_and_it_begins_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "FIRST_REST_SECONDS", 3600)
+    queue, verbs = Heard([told(staging_key(MEDIA), number=number) for number in range(3)]), Verbs(AWAY)
+    with capture_logs() as logs:
+        async with hearing(queue, verbs):
+            await until(lambda: len(queue.hidden) == 3)
+            receives = len(queue.limits)
+            await asyncio.sleep(0.05)
+            assert len(queue.limits) <= receives + 1  # one may have been under way when the pause began
+    assert [line["event"] for line in logs] == ["events pause"]
+
+
 async def test_messages_that_a_stop_finds_are_returned() -> None:
     queue = Heard()
     job = Events(queue, Verbs(None), bucket_name="videos", clock=lambda: NOW)
