@@ -129,7 +129,7 @@ def told(world: World, *keys: str, bucket: str | None = None) -> str:
     return json.dumps({"Records": records})
 
 
-async def until(holds: Callable[[], Any], seconds: float = 20) -> None:
+async def until(holds: Callable[[], Any], seconds: float = 60) -> None:
     """Wait until `holds` returns, or awaits, something true."""
     async with asyncio.timeout(seconds):
         while True:
