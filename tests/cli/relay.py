@@ -21,6 +21,8 @@ class Relay(LoopbackServer):
         """The number of bytes that clients have sent, repeated ones included."""
         self.most_at_once = 0
         """The highest number of connections at the same time."""
+        self.limit: int | None = None
+        """The number of bytes from clients after which nothing passes; None passes all."""
         self._open: set[asyncio.StreamWriter] = set()
 
     @property
@@ -30,7 +32,7 @@ class Relay(LoopbackServer):
 
     def reset(self) -> None:
         """Pass bytes on at once, and count from zero."""
-        self.rate, self.delay = None, 0
+        self.rate, self.delay, self.limit = None, 0, None
         self.bytes_sent = self.most_at_once = 0
 
     def cut(self) -> None:
@@ -71,6 +73,8 @@ class Relay(LoopbackServer):
         while piece := await reader.read(PIECE):
             if is_upwards:
                 self.bytes_sent += len(piece)
+                while self.limit is not None and self.bytes_sent > self.limit:
+                    await asyncio.sleep(0.01)
             if self.rate is not None:
                 free_at = max(free_at, loop.time()) + len(piece) / self.rate
                 await asyncio.sleep(free_at - loop.time())

@@ -145,6 +145,7 @@ def shared(
 @pytest.fixture
 def place(shared: Place, tmp_path: Path) -> Iterator[Place]:
     """Return an empty bucket, a relay at full speed that has counted nothing, and a client of its own."""
+    shared.relay.limit = None
     until(lambda: not shared.relay.connections)
     shared.relay.reset()
     for key in shared.stored_keys():
@@ -212,16 +213,17 @@ def _rss(pid: int) -> int:
 
 def test_ctrl_c_says_how_to_go_on(place: Place) -> None:
     file = place.file("film.mp4", OVER)
-    place.relay.rate = 10 * MIB
+    place.relay.limit = 6 * PART  # of eight, of which four are on their way
     with place.starting(file.name) as process:
         until(lambda: place.stored() >= 2)
         process.send_signal(signal.SIGINT)
-        told, errors = process.communicate(timeout=20)
+        told, errors = process.communicate(timeout=60)
     assert (process.returncode, told) == (130, "")
     assert "Stopped. The parts of film.mp4 that have arrived are kept; run the same command again to go on." in errors
     assert "Traceback" not in errors
+    place.relay.limit = None
     until(lambda: not place.relay.connections)
-    place.relay.rate, before = None, place.relay.bytes_sent
+    before = place.relay.bytes_sent
     arrived = place.stored()
     with place.starting(file.name) as process:
         told, errors = process.communicate(timeout=60)

@@ -121,8 +121,9 @@ async def test_the_commands_list_and_retry_undelivered_webhooks(variables: dict[
             "'https://elsewhere.example/' is not one of BROKER_WEBHOOK_URLS\n",
         )
         assert await said("retry") == (0, "The worker will send 1 webhook now.\n")
-        with running("worker", cwd=tmp_path, **told):
+        with running("worker", cwd=tmp_path, **told) as worker:
             await until(lambda: receiver.ids.count(receiver.ids[0]) == 2)
+            assert worker.end(signal.SIGTERM) == 0  # and so it has noted the delivery
         status, listed = await said("list")
         assert listed == f"{receiver.url}  enabled\nEverything has been delivered.\n"
 
