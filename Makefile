@@ -26,7 +26,7 @@ check: $(VENV)/.check  ## Lint, check types, imports and wording, run the browse
 	@if command -v node >/dev/null; then node --test tests/browser/unit/*.test.mjs; \
 	else echo "node is not there: the browser modules' unit tests are left out"; fi
 
-mutants: $(VENV)/.mutants  ## Put faults into the code, one at a time: MODULES=broker/domain/quota.py, SINCE=main~5
+mutants: $(VENV)/.mutants  ## Put faults into the code, one at a time: MODULES=broker/domain/access/quota.py, SINCE=main~5
 	$(BIN)/python -m tests.mutants $(MODULES) $(if $(SINCE),--since $(SINCE)) $(ARGS)
 
 bench: $(VENV)/.test $(DEPLOYED)/.made  ## Compare the broker with its peers; ARGS=--quick for a short run

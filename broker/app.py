@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from broker.api.asgi.route import build_handlers
 from broker.api.asgi.short_route import ShortWay
 from broker.api.asgi.target import CheckedTarget
 from broker.api.documentation import with_problem_component
-from broker.api.problems import http_problem
+from broker.api.problems import NO_ROUTE, http_problem
 from broker.api.routes import health, media, metrics, owners, parts, uploads
 from broker.api.routes.refusals import refusals
 from broker.api.routes.web import web_router
@@ -158,7 +159,8 @@ async def _http_error(_: Request, error: Exception) -> Response:
     """Return a problem for an unknown path or method."""
     if not isinstance(error, HTTPException):
         raise error
-    return http_problem(error.status_code, error.detail, dict(error.headers or {}))
+    detail = NO_ROUTE if error.status_code == HTTPStatus.NOT_FOUND else error.detail
+    return http_problem(error.status_code, detail, dict(error.headers or {}))
 
 
 def _version() -> str:

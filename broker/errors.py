@@ -27,7 +27,7 @@ class NotAuthenticated(BrokerError):
 
 
 class PermissionMissing(BrokerError):
-    """The token does not carry the permission {permission}; the issuer of tokens grants it."""
+    """The token does not carry the permission {permission}; ask the issuer of your tokens to grant it."""
 
 
 class RateLimited(BrokerError):
@@ -39,7 +39,7 @@ class HostInvalid(BrokerError):
 
 
 class BodyTooLarge(BrokerError):
-    """The request body may hold at most {max_size} bytes."""
+    """The request body is larger than {max_size} bytes; send the file itself to S3, not to the broker."""
 
 
 class BodyCutShort(BrokerError):
@@ -51,7 +51,7 @@ class BodyTooSlow(BrokerError):
 
 
 class MediaNotFound(BrokerError):
-    """There is no such media, or it belongs to another owner."""
+    """There is no such media, or it belongs to another owner; check its id and the owner of your token."""
 
 
 # Refused by the rules, before anything is recorded.
@@ -70,7 +70,7 @@ class SizeNotAllowed(BrokerError):
 
 
 class ResumableRequired(BrokerError):
-    """A file of {size} bytes is too large for one form, which takes {max_form_size}; ask with resumable: true."""
+    """{size} bytes are too many for one form, which takes {max_form_size} at most; issue it with resumable: true."""
 
 
 class DurationNotAllowed(BrokerError):
@@ -82,7 +82,7 @@ class MetadataTooLarge(BrokerError):
 
 
 class RedirectNotAllowed(BrokerError):
-    """The origin of redirect_url is not allowed; allowed are {allowed}."""
+    """The origin of redirect_url is not allowed; allowed are {allowed}. The operator sets BROKER_REDIRECT_ORIGINS."""
 
 
 class UploadRefused(BrokerError):
@@ -90,7 +90,7 @@ class UploadRefused(BrokerError):
 
 
 class QuotaExceeded(BrokerError):
-    """The quota of {limit} for {quota} would be exceeded: {used} are in use, and the request needs {asked} more."""
+    """The quota of {limit} for {quota} would be exceeded by {asked} more, because {used} are in use; delete media."""
 
 
 class IdempotencyKeyReused(BrokerError):
@@ -117,7 +117,7 @@ class PartsMissing(NothingUploaded):
 
 
 class NotResumable(BrokerError):
-    """The media has no parts, because it was not issued with resumable: true."""
+    """The media has no parts, because it was not issued with resumable: true; send its file by its one form."""
 
 
 class PromotionRunning(BrokerError):
@@ -125,15 +125,15 @@ class PromotionRunning(BrokerError):
 
 
 class NotReady(BrokerError):
-    """The media is {media_status}, not ready; only a ready media has a link."""
+    """The media is {media_status}, not ready; complete its upload, or start a new one if it was rejected or expired."""
 
 
 class UploadRejected(BrokerError):
-    """The upload was rejected because it is not what was promised: {differences}; ask for a new one."""
+    """The upload was rejected because it is not what was promised: {differences}; start a new upload."""
 
 
 class UploadExpired(BrokerError):
-    """The upload has expired; ask for a new one, with a new Idempotency-Key."""
+    """The upload has expired; start a new one, with a new Idempotency-Key."""
 
 
 # Failures of the services that the broker depends on.
@@ -144,11 +144,11 @@ class StorageUnavailable(BrokerError):
 
 
 class StorageRefused(BrokerError):
-    """S3 refused the broker's own request ({operation}: {code}); the operator must check its rights and bucket."""
+    """S3 refused the broker's own request ({operation}: {code}); the operator should run `broker doctor`."""
 
 
 class CredentialsExpired(BrokerError):
-    """The broker's S3 credentials have expired or are missing; retry in a moment."""
+    """The broker's S3 credentials have expired or are missing; retry, or have the operator run `broker doctor`."""
 
 
 class DatabaseUnavailable(BrokerError):
@@ -188,7 +188,7 @@ class SettingsInvalid(BrokerError):
 
 
 class DatabaseRefused(SettingsInvalid):
-    """BROKER_DATABASE_URL: its user should own its tables and may create them, or BROKER_DATABASE_SCHEMA; {cause}"""
+    """BROKER_DATABASE_URL: its user should own the tables, and needs the right to create them; {cause}"""
 
 
 class DatabaseUnusable(SettingsInvalid):

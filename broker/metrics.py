@@ -32,6 +32,9 @@ COMPOSITION_SECONDS = Histogram(
     buckets=(*SECONDS, 300, 1800, 7200),
 )
 COMPOSITIONS = Gauge("broker_compositions", "Compositions in progress.", multiprocess_mode="livesum")
+COMPOSITION_OUTCOMES = Counter(
+    "broker_composition_outcomes", "Compositions that ended: composed, overwritten, lost, failed.", ["outcome"]
+)
 S3_SECONDS = Histogram("broker_s3_seconds", "Calls to S3, retries included.", ["operation"], buckets=SECONDS)
 S3_CALLS = Gauge("broker_s3_calls", "Calls to S3 in progress.", multiprocess_mode="livesum")
 S3_WAITING = Gauge("broker_s3_waiting", "Calls that wait for a place in the pool.", multiprocess_mode="livesum")

@@ -24,8 +24,8 @@ from broker.aws.bucket import Bucket, BucketConfig
 from broker.aws.health import Health
 from broker.aws.queue import Queue, QueueConfig
 from broker.clock import Clock, utc_now
+from broker.domain.access.rate import rate_of
 from broker.domain.announcement import ON_READY
-from broker.domain.rate import rate_of
 from broker.errors import SettingsInvalid
 from broker.lifecycle.deciding import Deciding, IssueHandler
 from broker.lifecycle.erasure import Erasure
@@ -129,6 +129,7 @@ async def running(
             health=Health(bucket),
             store=store,
             public_url=settings.public_url,
+            rules=settings.rules,
         )
         jobs: list[Job] = [
             Sweep(store, settlement, rest_seconds=settings.sweep_seconds, clock=clock),
@@ -175,11 +176,11 @@ def webhook_sender(settings: Settings) -> "Sender":
 
 def egress_proxy(settings: Settings) -> "EgressProxy | None":
     """Return the proxy for requests to the operator's own servers, or None."""
-    if settings.https_proxy is None:
+    if settings.proxy_url is None:
         return None
     from broker.egress.proxy import EgressProxy
 
-    return EgressProxy(settings.https_proxy.get_secret_value(), settings.no_proxy)
+    return EgressProxy(settings.proxy_url, settings.no_proxy)
 
 
 def issue_hook(settings: Settings, clock: Clock = utc_now) -> "IssueHook | None":

@@ -8,6 +8,7 @@ from fastapi.routing import APIRoute
 from broker import errors
 from broker.api.problems import MEDIA_TYPE, PROBLEMS
 from broker.api.schemas import ProblemDocument
+from broker.api.schemas.answers import EXAMPLE_ID
 from broker.errors import BrokerError
 
 EXAMPLE_FACTS: dict[str, Any] = {
@@ -24,6 +25,9 @@ EXAMPLE_FACTS: dict[str, Any] = {
     "used": 20,
     "asked": 1,
     "media_status": "pending",
+    "resumable": True,
+    "parts_url": f"https://api.example/api/v1/s3-media/{EXAMPLE_ID}/parts",
+    "upload_expires_at": "2026-11-24T12:00:00Z",
     "max_form_size": 5_368_709_120,
     "count": 20,
     "missing": [3, 17],

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from fastapi.responses import Response
+from pydantic_core import to_jsonable_python
 
 from broker import errors, metrics
 from broker.errors import BrokerError
@@ -34,6 +35,7 @@ class Problem:
 
 
 LOGGED = "The failure is logged under the X-Request-ID of this answer; retry later."
+NO_ROUTE = "No route has this path; /docs lists the routes."
 INTERNAL = Problem(500, "internal", "The broker failed")
 PROBLEMS: dict[type[BrokerError], Problem] = {
     errors.NotAuthenticated: Problem(401, "not-authenticated", "Not authenticated"),
@@ -63,7 +65,13 @@ PROBLEMS: dict[type[BrokerError], Problem] = {
     ),
     errors.NotResumable: Problem(409, "not-resumable", "Media not resumable"),
     errors.PromotionRunning: Problem(409, "promotion-running", "Upload is being confirmed", retry_after=2),
-    errors.NotReady: Problem(409, "not-ready", "Media not ready", retry_after=2, extra=("media_status",)),
+    errors.NotReady: Problem(
+        409,
+        "not-ready",
+        "Media not ready",
+        retry_after=2,
+        extra=("media_status", "resumable", "parts_url", "upload_expires_at"),
+    ),
     errors.UploadRejected: Problem(422, "upload-rejected", "Upload rejected", extra=("differences",)),
     errors.UploadExpired: Problem(410, "upload-expired", "Upload expired"),
     errors.StorageUnavailable: Problem(503, "storage-away", "S3 is unavailable", retry_after=5),
@@ -87,7 +95,8 @@ def problem_response(error: BrokerError) -> Response:
         headers["Retry-After"] = str(retry_after)
     if challenge := _challenge(error):
         headers["WWW-Authenticate"] = challenge
-    return Response(json.dumps(problem_document(error)), problem.status, headers, MEDIA_TYPE)
+    document = json.dumps(problem_document(error), default=to_jsonable_python)
+    return Response(document, problem.status, headers, MEDIA_TYPE)
 
 
 def problem_document(error: BrokerError) -> dict[str, object]:

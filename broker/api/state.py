@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import Request
 
+from broker.domain.rules import Rules
 from broker.lifecycle.erasure import Erasure
 from broker.lifecycle.token_verbs import TokenVerbs
 from broker.lifecycle.verbs import Lifecycle
@@ -41,6 +42,7 @@ class Services:
     health: "Health"
     store: Store
     public_url: str | None
+    rules: Rules
 
 
 def services(request: Request) -> Services:

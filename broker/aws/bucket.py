@@ -1,21 +1,15 @@
-"""One S3 bucket: sign, head, promote, purge; all that the verbs ask of S3.
+"""One S3 bucket: sign, head, promote, and with its `multipart` and its `deletion` all that the verbs ask of S3.
 
 S3's answers become objects and errors of the domain here. Only a 404 is "not there"; anything else means that S3 is
 unavailable, or refuses the broker itself.
 """
 
-import asyncio
-import base64
-import hashlib
 import ssl
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
-from xml.etree.ElementTree import Element
-from xml.sax.saxutils import escape
+from typing import Any
 
 import boto3
 import certifi
@@ -24,22 +18,18 @@ from botocore.session import get_session
 from broker.aws.client import Absent, Answer, PreconditionFailed, S3Client
 from broker.aws.cloudfront import Distribution
 from broker.aws.credentials import CredentialSource
+from broker.aws.deletion import Deletion
 from broker.aws.endpoint import bucket_url
-from broker.aws.multipart import FULL_PAGE, Multipart, is_opaque
+from broker.aws.multipart import Multipart, is_opaque
 from broker.aws.shared import Shared
 from broker.domain.media import Arrived
-from broker.domain.policy import Promise, presign_post
-from broker.domain.properties import ObjectProperties
-from broker.domain.sigv4 import Address, Credentials, presign_get, uri_encode
+from broker.domain.s3.policy import Promise, presign_post
+from broker.domain.s3.properties import ObjectProperties
+from broker.domain.s3.sigv4 import Address, Credentials, presign_get, uri_encode
 from broker.errors import CredentialsExpired, StorageRefused, StorageUnavailable
 
 CHECKSUMS = ("SHA256", "CRC64NVME", "CRC32C", "CRC32", "SHA1")
 """The checksum algorithms of S3, in the order of our preference."""
-MAX_VERSIONS = 1000
-"""The number of versions of one key that a purge removes; one listing and one DeleteObjects take as many."""
-
-MAX_TURN_VERSIONS = 20_000
-"""The number of versions that one turn of `purge_below` removes: 10,000 parts, each with its delete marker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,23 +52,6 @@ class BucketConfig:
     properties: ObjectProperties = ObjectProperties()  # noqa: RUF009 immutable, so it can be shared
 
 
-class Version(NamedTuple):
-    """One version of an object, or a delete marker; without an id, whatever is current."""
-
-    key: str
-    id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Deleted:
-    """The outcome of one DeleteObjects."""
-
-    versioned: frozenset[str] = frozenset()
-    """The keys that got a delete marker, whose versions are left; only in a versioned bucket."""
-    failures: dict[str, Exception] = field(default_factory=dict)
-    """The errors of single keys."""
-
-
 class Bucket:
     """A client of one bucket, for one event loop. Create it off the loop, because botocore reads files then."""
 
@@ -91,7 +64,6 @@ class Bucket:
         self._distribution = Distribution(*config.cloudfront) if config.cloudfront else None
         self._form_fields = config.properties.form_fields()
         self._final_headers = config.properties.final_headers()
-        self.multipart = Multipart(config.name, self._call, self._final_headers)
         self._checks = Shared(self.check)
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="credentials")
         self._credentials = CredentialSource(boto3.Session(), config.credentials, self._threads)
@@ -105,6 +77,8 @@ class Bucket:
                 cafile=get_session().get_config_variable("ca_bundle") or certifi.where()
             ),
         )
+        self.multipart = Multipart(config.name, self._call, self._final_headers)
+        self.deletion = Deletion(self._call, self._client.failure)
 
     async def credentials(self, now: datetime) -> Credentials:
         """Return keys that are valid at `now`. Raises CredentialsExpired."""
@@ -201,48 +175,6 @@ class Bucket:
         promoted = await self.head(target)
         return promoted is not None and promoted.same_object(judged)
 
-    async def purge(self, *keys: str) -> bool:
-        """Remove the objects under at most 1,000 `keys` with their versions; absent ones are no error.
-
-        One turn is bounded: it removes at most MAX_VERSIONS versions of each key. Return whether nothing is left.
-        """
-        deleted = await self.delete(keys)
-        for failure in deleted.failures.values():
-            raise failure
-        return all(await asyncio.gather(*map(self.purge_versions, deleted.versioned)))
-
-    async def delete(self, keys: Iterable[str]) -> Deleted:
-        """Delete at most 1,000 `keys` by one request; absent ones are no error."""
-        return await self._delete([Version(key) for key in keys])
-
-    async def purge_below(self, prefix: str, key: str) -> bool:
-        """Remove all objects whose keys begin with `prefix`, with their versions; return whether nothing is left.
-
-        One turn removes at most MAX_TURN_VERSIONS of them. `key` is any key below `prefix`. It is deleted in any case:
-        the answer tells whether the bucket keeps versions, so that only a versioned one needs the right to list them.
-        """
-        for _ in range(0, MAX_TURN_VERSIONS, MAX_VERSIONS):
-            keys = await self.multipart.keys(prefix)
-            deleted = await self.delete({key, *keys})
-            for failure in deleted.failures.values():
-                raise failure
-            if deleted.versioned:
-                return await self._purge_versions_below(prefix)
-            if len(keys) < FULL_PAGE:
-                return True
-        return False
-
-    async def _purge_versions_below(self, prefix: str) -> bool:
-        for _ in range(0, MAX_TURN_VERSIONS, MAX_VERSIONS):
-            listing, entries = await self._versions(prefix)
-            versions = [Version(entry.findtext("Key") or "", entry.findtext("VersionId")) for entry in entries]
-            if versions:
-                for failure in (await self._delete(versions)).failures.values():
-                    raise failure
-            if listing.findtext("IsTruncated") != "true":
-                return True
-        return False
-
     async def check(self) -> None:
         """Raise StorageUnavailable or StorageRefused unless the bucket answers."""
         try:
@@ -257,57 +189,6 @@ class Bucket:
 
     async def _call(self, operation: str, method: str, key: str = "", **options: Any) -> Answer:
         return await self._client.call(operation, method, key, **options)
-
-    async def _delete(self, versions: list[Version]) -> Deleted:
-        entries = "".join(
-            f"<Object><Key>{escape(version.key)}</Key>"
-            + (f"<VersionId>{escape(version.id)}</VersionId>" if version.id is not None else "")
-            + "</Object>"
-            for version in versions
-        )
-        body = f'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{entries}</Delete>'.encode()
-        digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
-        answer = await self._call(
-            "delete_objects",
-            "POST",
-            query={"delete": ""},
-            headers={"content-md5": digest, "content-type": "application/xml"},
-            body=body,
-            has_result=True,
-        )
-        result = answer.xml()
-        codes = {error.findtext("Key") or "": error.findtext("Code") or "Unknown" for error in result.iterfind("Error")}
-        causes = {*codes.values()} - {"NoSuchKey", "NoSuchVersion"}
-        failures = {code: self._client.failure("delete_objects", code, answer) for code in causes}
-        return Deleted(
-            versioned=frozenset(
-                deleted.findtext("Key") or ""
-                for deleted in result.iterfind("Deleted")
-                if deleted.findtext("DeleteMarker") == "true" and deleted.find("VersionId") is None
-            ),
-            failures={key: failures[code] for key, code in codes.items() if code in failures},
-        )
-
-    async def purge_versions(self, key: str) -> bool:
-        """Remove up to MAX_VERSIONS versions of one key; return whether nothing is left."""
-        listing, entries = await self._versions(key)
-        of_key = [Version(key, entry.findtext("VersionId")) for entry in entries if entry.findtext("Key") == key]
-        if of_key:
-            for failure in (await self._delete(of_key)).failures.values():
-                raise failure
-        # Keys that continue this one sort after it, so a listing that has reached one has passed all versions.
-        return len(of_key) < len(entries) or listing.findtext("IsTruncated") != "true"
-
-    async def _versions(self, prefix: str) -> tuple[Element, list[Element]]:
-        """Return a listing of up to MAX_VERSIONS versions whose keys begin with `prefix`, and its entries."""
-        answer = await self._call(
-            "list_object_versions",
-            "GET",
-            query={"max-keys": str(MAX_VERSIONS), "prefix": prefix, "versions": ""},
-            has_result=True,
-        )
-        listing = answer.xml()
-        return listing, [entry for entry in listing if entry.tag in {"Version", "DeleteMarker"}]
 
 
 def _is_copy_of(judged: Arrived, answer: Answer) -> bool | None:

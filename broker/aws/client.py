@@ -23,7 +23,7 @@ from yarl import URL
 
 from broker import metrics
 from broker.clock import Clock, utc_now
-from broker.domain.sigv4 import Address, Credentials, query_string, signed_headers, uri_encode
+from broker.domain.s3.sigv4 import Address, Credentials, query_string, signed_headers, uri_encode
 from broker.errors import CredentialsExpired, StorageRefused, StorageUnavailable
 
 log = structlog.get_logger()
@@ -76,6 +76,10 @@ class Answer:
         for element in root.iter():
             element.tag = element.tag.rpartition("}")[2]
         return root
+
+
+Call = Callable[..., Awaitable[Answer]]
+"""`S3Client.call`, or what stands in for it."""
 
 
 class S3Client:

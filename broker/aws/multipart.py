@@ -4,24 +4,20 @@ Sources: Amazon S3 API Reference, "CreateMultipartUpload", "UploadPartCopy", "Co
 "ListMultipartUploads", "AbortMultipartUpload" and "ListObjectsV2".
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
-from broker.aws.client import Absent, Answer
+from broker.aws.client import Absent, Answer, Call
 from broker.domain.keys import part_number_of
 from broker.domain.parts import StoredPart, is_md5
-from broker.domain.sigv4 import uri_encode
+from broker.domain.s3.sigv4 import uri_encode
 
 PAGE = 1000
 """The number of entries of one page, S3's largest."""
-FULL_PAGE = PAGE - 1
-"""The number of keys that are listed for a purge: one more key still fits into its DeleteObjects."""
 MAX_ABORTS = 100
 """The number of multipart uploads that one turn aborts."""
-
-Call = Callable[..., Awaitable[Answer]]
 
 
 class Copied(NamedTuple):
@@ -59,12 +55,6 @@ class Multipart:
                 break
             query["continuation-token"] = listing.findtext("NextContinuationToken") or ""
         return parts
-
-    async def keys(self, prefix: str) -> list[str]:
-        """Return the first keys below `prefix`, at most FULL_PAGE."""
-        query = {"list-type": "2", "max-keys": str(FULL_PAGE), "prefix": prefix}
-        answer = await self._call("list_objects_v2", "GET", query=query, has_result=True)
-        return [entry.findtext("Key") or "" for entry in answer.xml().iterfind("Contents")]
 
     async def create(self, key: str, content_type: str) -> str:
         """Begin a multipart upload to `key` and return its id. S3 is to keep the CRC64NVME of the whole object."""

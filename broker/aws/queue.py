@@ -15,7 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from broker.aws.credentials import NO_ANSWER, client_keys
-from broker.domain.sigv4 import Credentials
+from broker.domain.s3.sigv4 import Credentials
 from broker.errors import QueueUnavailable
 
 T = TypeVar("T")

@@ -2,7 +2,7 @@
 
 from broker.doctor import Deployment, Finding, examine
 from broker.doctor.finding import ok, warn
-from broker.domain.jws import SECRET_BYTES
+from broker.domain.access.jws import SECRET_BYTES
 from broker.domain.origin import origin
 from broker.errors import SettingsInvalid
 from broker.settings import Settings

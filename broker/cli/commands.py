@@ -17,7 +17,7 @@ import typer
 from broker.cli.erase import erase
 from broker.cli.media import media
 from broker.cli.terminal import ask, errors_as_exit_status, note, out, refuse, say
-from broker.cli.uploads import upload
+from broker.cli.upload import upload
 from broker.cli.webhooks import webhooks
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def serve(
     ] = False,
     data_dir: Annotated[Path, typer.Option(help="The directory of the embedded S3's objects.")] = DATA_DIR,
 ) -> None:
-    """Serve the broker in production."""
+    """Serve the broker in production. The database must be migrated before; `broker dev` needs no settings."""
     with errors_as_exit_status():
         from broker import load_settings
         from broker.server.serve import serve as run_server
@@ -166,7 +166,10 @@ def dev(
 
 @app.command()
 def worker() -> None:
-    """Run the background jobs: sweep unfinished and unused uploads, process S3 events, and send webhooks."""
+    """Run the background jobs: sweep unfinished and unused uploads, process S3 events, and send webhooks.
+
+    One process beside `broker serve` is enough. On SQLite, `serve` runs them itself with BROKER_SWEEP=true.
+    """
     with errors_as_exit_status():
         from broker import load_settings
         from broker.server.serve import work_until_stopped
@@ -195,7 +198,7 @@ def doctor(
 
 @app.command("migrate")
 def migrate_database() -> None:
-    """Migrate the database to the schema of this version."""
+    """Migrate the database to the schema of this version: before the first `broker serve`, and after each upgrade."""
     with errors_as_exit_status():
         from broker.domain.origin import bare
         from broker.settings import load_database_settings
@@ -213,11 +216,11 @@ def migrate_database() -> None:
 def print_token(
     sub: Annotated[str, typer.Option(help="The subject: the owner of media that are uploaded with it.")] = "dev",
     scope: Annotated[
-        str, typer.Option(help="The permissions, separated by spaces.")
+        str, typer.Option(help="The permissions, separated by spaces; also media:delegate and media:admin.")
     ] = "media:upload media:read media:delete",
     ttl: Annotated[int, typer.Option(help="The token's lifetime in seconds.", min=1)] = 3600,
 ) -> None:
-    """Mint a token with SECRET_KEY, for tries by hand."""
+    """Print a token that is signed with SECRET_KEY, to try the broker by hand."""
     with errors_as_exit_status():
         from broker import load_settings
         from broker.dev.tokens import mint_token

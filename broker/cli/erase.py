@@ -19,7 +19,7 @@ def erase(
     """Let the worker erase all media of one owner, with their objects, records and webhooks."""
     with errors_as_exit_status():
         from broker import load_settings
-        from broker.domain.owners import is_owner
+        from broker.domain.access.owners import is_owner
 
         if not is_owner(owner):
             refuse("OWNER: should be 1 to 255 printable characters without surrounding spaces")

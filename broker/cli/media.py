@@ -49,7 +49,7 @@ def list_media(
             f"{record.content_type}  {size if size is not None else 'unknown'} bytes{named}{reason}"
         )
     if not records:
-        say("There are no such media.")
+        say("No media matches.")
 
 
 @media.command()

@@ -1,163 +1,85 @@
-"""The client of `broker upload`: request policies, send files to S3, and complete the uploads.
+"""`broker upload`: upload videos, small ones by one form and large ones in parts, with progress on standard error."""
 
-A file is streamed from disk, so memory does not grow with its size. Every request can be repeated safely: requests to
-the broker carry an Idempotency-Key, and a form names exactly one object key.
-"""
+import sys
+from pathlib import Path
+from typing import Annotated
 
-import mimetypes
-import os
-import time
-import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path, PurePath
-from types import TracebackType
-from typing import Any, BinaryIO
+import typer
 
-from broker.cli.uploading.broker_client import PARTS_MISSING, TRIES, BrokerClient
-from broker.cli.uploading.failure import UploadFailed
-from broker.cli.uploading.parts import PartsUpload
-from broker.cli.uploading.s3_form import Outcome, post_form, s3_client
-from broker.cli.uploading.unfinished import Unfinished
-from broker.client.wire import REST_SECONDS
-from broker.domain.video_types import type_of_file
+from broker.cli.terminal import refuse
 
-CONNECTIONS = 4
-"""How many parts of a file are sent at a time."""
-RENEWED = frozenset({"upload-expired", "media-not-found", "idempotency-key-reused"})
-"""The problems with which the broker answers a remembered upload that cannot go on; a new one can begin."""
-ENDED = RENEWED | {"upload-rejected"}
-ROUNDS = 3
-"""How often missing parts are sent: one may be lost after it was acknowledged, to a clean-up of the bucket."""
+INTERRUPTED = 130
+"""The exit status after Ctrl-C: 128 and the number of SIGINT, as shells report it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Uploaded:
-    """A ready media, and a link to it that expires at `expires_at` (RFC 3339)."""
+def upload(
+    files: Annotated[list[Path], typer.Argument(help="The videos.", exists=True, dir_okay=False, readable=True)],
+    url: Annotated[
+        str, typer.Option(envvar="BROKER_URL", help="The URL of the broker's routes, with their prefix.")
+    ] = "http://127.0.0.1:8000/api/v1/s3-media",
+    token: Annotated[
+        str | None, typer.Option(envvar="BROKER_TOKEN", help="Your bearer token; `broker token` prints one to try.")
+    ] = None,
+    content_type: Annotated[
+        str | None, typer.Option(help="The videos' type; by default, from each file's name.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option(help="Whether to upload large files in parts, and to go on where an earlier run stopped.")
+    ] = True,
+    connections: Annotated[int, typer.Option(help="How many parts are sent at a time.", min=1, max=32)] = 4,
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="BROKER_UPLOAD_STATE",
+            help="The directory that remembers unfinished uploads; by default, in your configuration directory.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON for each file.")] = False,
+) -> None:
+    """Upload videos, and print a playback link for each.
 
-    media_id: str
-    signed_url: str
-    expires_at: str
-
-
-class UploadClient:
-    """A client of one broker that uploads files, one at a time.
-
-    `url` is that of its routes, prefix included. Raises ValueError for a token that no header can carry.
+    After Ctrl-C, a crash or a lost network, the same command sends only the missing parts of a large file.
     """
+    from broker.cli.unfinished import Unfinished, upload_in_parts
+    from broker.cli.uploading import progress_of, report, report_failure, stopped
+    from broker.client import Client, ClientError, content_type_of
+    from broker.client.asynchronous import RESUMABLE_OVER
+    from broker.client.names import printable
+    from broker.client.wire import bare_token
 
-    def __init__(self, url: str, token: str, *, rest: Callable[[float], object] = time.sleep) -> None:
-        self._rest = rest
-        self._broker = BrokerClient(url, token, rest=rest)
-        self._s3 = s3_client(1)
-
-    def upload(self, file: BinaryIO, *, name: str, size: int, content_type: str) -> Uploaded:
-        """Upload the `size` bytes of `file` by one form and return the ready media. Raises UploadFailed."""
-        body = {"content_type": content_type, "size": size, "filename": name}
-        key = {"Idempotency-Key": str(uuid.uuid4())}
-        for attempt in range(TRIES):
-            # Requested in every round, because the key renews a policy that expired during a slow try.
-            issued = self._broker.request("POST", "/upload", json=body, headers=key)
-            if issued["upload"] is None:
-                break
-            form = issued["upload"]
-            outcome = post_form(self._s3, form["url"], form["fields"], file, name=name, content_type=content_type)
-            if outcome is Outcome.STORED:
-                break
-            if outcome is Outcome.EXPIRED and attempt:
-                raise UploadFailed("S3 refused the upload: AccessDenied: the policy has expired, also a fresh one.")
-            self._rest(REST_SECONDS)
-        else:
-            raise UploadFailed("S3 is unavailable, or closed the connection each time; retry later.")
-        return self._complete(issued["media_id"])
-
-    def upload_in_parts(
-        self,
-        path: Path,
-        *,
-        name: str,
-        content_type: str,
-        unfinished: Unfinished,
-        connections: int = CONNECTIONS,
-        on_progress: Callable[[int], object] = lambda _: None,
-    ) -> Uploaded:
-        """Upload a file in parts, or the missing ones of an earlier run, and return the ready media.
-
-        `on_progress` gets numbers of bytes: sent, found stored, or (negative) sent in vain. Raises UploadFailed; the
-        next call with the same `unfinished` goes on, unless the broker said that the upload has ended.
-        """
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            before = os.fstat(descriptor)
-            body = {"content_type": content_type, "size": before.st_size, "filename": name, "resumable": True}
+    if not token or token.isspace():
+        refuse("BROKER_TOKEN: should be your token (or pass --token); `broker token` prints one to try")
+    try:
+        token = bare_token(token)
+    except ValueError as error:
+        refuse(f"BROKER_TOKEN, --token: {error}")
+    types: dict[Path, str] = {}
+    for file in files:
+        kind = content_type or content_type_of(file.name)
+        if kind is None:
+            name = printable(file.name)
+            refuse(f"--content-type: should be given, because the name {name!r} has no known extension")
+        types[file] = kind
+    folder = state_dir or Path(typer.get_app_dir("s3-media-broker")) / "uploads"
+    failed = False
+    with Client(url, token, connections=connections) as client:
+        for file, kind in types.items():
+            in_parts = resume and file.stat().st_size > RESUMABLE_OVER
             try:
-                for _ in range(ROUNDS):
-                    issued = self._issue(body, unfinished)
-                    counted = 0
-                    if issued["parts"] is not None:
-                        parts = PartsUpload(
-                            self._broker,
-                            media_id=issued["media_id"],
-                            descriptor=descriptor,
-                            size=before.st_size,
-                            content_type=content_type,
-                            page=issued["parts"],
-                            expires_in=issued["expires_in"],
-                            connections=connections,
-                            on_progress=on_progress,
-                            rest=self._rest,
+                with progress_of(file) as on_progress:
+                    if in_parts:
+                        unfinished = Unfinished(folder, url=url, token=token, file=file, content_type=kind)
+                        media = upload_in_parts(client, file, kind, unfinished, on_progress)
+                    else:
+                        media = client.upload(
+                            file, content_type=kind, resumable_over=sys.maxsize, on_progress=on_progress
                         )
-                        parts.run()
-                        counted = parts.stored_bytes
-                    after = os.fstat(descriptor)
-                    if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-                        raise UploadFailed("The file changed while it was being sent.", "upload-rejected")
-                    try:
-                        uploaded = self._complete(issued["media_id"])
-                    except UploadFailed as failure:
-                        if failure.problem != PARTS_MISSING:
-                            raise
-                        on_progress(-counted)
-                        continue
-                    unfinished.forget()
-                    return uploaded
-            except UploadFailed as failure:
-                if failure.problem in ENDED:
-                    unfinished.forget()
-                raise
-        finally:
-            os.close(descriptor)
-        raise UploadFailed("Parts that S3 had acknowledged are missing; run the command again to go on.")
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._broker.close()
-        self._s3.close()
-
-    def __enter__(self) -> "UploadClient":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _issue(self, body: dict[str, Any], unfinished: Unfinished) -> dict[str, Any]:
-        """Request the upload, or the missing parts of a remembered one; a new one if that cannot go on."""
-        was_known = unfinished.is_known
-        try:
-            return self._broker.request("POST", "/upload", json=body, headers={"Idempotency-Key": unfinished.key()})
-        except UploadFailed as failure:
-            if not was_known or failure.problem not in RENEWED:
-                raise
-        unfinished.forget()
-        return self._broker.request("POST", "/upload", json=body, headers={"Idempotency-Key": unfinished.key()})
-
-    def _complete(self, media_id: str) -> Uploaded:
-        ready = self._broker.request("POST", f"/{media_id}/complete")
-        return Uploaded(ready["media_id"], ready["signed_url"], ready["expires_at"])
-
-
-def type_of(name: str) -> str | None:
-    """Return the content type for a file name's extension, or None if it is unknown."""
-    return type_of_file(name) or mimetypes.types_map.get(PurePath(name).suffix.lower())
+            except (ClientError, OSError) as error:
+                failed = True
+                report_failure(file, str(error), as_json=as_json, is_only=len(files) == 1)
+            except KeyboardInterrupt:
+                refuse(stopped(file, in_parts=in_parts), status=INTERRUPTED)
+            else:
+                report(file, media, as_json=as_json)
+    if failed:
+        raise typer.Exit(1)

@@ -5,7 +5,19 @@
 
 from broker.client.answers import Issued, Media
 from broker.client.asynchronous import AsyncClient
-from broker.client.failures import BrokerProblem, ClientError, FileRefused, Unreachable
+from broker.client.failures import BrokerProblem, ClientError, FileChanged, FileRefused, Unreachable
+from broker.client.names import content_type_of
 from broker.client.synchronous import Client
 
-__all__ = ["AsyncClient", "BrokerProblem", "Client", "ClientError", "FileRefused", "Issued", "Media", "Unreachable"]
+__all__ = [
+    "AsyncClient",
+    "BrokerProblem",
+    "Client",
+    "ClientError",
+    "FileChanged",
+    "FileRefused",
+    "Issued",
+    "Media",
+    "Unreachable",
+    "content_type_of",
+]

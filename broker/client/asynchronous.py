@@ -1,10 +1,9 @@
 """The client for asyncio."""
 
 import asyncio
-import mimetypes
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -13,30 +12,35 @@ from typing import Any, Unpack
 
 from broker.client.answers import Issued, Media
 from broker.client.failures import BrokerProblem, FileRefused
-from broker.client.forms import Forms, Progress
-from broker.client.options import IssueOptions, UploadOptions
-from broker.client.requests import Requests, Token
-from broker.client.sending import Sending
-from broker.domain.video_types import type_of_file
+from broker.client.forms import Forms
+from broker.client.names import content_type_of, printable
+from broker.client.options import IssueOptions, IssueRequest, Progress, UploadOptions
+from broker.client.requests import UNANSWERED, Requests, Token, problem_of
+from broker.client.sending import LocalFile, Sending, opened
+from broker.client.wire import MAX_FAILURES, Rest
 
 RESUMABLE_OVER = 32 * 1024**2
 """Larger files go in parts, as by the browser helper."""
 MAX_WAIT_SECONDS = 25
 """How long one request waits at the broker for a media to settle."""
 SETTLING = frozenset({"pending", "promoting"})
+ROUNDS = 3
+"""How often a file is sent: S3 may lose one that it acknowledged, to a clean-up of the bucket."""
+MISSING = frozenset({"nothing-uploaded", "parts-missing"})
+"""The problems of a completion that sending again solves."""
 
 
 class AsyncClient:
     """A client of one broker, whose routes are at `url`, prefix included. Leave its context to close its connections.
 
     `token` is a bearer token, or a function (also a coroutine function) that returns the current one. At most
-    `connections` transfers to S3 run at a time.
+    `connections` transfers to S3 run at a time. `rest` pauses for some seconds before a retry.
     """
 
-    def __init__(self, url: str, token: Token, *, connections: int = 4) -> None:
-        self._requests = Requests(url, token)
+    def __init__(self, url: str, token: Token, *, connections: int = 4, rest: Rest = asyncio.sleep) -> None:
+        self._rest = rest
+        self._requests = Requests(url, token, rest)
         self._forms = Forms(connections)
-        self._connections = connections
 
     async def issue(self, content_type: str, **options: Unpack[IssueOptions]) -> Issued:
         """Issue an upload, with `owner` on behalf of a user, and return the broker's answer for its client.
@@ -46,45 +50,64 @@ class AsyncClient:
         key = options.pop("idempotency_key", None) or str(uuid.uuid4())
         return await self._issue(key, {"content_type": content_type, **options})
 
+    async def issue_many(
+        self, uploads: Iterable[IssueRequest], *, idempotency_key: str | None = None
+    ) -> list[Issued | BrokerProblem]:
+        """Issue up to 100 uploads in one request; return for each, in order, the answer or the problem.
+
+        Repeating the key with the same uploads in the same order returns the same media.
+        Raises BrokerProblem and Unreachable if the whole request fails.
+        """
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        answer = await self._requests.send("POST", "/uploads", json={"uploads": list(uploads)}, headers=headers)
+        return [Issued.of(outcome) if outcome["success"] else problem_of(outcome) for outcome in answer["uploads"]]
+
     async def upload(self, file: str | os.PathLike[str], **options: Unpack[UploadOptions]) -> Media:
         """Upload a file and return the ready media.
 
         A file of more than `resumable_over` bytes goes in parts, several at a time: a repeated call with the same
         `idempotency_key` sends only those that are missing, also in another process.
-        Raises BrokerProblem, FileRefused, Unreachable and OSError.
+        Raises BrokerProblem, FileRefused, Unreachable, OSError, and what `on_progress` raises.
         """
         path = Path(file)
-        content_type = options.pop("content_type", None) or _type_of(path.name)
+        content_type = options.pop("content_type", None) or content_type_of(path.name)
+        if content_type is None:
+            raise FileRefused(f"content_type should be given, because the name {path.name!r} has no known extension")
         on_progress = options.pop("on_progress", None)
         over = options.pop("resumable_over", RESUMABLE_OVER)
         key = options.pop("idempotency_key", None) or str(uuid.uuid4())
-        descriptor = await asyncio.to_thread(os.open, path, os.O_RDONLY)
-        try:
-            size = os.fstat(descriptor).st_size
-            body: dict[str, Any] = {"content_type": content_type, "size": size, "filename": path.name, **options}
-            if size > over:
+        with opened(path) as local:
+            name = printable(path.name)
+            body: dict[str, Any] = {"content_type": content_type, "size": local.size, "filename": name, **options}
+            if local.size > over:
                 body["resumable"] = True
             issued = await self._issue(key, body)
-            sending = Sending(
-                self._requests,
-                self._forms,
-                token=issued.upload_token,
-                descriptor=descriptor,
-                size=size,
-                connections=self._connections,
-                on_progress=_total(on_progress, size),
-            )
-            if size > over:
-                await sending.missing_parts(issued.media_id)
-            else:
-                await sending.whole(issued, partial(self._issue, key, body))
-        finally:
-            os.close(descriptor)
-        return await self.complete(issued.media_id, upload_token=issued.upload_token)
+            if local.size > over:
+                first_page = issued.document if issued.document["parts"] else None
+                return await self._in_parts(local, issued.media_id, issued.upload_token, on_progress, first_page)
+            sending = self._sending(local, issued.upload_token, on_progress)
+            send = partial(sending.whole, issued, partial(self._issue, key, body, unanswered=MAX_FAILURES))
+            await send()
+            return await self._completed(issued.media_id, issued.upload_token, send)
+
+    async def resume(
+        self,
+        media_id: str,
+        file: str | os.PathLike[str],
+        *,
+        upload_token: str | None = None,
+        on_progress: Progress | None = None,
+    ) -> Media:
+        """Send the missing parts of an upload that was issued as resumable, and return the ready media.
+
+        Raises what `upload` does, and FileChanged if the size of the file is not that of the upload.
+        """
+        with opened(Path(file)) as local:
+            return await self._in_parts(local, media_id, upload_token, on_progress)
 
     async def complete(self, media_id: str, *, upload_token: str | None = None) -> Media:
         """Complete an upload and return the ready media; wait while the broker composes it. Raises BrokerProblem."""
-        return Media.of(await self._requests.send("POST", f"/{media_id}/complete", token=upload_token))
+        return await self._complete(media_id, upload_token)
 
     async def wait(self, media_id: str, *, seconds: float = 300) -> Media:
         """Return a media once it is ready. Raises BrokerProblem if it is rejected or expired, or TimeoutError."""
@@ -120,10 +143,6 @@ class AsyncClient:
         """Delete a media. Raises BrokerProblem; one that is not there is a problem, too."""
         await self._requests.send("DELETE", f"/{media_id}")
 
-    async def _issue(self, key: str, body: dict[str, Any]) -> Issued:
-        headers = {"Idempotency-Key": key}
-        return Issued.of(await self._requests.send("POST", "/upload", json=body, headers=headers))
-
     async def close(self) -> None:
         """Close the connections."""
         await self._requests.close()
@@ -137,22 +156,38 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
+    async def _issue(self, key: str, body: dict[str, Any], *, unanswered: int = UNANSWERED) -> Issued:
+        headers = {"Idempotency-Key": key}
+        answer = await self._requests.send("POST", "/upload", json=body, headers=headers, unanswered=unanswered)
+        return Issued.of(answer)
 
-def _type_of(name: str) -> str:
-    kind = type_of_file(name) or mimetypes.types_map.get(Path(name).suffix.lower())
-    if kind is None:
-        raise FileRefused(f"content_type should be given, because the name {name!r} has no known extension")
-    return kind
+    def _sending(self, file: LocalFile, upload_token: str | None, on_progress: Progress | None) -> Sending:
+        return Sending(self._requests, self._forms, self._rest, file, token=upload_token, on_progress=on_progress)
 
+    async def _in_parts(
+        self,
+        file: LocalFile,
+        media_id: str,
+        upload_token: str | None,
+        on_progress: Progress | None,
+        first_page: Mapping[str, Any] | None = None,
+    ) -> Media:
+        sending = self._sending(file, upload_token, on_progress)
+        await sending.missing_parts(media_id, first_page)
+        return await self._completed(media_id, upload_token, partial(sending.missing_parts, media_id))
 
-def _total(on_progress: Callable[[int, int], object] | None, size: int) -> Progress:
-    """Return a function that adds up what was sent, and reports it."""
-    loaded = 0
+    async def _completed(
+        self, media_id: str, upload_token: str | None, send_missing: Callable[[], Awaitable[None]]
+    ) -> Media:
+        for _ in range(ROUNDS - 1):
+            try:
+                return await self._complete(media_id, upload_token)
+            except BrokerProblem as problem:
+                if problem.slug not in MISSING:
+                    raise
+            await send_missing()
+        return await self._complete(media_id, upload_token)
 
-    def progressed(count: int) -> None:
-        nonlocal loaded
-        loaded += count
-        if on_progress is not None:
-            on_progress(loaded, size)
-
-    return progressed
+    async def _complete(self, media_id: str, upload_token: str | None) -> Media:
+        path = f"/{media_id}/complete"
+        return Media.of(await self._requests.send("POST", path, token=upload_token, unanswered=MAX_FAILURES))

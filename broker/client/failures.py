@@ -10,7 +10,14 @@ class Unreachable(ClientError):
 
 
 class FileRefused(ClientError):
-    """S3 refused the file, or the file changed while it was sent."""
+    """The file cannot be uploaded: it has no known type, or S3 refused it."""
+
+
+class FileChanged(FileRefused):
+    """The file changed while it was being sent, or it is not the file of the upload."""
+
+    def __init__(self, message: str = "The file changed while it was being sent.") -> None:
+        super().__init__(message)
 
 
 class BrokerProblem(ClientError):

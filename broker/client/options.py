@@ -1,7 +1,10 @@
 """The options of an upload, as keyword arguments of both clients."""
 
 from collections.abc import Callable, Mapping
-from typing import TypedDict
+from typing import Required, TypedDict
+
+Progress = Callable[[int, int], object]
+"""Called with the bytes sent and the file's size. An exception that it raises ends the upload, and is raised."""
 
 
 class Description(TypedDict, total=False):
@@ -15,12 +18,10 @@ class Description(TypedDict, total=False):
     metadata: Mapping[str, str]
     """Flat strings, at most 2 KB as JSON."""
     duration_seconds: float
-    idempotency_key: str
-    """Repeating a key returns the same media. By default a random one."""
 
 
-class IssueOptions(Description, total=False):
-    """The options of `issue`."""
+class Promised(Description, total=False):
+    """The description of an upload whose file another client sends."""
 
     size: int
     """Bytes; S3 then refuses any other size."""
@@ -32,6 +33,19 @@ class IssueOptions(Description, total=False):
     redirect_url: str
 
 
+class IssueRequest(Promised, total=False):
+    """One upload of `issue_many`."""
+
+    content_type: Required[str]
+
+
+class IssueOptions(Promised, total=False):
+    """The options of `issue`."""
+
+    idempotency_key: str
+    """Repeating a key returns the same media. By default a random one."""
+
+
 class UploadOptions(Description, total=False):
     """The options of `upload`."""
 
@@ -39,5 +53,6 @@ class UploadOptions(Description, total=False):
     """By default, from the file's name."""
     resumable_over: int
     """Files of more bytes go in parts; 32 MiB by default."""
-    on_progress: Callable[[int, int], object]
-    """Called with the bytes sent and the file's size."""
+    on_progress: Progress
+    idempotency_key: str
+    """Repeating a key returns the same media. By default a random one."""

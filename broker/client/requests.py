@@ -1,81 +1,103 @@
 """Requests to the broker: repeated while it asks for it, with its problems as errors."""
 
-import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from time import monotonic
 from typing import Any
 
 import httpx
 
 from broker.client.failures import BrokerProblem, ClientError, Unreachable
 from broker.client.wire import (
-    COMPOSING_SECONDS,
     DIRECT,
-    PATIENCE_SECONDS,
-    REST_SECONDS,
     RETRIED,
+    Rest,
     bare_token,
     document_of,
     reason_of,
+    seconds_after,
     seconds_to_rest,
 )
 
 Token = str | Callable[[], str | Awaitable[str]]
 """A bearer token, or a function that returns the current one."""
 
-UNANSWERED_TRIES = 4
-"""How often an unanswered request is sent in all. Every request of this client can be repeated."""
-RETRIED_PROBLEMS = frozenset({"idempotency-key-in-flight", "promotion-running"})
+UNANSWERED = 3
+"""How often a request may stay unanswered. Every request of this client can be repeated."""
+PATIENCE_SECONDS = 120.0
+"""How long a request is repeated while the broker asks for it."""
+COMPOSING_SECONDS = 3600.0
+"""How long a completion is repeated while the broker confirms the upload; it may compose thousands of parts."""
+COMPOSING = "promotion-running"
+RETRIED_PROBLEMS = frozenset({"idempotency-key-in-flight", COMPOSING})
+INVALID = (httpx.InvalidURL, httpx.UnsupportedProtocol)
 
 
 class Requests:
-    """Send requests to one broker, whose routes are at `url`."""
+    """Send requests to one broker, whose routes are at `url`. `rest` pauses before a retry."""
 
-    def __init__(self, url: str, token: Token, *, timeout: float = 60) -> None:
+    def __init__(self, url: str, token: Token, rest: Rest) -> None:
         self._url = url.rstrip("/")
         self._token = token
-        self._http = httpx.AsyncClient(timeout=timeout, mounts=dict.fromkeys(DIRECT))
+        self._rest = rest
+        self._http = httpx.AsyncClient(timeout=60, mounts=dict.fromkeys(DIRECT))
+        self._was_reached = False
 
-    async def send(self, method: str, path: str, *, token: Token | None = None, **request: Any) -> dict[str, Any]:
-        """Return the answer's document. Raises BrokerProblem, Unreachable, and ClientError for another server."""
-        unanswered, began = 0, monotonic()
+    async def send(
+        self, method: str, path: str, *, token: Token | None = None, unanswered: int = UNANSWERED, **request: Any
+    ) -> dict[str, Any]:
+        """Return the answer's document; the request may stay `unanswered` so many times.
+
+        Raises BrokerProblem, Unreachable, and ClientError for another server.
+        """
+        failures, rested = 0, 0.0
         headers = {**request.pop("headers", {})}
         while True:
             headers["Authorization"] = f"Bearer {await _current(token or self._token)}"
             try:
                 answer = await self._http.request(method, self._url + path, headers=headers, **request)
             except (httpx.TransportError, httpx.InvalidURL) as error:
-                unanswered += 1
-                if unanswered == UNANSWERED_TRIES or isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
+                failures += 1
+                if failures > unanswered or self._is_wrong(error):
                     raise Unreachable(f"No broker answers at {self._url}: {reason_of(error)}") from None
-                await asyncio.sleep(REST_SECONDS)
+                await self._rest(seconds_after(failures))
                 continue
+            self._was_reached = True
             document = document_of(answer)
             if answer.is_success and document.get("success") is True:
                 return document
             problem = self._problem(answer, document)
             seconds = seconds_to_rest(answer)
-            patience = COMPOSING_SECONDS if problem.slug == "promotion-running" else PATIENCE_SECONDS
+            patience = COMPOSING_SECONDS if problem.slug == COMPOSING else PATIENCE_SECONDS
             is_retried = answer.status_code in RETRIED or problem.slug in RETRIED_PROBLEMS
-            if not is_retried or monotonic() - began + seconds > patience:
+            rested += seconds
+            if not is_retried or rested > patience:
                 raise problem
-            await asyncio.sleep(seconds)
+            await self._rest(seconds)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
 
+    def _is_wrong(self, error: Exception) -> bool:
+        """Return whether the URL is probably wrong: it is invalid, or no server was ever there."""
+        return isinstance(error, INVALID) or (isinstance(error, httpx.ConnectError) and not self._was_reached)
+
     def _problem(self, answer: httpx.Response, document: dict[str, Any]) -> BrokerProblem:
-        kind = str(document.get("type", "about:blank"))
         # A path without a route answers with a problem of no specific type.
-        if "detail" not in document or (kind == "about:blank" and answer.status_code not in RETRIED):
+        is_specific = document.get("type", "about:blank") != "about:blank" or answer.status_code in RETRIED
+        if "detail" not in document or not is_specific:
             raise ClientError(
                 f"{self._url} answers with {answer.status_code}, but it is not a broker; "
                 "the URL needs the path of its routes, such as https://api.example/api/v1/s3-media"
             )
-        title = str(document.get("title", answer.status_code))
-        return BrokerProblem(answer.status_code, kind.rpartition(":")[2], title, document["detail"], document)
+        return problem_of(document | {"status": answer.status_code})
+
+
+def problem_of(document: dict[str, Any]) -> BrokerProblem:
+    """Return a problem document of the broker as an error."""
+    status = document["status"]
+    slug = str(document.get("type", "")).rpartition(":")[2]
+    return BrokerProblem(status, slug, str(document.get("title", status)), document["detail"], document)
 
 
 async def _current(token: Token) -> str:

@@ -2,14 +2,16 @@
 
 import asyncio
 import os
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
 from broker.client.answers import Issued, Media
 from broker.client.asynchronous import AsyncClient
-from broker.client.options import IssueOptions, UploadOptions
+from broker.client.failures import BrokerProblem
+from broker.client.options import IssueOptions, IssueRequest, Progress, UploadOptions
 from broker.client.requests import Token
+from broker.client.wire import Rest
 
 Result = TypeVar("Result")
 
@@ -21,17 +23,34 @@ class Client:
     AsyncClient there.
     """
 
-    def __init__(self, url: str, token: Token, *, connections: int = 4) -> None:
+    def __init__(self, url: str, token: Token, *, connections: int = 4, rest: Rest = asyncio.sleep) -> None:
         self._runner = asyncio.Runner()
-        self._client = AsyncClient(url, token, connections=connections)
+        self._client = AsyncClient(url, token, connections=connections, rest=rest)
 
     def issue(self, content_type: str, **options: Unpack[IssueOptions]) -> Issued:
         """Issue an upload, with `owner` on behalf of a user, and return the broker's answer for its client."""
         return self._run(self._client.issue(content_type, **options))
 
+    def issue_many(
+        self, uploads: Iterable[IssueRequest], *, idempotency_key: str | None = None
+    ) -> list[Issued | BrokerProblem]:
+        """Issue up to 100 uploads in one request; return for each, in order, the answer or the problem."""
+        return self._run(self._client.issue_many(uploads, idempotency_key=idempotency_key))
+
     def upload(self, file: str | os.PathLike[str], **options: Unpack[UploadOptions]) -> Media:
         """Upload a file and return the ready media."""
         return self._run(self._client.upload(file, **options))
+
+    def resume(
+        self,
+        media_id: str,
+        file: str | os.PathLike[str],
+        *,
+        upload_token: str | None = None,
+        on_progress: Progress | None = None,
+    ) -> Media:
+        """Send the missing parts of an upload that was issued as resumable, and return the ready media."""
+        return self._run(self._client.resume(media_id, file, upload_token=upload_token, on_progress=on_progress))
 
     def complete(self, media_id: str, *, upload_token: str | None = None) -> Media:
         """Complete an upload and return the ready media."""

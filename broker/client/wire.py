@@ -1,16 +1,17 @@
-"""HTTP as the client and `broker upload` share it: tokens, documents, pauses, and the words for a failure."""
+"""HTTP details of the client: tokens, documents, pauses, and the words for a failure."""
 
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 
 import httpx
 
 REST_SECONDS = 1.0
-"""The pause before a retry, if the answer names none."""
-PATIENCE_SECONDS = 120.0
-"""How long a request is repeated while the broker asks for it."""
-COMPOSING_SECONDS = 3600.0
-"""How long a completion is repeated while the broker confirms the upload; it may compose thousands of parts."""
+"""The pause before a retry that the answer asks for, if it names none."""
+FIRST_REST_SECONDS = 1.0
+LONGEST_REST_SECONDS = 30.0
+MAX_FAILURES = 9
+"""How often a form, or a request of a transfer, may fail in a row; with the pauses, for 2.5 minutes."""
 RETRIED = frozenset(
     {
         HTTPStatus.TOO_MANY_REQUESTS,
@@ -22,6 +23,8 @@ RETRIED = frozenset(
 """The statuses after which every request is repeated."""
 DIRECT = ("all://127.0.0.1", "all://localhost")
 """A proxy of the environment is not meant for this machine."""
+Rest = Callable[[float], Awaitable[object]]
+"""A function that pauses for some seconds, such as asyncio.sleep."""
 
 
 def bare_token(token: str) -> str:
@@ -53,3 +56,8 @@ def seconds_to_rest(answer: httpx.Response) -> float:
     """Return the seconds before a retry, by Retry-After (RFC 9110, section 10.2.3; only as seconds, not a date)."""
     seconds = answer.headers.get("Retry-After", "")
     return max(float(seconds), REST_SECONDS / 10) if seconds.isdecimal() else REST_SECONDS
+
+
+def seconds_after(failures: int) -> float:
+    """Return the seconds before the next try after so many failures in a row; they grow with each."""
+    return min(FIRST_REST_SECONDS * 2.0 ** (failures - 1), LONGEST_REST_SECONDS)

@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from broker.aws.bucket import Bucket, BucketConfig
 from broker.aws.credentials import client_keys
-from broker.domain.sigv4 import Credentials
+from broker.domain.s3.sigv4 import Credentials
 from broker.egress.proxy import EgressProxy
 
 ANSWER_SECONDS = 10.0

@@ -176,7 +176,7 @@ class Media(NamedTuple):
     """Whether it counts as promised although it was rejected or deleted, because its policy is still open."""
 
     issued_by: str | None = None
-    """The caller that issued it on behalf of its owner; None if its owner did."""
+    """The caller that issued it on behalf of its owner; None if its owner did, or if that caller was erased."""
     allow_link: bool | None = None
     """Whether its upload token also gets a link; None if it has no upload token."""
     ended_at: datetime | None = None

@@ -1,7 +1,7 @@
 """Origins and addresses: the origin of a URL, the hosts of this machine, and public addresses."""
 
 import re
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import urlsplit
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -88,6 +88,17 @@ def is_public(address: str) -> bool:
     if ip == AZURE_HOST or any(ip in block for block in SPECIAL):
         return False
     return ip.is_global and not (ip.is_multicast or ip.is_reserved)
+
+
+def network_of(value: str) -> IPv4Network | IPv6Network:
+    """Return the network that a value names; a single address is one of its own. Raises ValueError.
+
+    IPv4 addresses in IPv6 form (`::ffff:10.0.0.0/104`), as a dual-stack socket shows them, are the IPv4 network.
+    """
+    network = ip_network(value)
+    if isinstance(network, IPv6Network) and (mapped := network.network_address.ipv4_mapped) is not None:
+        return IPv4Network((mapped, max(network.prefixlen - 96, 0)))
+    return network
 
 
 def bare(url: str) -> str:

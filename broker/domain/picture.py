@@ -4,7 +4,7 @@ Source: HTML Standard, "The video element": natural width and natural height.
 """
 
 
-def displayed_size(width: int, height: int, *, pixel_shape: str = "1:1", rotation: float = 0) -> tuple[int, int]:
+def displayed_size(width: int, height: int, *, pixel_shape: str, rotation: float) -> tuple[int, int]:
     """Return the width and height at which a player shows a video.
 
     `pixel_shape` is the width of a pixel to its height (ffprobe's `sample_aspect_ratio`); one that is unknown counts as

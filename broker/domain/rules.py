@@ -34,6 +34,8 @@ ACTIVE_TYPES = frozenset(
     }
 )
 """The types that a browser may execute with the rights of the serving host; any `…+xml` is one too."""
+MIN_SIZE = 1
+"""No video is empty."""
 MAX_METADATA_BYTES = 2048
 MAX_FORM_BYTES = MAX_PART_BYTES
 """S3 accepts at most 5 GB in one POST and in one CopyObject (Amazon S3 User Guide)."""
@@ -79,7 +81,7 @@ class Rules:
 
     def check_size(self, size: int | None) -> None:
         """Raise SizeNotAllowed unless `size` is unknown or within the bounds."""
-        if size is not None and not 1 <= size <= self.max_size:
+        if size is not None and not MIN_SIZE <= size <= self.max_size:
             raise SizeNotAllowed(size=size, max_size=self.max_size)
 
     def check_form(self, size: int | None, crc64nvme: str | None) -> None:
@@ -124,8 +126,8 @@ def differences(media: Media, arrived: Arrived) -> str:
     reasons = []
     if media.promised_size is not None and arrived.size != media.promised_size:
         reasons.append(f"the size is {arrived.size} bytes, not {media.promised_size}")
-    elif not 1 <= arrived.size <= media.max_size:
-        reasons.append(f"the size is {arrived.size} bytes, not 1 to {media.max_size}")
+    elif not MIN_SIZE <= arrived.size <= media.max_size:
+        reasons.append(f"the size is {arrived.size} bytes, not {MIN_SIZE} to {media.max_size}")
     if media_type(arrived.content_type) != media.content_type:
         reasons.append(f"the type is {media_type(arrived.content_type)!r}, not {media.content_type!r}")
     if media.promised_sha256 is not None and arrived.checksum != f"SHA256:{media.promised_sha256}":

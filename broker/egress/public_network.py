@@ -8,12 +8,12 @@ Source: OWASP, "Server-Side Request Forgery Prevention Cheat Sheet".
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 
 import httpcore
 from httpcore import SOCKET_OPTION, AsyncNetworkBackend, AsyncNetworkStream
 
-from broker.domain.origin import LOOPBACK_HOSTS, is_public
+from broker.domain.origin import LOOPBACK_HOSTS, is_public, network_of
 
 Lookup = Callable[[str, int], Awaitable[list[str]]]
 
@@ -43,7 +43,7 @@ class PublicNetwork(AsyncNetworkBackend):
         network: AsyncNetworkBackend | None = None,
     ) -> None:
         self._loopback = loopback
-        self._private = [ip_network(each, strict=False) for each in private]
+        self._private = [network_of(each) for each in private]
         self._look_up = look_up
         self._network = network or httpcore.AnyIOBackend()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from broker import metrics
-from broker.domain.owners import is_owner
+from broker.domain.access.owners import is_owner
 from broker.domain.rules import Rules
 from broker.errors import ApplicationUnavailable, MetadataTooLarge, UploadRefused
 from broker.lifecycle.requests import UploadRequest

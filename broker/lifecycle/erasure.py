@@ -1,5 +1,6 @@
 """The erasure of an owner: every media with its objects and its record, its webhooks, and its usage.
 
+Media that the owner issued on behalf of others stay, and no longer name it.
 The intent is recorded first. Each turn is bounded: it deletes some media as their owner would, and removes the records
 of those whose objects are gone. The sweep removes the objects in between; the record of a media stays until its last
 purge, about two hours after its policy has ended.
@@ -7,6 +8,7 @@ purge, about two hours after its policy has ended.
 
 import asyncio
 from datetime import timedelta
+from typing import NamedTuple
 
 import structlog
 
@@ -25,6 +27,13 @@ LOOK_AGAIN = timedelta(minutes=1)
 """How soon an erasure has its next turn if it waits for the sweep, or if the process that took its turn died."""
 
 
+class Progress(NamedTuple):
+    """The progress of an erasure: how many media of the owner are left, and whether it is finished."""
+
+    media_left: int
+    finished: bool
+
+
 class Erasure:
     """Erase owners, a turn at a time. Several replicas share the work."""
 
@@ -33,14 +42,14 @@ class Erasure:
         self._settlement = settlement
         self._clock = clock
 
-    async def request(self, owner: str) -> int:
-        """Record that `owner` is to be erased, take a first turn, and return the number of media that are left.
+    async def request(self, owner: str) -> Progress:
+        """Record that `owner` is to be erased, take a first turn, and return what is left.
 
         Media that the owner is issued before the erasure ends are erased too. Once more does no harm.
         """
         await self._store.removal.record_erasure(owner, self._clock())
-        await self._take_turn(owner)
-        return await self._store.removal.count_of(owner)
+        finished = await self._take_turn(owner)
+        return Progress(await self._store.removal.count_of(owner), finished)
 
     async def once(self) -> int:
         """Take the turns that are due, and return their number. Raises DatabaseUnavailable."""
@@ -50,15 +59,19 @@ class Erasure:
             await self._take_turn(owner)
         return len(owners)
 
-    async def _take_turn(self, owner: str) -> None:
+    async def _take_turn(self, owner: str) -> bool:
+        """Take one turn, and return whether the owner is erased."""
         now = self._clock()
         media = await self._store.list(owner, state=None, limit=TURN, before=None)
         await asyncio.gather(*map(self._delete, media))
         removed = await self._store.removal.remove_erased(owner, now, limit=TURN)
+        forgotten = await self._store.removal.forget_issuer(owner, limit=TURN)
         if await self._store.removal.finish_erasure(owner):
             log.info("an owner is erased")
-        elif TURN in {len(media), removed}:
+            return True
+        if TURN in {len(media), removed, forgotten}:
             await self._store.removal.record_erasure(owner, now)
+        return False
 
     async def _delete(self, media: Media) -> None:
         """Delete a media, for the sweep to purge it at once; a change that came first leaves it to another turn."""

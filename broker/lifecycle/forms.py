@@ -8,8 +8,8 @@ from broker import metrics
 from broker.aws.bucket import Bucket
 from broker.domain.keys import staging_key
 from broker.domain.media import GONE, Media, State
-from broker.domain.policy import MAX_POLICY_SECONDS, Promise
-from broker.domain.sigv4 import Credentials
+from broker.domain.s3.policy import MAX_POLICY_SECONDS, Promise
+from broker.domain.s3.sigv4 import Credentials
 from broker.errors import CredentialsExpired, UploadExpired
 from broker.lifecycle.requests import Issued
 from broker.store import Store

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import structlog
 
-from broker.aws.bucket import Bucket, Deleted
+from broker.aws.deletion import Deleted, Deletion
 from broker.errors import BrokerError
 
 log = structlog.get_logger()
@@ -34,8 +34,8 @@ class _Removal(NamedTuple):
 class Purges:
     """Remove keys, up to 1,000 with one request. Several requests may be under way, so none delays the others."""
 
-    def __init__(self, bucket: Bucket) -> None:
-        self._bucket = bucket
+    def __init__(self, deletion: Deletion) -> None:
+        self._deletion = deletion
         self._gathered: list[_Removal] = []
         self._waiting = 0
         """The number of keys that are gathered or being removed."""
@@ -104,7 +104,7 @@ class Purges:
         for removal in removals:
             waiting.setdefault(removal.key, []).append(removal)
         try:
-            deleted = await self._bucket.delete(list(waiting))
+            deleted = await self._deletion.delete(list(waiting))
         except Exception as error:
             deleted = Deleted(failures=dict.fromkeys(waiting, error))
         for key, of_key in waiting.items():
@@ -128,7 +128,7 @@ class Purges:
     async def _remove_versions(self, key: str, removals: list[_Removal]) -> None:
         outcome: bool | Exception
         try:
-            outcome = await self._bucket.purge_versions(key)
+            outcome = await self._deletion.purge_versions(key)
         except Exception as error:
             _log_left(1, error)
             outcome = error

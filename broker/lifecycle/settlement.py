@@ -1,8 +1,8 @@
 """The settlement of a media: judge the upload, promote it, purge the rest.
 
-A client's complete, S3's events and the sweep all come through here. The caller that promotes holds a lease, so that
-one copy is made and a crash is taken over. Every change is a compare-and-set; the loser of a race re-reads the row and
-decides again.
+A client's complete, S3's events and the sweep (`due.py`) all come through here. The caller that promotes holds a lease,
+so that one copy is made and a crash is taken over. Every change is a compare-and-set; the loser of a race re-reads the
+row and decides again.
 
 S3 may carry out a request long after its caller gave up. Each such effect is harmless:
 
@@ -29,7 +29,6 @@ S3 may carry out a request long after its caller gave up. Each such effect is ha
 """
 
 import asyncio
-from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from math import ceil
@@ -37,7 +36,7 @@ from math import ceil
 from broker import metrics
 from broker.aws.bucket import Bucket
 from broker.clock import Clock, Stopwatch, monotonic, utc_now
-from broker.domain.keys import current_key, every_final_key, lost_keys, staging_key
+from broker.domain.keys import current_key, every_final_key, staging_key
 from broker.domain.media import GONE, Arrived, Event, Media, State
 from broker.domain.rules import differences, video_differences
 from broker.errors import NothingUploaded, ProbeFailed, PromotionRunning
@@ -49,10 +48,6 @@ from broker.store import Store
 
 MAX_JUDGEMENTS = 3
 """An upload whose staging object is overwritten is judged this many times, then rejected."""
-SLOWEST_UPLOAD = timedelta(days=1)
-"""An upload that began in time is expected to arrive within this time after the end of its policy."""
-MAX_CLOCK_DIFFERENCE = timedelta(hours=2)
-"""How far the clocks of two replicas may differ: each of them is at most an hour ahead of S3's clock, or behind it."""
 FINISHED = GONE | {State.REJECTED}
 """The states from which no media becomes ready."""
 WAIT_SECONDS = 0.1
@@ -77,7 +72,7 @@ class Settlement:
         """Accept videos of at most `max_video_seconds`, if there is a `probe`; without one, content is not checked."""
         self.grace = grace
         self.leases = Leases(clock, stopwatch)
-        self.purges = Purges(bucket)
+        self.purges = Purges(bucket.deletion)
         self._probe = probe
         self._max_video_seconds = max_video_seconds
         self._store = store
@@ -89,29 +84,6 @@ class Settlement:
         """Stop the compositions, and finish the purges in the background."""
         await self._resumable.close()
         await self.purges.finish()
-
-    async def settle(self, media: Media) -> None:
-        """Finish what is due for a media that the sweep has claimed. A long composition goes on by itself.
-
-        Raises StorageUnavailable and the like; then the state is kept, and the claim expires.
-        """
-        with suppress(PromotionRunning):
-            await self._settle(media)
-
-    async def _settle(self, media: Media) -> None:
-        match media.state:
-            case State.PENDING:
-                await self._settle_pending(media)
-            case State.PROMOTING:
-                await self._settle_pending(await self._take_lease(media))
-            case State.READY:
-                await self._purge_for_good(media, lost_keys(media), media.ready_at)
-            case State.REJECTED | State.DELETED:
-                await self._purge_for_good(media, every_final_key(media), media.ended_at)
-            case State.DELETING:
-                await self._finish_deleting(media)
-            case State.EXPIRED:
-                await self._look_a_last_time(media)
 
     async def judge(self, media: Media, part: int | None = None) -> Media:
         """Compare the upload with the promise, record the verdict, and promote or reject.
@@ -182,12 +154,12 @@ class Settlement:
             if media.state is not State.PROMOTING:
                 return media
             if self.leases.has_expired(media):
-                return await self._take_lease(media)
+                return await self.take_lease(media)
             await asyncio.sleep(WAIT_SECONDS)
             media = await self._reread(media)
         raise PromotionRunning
 
-    async def _take_lease(self, media: Media) -> Media:
+    async def take_lease(self, media: Media) -> Media:
         """Begin another attempt for a media whose lease has expired, unless another caller does.
 
         A composition whose multipart upload is recorded is continued, as the same attempt.
@@ -212,7 +184,7 @@ class Settlement:
     async def become_ready(self, media: Media, **facts: object) -> Media:
         """Record that the object under the final key is the judged one, and purge the upload."""
         now = self._clock()
-        due_at = self._first_purge_at(media, now)
+        due_at = self.first_purge_at(media, now)
         ready = await self._store.change(media, Event.PROMOTE, ready_at=now, due_at=due_at, **facts)
         if ready is None:
             return await self.lost(media)
@@ -254,7 +226,7 @@ class Settlement:
             media,
             event,
             differences=reason,
-            due_at=self._first_purge_at(media, self._clock()),
+            due_at=self.first_purge_at(media, self._clock()),
             still_promised=self.policy_is_open(media),
             **facts,
         )
@@ -265,69 +237,17 @@ class Settlement:
             self.purges.add(current_key(media))
         return rejected
 
-    async def _settle_pending(self, media: Media) -> None:
-        """Judge until the media rests; a promotion of another lease holder rests, too."""
-        while media.state is State.PENDING:
-            try:
-                media = await self.judge(media)
-            except NothingUploaded:
-                await self._expire(media)
-                return
-
-    async def _expire(self, media: Media) -> None:
-        """Expire a media without upload, unless its policy was renewed meanwhile."""
-        if self.policy_is_open(media):
-            await self._store.amend(media, due_at=media.policy_expires_at + self.grace)
-        elif self._clock() < media.accepts_until + self.grace:
-            await self._store.amend(media, due_at=media.accepts_until + self.grace)
-        else:
-            await self._store.change(media, Event.EXPIRE, due_at=self._clock() + SLOWEST_UPLOAD)
-
-    async def _look_a_last_time(self, media: Media) -> None:
-        """Complete an upload that arrived late; without one, purge. SLOWEST_UPLOAD exceeds MAX_CLOCK_DIFFERENCE."""
-        try:
-            await self._settle_pending(await self.judge(media))
-        except NothingUploaded:
-            await self._purge_or_return(media, every_final_key(media), due_at=None)
-
-    async def _purge_for_good(self, media: Media, final_keys: list[str], since: datetime | None) -> None:
-        """Purge what is left of a media that rests `since` then; come back unless this was the last time."""
-        again_at = self._purge_again_at(media, since or media.policy_expires_at)
-        due_at = again_at if self._clock() < again_at else None
-        await self._purge_or_return(media, final_keys, due_at=due_at, still_promised=False)
-
-    async def _finish_deleting(self, media: Media) -> None:
-        if self.policy_is_open(media):
-            await self._purge_or_return(media, every_final_key(media), due_at=media.policy_expires_at + self.grace)
-        elif await self._purge(media, every_final_key(media)):
-            again_at = self._purge_again_at(media, self._clock())
-            await self._store.change(media, Event.PURGE, due_at=again_at, still_promised=False)
-        else:
-            await self._store.amend(media, due_at=self._clock())
-
     async def remove(self, media: Media) -> None:
         """Remove the objects of a media that is being deleted, as far as one turn does."""
         if media.part_size is not None:
             await self._resumable.purge(media)
-        await self._bucket.purge(*[staging_key(media.id), *every_final_key(media)][:MAX_KEYS])
+        await self._bucket.deletion.purge(*[staging_key(media.id), *every_final_key(media)][:MAX_KEYS])
 
-    async def _purge_or_return(self, media: Media, final_keys: list[str], **changes: object) -> None:
-        """Purge one turn, then record `changes`; if objects are left, the media is due again behind all others."""
-        nothing_left = await self._purge(media, final_keys)
-        await self._store.amend(media, **(changes if nothing_left else {"due_at": self._clock()}))
-
-    async def _purge(self, media: Media, final_keys: list[str]) -> bool:
-        """Remove the staging object, then final ones, in one bounded turn; return whether nothing is left."""
+    async def purge_upload(self, media: Media) -> bool:
+        """Remove what was uploaded, in one bounded turn; return whether nothing is left."""
         if media.part_size is not None:
-            gone = await self._resumable.purge(media)
-        else:
-            gone = await self.purges.remove(staging_key(media.id))
-        if not gone:
-            return False
-        for first in range(0, len(final_keys), MAX_KEYS):
-            if not await self.purges.remove(*final_keys[first : first + MAX_KEYS]):
-                return False
-        return True
+            return await self._resumable.purge(media)
+        return await self.purges.remove(staging_key(media.id))
 
     async def _reread(self, media: Media) -> Media:
         return await self._store.get(media.id, None)
@@ -336,10 +256,6 @@ class Settlement:
         """Return whether a policy of the media may still bring an object to the staging key."""
         return self._clock() < media.policy_expires_at + self.grace
 
-    def _first_purge_at(self, media: Media, now: datetime) -> datetime:
+    def first_purge_at(self, media: Media, now: datetime) -> datetime:
         """Return when neither a policy nor a promotion that has ended by `now` can bring an object back."""
         return max(media.policy_expires_at + self.grace, now + LEASE)
-
-    def _purge_again_at(self, media: Media, now: datetime) -> datetime:
-        """Return when that holds although the clock that read `now`, or the one that will, is wrong."""
-        return self._first_purge_at(media, now) + MAX_CLOCK_DIFFERENCE

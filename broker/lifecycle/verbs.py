@@ -14,11 +14,11 @@ import structlog
 from broker import metrics
 from broker.aws.bucket import Bucket
 from broker.clock import Clock, utc_now
+from broker.domain.access.quota import Quota
 from broker.domain.disposition import attachment
 from broker.domain.ids import new_id
 from broker.domain.keys import current_key, extension
 from broker.domain.media import GONE, NO_METADATA, Event, Media, State
-from broker.domain.quota import Quota
 from broker.domain.rules import Rules, is_active
 from broker.errors import (
     BrokerError,
@@ -262,12 +262,12 @@ class Lifecycle:
         return await self.link(await self.ready(media_id, owner), expires_in, download=download)
 
     async def ready(self, media_id: UUID, owner: str | None) -> Media:
-        """Return a ready media. Raises MediaNotFound, and NotReady with the state of another one."""
+        """Return a ready media. Raises MediaNotFound, and NotReady with another one and its state."""
         media = await self._visible(media_id, owner)
         if media.state is not State.READY:
             if media.state in NO_RETRY:
-                raise NotReady(media_status=media.state, retry_after=None)
-            raise NotReady(media_status=media.state)
+                raise NotReady(media_status=media.state, media=media, retry_after=None)
+            raise NotReady(media_status=media.state, media=media)
         return media
 
     async def list_media(

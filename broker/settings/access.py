@@ -2,13 +2,14 @@
 
 import re
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from broker.domain.jws import KEY_TYPES, SECRET_BYTES, Algorithm
+from broker.domain.access.jws import KEY_TYPES, SECRET_BYTES, Algorithm
+from broker.domain.access.rate import rate_of
 from broker.domain.origin import is_loopback, origin
-from broker.domain.rate import rate_of
 from broker.errors import SettingsInvalid
 from broker.settings.fields import (
     CommaSeparated,
@@ -18,6 +19,7 @@ from broker.settings.fields import (
     page_origins,
     require_extra,
     split_at_commas,
+    with_quoted_user,
 )
 
 MIN_SECRET_BYTES = SECRET_BYTES["HS256"]
@@ -30,6 +32,16 @@ STORAGE = re.compile(
 """The storages of rate limits, as the library `limits` writes them; `s` stands for TLS."""
 HEADER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """The names that headers have in practice; RFC 9110, section 5.1, allows a few more characters, `*` among them."""
+
+
+def _has_ports(storage: str) -> bool:
+    """Return whether each host of a storage has a port that exists, or none."""
+    try:
+        hosts = urlsplit(storage).netloc.rpartition("@")[2].split(",")
+        return all(urlsplit(f"//{host}").port != 0 for host in hosts)
+    except ValueError:
+        return False
+
 
 Permission = Literal["media:upload", "media:read", "media:delete", "media:delegate", "media:admin"]
 Permissions = Annotated[tuple[Permission, ...], NoDecode, BeforeValidator(split_at_commas)]
@@ -123,7 +135,7 @@ class AccessSettings(BaseSettings):
     def redis_url(self) -> str | None:
         """Return the URL of the Redis that counts for all processes, or None if each process counts on its own."""
         storage = self.rate_limit_storage.get_secret_value()
-        return None if storage.startswith("memory:") else storage
+        return None if storage.startswith("memory:") else with_quoted_user(storage)
 
     @property
     def algorithm(self) -> str:
@@ -142,7 +154,7 @@ class AccessSettings(BaseSettings):
     def _secret_is_long(cls, value: SecretStr) -> SecretStr:
         secret = value.get_secret_value()
         if len(secret.encode()) < MIN_SECRET_BYTES or len(set(secret)) < MIN_SECRET_CHARACTERS:
-            raise ValueError(f"should be a random secret of at least {MIN_SECRET_BYTES} bytes")
+            raise ValueError(f"should be a random secret of at least {MIN_SECRET_BYTES} bytes; `broker init` makes one")
         return value
 
     @field_validator("jwks_url")
@@ -186,12 +198,13 @@ class AccessSettings(BaseSettings):
     @field_validator("rate_limit_storage")
     @classmethod
     def _storage_is_known(cls, value: SecretStr) -> SecretStr:
-        if not STORAGE.match(value.get_secret_value()):
+        storage = with_quoted_user(value.get_secret_value())
+        if not STORAGE.match(storage) or not _has_ports(storage):
             raise ValueError(
                 "should be memory://, redis://host:port or rediss://host:port; also redis+cluster://host:port,… "
                 "and redis+sentinel://host:port,host:port/service, each with rediss or valkey too"
             )
-        if not value.get_secret_value().startswith("memory:"):
+        if not storage.startswith("memory:"):
             for package in ("redis", "limits"):
                 require_extra("redis", package=package)
         return value

@@ -2,15 +2,14 @@
 
 import re
 from importlib.util import find_spec
-from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
-from broker.domain.origin import is_app_origin, is_origin_pattern, origin
+from broker.domain.origin import is_app_origin, is_origin_pattern, network_of, origin
 
 
 def split_at_commas(value: object) -> object:
@@ -70,11 +69,26 @@ def password_in(url: str) -> str:
     return match[1] if match else ""
 
 
+def with_quoted_user(url: str) -> str:
+    """Return a URL that can be split: its user and password may hold any character, and are percent-encoded if so.
+
+    The characters of an encoded one stay what they are.
+    """
+    try:
+        urlsplit(url).port  # noqa: B018 raises ValueError
+    except ValueError:
+        scheme, _, rest = url.partition("://")
+        user, at, place = rest.rpartition("@")
+        return f"{scheme}://{quote(user, safe='%:')}@{place}" if at else url
+    return url
+
+
 def networks(value: tuple[str, ...]) -> tuple[str, ...]:
     """Return `value` if each part is an address or a network, and none is all of them. Raises ValueError."""
     for part in value:
         try:
-            is_any = ip_network(part).prefixlen == 0 if "/" in part else ip_address(part).is_unspecified
+            network = network_of(part)
+            is_any = network.prefixlen == 0 or network.network_address.is_unspecified
         except ValueError:
             is_any = True
         if is_any:

@@ -11,7 +11,7 @@ from pydantic_settings import NoDecode
 
 from broker.domain.origin import is_loopback, origin
 from broker.settings.access import AccessSettings
-from broker.settings.fields import CommaSeparated, networks, split_at_commas
+from broker.settings.fields import CommaSeparated, networks, split_at_commas, with_quoted_user
 
 SECRET_BYTES = range(24, 65)
 """The allowed sizes of a signing secret in bytes (Standard Webhooks specification, "Symmetric")."""
@@ -71,6 +71,11 @@ class HookSettings(AccessSettings):
         if value is not None and origin(re.sub(r"//.*@", "//", value.get_secret_value())) is None:
             raise ValueError("should be an http or https address, such as http://proxy.internal:3128")
         return value
+
+    @property
+    def proxy_url(self) -> str | None:
+        """Return the URL of the egress proxy, or None if there is none."""
+        return None if self.https_proxy is None else with_quoted_user(self.https_proxy.get_secret_value())
 
     @model_validator(mode="after")
     def _hook_is_safe(self) -> "HookSettings":

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from broker.domain.properties import ObjectProperties
+from broker.domain.s3.properties import ObjectProperties
 from broker.settings.fields import CommaSeparated
 from broker.settings.worker import WorkerSettings
 

@@ -11,11 +11,11 @@ from urllib.parse import unquote
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 
 from broker.aws.cloudfront import Distribution
+from broker.domain.access.quota import Quota
 from broker.domain.parts import MAX_COMPOSED_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
-from broker.domain.policy import MAX_POLICY_SECONDS
-from broker.domain.quota import Quota
 from broker.domain.rules import Rules, is_active, media_type
-from broker.domain.sigv4 import Credentials
+from broker.domain.s3.policy import MAX_POLICY_SECONDS
+from broker.domain.s3.sigv4 import Credentials
 from broker.domain.video_types import DEFAULT_TYPES
 from broker.errors import SettingsInvalid
 from broker.settings.environment import Variables

@@ -14,8 +14,8 @@ from functools import cache
 import sqlalchemy as sa
 from pydantic_core import to_json
 
+from broker.domain.access.quota import Quota, Usage, footprint, total
 from broker.domain.media import Media
-from broker.domain.quota import Quota, Usage, footprint, total
 from broker.store.prepared import PreparedInsert
 from broker.store.schema import media as media_table
 from broker.store.schema import qualified

@@ -28,5 +28,6 @@ sa.Index(
 )
 _ON_BEHALF = media.c.issued_by.is_not(None)
 sa.Index("ix_broker_media_issuers_key", media.c.idempotency_key, sqlite_where=_ON_BEHALF, postgresql_where=_ON_BEHALF)
+sa.Index("ix_broker_media_issued_by", media.c.issued_by, sqlite_where=_ON_BEHALF, postgresql_where=_ON_BEHALF)
 _WAITS = outbox.c.next_at.is_not(None)
 sa.Index("ix_broker_outbox_due", outbox.c.target, outbox.c.next_at, sqlite_where=_WAITS, postgresql_where=_WAITS)

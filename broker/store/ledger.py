@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 
+from broker.domain.access.quota import Quota, Usage, footprint, total
 from broker.domain.media import Media
-from broker.domain.quota import Quota, Usage, footprint, total
 from broker.errors import QuotaExceeded
 from broker.store.prepared import Prepared, insert_absent
 from broker.store.schema import qualified

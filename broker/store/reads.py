@@ -9,8 +9,8 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from broker.domain.access.quota import Usage
 from broker.domain.media import GONE, Media, State
-from broker.domain.quota import Usage
 from broker.errors import MediaNotFound
 from broker.store.batching.batcher import Operation
 from broker.store.ledger import read_usage

@@ -51,8 +51,15 @@ class Removal:
         """
         return await self._writes.submit(_RemoveErased(owner, now, limit))
 
+    async def forget_issuer(self, caller: str, *, limit: int) -> int:
+        """Remove the name of `caller` from at most `limit` media that it issued on behalf of others; return how many.
+
+        The idempotency keys of these media hold that name too. The media stay what they are for their owners.
+        """
+        return await self._writes.submit(_ForgetIssuer(caller, limit))
+
     async def finish_erasure(self, owner: str) -> bool:
-        """Remove the usage of `owner` and the record of its erasure, if no media is left; return whether that is so."""
+        """Remove the usage of `owner` and the record of its erasure, and return True, if no media names it any more."""
         return await self._writes.submit(_FinishErasure(owner))
 
     async def count_of(self, owner: str) -> int:
@@ -156,6 +163,24 @@ class _RemoveErased(StandaloneOperation[int]):
 
 
 @dataclass(slots=True)
+class _ForgetIssuer(StandaloneOperation[int]):
+    caller: str
+    limit: int
+
+    def run(self, connection: sa.Connection) -> int:
+        issued = (
+            sa.select(media.c.id)
+            .where(media.c.issued_by == self.caller)
+            .limit(self.limit)
+            .with_for_update(skip_locked=True, of=media)
+            .cte("issued")
+        )
+        forget = media.update().where(media.c.id.in_(sa.select(issued.c.id)))
+        forgotten = forget.values(issued_by=None, idempotency_key=None).returning(media.c.id)
+        return len(connection.execute(forgotten).all())
+
+
+@dataclass(slots=True)
 class _FinishErasure(StandaloneOperation[bool]):
     owner: str
 
@@ -164,8 +189,9 @@ class _FinishErasure(StandaloneOperation[bool]):
         mine = usage.c.owner == self.owner
         known = connection.execute(sa.select(sa.func.count()).select_from(usage).where(mine)).scalar_one()
         locked = connection.execute(sa.select(usage.c.owner).where(mine).with_for_update(skip_locked=True)).all()
-        left = connection.execute(sa.select(media.c.id).where(media.c.owner == self.owner).limit(1)).first()
-        if left is not None or len(locked) < known:
+        names_it = (media.c.owner == self.owner, media.c.issued_by == self.owner)
+        left = any(connection.execute(sa.select(media.c.id).where(each).limit(1)).first() for each in names_it)
+        if left or len(locked) < known:
             return False
         connection.execute(usage.delete().where(mine))
         connection.execute(erasure.delete().where(erasure.c.owner == self.owner))

@@ -11,9 +11,9 @@ from uuid import UUID
 
 from broker import metrics
 from broker.clock import Clock, utc_now
+from broker.domain.access.quota import Quota, Usage
 from broker.domain.announcement import announcements
 from broker.domain.media import ENDED, Event, Media, State, next_state
-from broker.domain.quota import Quota, Usage
 from broker.errors import DatabaseUnavailable
 from broker.store import reads, writes
 from broker.store.batching.batcher import Batcher, Operation

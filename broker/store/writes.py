@@ -13,9 +13,9 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from broker.domain.access.quota import Quota, Usage, footprint
 from broker.domain.announcement import Announcement
 from broker.domain.media import Media, State
-from broker.domain.quota import Quota, Usage, footprint
 from broker.errors import QuotaExceeded
 from broker.store import outbox
 from broker.store.at_once import add_at_once

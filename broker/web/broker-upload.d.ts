@@ -41,6 +41,8 @@ export interface ReadyMedia {
   metadata: Record<string, string>;
   created_at: string;
   ready_at: string;
+  /** True if it was uploaded in parts. */
+  resumable: boolean;
   etag: string | null;
   /** A link to play the media, which lives for `expires_in` seconds; null for an upload token without `allow_link`. */
   signed_url: string | null;
@@ -147,6 +149,27 @@ export interface Upload extends Promise<ReadyMedia> {
 
 /** Upload one file; resolve to the ready media, or reject with an UploadError or with the signal's reason. */
 export function upload(file: File | Blob, options: UploadOptions): Upload;
+
+/** The options of one of several files. */
+export interface EachOptions {
+  onProgress?: ((progress: Progress) => void) | undefined;
+  signal?: AbortSignal | undefined;
+  filename?: string | undefined;
+  durationSeconds?: number | undefined;
+  metadata?: Record<string, string> | undefined;
+}
+
+/**
+ * Upload several files; return an upload for each, in order. One request issues up to 100 of them.
+ *
+ * `each` returns options of one file. A file that the broker refuses fails alone. Files with `checksum: true`, and those
+ * that the application issues, are issued one by one.
+ */
+export function uploadAll<Chosen extends File | Blob>(
+  files: Iterable<Chosen> | ArrayLike<Chosen>,
+  options: TokenOptions | IssueOptions,
+  each?: (file: Chosen, index: number) => EachOptions,
+): Upload[];
 
 /** An upload that this browser remembers. To go on, choose the file again and `upload` it. */
 export interface UnfinishedUpload {

@@ -6,9 +6,10 @@
  * any other failure becomes an `UploadError` that states its cause and its fix.
  */
 
+import { Batch, MOST } from "./upload/batch.js";
 import { Broker, subjectOf } from "./upload/broker.js";
 import { Unfinished, localStorageOrNull } from "./upload/unfinished.js";
-import { Upload } from "./upload/upload.js";
+import { Upload, newKey } from "./upload/upload.js";
 
 export { UploadError, inWords } from "./upload/errors.js";
 export { contentTypeOf } from "./upload/video-types.js";
@@ -22,12 +23,35 @@ const HERE = import.meta.url?.replace(/[^/]*$/, ""); // undefined in a bundle th
  * The promise has two functions of its own, `pause` and `resume`.
  */
 export function upload(file, options) {
-  let started;
-  const start = async () => {
-    started = new Upload(file, { ...options, prefix: options.prefix ?? (options.issued ? undefined : HERE) });
-    return started.run();
-  };
-  return Object.assign(start(), { pause: () => started?.pause(), resume: () => started?.resume() });
+  return uploadAll([file], options)[0];
+}
+
+/**
+ * Upload several files; return an upload for each, in order. One request issues up to 100 of them.
+ *
+ * `each` returns options of one file, such as its `onProgress` and `signal`. Files with `checksum: true`, and those that
+ * the application issues, are issued one by one.
+ */
+export function uploadAll(files, options, each = () => ({})) {
+  const chosen = Array.from(files);
+  const { idempotencyKey, prefix: given } = options;
+  const prefix = given ?? (options.issued ? undefined : HERE);
+  const own = (index) => (idempotencyKey && chosen.length > 1 ? { idempotencyKey: `${idempotencyKey} ${index}` } : {});
+  let uploads;
+  try {
+    uploads = chosen.map((file, index) => new Upload(file, { ...options, prefix, ...own(index), ...each(file, index) }));
+  } catch (error) {
+    return chosen.map(() => controlled(Promise.reject(error)));
+  }
+  const together = uploads.filter((started) => !started.application.issue && started.checksum !== true);
+  for (let first = 0; together.length > 1 && first < together.length; first += MOST)
+    new Batch(together.slice(first, first + MOST), `${idempotencyKey ?? newKey()}${first ? ` from ${first}` : ""}`);
+  return uploads.map((started) => controlled(started.run(), started));
+}
+
+/** Return the promise of an upload with the functions that pause it and let it go on. */
+function controlled(promise, started) {
+  return Object.assign(promise, { pause: () => started?.pause(), resume: () => started?.resume() });
 }
 
 /** Return the unfinished uploads that go on once their files are chosen again, the newest first. */

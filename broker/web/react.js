@@ -1,10 +1,11 @@
 /** Uploads in React: a hook over the browser helper for any number of files. */
 
 import { useEffect, useState, useSyncExternalStore } from "react";
-import { upload } from "./broker-upload.js";
+import { uploadAll } from "./broker-upload.js";
 
 const NONE = Object.freeze([]);
-const ENDED = new Set(["ready", "failed", "cancelled"]);
+const FAILED = new Set(["failed", "cancelled"]);
+const ENDED = new Set(["ready", ...FAILED]);
 let lastId = 0;
 
 /**
@@ -42,7 +43,7 @@ class Uploads {
       pause: each(({ id }) => this.running.get(id)?.upload.pause()),
       resume: each(({ id }) => this.running.get(id)?.upload.resume()),
       cancel: each(({ id }) => this.running.get(id)?.stop.abort()),
-      retry: each((entry) => ["failed", "cancelled"].includes(entry.state) && this.start(entry)),
+      retry: (id) => this.start(this.list.filter((entry) => FAILED.has(entry.state) && (id ?? entry.id) === entry.id)),
       remove: each((entry) => ENDED.has(entry.state) && this.publish(this.list.filter(({ id }) => id !== entry.id))),
     };
   }
@@ -52,31 +53,39 @@ class Uploads {
     const chosen = files instanceof Blob ? [files] : Array.from(files);
     const entries = chosen.map((file) => ({ id: `upload-${(lastId += 1)}`, file, name: file.name ?? "" }));
     this.publish([...this.list, ...entries.map((entry) => ({ ...entry, ...beginning(entry.file) }))]);
-    for (const entry of entries) this.start(entry);
+    this.start(entries);
     return entries.map(({ id }) => id);
   }
 
-  start({ id, file }) {
-    const stop = new AbortController();
+  /** Start an upload of each entry; one request issues all. */
+  start(entries) {
     const { onReady, ...options } = this.options;
-    const isCurrent = () => this.running.get(id)?.stop === stop;
-    const report = (progress) => isCurrent() && this.change(id, { error: null, ...progress });
-    this.running.set(id, { stop, upload: null });
-    this.change(id, beginning(file));
-    const running = upload(file, { ...options, signal: stop.signal, onProgress: report });
-    this.running.set(id, { stop, upload: running });
-    const end = (change) => {
-      if (!isCurrent()) return;
-      this.running.delete(id);
-      this.change(id, { bytesPerSecond: 0, secondsLeft: null, ...change });
+    const stops = entries.map(() => new AbortController());
+    const isCurrent = (index) => this.running.get(entries[index].id)?.stop === stops[index];
+    const each = (file, index) => {
+      const { id } = entries[index];
+      const onProgress = (progress) => isCurrent(index) && this.change(id, { error: null, ...progress });
+      this.running.set(id, { stop: stops[index], upload: null });
+      this.change(id, beginning(file));
+      return { signal: stops[index].signal, onProgress };
     };
-    running.then(
-      (media) => {
-        end({ state: "ready", loaded: file.size, media });
-        onReady?.(media, file);
-      },
-      (error) => end(stop.signal.aborted ? { state: "cancelled" } : { state: "failed", error }),
-    );
+    for (const [index, running] of uploadAll(entries.map(({ file }) => file), options, each).entries()) {
+      const { id, file } = entries[index];
+      const stop = stops[index];
+      this.running.set(id, { stop, upload: running });
+      const end = (change) => {
+        if (!isCurrent(index)) return;
+        this.running.delete(id);
+        this.change(id, { bytesPerSecond: 0, secondsLeft: null, ...change });
+      };
+      running.then(
+        (media) => {
+          end({ state: "ready", loaded: file.size, media });
+          onReady?.(media, file);
+        },
+        (error) => end(stop.signal.aborted ? { state: "cancelled" } : { state: "failed", error }),
+      );
+    }
   }
 
   change(id, change) {

@@ -9,6 +9,7 @@ import structlog
 from broker.clock import Clock, Stopwatch, monotonic, utc_now
 from broker.domain.media import Media
 from broker.errors import BrokerError, DatabaseUnavailable, StorageUnavailable
+from broker.lifecycle.due import DueWork
 from broker.lifecycle.leases import LEASE
 from broker.lifecycle.settlement import Settlement
 from broker.store import Store
@@ -42,7 +43,7 @@ class Sweep:
         stopwatch: Stopwatch = monotonic,
     ) -> None:
         self._store = store
-        self._settlement = settlement
+        self._due = DueWork(store, settlement, clock)
         self._rest_seconds = rest_seconds
         self._pause_seconds = rest_seconds
         self._clock = clock
@@ -135,7 +136,7 @@ class Sweep:
     async def _settle(self, media: Media) -> Exception | None:
         """Settle one media. Return its failure instead of raising it, so that the others go on."""
         try:
-            await self._settlement.settle(media)
+            await self._due.settle(media)
         except (StorageUnavailable, DatabaseUnavailable) as error:
             self._outages += 1
             log.info("media waits for another sweep", media_id=str(media.id), reason=str(error))

@@ -14,7 +14,7 @@ import pytest
 from broker import wiring
 from broker.aws.bucket import Bucket
 from broker.domain.media import Arrived
-from broker.domain.sigv4 import Credentials
+from broker.domain.s3.sigv4 import Credentials
 from tests.acceptance import servers
 from tests.acceptance.client import Client
 from tests.acceptance.forms import Upload

@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 
 import httpx
 
-from broker.domain import sigv4
-from broker.domain.sigv4 import Credentials
+from broker.domain.s3 import sigv4
+from broker.domain.s3.sigv4 import Credentials
 from tests.acceptance.servers import S3
 
 VIDEO = b"\x00\x00\x00\x18ftypmp42" + bytes(range(256)) * 16

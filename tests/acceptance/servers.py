@@ -10,7 +10,7 @@ import httpx
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from broker.domain.sigv4 import Credentials
+from broker.domain.s3.sigv4 import Credentials
 
 PAGE_ORIGIN = "https://app.example"
 """The origin whose pages may upload to the bucket under test."""

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from botocore.exceptions import ClientError
 
-from broker.domain.sigv4 import Address, presign_get
+from broker.domain.s3.sigv4 import Address, presign_get
 from tests.acceptance.forms import VIDEO, Upload
 
 

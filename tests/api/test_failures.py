@@ -1,18 +1,26 @@
 """An unexpected failure in a route: the client gets a problem, and error trackers and the host see the exception."""
 
+import io
 import json
+import logging
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
+from broker.api.asgi.route import ProblemRoute
 from broker.api.state import NOT_STARTED
 from broker.app import PREFIX, create_app, create_router
+from broker.logs import access_log, configure_logging
+from broker.server.connections import BoundedConnection
+from tests.support.live import live
 from tests.support.serving import bearing, settings_of, token
 
 REQUEST: dict[str, Any] = {"json": {"content_type": "video/mp4"}, "headers": bearing(token())}
@@ -110,6 +118,36 @@ async def test_the_server_sees_the_exception(tmp_path: Path, way: str) -> None:
     async with client_of_failing(app, raised=True) as client:
         with pytest.raises(RuntimeError):
             await client.post(f"{PREFIX}/upload", **REQUEST)
+
+
+@pytest.fixture
+def logged() -> Iterator[io.StringIO]:
+    """Configure the log as the commands do, and yield what it gets."""
+    root, stream = logging.getLogger(), io.StringIO()
+    handlers, level = root.handlers, root.level
+    configure_logging(stream=stream)
+    yield stream
+    structlog.reset_defaults()
+    access_log.write_to(None)
+    root.handlers, root.level = handlers, level
+
+
+@pytest.mark.parametrize("http", [BoundedConnection, "h11"], ids=["the broker's connections", "h11"])
+def test_an_exception_is_logged_once_with_the_id_of_its_request(tmp_path: Path, logged: io.StringIO, http: Any) -> None:
+    app = create_app(settings_of(tmp_path))
+
+    async def fail() -> None:
+        raise LookupError("only once")
+
+    app.router.add_api_route("/failing", fail, route_class_override=ProblemRoute)
+    with live(app, http=http) as url:
+        answer = httpx.get(f"{url}/failing", headers={"X-Request-ID": "mine"})
+    assert (answer.status_code, answer.json()["type"]) == (500, "urn:s3-media:problem:internal")
+    lines = [json.loads(line) for line in logged.getvalue().splitlines()]
+    (failure,) = [line for line in lines if "exception" in line]
+    assert (failure["level"], failure["request_id"]) == ("error", "mine")
+    assert failure["exception"].endswith("LookupError: only once")
+    assert [line["status"] for line in lines if line["event"] == "request"] == [500]
 
 
 async def test_a_failure_carries_the_headers_for_pages_of_other_origins(tmp_path: Path) -> None:

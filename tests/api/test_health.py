@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from broker.aws.bucket import Bucket, BucketConfig
 from broker.aws.client import MAX_ATTEMPTS
 from broker.dev.s3 import EmbeddedS3
-from broker.domain.sigv4 import Credentials
+from broker.domain.s3.sigv4 import Credentials
 from broker.errors import StorageRefused, StorageUnavailable
 from broker.settings import Settings
 from broker.store import migrate

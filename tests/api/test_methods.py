@@ -11,6 +11,7 @@ from tests.support.serving import client_of, settings_of
 
 ALLOWED = {
     "/upload": "POST",
+    "/rules": "GET",
     "/": "DELETE, GET",
     "/healthz": "GET, HEAD",
     "/readyz": "GET, HEAD",
@@ -37,7 +38,7 @@ async def test_another_method_is_refused_with_all_that_are_allowed(path: str, mo
         for method in set(METHODS) - set(allowed):
             answer = await client.request(method, prefix + path.format(media_id=uuid4()))
             assert (answer.status_code, answer.headers["Allow"]) == (405, ALLOWED[path]), method
-            assert answer.json()["detail"] == "Method Not Allowed"
+            assert answer.json()["detail"] == f"This path takes {ALLOWED[path]} only."
             assert answer.headers["Content-Type"] == "application/problem+json"
 
 

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -142,3 +142,40 @@ async def test_the_promised_parts_add_up_to_the_promised_size(client: httpx.Asyn
     last = (await client.get(f"{answer['parts_url']}?from={parts['count']}")).json()["parts"]["forms"]
     assert (parts["count"] - 1) * parts["part_size"] + last[0]["size"] == 40_000 * GB
     assert len(json.dumps(answer)) < 100_000
+
+
+@pytest.mark.parametrize("written", [str, str.upper], ids=["as issued", "in upper case"])
+async def test_a_client_with_nothing_but_the_id_learns_where_to_go_on(
+    client: httpx.AsyncClient, written: Callable[[str], str]
+) -> None:
+    answer = await issued(client)
+    waiting = await client.get(f"/{written(answer['media_id'])}")
+    assert waiting.status_code == 409
+    known = {name: waiting.json()[name] for name in ("media_status", "resumable", "parts_url", "upload_expires_at")}
+    assert known == {
+        "media_status": "pending",
+        "resumable": True,
+        "parts_url": answer["parts_url"],
+        "upload_expires_at": answer["upload_expires_at"],
+    }
+    page = await client.get(f"/{written(answer['media_id'])}/parts")
+    assert page.json()["complete_url"] == answer["complete_url"]
+
+
+async def test_the_list_tells_resumable_uploads_from_others(client: httpx.AsyncClient) -> None:
+    in_parts = await issued(client)
+    in_parts["resumable"] = True
+    one_form = (await client.post("/upload", json={"content_type": "video/mp4", "size": 10})).json()
+    listed = {media["media_id"]: media for media in (await client.get("/")).json()["media"]}
+    told = {"resumable", "parts_url", "upload_expires_at"}
+    assert {name: listed[in_parts["media_id"]][name] for name in told} == {name: in_parts[name] for name in told}
+    assert told & listed[one_form["media_id"]].keys() == {"resumable"}
+    assert listed[one_form["media_id"]]["resumable"] is False
+
+    for form in in_parts["parts"]["forms"]:
+        await post_part(in_parts["parts"], form["number"], piece(FILE, form["number"]))
+    ready = (await client.post(in_parts["complete_url"])).json()
+    (after,) = (await client.get("/?status=ready")).json()["media"]
+    for media in (ready, after):
+        assert told & media.keys() == {"resumable"}
+        assert media["resumable"] is True

@@ -11,7 +11,7 @@ from broker.api.asgi.proxies import Hop, Proxied, ProxyHeaders, forwarded_hops
 from broker.app import PREFIX, create_app
 from tests.support.serving import client_of, settings_of
 
-TRUSTED = ("127.0.0.0/8", "10.0.0.0/8", "2001:db8:1::/48")
+TRUSTED = ("127.0.0.0/8", "10.0.0.0/8", "2001:db8:1::/48", "::ffff:192.0.2.8", "::ffff:172.16.0.0/108")
 FOR, PROTO, RFC = "x-forwarded-for", "x-forwarded-proto", "forwarded"
 
 
@@ -37,6 +37,10 @@ async def reported(
         ("127.0.0.1", [(FOR, "203.0.113.7"), (PROTO, "https")], "203.0.113.7", "https"),
         ("::ffff:127.0.0.1", [(FOR, "203.0.113.7"), (PROTO, "https")], "203.0.113.7", "https"),
         ("::ffff:192.0.2.1", [(FOR, "203.0.113.7"), (PROTO, "https")], "::ffff:192.0.2.1", "http"),
+        ("::ffff:192.0.2.8", [(FOR, "203.0.113.7")], "203.0.113.7", "http"),
+        ("192.0.2.8", [(FOR, "203.0.113.7")], "203.0.113.7", "http"),
+        ("::ffff:172.31.255.1", [(FOR, "203.0.113.7, 172.16.0.1")], "203.0.113.7", "http"),
+        ("172.32.0.1", [(FOR, "203.0.113.7")], "172.32.0.1", "http"),
         ("192.0.2.1", [(FOR, "203.0.113.7"), (PROTO, "https")], "192.0.2.1", "http"),
         ("192.0.2.1", [(RFC, "for=203.0.113.7;proto=https")], "192.0.2.1", "http"),
         ("10.0.0.1", [(FOR, "198.51.100.1, 203.0.113.7, 10.0.0.2")], "203.0.113.7", "http"),

@@ -1,13 +1,14 @@
 """An S3 that follows a script: each request gets the next answer, or the next fault."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from broker.aws.bucket import Bucket, BucketConfig
-from broker.domain.sigv4 import Credentials
+from broker.domain.s3.sigv4 import Credentials
 
 MD5 = "d41d8cd98f00b204e9800998ecf8427e"
 
@@ -36,11 +37,14 @@ class ScriptedS3:
     script: list[Reply]
     requests: list[str] = field(default_factory=list)
     heads: list[str] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
     connections: int = 0
+    open: int = 0
+    """The number of connections that are open now."""
 
 
 @asynccontextmanager
-async def scripted(*script: Reply) -> AsyncIterator[ScriptedS3]:
+async def scripted(*script: Reply, tls: ssl.SSLContext | None = None) -> AsyncIterator[ScriptedS3]:
     """Serve the replies in order; the last one repeats."""
     server = ScriptedS3("", list(script))
     handlers: set[asyncio.Task[None]] = set()
@@ -50,16 +54,18 @@ async def scripted(*script: Reply) -> AsyncIterator[ScriptedS3]:
         assert task is not None
         handlers.add(task)
         server.connections += 1
+        server.open += 1
         try:
             while await _answer(server, reader, writer):
                 pass
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
+            server.open -= 1
             writer.close()
 
-    async with await asyncio.start_server(handle, "127.0.0.1", 0) as listener:
-        server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    async with await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls) as listener:
+        server.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
         try:
             yield server
         finally:
@@ -71,7 +77,7 @@ async def _answer(server: ScriptedS3, reader: asyncio.StreamReader, writer: asyn
     """Answer one request; return whether the connection takes another one."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     length = next((int(line[15:]) for line in head.splitlines() if line.lower().startswith("content-length:")), 0)
-    await reader.readexactly(length)
+    server.bodies.append(await reader.readexactly(length))
     method, path, _ = head.split(" ", 2)
     server.requests.append(f"{method} {path}")
     server.heads.append(head)

@@ -1,23 +1,29 @@
 """The bucket's outcome for each fault of S3 and of the network in between."""
 
 import asyncio
+import random
 import socket
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from prometheus_client import Gauge
 from structlog.testing import capture_logs
 
 from broker.aws import client
 from broker.aws.bucket import Bucket
 from broker.domain.media import Arrived
-from broker.domain.sigv4 import Credentials
+from broker.domain.s3.sigv4 import Credentials
 from broker.errors import BrokerError, StorageRefused, StorageUnavailable
+from broker.metrics import S3_CALLS, S3_ERRORS, S3_RETRIES, S3_WAITING
 from tests.aws.scripted import MD5, Reply, ScriptedS3, bucket_at, scripted
+from tests.support.tls import certificate_for
 
 JUDGED = Arrived(size=7, etag=MD5, content_type="video/mp4")
 THERE = Reply(headers={"content-length": "7", "etag": f'"{MD5}"', "content-type": "video/mp4"})
@@ -38,7 +44,9 @@ def not_deleted(code: str) -> Reply:
 
 
 CONFLICT = "ConditionalRequestConflict"
-ELSEWHERE = error(301, "PermanentRedirect", x_amz_bucket_region="us-west-2")
+SETTING = "AWS_S3_REGION"
+SKEWED = "the clock of this machine differs from S3's by more than 15 minutes"
+ELSEWHERE = error(301, "PermanentRedirect", x_amz_bucket_region="us-west-2", location="/elsewhere")
 
 
 def head(bucket: Bucket) -> Awaitable[Any]:
@@ -50,7 +58,7 @@ def promote(bucket: Bucket) -> Awaitable[Any]:
 
 
 def purge(bucket: Bucket) -> Awaitable[Any]:
-    return bucket.purge("a&b", "b")
+    return bucket.deletion.purge("a&b", "b")
 
 
 @pytest.fixture(autouse=True)
@@ -154,6 +162,8 @@ FAILED: list[tuple[str, Call, Reply, type[BrokerError], str, int]] = [
     ("no right to copy", promote, error(403, "AccessDenied"), StorageRefused, "AccessDenied", 1),
     ("no bucket", promote, error(404, "NoSuchBucket"), StorageRefused, "NoSuchBucket", 1),
     ("no bucket behind a head", head, ABSENT, StorageRefused, "NoSuchBucket", 2),
+    ("several choices", head, Reply(300), StorageRefused, "300", 1),
+    ("several choices of a copy", promote, Reply(300), StorageRefused, "300", 1),
     ("a redirect", promote, ELSEWHERE, StorageRefused, "PermanentRedirect", 1),
     ("no right to purge", purge, not_deleted("AccessDenied"), StorageRefused, "AccessDenied", 1),
     ("a busy purge", purge, not_deleted("InternalError"), StorageUnavailable, "InternalError", 1),
@@ -172,6 +182,92 @@ async def test_a_fault_that_stays_is_never_read_as_absent(
     assert type(failure) is kind
     assert cause in {failure.facts.get("cause", failure.facts.get("code")), ""}
     assert len(server.requests) == attempts
+
+
+def noted() -> Counter[tuple[str, str, str | None]]:
+    """Return the failures and the further attempts that the metrics count, by operation and code."""
+    samples = chain(*(each.samples for metric in (S3_ERRORS, S3_RETRIES) for each in metric.collect()))
+    return Counter(
+        {
+            (each.name, each.labels["operation"], each.labels.get("code")): int(each.value)
+            for each in samples
+            if each.name.endswith("_total")
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("reply", "cause", "retries", "logged_as"),
+    [
+        (error(503, "SlowDown"), "SlowDown", 2, {"s3_request_id": "R1"}),
+        (error(403, "AccessDenied"), "AccessDenied", 0, {"s3_request_id": "R1"}),
+        (Reply(403), "403", 0, {}),
+        (Reply(reset=True), "ConnectionBroken", 2, {}),
+        (ELSEWHERE, "PermanentRedirect", 0, {"s3_request_id": "R1", "bucket_region": "us-west-2", "setting": SETTING}),
+        (error(403, "AccessDenied", x_amz_bucket_region="eu-central-1"), "AccessDenied", 0, {"s3_request_id": "R1"}),
+        (error(403, "RequestTimeTooSkewed"), "RequestTimeTooSkewed", 0, {"s3_request_id": "R1", "hint": SKEWED}),
+    ],
+    ids=["busy", "refused", "refused in silence", "reset", "another region", "the same region", "skewed"],
+)
+async def test_a_failure_is_counted_and_logged_by_its_operation(
+    reply: Reply, cause: str, retries: int, logged_as: dict[str, str]
+) -> None:
+    before = noted()
+    with capture_logs() as logs:
+        async with scripted(reply) as server:
+            failure = await outcome(server, promote)
+    assert {*failure.facts.values()} == {"copy_object", cause}
+    assert logs == [
+        {"event": "s3 failed", "log_level": "warning", "operation": "copy_object", "cause": cause, **logged_as}
+    ]
+    counted = noted() - before
+    assert counted.pop(("broker_s3_retries_total", "copy_object", None), 0) == retries
+    assert counted == {("broker_s3_errors_total", "copy_object", cause): 1}
+
+
+async def test_pauses_are_drawn_below_a_bound_that_doubles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    bounds = []
+
+    def drawn(shortest: float, longest: float) -> float:
+        bounds.append((shortest, longest))
+        return 0
+
+    monkeypatch.setattr(random, "uniform", drawn)
+    async with scripted(Reply(500)) as server:
+        await outcome(server, head)
+    assert bounds == [(0, 0.2), (0, 0.4)]
+
+
+def now(gauge: Gauge) -> float:
+    """Return the value of a gauge without labels."""
+    return sum(sample.value for each in gauge.collect() for sample in each.samples)
+
+
+@pytest.mark.parametrize("call", [head, promote])
+async def test_calls_under_way_and_calls_that_wait_are_counted(call: Call) -> None:
+    idle = (now(S3_CALLS), now(S3_WAITING))
+    async with scripted(Reply(silence=True)) as server:
+        bucket = bucket_at(server.url, pool_size=1, timeout_seconds=1)
+        calls = [asyncio.ensure_future(call(bucket)) for _ in range(3)]
+        while not server.requests:
+            await asyncio.sleep(0.01)
+        assert (now(S3_CALLS) - idle[0], now(S3_WAITING) - idle[1]) == (1, 2)
+        for each in calls:
+            each.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        await bucket.close()
+    assert (now(S3_CALLS), now(S3_WAITING)) == idle
+
+
+async def test_a_closed_bucket_keeps_no_connection() -> None:
+    async with scripted(THERE) as server:
+        bucket = bucket_at(server.url)
+        await bucket.head("staging")
+        assert server.open == 1
+        await bucket.close()
+        while server.open:
+            await asyncio.sleep(0.01)
 
 
 async def test_silence_ends_after_the_timeout_and_three_attempts() -> None:
@@ -221,30 +317,8 @@ async def test_a_name_that_is_resolved_at_the_second_attempt_is_found(monkeypatc
     assert len(lookups) == 2
 
 
-@contextmanager
-def logged() -> Iterator[list[Any]]:
-    with capture_logs() as logs:
-        yield logs
-
-
-async def test_a_wrong_region_is_logged_with_the_right_one() -> None:
-    with logged() as logs:
-        async with scripted(ELSEWHERE) as server:
-            await outcome(server, promote)
-    assert logs[0]["bucket_region"] == "us-west-2"
-    assert logs[0]["setting"] == "AWS_S3_REGION"
-    assert logs[0]["s3_request_id"] == "R1"
-
-
-async def test_a_skewed_clock_is_logged_as_such() -> None:
-    with logged() as logs:
-        async with scripted(error(403, "RequestTimeTooSkewed")) as server:
-            await outcome(server, promote)
-    assert "clock" in logs[0]["hint"]
-
-
 async def test_no_log_holds_a_key_a_signature_or_a_message_of_s3() -> None:
-    with logged() as logs:
+    with capture_logs() as logs:
         async with scripted(error(403, "SignatureDoesNotMatch")) as server:
             await outcome(server, promote)
     assert len(logs) == 1
@@ -262,10 +336,14 @@ async def test_a_new_session_token_is_used_by_the_next_attempt() -> None:
 
 async def test_an_expired_key_sends_nothing() -> None:
     keys = Credentials("AKIAIOSFODNN7EXAMPLE", "key", "token", datetime.now(UTC) - timedelta(seconds=1))
-    async with scripted(THERE) as server:
-        failure = await outcome(server, head, credentials=keys)
-    assert failure.facts["cause"] == "CredentialsExpired"
+    before = noted()
+    with capture_logs() as logs:
+        async with scripted(THERE) as server:
+            failure = await outcome(server, head, credentials=keys)
+    assert failure.facts == {"operation": "head_object", "cause": "CredentialsExpired"}
     assert server.requests == []
+    assert logs == [{"event": "s3 failed", "log_level": "warning", **failure.facts}]
+    assert noted() - before == {("broker_s3_errors_total", "head_object", "CredentialsExpired"): 1}
 
 
 @pytest.mark.parametrize("scheme", ["http://", ""])
@@ -291,3 +369,16 @@ async def test_a_host_in_no_proxy_is_reached_directly(monkeypatch: pytest.Monkey
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         assert await outcome(server, head) == JUDGED
     assert proxy.requests == []
+
+
+async def test_s3_is_trusted_by_the_certificates_that_aws_ca_bundle_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls, certificate = certificate_for("localhost", tmp_path)
+    async with scripted(THERE, tls=tls) as server:
+        server.url = server.url.replace("127.0.0.1", "localhost")
+        untrusted = await outcome(server, head)
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+        assert await outcome(server, head) == JUDGED
+    assert untrusted.facts["cause"] == "ClientConnectorCertificateError"
+    assert server.requests == [HEAD]

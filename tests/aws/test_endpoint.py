@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from broker.aws.endpoint import bucket_url
-from broker.domain.sigv4 import Credentials
+from broker.domain.s3.sigv4 import Credentials
 from broker.errors import SettingsInvalid
 from tests.support import botocore_judge as judge
 from tests.support.botocore_judge import Place

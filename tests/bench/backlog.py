@@ -17,9 +17,9 @@ from datetime import UTC, datetime, timedelta
 import psutil
 import sqlalchemy as sa
 
+from broker.domain.access.quota import Quota
 from broker.domain.ids import new_id
 from broker.domain.media import Media
-from broker.domain.quota import Quota
 from broker.store import Store, migrate
 from broker.store.connections.address import parse_url
 from tests.bench.contenders import KEYS

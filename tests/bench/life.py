@@ -24,9 +24,9 @@ from uuid import uuid4
 import aiohttp
 import uvloop
 
+from broker.domain.access.quota import Quota
 from broker.domain.ids import new_id
 from broker.domain.media import Media
-from broker.domain.quota import Quota
 from broker.store import Store
 from tests.bench.contenders import PREFIX, node_peers, ours, tutorial
 from tests.bench.generator import Request, load

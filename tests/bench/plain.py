@@ -24,9 +24,9 @@ from broker.api.asgi.body import ARRIVED_BODY, read_body
 from broker.api.asgi.document import AT_ONCE, Document
 from broker.api.problems import NO_STORE
 from broker.aws import bucket
-from broker.domain import sigv4
-from broker.domain.policy import Promise
-from broker.domain.sigv4 import Credentials
+from broker.domain.s3 import sigv4
+from broker.domain.s3.policy import Promise
+from broker.domain.s3.sigv4 import Credentials
 from broker.server.connections import BoundedConnection
 from broker.server.serve import GC_THRESHOLDS
 from broker.store import outbox, reads, writes

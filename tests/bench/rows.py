@@ -24,9 +24,9 @@ from uuid import UUID
 import psycopg
 import sqlalchemy as sa
 
+from broker.domain.access.quota import Quota, Usage, footprint
 from broker.domain.ids import new_id
 from broker.domain.media import Media, State
-from broker.domain.quota import Quota, Usage, footprint
 from broker.store import Store, migrate
 from broker.store.connections.address import parse_url
 from broker.store.prepared import Prepared

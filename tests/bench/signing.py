@@ -20,8 +20,8 @@ from botocore.config import Config
 
 from broker.domain.ids import new_id
 from broker.domain.keys import final_key, staging_key
-from broker.domain.policy import Promise, presign_post
-from broker.domain.sigv4 import Address, Credentials, presign_get
+from broker.domain.s3.policy import Promise, presign_post
+from broker.domain.s3.sigv4 import Address, Credentials, presign_get
 
 TURNS = 200
 OURS_PER_TURN = 400

@@ -16,9 +16,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
+from broker.domain.access.quota import Quota
 from broker.domain.ids import new_id
 from broker.domain.media import Event, Media
-from broker.domain.quota import Quota
 from broker.store import Store, migrate
 
 T = TypeVar("T")

@@ -16,9 +16,9 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from broker.domain.access.quota import Quota
 from broker.domain.ids import new_id
 from broker.domain.media import Media, State
-from broker.domain.quota import Quota
 from broker.store import Store, migrate
 from tests.bench.generator import Request
 from tests.bench.rows import ANN

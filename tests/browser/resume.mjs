@@ -28,6 +28,7 @@ const browser = await puppeteer.launch({
   executablePath: wish.program,
   args: wish.browser === "chrome" ? ["--no-sandbox", "--disable-gpu", "--disable-quic"] : [],
   protocolTimeout: 0,
+  networkEnabled: false, // or else Firefox keeps a copy of each request's body for Puppeteer
 });
 try {
   const page = await browser.newPage();

@@ -120,6 +120,20 @@ def test_several_files_upload_at_once_each_with_its_state(console: Page, stack: 
     expect(console.locator("#queue .row")).to_have_count(0)
 
 
+def test_files_chosen_together_are_issued_by_one_request_and_a_refused_one_fails_alone(
+    console: Page, stack: Stack, films: list[Path], tmp_path: Path
+) -> None:
+    posts: list[str] = []
+    console.on("request", lambda request: posts.append(request.url) if request.method == "POST" else None)
+    (tmp_path / "notes.txt").write_text("notes")
+    console.set_input_files("#files", [films[0], tmp_path / "notes.txt", films[1]])
+    expect(console.locator("#queue-count")).to_have_text("2 of 3 uploaded")
+    expect(console.locator("#queue .row")).to_contain_text("Files of this type are not accepted.")
+    asked = [url.removeprefix(stack.prefix) for url in posts if url.startswith(stack.prefix)]
+    assert asked[0] == "/uploads"
+    assert sorted(path.rpartition("/")[2] for path in asked[1:]) == ["complete", "complete"]
+
+
 @pytest.mark.parametrize("width", [390, 800, 1280])
 def test_opening_and_closing_a_video_does_not_move_the_lists(console: Page, film: Path, width: int) -> None:
     console.set_viewport_size({"width": width, "height": 900})

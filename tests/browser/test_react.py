@@ -75,10 +75,13 @@ def test_three_files_one_paused_and_resumed_one_rejected(
     notes = tmp_path / "notes.txt"
     notes.write_text("no video")
     stack.s3.order_fault(Fault("PostObject", count=100, delay_seconds=2))
+    asked: list[str] = []
+    uploads.on("request", lambda request: asked.append(request.url) if "/upload" in request.url else None)
     uploads.get_by_label("Choose videos").set_input_files([film, large_file, notes])
     ready, paused, rejected = (entry(uploads, file.name) for file in (film, large_file, notes))
 
     expect(rejected.get_by_role("status")).to_contain_text("is not allowed", timeout=20_000)
+    assert set(asked) == {f"{stack.prefix}/uploads"}
     expect(paused.get_by_role("status")).to_have_text("sending", timeout=20_000)
     paused.get_by_role("button", name="Pause").click()
     expect(paused.get_by_role("status")).to_have_text("paused", timeout=20_000)

@@ -11,6 +11,10 @@ import pytest
 from tests.support.processes import Running, read_variables, running
 
 
+async def no_rest(_: float) -> None:
+    """Retry at once."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dev:
     """A running `broker dev`: its process, its directory, and what `dev.env` in it sets."""

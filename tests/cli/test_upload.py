@@ -13,11 +13,11 @@ import httpx
 import psutil
 import pytest
 
-from broker.cli.upload import UploadClient
-from broker.cli.uploading.broker_client import TRIES
-from broker.cli.uploading.failure import UploadFailed
+from broker.client import Client, FileRefused, Unreachable
+from broker.client.requests import UNANSWERED
+from broker.client.wire import bare_token
 from broker.dev.s3 import Fault
-from tests.cli.conftest import Dev
+from tests.cli.conftest import Dev, no_rest
 from tests.support.processes import CLIP, done, environment
 from tests.support.stack import Stack, running_stack, token
 
@@ -94,22 +94,22 @@ def test_a_token_with_invalid_characters_is_refused_without_quoting_it(dev: Dev,
 @pytest.mark.parametrize("token", ["", *NO_TOKENS])
 def test_the_client_refuses_such_a_token_without_quoting_it(token: str) -> None:
     with pytest.raises(ValueError, match=r"^should be printable ASCII without spaces$"):
-        UploadClient("http://127.0.0.1", token)
+        bare_token(token)
 
 
 def test_an_invalid_response_that_repeats_the_token_does_not_show_it() -> None:
     def answer_all(listening: socket.socket) -> None:
-        for _ in range(TRIES):
+        for _ in range(UNANSWERED + 1):
             connection, _address = listening.accept()
             with connection:
                 connection.recv(65536)
                 connection.sendall(b"HTTP/1.1 200 OK\r\neyJsecret\r\n\r\n")
 
-    with socket.create_server(("127.0.0.1", 0)) as listening, CLIP.open("rb") as file, ThreadPoolExecutor(1) as pool:
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
         answered = pool.submit(answer_all, listening)
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        with UploadClient(url, "eyJsecret", rest=lambda _: None) as client, pytest.raises(UploadFailed) as failed:
-            client.upload(file, name="clip.mp4", size=10, content_type="video/mp4")
+        with Client(url, "eyJsecret", rest=no_rest) as client, pytest.raises(Unreachable) as failed:
+            client.upload(CLIP)
         answered.result(10)
     assert str(failed.value) == f"No broker answers at {url}: RemoteProtocolError"
 
@@ -132,9 +132,8 @@ def send(stack: Stack) -> Iterator[Callable[[], str]]:
     """Return a function that uploads the clip and returns its link; it rests for no time."""
 
     def upload() -> str:
-        with UploadClient(stack.prefix, token(), rest=lambda _: None) as client, CLIP.open("rb") as file:
-            size = CLIP.stat().st_size
-            return client.upload(file, name="clip.mp4", size=size, content_type="video/mp4").signed_url
+        with Client(stack.prefix, token(), rest=no_rest) as client:
+            return str(client.upload(CLIP).signed_url)
 
     yield upload
     stack.s3.clear_faults()
@@ -152,8 +151,8 @@ def test_a_briefly_unavailable_s3_is_retried(stack: Stack, send: Callable[[], st
 
 
 def test_an_s3_that_stays_unavailable_is_given_up(stack: Stack, send: Callable[[], str]) -> None:
-    stack.s3.order_fault(Fault("PostObject", code="SlowDown", status=503, count=4))
-    with pytest.raises(UploadFailed, match="S3 is unavailable, or closed the connection each time"):
+    stack.s3.order_fault(Fault("PostObject", code="SlowDown", status=503, count=100))
+    with pytest.raises(Unreachable, match="S3 is unavailable, or closed the connection each time"):
         send()
 
 
@@ -164,30 +163,18 @@ def test_a_broker_that_waits_for_its_s3_is_retried(stack: Stack, send: Callable[
 
 def test_the_error_of_s3_is_passed_on(stack: Stack, send: Callable[[], str]) -> None:
     stack.s3.set_clock(3600)
-    with pytest.raises(UploadFailed, match=r"S3 refused the upload: AccessDenied: .*[Ee]xpired"):
+    with pytest.raises(FileRefused, match=r"S3 refused the upload: AccessDenied: .*[Ee]xpired"):
         send()
 
 
 def test_a_file_that_shrinks_during_the_upload_is_reported(stack: Stack, tmp_path: Path) -> None:
     path = tmp_path / "shrinking.mp4"
-    path.write_bytes(CLIP.read_bytes())
-    with UploadClient(stack.prefix, token()) as client, path.open("rb") as file:
-        size = path.stat().st_size
-
-        class Shrinking:
-            """A file that ends before the size that it told."""
-
-            def read(self, count: int) -> bytes:
-                return file.read(count)[:-1]
-
-            def fileno(self) -> int:
-                return file.fileno()
-
-            def seek(self, offset: int) -> int:
-                return file.seek(offset)
-
-        with pytest.raises(UploadFailed, match="The file changed while it was being sent"):
-            client.upload(Shrinking(), name="shrinking.mp4", size=size, content_type="video/mp4")  # type: ignore[arg-type]
+    path.write_bytes(bytes(MB))
+    with (
+        Client(stack.prefix, token()) as client,
+        pytest.raises(FileRefused, match="The file changed while it was being sent"),
+    ):
+        client.upload(path, on_progress=lambda _, size: os.truncate(path, size // 2))
 
 
 class Memory:

@@ -12,7 +12,17 @@ from typing import Any
 import httpx
 import pytest
 
-from broker.client import AsyncClient, BrokerProblem, Client, ClientError, FileRefused, Media, Unreachable
+from broker.client import (
+    AsyncClient,
+    BrokerProblem,
+    Client,
+    ClientError,
+    FileChanged,
+    FileRefused,
+    Issued,
+    Media,
+    Unreachable,
+)
 from broker.dev.s3 import Fault
 from tests.support.parts_broker import PART, PartsBroker
 from tests.support.processes import CLIP, ROOT
@@ -75,6 +85,69 @@ def test_a_repeated_upload_sends_only_what_is_missing(broker: Client, served: Pa
     assert played(media) == video.read_bytes()
     again = broker.upload(video, resumable_over=OVER, idempotency_key="one film")
     assert again.media_id == media.media_id
+
+
+def test_a_stopped_upload_is_resumed_by_its_id_and_token(served: PartsBroker, video: Path) -> None:
+    size = video.stat().st_size
+    arrived: list[int] = []
+
+    def stop(loaded: int, _: int) -> None:
+        if loaded > 2 * PART and served.staged():
+            raise InterruptedError
+
+    with Client(served.prefix, served.token, connections=1) as broker:
+        issued = broker.issue("video/mp4", size=size, resumable=True, owner="bert", allow_link=True)
+        with pytest.raises(InterruptedError):
+            broker.resume(issued.media_id, video, upload_token=issued.upload_token, on_progress=stop)
+        before = len(served.staged())
+        with pytest.raises(FileChanged, match=f"The file has {CLIP.stat().st_size} bytes; the upload has 6 parts of"):
+            broker.resume(issued.media_id, CLIP, upload_token=issued.upload_token)
+    with Client(served.prefix, "of another user") as other:
+        media = other.resume(
+            issued.media_id,
+            video,
+            upload_token=issued.upload_token,
+            on_progress=lambda loaded, _: arrived.append(loaded),
+        )
+    assert before
+    assert arrived[0] == before * PART
+    assert played(media) == video.read_bytes()
+
+
+async def test_a_cancelled_upload_stops_and_can_go_on(served: PartsBroker, video: Path) -> None:
+    began = asyncio.Event()
+    async with AsyncClient(served.prefix, served.token) as broker:
+        options: dict[str, Any] = {"resumable_over": OVER, "idempotency_key": "cancelled"}
+        running = asyncio.create_task(broker.upload(video, on_progress=lambda *_: began.set(), **options))
+        await began.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert played(await broker.upload(video, **options)) == video.read_bytes()
+
+
+def test_forms_that_expired_meanwhile_are_renewed(served: PartsBroker, video: Path) -> None:
+    async def pass_a_day(_: float) -> None:
+        served.s3.set_clock(0)
+
+    for file, over in ((video, OVER), (CLIP, OVER)):
+        served.s3.set_clock(86_400)
+        try:
+            with Client(served.prefix, served.token, rest=pass_a_day) as broker:
+                assert played(broker.upload(file, resumable_over=over)) == file.read_bytes()
+        finally:
+            served.s3.set_clock(0)
+
+
+def test_many_uploads_are_issued_in_one_request(broker: Client) -> None:
+    requests: list[Any] = [{"content_type": "video/mp4", "size": 7}, {"content_type": "text/plain"}]
+    first, refused = broker.issue_many(requests, idempotency_key="an album")
+    assert isinstance(first, Issued)
+    assert isinstance(refused, BrokerProblem)
+    assert (first.status, refused.status, refused.slug) == ("pending", 422, "type-not-allowed")
+    again, _ = broker.issue_many(requests, idempotency_key="an album")
+    assert isinstance(again, Issued)
+    assert again.media_id == first.media_id
 
 
 def test_an_upload_on_behalf_belongs_to_the_user(broker: Client, served: PartsBroker) -> None:

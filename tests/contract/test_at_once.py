@@ -12,8 +12,8 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from broker.domain.access.quota import Quota, Usage, footprint
 from broker.domain.media import Event, Media
-from broker.domain.quota import Quota, Usage, footprint
 from broker.store import Store, migrate
 from tests.contract.conftest import OpenStore
 from tests.support.postgres import PostgreSQL

@@ -9,8 +9,8 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
+from broker.domain.access.quota import Usage
 from broker.domain.media import Event, Media
-from broker.domain.quota import Usage
 from broker.errors import DatabaseUnavailable
 from broker.store import Store, migrate
 from broker.store.connections.address import parse_url

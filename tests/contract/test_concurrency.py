@@ -9,8 +9,8 @@ from functools import reduce
 import psycopg
 import pytest
 
+from broker.domain.access.quota import Quota, Usage, footprint
 from broker.domain.media import TRANSITIONS, Event, Media, State
-from broker.domain.quota import Quota, Usage, footprint
 from broker.errors import BrokerError, DatabaseUnavailable, QuotaExceeded
 from broker.store import Store, migrate
 from tests.contract.conftest import OpenStore

@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from broker.domain.quota import Usage
+from broker.domain.access.quota import Usage
 from broker.errors import SettingsInvalid
 from broker.store import Store, is_current, migrate, pending_revision
 from broker.store.connections.address import parse_url

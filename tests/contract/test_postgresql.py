@@ -5,8 +5,8 @@ import asyncio
 import psycopg
 import pytest
 
+from broker.domain.access.quota import Usage
 from broker.domain.media import Event
-from broker.domain.quota import Usage
 from broker.errors import DatabaseUnavailable
 from broker.store import Store
 from tests.support.samples import UNLIMITED, pending, until_a_session_waits

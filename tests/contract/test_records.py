@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import pytest
 
+from broker.domain.access.quota import Usage
 from broker.domain.media import Event, Media, State
-from broker.domain.quota import Usage
 from broker.errors import IllegalTransition, MediaNotFound
 from broker.store import Backlog, Store
 from tests.support.samples import UNLIMITED, pending

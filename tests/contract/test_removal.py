@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from broker.domain.access.quota import Usage
 from broker.domain.media import Event, Media, State
-from broker.domain.quota import Usage
 from broker.errors import MediaNotFound
 from broker.store import Store
 from broker.store.connections.address import parse_url

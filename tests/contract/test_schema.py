@@ -38,7 +38,7 @@ def test_the_migrated_database_equals_the_declared_one(empty_urls: tuple[str, st
         assert compare_metadata(context, METADATA) == []
     tables = reflected(migrated)
     assert tables == reflected(declared)
-    assert [len(tables["broker_media"]["indexes"]), len(tables["broker_usage"]["checks"])] == [7, 4]
+    assert [len(tables["broker_media"]["indexes"]), len(tables["broker_usage"]["checks"])] == [8, 4]
     assert [len(tables[name]["checks"]) for name in ("broker_media", "broker_outbox")] == [1, 1]
     assert len(tables["broker_outbox"]["indexes"]) == 1
     for engine in (migrated, declared):

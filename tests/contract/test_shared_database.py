@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
-from broker.domain.quota import Quota
+from broker.domain.access.quota import Quota
 from broker.errors import QuotaExceeded, SettingsInvalid
 from broker.store import Store, is_current, migrate, pending_revision
 from broker.store.connections.address import parse_url

@@ -9,9 +9,9 @@ from typing import Any
 import sqlalchemy as sa
 from botocore.exceptions import ClientError
 
+from broker.domain.access.quota import Usage, footprint
 from broker.domain.keys import current_key, every_final_key, part_key, staging_key
 from broker.domain.media import Arrived, Media, State
-from broker.domain.quota import Usage, footprint
 from broker.store.rows import COLUMNS
 from broker.store.schema import usage as usage_table
 

@@ -25,11 +25,11 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multip
 from broker.aws import client
 from broker.aws.bucket import BucketConfig
 from broker.dev.s3 import EmbeddedS3, Fault
+from broker.domain.access.quota import Quota
 from broker.domain.keys import staging_key
 from broker.domain.media import GONE, State
-from broker.domain.quota import Quota
 from broker.domain.rules import Rules
-from broker.domain.sigv4 import Credentials
+from broker.domain.s3.sigv4 import Credentials
 from broker.errors import (
     BrokerError,
     IdempotencyKeyReused,

@@ -22,10 +22,10 @@ import sqlalchemy as sa
 
 from broker.aws.bucket import Bucket, BucketConfig
 from broker.dev.s3 import EmbeddedS3
+from broker.domain.access.quota import Quota
 from broker.domain.media import State
-from broker.domain.quota import Quota
 from broker.domain.rules import Rules
-from broker.domain.sigv4 import Credentials
+from broker.domain.s3.sigv4 import Credentials
 from broker.errors import (
     MediaNotFound,
     NothingUploaded,

@@ -18,7 +18,7 @@ from broker.doctor.checks.cors import pages
 from broker.doctor.checks.lifecycle import removal
 from broker.doctor.checks.queue import events
 from broker.doctor.deployment import opened
-from broker.domain.sigv4 import Credentials
+from broker.domain.s3.sigv4 import Credentials
 from tests.support.databases import sqlite_url
 
 PAGES = ("https://app.example", "https://admin.example")
@@ -174,9 +174,9 @@ class Deployed:
         deployment = self.deployment
         return await examine(replace(deployment, bucket=replace(deployment.bucket, **bucket or {}), **changes))
 
-    async def look(self) -> list[Finding]:
-        """Read how bucket and queue are set up, without the trial."""
-        async with opened(self.deployment) as patient:
+    async def look(self, **changes: Any) -> list[Finding]:
+        """Read how bucket and queue are set up, with other settings where named, without the trial."""
+        async with opened(replace(self.deployment, **changes)) as patient:
             found = [await check(patient) for check in (public_access, ownership, encryption, transport)]
             return [*found, *await removal(patient), *await pages(patient), *await events(patient)]
 

@@ -7,7 +7,7 @@ import pytest
 
 from broker.dev.s3 import Session
 from broker.doctor import Verdict, examine
-from broker.domain.sigv4 import Credentials
+from broker.domain.s3.sigv4 import Credentials
 from tests.doctor.answering import answering
 from tests.doctor.deployed import Deployed, unhealthy
 

@@ -15,7 +15,7 @@ from broker.doctor.checks import cors as cors_check
 from broker.doctor.checks import promotion
 from broker.doctor.checks.lifecycle import removal
 from broker.doctor.deployment import opened
-from broker.domain.properties import ObjectProperties
+from broker.domain.s3.properties import ObjectProperties
 from tests.doctor.deployed import ABORTED, CLEARED, Deployed, over_tls, page_rule, unhealthy
 from tests.doctor.fixing import apply_fix
 

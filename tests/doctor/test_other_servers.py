@@ -14,7 +14,7 @@ from rich.console import Console
 
 from broker.aws.bucket import BucketConfig
 from broker.doctor import Deployment, Finding, Verdict, examine, report
-from broker.domain.sigv4 import Credentials
+from broker.domain.s3.sigv4 import Credentials
 from tests.doctor.deployed import ABORTED, BLOCKED, CLEARED, over_tls, page_rule, unhealthy
 from tests.support.ceph_rgw import CephRGW
 from tests.support.databases import sqlite_url

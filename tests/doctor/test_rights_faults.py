@@ -25,6 +25,12 @@ FAIL, WARN, SKIP = Verdict.FAIL, Verdict.WARN, Verdict.SKIP
         (Fault("PostObject", code="AccessDenied"), "upload", "s3:PutObject"),
         (Fault("CopyObject", code="AccessDenied"), "promotion", "s3:PutObject"),
         (Fault("GetObject", code="AccessDenied"), "playback", "s3:GetObject"),
+        (Fault("CreateMultipartUpload", code="AccessDenied"), "composition", "s3:PutObject"),
+        (Fault("UploadPartCopy", code="AccessDenied"), "composition", "s3:GetObject"),
+        (Fault("ListParts", code="AccessDenied"), "composition", "s3:ListMultipartUploadParts"),
+        (Fault("ListMultipartUploads", code="AccessDenied"), "composition", "s3:ListBucketMultipartUploads"),
+        (Fault("AbortMultipartUpload", code="AccessDenied"), "composition", "s3:AbortMultipartUpload"),
+        (Fault("AbortMultipartUpload", code="AccessDenied", count=2), "composition", "s3:AbortMultipartUpload"),
         (Fault("DeleteObjects", code="AccessDenied", count=2), "delete", "s3:DeleteObject"),
     ],
     ids=lambda value: value.operation if isinstance(value, Fault) else "",
@@ -36,7 +42,7 @@ async def test_a_missing_right(deployed: Deployed, fault: Fault, found_by: str, 
     assert right in found[found_by].cause
     assert found[found_by].fix.startswith("aws ")
     # Where the doctor could not remove its objects it names them, and all of them.
-    left = found["delete"].fix if "delete" in found else ""
+    left = "".join(finding.fix for finding in found.values() if finding.check in {"delete", "composition"})
     assert [key for key in deployed.leftovers() if key not in left] == []
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -63,6 +63,30 @@ FAULTS = {
     "lifecycle for another prefix": Fault(
         lambda on: on.set_rules({**CLEARED, "Filter": {"Prefix": "staging/aa/"}}, ABORTED), {"lifecycle": FAIL}, RULES
     ),
+    "staging objects expire before a resumable upload does": Fault(
+        lambda on: on.set_rules({**CLEARED, "Expiration": {"Days": 1}}, ABORTED), {"lifecycle": WARN}, RULES
+    ),
+    "some staging objects expire before a resumable upload does": Fault(
+        lambda on: on.set_rules(
+            CLEARED, {**CLEARED, "ID": "half", "Filter": {"Prefix": "staging/a"}, "Expiration": {"Days": 1}}, ABORTED
+        ),
+        {"lifecycle": WARN},
+        RULES,
+    ),
+    "large staging objects expire before a resumable upload does": Fault(
+        lambda on: on.set_rules(
+            CLEARED,
+            {
+                **CLEARED,
+                "ID": "large",
+                "Filter": {"And": {"Prefix": "staging/", "ObjectSizeGreaterThan": 1_000_000}},
+                "Expiration": {"Days": 1},
+            },
+            ABORTED,
+        ),
+        {"lifecycle": WARN},
+        RULES,
+    ),
     "incomplete uploads kept": Fault(lambda on: on.set_rules(CLEARED), {"incomplete uploads": FAIL}, RULES),
     "media expire": Fault(
         lambda on: on.set_rules({**CLEARED, "ID": "all", "Filter": {"Prefix": ""}}, ABORTED, CLEARED),
@@ -116,3 +140,18 @@ async def test_a_fault_is_found_and_its_command_fixes_it(fault: Fault, deployed:
     fault.afterwards(deployed)
     assert deployed.leftovers() == []
     assert unhealthy(await deployed.look()) == {}
+
+
+@pytest.mark.parametrize(("resumable_days", "staging_days"), [(1, 2), (3, 4), (7, 8)])
+@pytest.mark.parametrize("rules", [(CLEARED,), ()], ids=["a rule that is too early", "no rule"])
+async def test_the_fix_lets_staging_objects_outlive_a_resumable_upload(
+    deployed: Deployed, rules: tuple[dict[str, Any], ...], resumable_days: int, staging_days: int
+) -> None:
+    deployed.set_rules(*({**rule, "Expiration": {"Days": resumable_days}} for rule in rules), ABORTED)
+    resumable = {"resumable_seconds": resumable_days * 86_400}
+    found = unhealthy(await deployed.look(**resumable))
+    assert found["lifecycle"].verdict is (WARN if rules else FAIL)
+    apply_fix(found["lifecycle"], deployed.server)
+    assert unhealthy(await deployed.look(**resumable)) == {}
+    listed = deployed.s3.get_bucket_lifecycle_configuration(Bucket=deployed.bucket)["Rules"]
+    assert [rule["Expiration"] for rule in listed if "Expiration" in rule] == [{"Days": staging_days}]

@@ -59,7 +59,11 @@ async def test_nothing_is_signed_without_credentials(open_bucket: Bucket) -> Non
 
 
 async def test_no_object_counts_as_absent_without_credentials(open_bucket: Bucket) -> None:
-    for asked in (open_bucket.head("key"), open_bucket.purge("key"), open_bucket.internal_link("key", expires_in=9)):
+    for asked in (
+        open_bucket.head("key"),
+        open_bucket.deletion.purge("key"),
+        open_bucket.internal_link("key", expires_in=9),
+    ):
         with pytest.raises(StorageUnavailable):
             await asked
 

@@ -1,13 +1,15 @@
 """The composition of parts: overwritten parts, long compositions, and those that another caller takes over."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 
 from broker.aws.bucket import Bucket
-from broker.dev.s3 import EmbeddedS3
+from broker.dev.s3 import EmbeddedS3, Fault
 from broker.domain.media import State
 from broker.errors import PromotionRunning, UploadRejected
 from broker.lifecycle import leases
@@ -44,6 +46,35 @@ async def settled(world: World, *media: object) -> None:
     """Return once no composition of this broker is running."""
     while running := world.settlement._resumable._running:
         await asyncio.wait(set(running))
+
+
+OUTCOMES = ("composed", "overwritten", "lost", "failed")
+
+
+@contextmanager
+def counting() -> Iterator[dict[str, int]]:
+    """Yield a dictionary that holds, after the block, how many compositions ended in it with each outcome."""
+
+    def counts() -> dict[str, int]:
+        metric = "broker_composition_outcomes_total"
+        return {name: int(REGISTRY.get_sample_value(metric, {"outcome": name}) or 0) for name in OUTCOMES}
+
+    before, ended = counts(), dict[str, int]()
+    yield ended
+    ended |= {name: count - before[name] for name, count in counts().items() if count != before[name]}
+
+
+async def test_each_end_of_a_composition_is_counted(make_world: MakeWorld, embedded_s3: EmbeddedS3) -> None:
+    world = make_world(OverwrittenPart, **LIMITS)
+    world.bucket.body = OTHER_PART  # type: ignore[attr-defined]
+    issued = await uploaded(world)
+    with counting() as ended:
+        embedded_s3.order_fault(Fault("CreateMultipartUpload", code="AccessDenied", status=403))
+        assert await outcome_of(world.verbs.complete(issued.media.id, "anna")) == "StorageRefused"
+    assert ended == {"failed": 1}
+    with counting() as ended:
+        assert await outcome_of(world.verbs.complete(issued.media.id, "anna")) == "ready"
+    assert ended == {"overwritten": 1, "composed": 1}
 
 
 @pytest.mark.parametrize("bucket_class", [OverwrittenPart, OverwrittenUnconditionally])
@@ -144,8 +175,10 @@ async def test_a_deletion_ends_a_composition(gate: World) -> None:
     overtaken = asyncio.create_task(outcome_of(gate.verbs.complete(issued.media.id, "anna")))
     await calls(gate).reached.wait()
     await gate.verbs.delete(issued.media.id, "anna")
-    calls(gate).let_go.set()
-    assert await overtaken == "MediaNotFound"
+    with counting() as ended:
+        calls(gate).let_go.set()
+        assert await overtaken == "MediaNotFound"
+    assert ended == {"lost": 1}
     await gate.purged()
     assert left_over(gate, issued.media) == []
     assert gate.final_bytes(issued.media) is None

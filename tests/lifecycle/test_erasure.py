@@ -74,7 +74,7 @@ def rows_that_name(world: World, url: str, owner: str) -> list[str]:
 async def test_nothing_of_the_owner_is_left_and_another_owner_loses_nothing(world: World, world_url: str) -> None:
     media, other = await filled(world)
     erasing = Erasure(world.store, world.settlement, clock=world.clock)
-    assert await erasing.request("anna") == len(media)
+    assert await erasing.request("anna") == (len(media), False)
     await finish(world, erasing)
     assert rows_that_name(world, world_url, "anna") == []
     assert [key for key in world.stored_keys() if str(other.id) not in key] == []
@@ -102,6 +102,35 @@ async def test_what_is_issued_while_the_erasure_runs_is_erased_too(world: World,
     await finish(world, erasing)
     assert rows_that_name(world, world_url, "anna") == []
     assert [key for key in world.stored_keys() if str(late.id) in key] == []
+
+
+async def issued_by_anna(world: World, count: int) -> list[Media]:
+    """Return media of Bob that Anna issued, some with an Idempotency-Key, and complete the first of them."""
+    asked = UploadRequest(content_type="video/mp4", size=len(VIDEO), owner="bob", allow_link=True)
+    keys = [f"key {number}" if number % 2 else None for number in range(count)]
+    issued = [await world.verbs.issue(asked, "anna", idempotency_key=key) for key in keys]
+    assert world.post(issued[0]).status_code == 201
+    await world.verbs.complete(issued[0].media.id, "bob")
+    return [each.media for each in issued]
+
+
+async def test_media_of_others_no_longer_name_the_caller_that_issued_them(world: World, world_url: str) -> None:
+    of_bob = await issued_by_anna(world, 7)  # more than two turns
+    of_carla = await world.verbs.issue(
+        UploadRequest(content_type="video/mp4", size=len(VIDEO), owner="bob"), "carla", idempotency_key="key 1"
+    )
+    erasing = Erasure(world.store, world.settlement, clock=world.clock)
+    assert await erasing.request("anna") == (0, False)
+    while await erasing.once():
+        pass
+    assert rows_that_name(world, world_url, "anna") == []
+    assert await erasing.request("anna") == (0, True)
+
+    assert await world.ready_bytes(of_bob[0].id) == VIDEO
+    for each in of_bob[1:]:
+        assert await world.store.get(each.id, "bob") == each._replace(issued_by=None, idempotency_key=None)
+    assert (await world.store.usage("bob")).media_count == len(of_bob) + 1
+    assert (await world.store.get(of_carla.media.id, "bob")).issued_by == "carla"
 
 
 class Died(Exception):

@@ -43,7 +43,7 @@ async def test_a_finished_media_gets_no_further_policy(world: World, ends: str) 
     else:
         await world.sweep_after(**OVER)
         assert await world.state(first.media.id) == State.EXPIRED
-    with pytest.raises(UploadExpired, match="has expired; ask for a new one, with a new Idempotency-Key"):
+    with pytest.raises(UploadExpired, match="has expired; start a new one, with a new Idempotency-Key"):
         await issue(world)
 
 

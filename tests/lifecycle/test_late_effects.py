@@ -9,7 +9,7 @@ import pytest
 from broker.dev.s3 import EmbeddedS3
 from broker.domain.keys import staging_key
 from broker.domain.media import Media, State
-from broker.lifecycle.settlement import MAX_CLOCK_DIFFERENCE
+from broker.lifecycle.due import MAX_CLOCK_DIFFERENCE
 from tests.support.s3_proxy import PASS, Fate, Request, S3Proxy
 from tests.support.world import OTHER, VIDEO, MakeWorld, World, outcome_of
 

@@ -38,7 +38,7 @@ def world_url(database_url: str) -> str:
 @pytest.fixture
 def versioned(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> World:
     """Return a broker whose bucket keeps versions, and removes fewer of them in a turn than S3 would."""
-    monkeypatch.setattr("broker.aws.bucket.MAX_VERSIONS", AT_A_TIME)
+    monkeypatch.setattr("broker.aws.deletion.MAX_VERSIONS", AT_A_TIME)
     world = make_world(Counted)
     world.s3.put_bucket_versioning(Bucket=world.bucket.config.name, VersioningConfiguration={"Status": "Enabled"})
     return world

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
+from broker.domain.access.quota import Usage
 from broker.domain.keys import staging_key
 from broker.domain.media import State
-from broker.domain.quota import Usage
 from broker.errors import QuotaExceeded, UploadExpired, UploadRejected
+from broker.lifecycle.due import SLOWEST_UPLOAD
 from broker.lifecycle.leases import LEASE
-from broker.lifecycle.settlement import SLOWEST_UPLOAD
 from tests.support.world import OTHER, OVER, VIDEO, MakeWorld, World
 
 PROMISED = Usage(pending_count=1, promised_bytes=len(VIDEO), media_count=1)

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from broker.aws.bucket import Bucket
-from broker.domain.keys import final_key, staging_key
-from broker.domain.media import Arrived, State
+from broker.domain.keys import current_key, final_key, staging_key
+from broker.domain.media import Arrived, Event, State
 from broker.errors import UploadRejected
 from broker.lifecycle.leases import LEASE
 from tests.support.overwriter import OverwrittenBetween
@@ -87,3 +87,28 @@ async def test_a_copy_that_a_dead_process_made_after_the_rejection_is_removed_by
     assert world.final_bytes(issued.media) is None
     assert world.staged_bytes(issued.media) is None
     assert await world.state(issued.media.id) == State.REJECTED
+
+
+async def test_a_rejection_that_comes_too_late_changes_nothing(make_world: MakeWorld) -> None:
+    world = make_world()
+    media = (await world.uploaded()).media
+    changed = await world.store.amend(media, due_at=world.clock())
+    assert changed is not None
+    assert await world.settlement.reject(media, Event.DIFFER, "it differs") == changed
+    await world.purged()
+    assert world.staged_bytes(media) == VIDEO
+
+
+async def test_a_rejection_after_a_take_over_removes_its_own_copy_alone(make_world: MakeWorld) -> None:
+    world = make_world()
+    media = (await world.uploaded()).media
+    promoting = await world.store.change(media, Event.MATCH, attempt=1, judgements=3, due_at=world.clock())
+    assert promoting is not None
+    taken_over = await world.store.amend(promoting, attempt=2)
+    assert taken_over is not None
+    for row in (promoting, taken_over):
+        world.s3.put_object(Bucket=world.bucket.config.name, Key=current_key(row), Body=VIDEO)
+    assert await world.settlement.judge_again(promoting) == taken_over
+    await world.purged()
+    assert world.stored_keys("media/") == [current_key(taken_over)]
+    assert world.staged_bytes(media) == VIDEO

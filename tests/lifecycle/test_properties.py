@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from broker.domain.keys import current_key, staging_key
-from broker.domain.properties import ObjectProperties
+from broker.domain.s3.properties import ObjectProperties
 from broker.lifecycle.requests import UploadRequest
 from tests.support.in_parts import FILE, PART, post_parts
 from tests.support.world import VIDEO, MakeWorld, World

@@ -2,23 +2,22 @@
 
 import asyncio
 from collections.abc import Iterable
+from contextvars import ContextVar
 from itertools import chain
-from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from broker.aws.bucket import Bucket, Deleted
-from broker.errors import StorageRefused
+from broker.aws.deletion import Deleted, Deletion
+from broker.errors import StorageRefused, StorageUnavailable
 from broker.lifecycle import purging
 from broker.lifecycle.purging import MAX_KEYS
-from tests.support.world import MakeWorld
 
 
-class Odd(Bucket):
-    """A bucket that notes its deletions, refuses some keys, and takes long for the versions of others."""
+class Odd(Deletion):
+    """Note the deletions, refuse some keys, and take long for the versions of others."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self) -> None:
         self.requests: list[list[str]] = []
         self.let_go = asyncio.Event()
 
@@ -39,10 +38,8 @@ class Odd(Bucket):
 
 
 @pytest.fixture
-def odd(make_world: MakeWorld) -> Odd:
-    bucket = make_world(Odd).bucket
-    assert isinstance(bucket, Odd)
-    return bucket
+def odd() -> Odd:
+    return Odd()
 
 
 async def test_callers_share_requests_of_at_most_a_thousand_keys(odd: Odd) -> None:
@@ -94,3 +91,164 @@ async def test_keys_beyond_the_bound_are_left_to_the_sweep(odd: Odd, monkeypatch
     purges.add("f", "g", "h")
     await purges.finish()
     assert odd.requests[1:] == [["f", "g", "h"]]
+
+
+class Held(Odd):
+    """Note the request of each deletion, and hold it until `let_go` is set; refuse all keys if `error` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.owners: list[str] = []
+        self.error: Exception | None = None
+
+    async def delete(self, keys: Iterable[str]) -> Deleted:
+        self.owners.append(REQUEST.get())
+        deleted = await super().delete(keys)
+        await self.let_go.wait()
+        if self.error is not None:
+            raise self.error
+        return deleted
+
+    async def purge_versions(self, key: str) -> bool:
+        raise UNAVAILABLE
+
+
+REQUEST: ContextVar[str] = ContextVar("request", default="none")
+UNAVAILABLE = StorageUnavailable(operation="delete_objects", cause="SlowDown")
+LEFT = {"event": "objects are left to the sweep", "log_level": "info", "reason": str(UNAVAILABLE)}
+
+
+@pytest.fixture
+def held() -> Held:
+    return Held()
+
+
+async def test_keys_are_gathered_only_while_a_request_is_under_way(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(purging, "GATHER_SECONDS", 3600)
+    purges = purging.Purges(held)
+    first = asyncio.create_task(purges.remove("a"))
+    while not held.requests:
+        await asyncio.sleep(0)
+    purges.add("b")
+    await asyncio.sleep(0.01)
+    purges.add("c")
+    assert held.requests == [["a"]]
+    held.let_go.set()
+    assert await first
+    await purges.finish()
+    assert held.requests == [["a"], ["b", "c"]]
+
+
+async def test_gathered_keys_wait_for_a_moment_alone(held: Held) -> None:
+    purges = purging.Purges(held)
+    purges.add("a")
+    while not held.requests:
+        await asyncio.sleep(0)
+    purges.add("b")
+    while held.requests != [["a"], ["b"]]:
+        await asyncio.sleep(0.001)
+    held.let_go.set()
+    await purges.finish()
+
+
+@pytest.mark.parametrize("most_keys", [1, MAX_KEYS])
+async def test_the_background_belongs_to_no_request(
+    held: Held, monkeypatch: pytest.MonkeyPatch, most_keys: int
+) -> None:
+    monkeypatch.setattr(purging, "MAX_KEYS", most_keys)
+    held.let_go.set()
+    purges = purging.Purges(held)
+    REQUEST.set("of anna")
+
+    async def job() -> None:
+        held.owners.append(REQUEST.get())
+
+    purges.add("a")
+    while not held.owners:
+        await asyncio.sleep(0)
+    purges.add_job(job)
+    await purges.finish()
+    await purges.remove("b")
+    assert held.owners == ["none", "none", "of anna"]
+
+
+async def test_jobs_run_a_few_at_a_time_and_beyond_their_bound_are_left_to_the_sweep(
+    odd: Odd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(purging, "MAX_JOBS", 3)
+    monkeypatch.setattr(purging, "JOBS_AT_ONCE", 2)
+    purges = purging.Purges(odd)
+    under_way: list[int] = []
+    running = 0
+
+    async def job() -> None:
+        nonlocal running
+        running += 1
+        under_way.append(running)
+        await odd.let_go.wait()
+        running -= 1
+
+    for _ in range(4):
+        purges.add_job(job)
+    while len(under_way) < 2:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
+    assert under_way == [1, 2]
+    odd.let_go.set()
+    await purges.finish()
+    assert len(under_way) == 3
+    for _ in range(4):
+        purges.add_job(job)
+    await purges.finish()
+    assert len(under_way) == 6
+
+
+async def test_what_is_left_to_the_sweep_is_logged_once(held: Held) -> None:
+    held.let_go.set()
+    purges = purging.Purges(held)
+
+    async def failing_job() -> None:
+        raise UNAVAILABLE
+
+    with capture_logs() as logs:
+        held.error = UNAVAILABLE
+        purges.add("a", "b", "c")
+        await purges.finish()
+        purges.add("d")
+        await purges.finish()
+        with pytest.raises(StorageUnavailable):
+            await purges.remove("d", "e")
+        held.error = None
+        purges.add("versioned")
+        await purges.finish()
+        with pytest.raises(StorageUnavailable):
+            await purges.remove("versioned")
+        purges.add_job(failing_job)
+        await purges.finish()
+    assert logs == [LEFT | {"count": count} for count in (3, 1, 1, 1, 1)]
+
+
+async def test_a_defect_is_logged_as_an_error(held: Held) -> None:
+    held.let_go.set()
+    held.error = ZeroDivisionError()
+    purges = purging.Purges(held)
+    with capture_logs() as logs:
+        purges.add("a", "b")
+        await purges.finish()
+    assert logs == [
+        {"event": LEFT["event"], "log_level": "error", "count": 2, "exc_info": held.error},
+    ]
+
+
+async def test_a_caller_that_leaves_takes_nothing_from_others(held: Held) -> None:
+    purges = purging.Purges(held)
+    leaving, staying = (asyncio.create_task(purges.remove("a")) for _ in range(2))
+    while not held.requests:
+        await asyncio.sleep(0)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    held.let_go.set()
+    assert await staying
+    await purges.finish()
+    assert held.requests == [["a"]]

@@ -5,10 +5,10 @@ from contextlib import suppress
 
 import pytest
 
+from broker.domain.access.quota import Usage
 from broker.domain.keys import part_key
 from broker.domain.media import State
 from broker.domain.parts import composed_etag
-from broker.domain.quota import Usage
 from broker.errors import (
     MediaNotFound,
     NotResumable,
@@ -20,6 +20,7 @@ from broker.errors import (
 )
 from broker.lifecycle.leases import LEASE
 from broker.lifecycle.requests import Issued, UploadRequest
+from broker.lifecycle.resumable import settlement
 from tests.support.gates import Gate
 from tests.support.in_parts import COUNT, DAY, FILE, PART, issue, left_over, page_of, parts, piece, post_parts, uploaded
 from tests.support.world import GRACE_SECONDS, POLICY_SECONDS, MakeWorld, World
@@ -267,3 +268,44 @@ async def test_a_replica_that_remembers_an_arrived_part_as_missing_looks_again(
     post_parts(page_of(issued), numbers=[2])
     await world.verbs.confirm(issued.media.id, None, part=2)
     assert await world.state(issued.media.id) == "ready"
+
+
+async def test_a_part_beyond_the_last_one_is_no_part_of_the_upload(world: World) -> None:
+    issued = await uploaded(world)
+    world.s3.put_object(Bucket=world.bucket.config.name, Key=part_key(issued.media.id, COUNT + 1), Body=b"more")
+    await world.verbs.complete(issued.media.id, "anna")
+    assert await world.ready_bytes(issued.media.id) == FILE
+    await world.purged()
+    assert left_over(world, issued.media) == []
+
+
+async def test_a_problem_names_a_hundred_of_many_missing_parts(make_world: MakeWorld) -> None:
+    world = make_world(max_size=1000 * PART, part_size=PART)
+    issued = await world.issue(size=150 * PART, resumable=True)
+    with pytest.raises(PartsMissing, match=r"150 of 150 parts have not arrived \(1-150\)") as refused:
+        await world.verbs.complete(issued.media.id, "anna")
+    assert refused.value.facts["missing"] == list(range(1, 101))
+    assert (refused.value.facts["missing_count"], refused.value.facts["count"]) == (150, 150)
+
+
+async def test_the_missing_parts_of_the_latest_media_are_remembered(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settlement, "MAX_REMEMBERED", 2)
+    world = make_world(Gate, max_size=100_000_000, part_size=PART)
+    assert isinstance(world.bucket, Gate)
+    issued = [await issue(world) for _ in range(3)]
+
+    async def looks(number: int, part: int | None) -> list[str]:
+        world.bucket.operations.clear()  # type: ignore[attr-defined]
+        with pytest.raises(PartsMissing) as missing:
+            await world.verbs.confirm(issued[number].media.id, None, part=part)
+        assert missing.value.facts["count"] == COUNT
+        return list(world.bucket.operations)  # type: ignore[attr-defined]
+
+    listed, looked = ["list_objects_v2"], ["head_object", "head_bucket"]
+    assert [await looks(number, 1) for number in (0, 1)] == [listed, listed]
+    assert await looks(0, None) == listed  # a client asks, and the first media is the latest again
+    assert await looks(2, 1) == listed
+    assert [await looks(number, 1) for number in (0, 2, 1)] == [looked, looked, listed]
+    assert await looks(1, COUNT) == listed  # the part that was missing has arrived, says the event

@@ -9,7 +9,7 @@ from broker.dev.s3 import EmbeddedS3, Fault
 from broker.domain.keys import staging_key
 from broker.domain.media import Arrived, State
 from broker.errors import StorageRefused, StorageUnavailable, UploadRejected
-from broker.lifecycle.settlement import SLOWEST_UPLOAD
+from broker.lifecycle.due import SLOWEST_UPLOAD
 from broker.worker.sweep import Sweep
 from tests.support.world import LATER, OVER, MakeWorld, World
 

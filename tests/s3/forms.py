@@ -11,7 +11,7 @@ import httpx
 from defusedxml.ElementTree import fromstring
 
 from broker.dev.s3 import EmbeddedS3
-from broker.domain import sigv4
+from broker.domain.s3 import sigv4
 
 BOUNDARY = "----form-boundary"
 TEN_BYTES = b"0123456789"

@@ -14,7 +14,7 @@ import pytest
 
 from broker.api.limits.redis import RedisWindows
 from broker.api.limits.windows import Limit, Window
-from broker.domain.rate import Rate
+from broker.domain.access.rate import Rate
 from broker.store import Store, migrate
 from tests.support.databases import sqlite_url
 from tests.support.processes import Running, running

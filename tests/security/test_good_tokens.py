@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from broker.api.auth.tokens import EARLY_SECONDS, MAX_TOKEN_LENGTH
-from broker.domain.jws import KEY_TYPES, SECRET_BYTES
+from broker.domain.access.jws import KEY_TYPES, SECRET_BYTES
 from broker.errors import SettingsInvalid
 from tests.security import keys
 from tests.security.forging import claims, hs256

@@ -31,6 +31,7 @@ OPERATIONS = 8
 OPERATION_IDS = {
     ("post", "/upload"): "issue_upload",
     ("post", "/uploads"): "issue_uploads",
+    ("get", "/rules"): "get_rules",
     ("get", "/{media_id}/parts"): "list_parts",
     ("post", "/{media_id}/complete"): "complete_upload",
     ("get", "/{media_id}/uploaded/{state}"): "return_from_form",
@@ -66,7 +67,7 @@ def address(tmp_path_factory: pytest.TempPathFactory, embedded_s3: EmbeddedS3, m
 def test_each_example_matches_its_schema(tmp_path: Path) -> None:
     parts = create_app(settings_of(tmp_path)).openapi()["components"]["schemas"]
     examples = {name: part["examples"] for name, part in parts.items() if "examples" in part}
-    assert {"UploadBody", "Issued", "Playback", "MediaList", "Deleted"} <= examples.keys()
+    assert {"UploadBody", "Issued", "Playback", "MediaList", "Deleted", "Rules"} <= examples.keys()
     for name, found in examples.items():
         for example in found:
             TypeAdapter(getattr(schemas, name)).validate_json(json.dumps(example))

@@ -16,6 +16,7 @@ ROUTES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "complete": ("POST", "/{media_id}/complete", {}),
     "playback": ("GET", "/{media_id}", {}),
     "list": ("GET", "/", {}),
+    "rules": ("GET", "/rules", {}),
     "delete": ("DELETE", "/{media_id}", {}),
 }
 OF_A_MEDIA = [name for name, (_, path, _) in ROUTES.items() if "{media_id}" in path]
@@ -24,9 +25,10 @@ NEEDED = {
     "complete": "media:upload",
     "playback": "media:read",
     "list": "media:read",
+    "rules": "media:upload",
     "delete": "media:delete",
 }
-FOR_ITS_OWNER = {"issue": 201, "complete": 503, "playback": 409, "list": 200, "delete": 200}
+FOR_ITS_OWNER = {"issue": 201, "complete": 503, "playback": 409, "list": 200, "rules": 200, "delete": 200}
 """503: the application of these tests has no S3, so that an admitted request shows as this status."""
 
 

@@ -13,7 +13,7 @@ from limits.errors import StorageError
 from broker.api.limits.redis import RedisWindows
 from broker.api.limits.redis_storage import count_everywhere, reason_of
 from broker.api.limits.windows import Limit
-from broker.domain.rate import Rate
+from broker.domain.access.rate import Rate
 from tests.support.redis_cluster import running_cluster, running_sentinel
 from tests.support.redis_server import running_redis
 

@@ -30,6 +30,8 @@ from tests.support.serving import SECRET, bearing, served, settings_of, token
         ({"jwt_algorithm": "none"}, "BROKER_JWT_ALGORITHM"),
         ({"trusted_proxies": "0.0.0.0/0"}, "BROKER_TRUSTED_PROXIES"),
         ({"trusted_proxies": "*"}, "BROKER_TRUSTED_PROXIES"),
+        ({"trusted_proxies": "::ffff:0.0.0.0/96"}, "BROKER_TRUSTED_PROXIES"),
+        ({"trusted_proxies": "10.0.0.1,::/0"}, "BROKER_TRUSTED_PROXIES"),
         ({"cloud_storage_provider": "r2"}, "CLOUD_STORAGE_PROVIDER"),
         *(
             ({"allowed_types": f"video/mp4,{active}"}, "BROKER_ALLOW_ACTIVE_TYPES")

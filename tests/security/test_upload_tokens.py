@@ -14,11 +14,12 @@ from fastapi.routing import iter_route_contexts
 
 from broker.api.asgi.demands import TokenDemand
 from broker.api.asgi.route import ProblemRoute
-from broker.api.auth.upload_tokens import SLOWEST_UPLOAD, UploadTokens
+from broker.api.auth.upload_tokens import UploadTokens
 from broker.app import PREFIX, create_app
 from broker.clock import utc_now
 from broker.dev.s3 import EmbeddedS3
 from broker.errors import NotAuthenticated
+from broker.lifecycle.due import SLOWEST_UPLOAD
 from broker.logs import REDACTED, Redact
 from tests.support.in_parts import FILE, PART, piece
 from tests.support.serving import ALL, SECRET, bearing, client_of, on_s3, settings_of, token
@@ -30,6 +31,7 @@ UPLOAD = {"content_type": "video/mp4", "size": len(VIDEO)}
 ROUTES = {
     "issue": ("POST", "/upload"),
     "issue many": ("POST", "/uploads"),
+    "rules": ("GET", "/rules"),
     "parts": ("GET", "/{media_id}/parts"),
     "complete": ("POST", "/{media_id}/complete"),
     "view": ("GET", "/{media_id}"),
@@ -42,6 +44,7 @@ MATRIX = {
     "pending": {
         "issue": (201, 201, 201, 201, 403, 403, 401, 403),
         "issue many": (201, 201, 201, 201, 403, 403, 401, 403),
+        "rules": (200, 200, 200, 200, 403, 403, 401, 403),
         "parts": (409, 404, 404, 409, 409, 404, 401, 404),
         "complete": (409, 404, 404, 409, 409, 404, 401, 404),
         "view": (409, 404, 403, 409, 409, 404, 401, 404),
@@ -52,6 +55,7 @@ MATRIX = {
     "ready": {
         "issue": (201, 201, 201, 201, 403, 403, 401, 403),
         "issue many": (201, 201, 201, 201, 403, 403, 401, 403),
+        "rules": (200, 200, 200, 200, 403, 403, 401, 403),
         "parts": (409, 404, 404, 409, 409, 404, 401, 404),
         "complete": (200, 404, 404, 200, 200, 404, 401, 404),
         "view": (200, 404, 403, 200, 200, 404, 401, 404),
@@ -62,6 +66,7 @@ MATRIX = {
     "deleting": {
         "issue": (201, 201, 201, 201, 403, 403, 401, 403),
         "issue many": (201, 201, 201, 201, 403, 403, 401, 403),
+        "rules": (200, 200, 200, 200, 403, 403, 401, 403),
         "parts": (404, 404, 404, 404, 404, 404, 401, 404),
         "complete": (404, 404, 404, 404, 404, 404, 401, 404),
         "view": (404, 404, 403, 404, 404, 404, 401, 404),

@@ -16,7 +16,7 @@ from botocore.client import BaseClient
 from botocore.config import Config
 from hypothesis import strategies as st
 
-from broker.domain.sigv4 import Credentials
+from broker.domain.s3.sigv4 import Credentials
 
 CASES = int(os.environ.get("BROKER_TEST_CASES", "300"))
 """The number of cases of each comparison."""

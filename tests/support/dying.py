@@ -30,8 +30,9 @@ from broker import wiring
 from broker.app import create_app
 from broker.aws.bucket import Bucket
 from broker.aws.client import Answer
+from broker.domain.access.quota import Quota
 from broker.domain.media import Event, Media
-from broker.domain.quota import Quota
+from broker.lifecycle.settlement import Settlement
 from broker.server.serve import work_until_stopped
 from broker.settings import load_settings
 from broker.store import Store
@@ -116,8 +117,9 @@ class KeptSweep(Sweep):
 
     made: "KeptSweep"
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    def __init__(self, store: Store, settlement: Settlement, **options: Any) -> None:
+        super().__init__(store, settlement, **options)
+        self.settlement = settlement
         KeptSweep.made = self
 
 
@@ -158,7 +160,7 @@ class Steered:
             if scope["path"] == "/sweep":
                 while await KeptSweep.made.once():
                     pass
-                await KeptSweep.made._settlement.close()
+                await KeptSweep.made.settlement.close()
                 await answer({"type": "http.response.start", "status": 204, "headers": []})
                 await send({"type": "http.response.body"})
             else:

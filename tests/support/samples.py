@@ -10,9 +10,9 @@ from typing import Any
 import psycopg
 from sqlalchemy import make_url
 
+from broker.domain.access.quota import Quota
 from broker.domain.ids import new_id
 from broker.domain.media import Media
-from broker.domain.quota import Quota
 
 UNLIMITED = Quota()
 

@@ -55,11 +55,11 @@ def on_s3(s3: EmbeddedS3, bucket: str) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def client_of(app: Any, *, address: str = "192.0.2.7") -> AsyncIterator[httpx.AsyncClient]:
-    """Start an application and yield a client of it; exceptions of the application are answered, not raised."""
+async def client_of(app: Any, *, address: str = "192.0.2.7", raised: bool = False) -> AsyncIterator[httpx.AsyncClient]:
+    """Start an application and yield a client of it; its exceptions are answered, and `raised` only if asked for."""
     async with app.router.lifespan_context(app) as state:
         transport = httpx.ASGITransport(
-            app=_with_state(app, state), client=(address, 50000), raise_app_exceptions=False
+            app=_with_state(app, state), client=(address, 50000), raise_app_exceptions=raised
         )
         async with httpx.AsyncClient(transport=transport, base_url="http://broker.example") as client:
             yield client
@@ -73,9 +73,11 @@ async def served(folder: Path, **overrides: Any) -> AsyncIterator[httpx.AsyncCli
 
 
 @asynccontextmanager
-async def asking(on_issue: IssueHandler | None, folder: Path, **overrides: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """Serve an application in which `on_issue` decides on uploads."""
-    async with client_of(create_app(settings_of(folder, **overrides), on_issue=on_issue)) as client:
+async def asking(
+    on_issue: IssueHandler | None, folder: Path, *, raised: bool = False, **overrides: Any
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Serve an application in which `on_issue` decides on uploads; its exceptions are raised if asked for."""
+    async with client_of(create_app(settings_of(folder, **overrides), on_issue=on_issue), raised=raised) as client:
         client.base_url = httpx.URL(f"http://broker.example{PREFIX}")
         yield client
 

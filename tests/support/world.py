@@ -13,12 +13,12 @@ import pytest
 from broker.aws.bucket import Bucket, BucketConfig
 from broker.clock import Stopwatch, monotonic
 from broker.dev.s3 import EmbeddedS3
+from broker.domain.access.quota import Quota
 from broker.domain.keys import current_key, final_key, staging_key
 from broker.domain.media import Media
-from broker.domain.properties import ObjectProperties
-from broker.domain.quota import Quota
 from broker.domain.rules import Rules
-from broker.domain.sigv4 import Credentials
+from broker.domain.s3.properties import ObjectProperties
+from broker.domain.s3.sigv4 import Credentials
 from broker.errors import BrokerError
 from broker.lifecycle.probe import Probe
 from broker.lifecycle.requests import Issued, UploadRequest
@@ -41,9 +41,14 @@ class Clock:
 
     def __init__(self) -> None:
         self.moved = timedelta()
+        self._stopped_at: datetime | None = None
 
     def __call__(self) -> datetime:
-        return datetime.now(UTC) + self.moved
+        return (self._stopped_at or datetime.now(UTC)) + self.moved
+
+    def stop(self) -> None:
+        """Stop at a full second; the clock moves only if the test moves it."""
+        self._stopped_at = datetime.now(UTC).replace(microsecond=0)
 
     def move(self, **by: float) -> None:
         self.moved += timedelta(**by)

@@ -1,13 +1,19 @@
 """The variables of the environment: from files, Kubernetes, AWS's tools, and a `.env` in any encoding."""
 
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from pydantic import SecretStr
 
+from broker.api.limits.redis_storage import open_storage
 from broker.errors import SettingsInvalid
 from broker.settings import Settings, environment_name, load_database_settings, load_settings
+from broker.wiring import webhook_sender
+from broker.worker.sender import Sender
 
 SECRET = "a secret of at least thirty-two bytes"
 VALID = {"SECRET_KEY": SECRET, "AWS_S3_BUCKET_NAME": "videos"}
@@ -43,7 +49,7 @@ def test_what_kubernetes_sets_for_a_service_is_no_setting(
 ) -> None:
     if name == "SECRET_KEY":
         assert problems(monkeypatch, **VALID | {name: value}) == [
-            "SECRET_KEY: should be a random secret of at least 32 bytes"
+            "SECRET_KEY: should be a random secret of at least 32 bytes; `broker init` makes one"
         ]
     else:
         assert load(monkeypatch, **VALID | {name: value}) == load_settings(secret_key=SECRET, bucket_name="videos")
@@ -118,10 +124,46 @@ def test_a_file_of_variables_may_begin_with_a_byte_order_mark(monkeypatch: pytes
     assert load(monkeypatch, **VALID).policy_seconds == 60
 
 
-@pytest.mark.parametrize("password", ["a[b", "a]b", "[::1]", "a/b?c#d"])
+PASSWORDS = ["a[b", "a]b", "[::1]", "a/b?c#d", "a@b:c", "100%25"]
+
+
+@pytest.mark.parametrize("password", PASSWORDS)
 def test_a_password_may_hold_any_character(monkeypatch: pytest.MonkeyPatch, password: str) -> None:
     settings = load(monkeypatch, **VALID, BROKER_DATABASE_URL=f"postgresql://ann:{password}@db.example/broker")
     assert password in settings.secrets()
+
+
+@pytest.mark.parametrize("password", PASSWORDS)
+@pytest.mark.parametrize("kind", ["redis", "rediss", "redis+cluster", "redis+sentinel"])
+def test_the_password_of_a_redis_may_hold_any_character(
+    monkeypatch: pytest.MonkeyPatch, kind: str, password: str
+) -> None:
+    hosts = "a.example:7000,b.example:7001" if "+" in kind else "a.example:7000"
+    address = f"{kind}://ann:{password}@{hosts}/0"
+    if kind == "redis+cluster":
+        address = address.removesuffix("/0")
+    settings = load(monkeypatch, **VALID, BROKER_RATE_LIMIT_STORAGE=address)
+    storage = open_storage(settings.redis_url or "")
+    pool: Any = storage.options.get("connection_pool")
+    known = storage.bridge.parsed_auth if pool is None else pool.connection_kwargs
+    assert (known["username"], known["password"]) == ("ann", unquote(password))
+
+
+@pytest.mark.parametrize("password", PASSWORDS)
+def test_the_password_of_a_proxy_may_hold_any_character(monkeypatch: pytest.MonkeyPatch, password: str) -> None:
+    settings = load(monkeypatch, **VALID, HTTPS_PROXY=f"http://ann:{password}@proxy.example:3128")
+    parts = urlsplit(settings.proxy_url or "")
+    assert (parts.hostname, parts.port) == ("proxy.example", 3128)
+    assert (parts.username, unquote(parts.password or "")) == ("ann", unquote(password))
+    assert isinstance(webhook_sender(settings), Sender)
+
+
+def test_settings_take_what_is_given_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"AWS_REGION": "eu-west-1", "AWS_S3_REGION": "eu-west-2", "BROKER_POLICY_SECONDS": "60"}.items():
+        monkeypatch.setenv(name, value)
+    given = Settings(secret_key=SecretStr(SECRET), bucket_name="videos")
+    assert (given.region, given.policy_seconds) == ("us-east-1", 900)
+    assert load_settings(secret_key=SECRET, bucket_name="videos").region == "eu-west-2"
 
 
 RSA_KEY = rsa.generate_private_key(65537, 2048)

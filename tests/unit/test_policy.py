@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.domain.policy import MAX_POLICY_SECONDS, Promise, presign_post
-from broker.domain.properties import ObjectProperties
-from broker.domain.sigv4 import Address, Credentials
+from broker.domain.s3.policy import MAX_POLICY_SECONDS, Promise, presign_post
+from broker.domain.s3.properties import ObjectProperties
+from broker.domain.s3.sigv4 import Address, Credentials
 from tests.support import botocore_judge as judge
 from tests.support.botocore_judge import Place
 

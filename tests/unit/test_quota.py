@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.domain.access.quota import Quota, Usage, footprint, total
 from broker.domain.ids import new_id
 from broker.domain.media import Media, State
-from broker.domain.quota import Quota, Usage, footprint, total
 from broker.errors import QuotaExceeded
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -70,7 +70,7 @@ def test_a_refusal_names_the_numbers() -> None:
     with pytest.raises(QuotaExceeded) as refused:
         Quota(stored_bytes=10).reserve(Usage(promised_bytes=3, stored_bytes=4), Usage(promised_bytes=5))
     assert str(refused.value) == (
-        "The quota of 10 for stored_bytes would be exceeded: 7 are in use, and the request needs 5 more."
+        "The quota of 10 for stored_bytes would be exceeded by 5 more, because 7 are in use; delete media."
     )
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.domain.rate import Rate, parse_rate
+from broker.domain.access.rate import Rate, parse_rate, rate_of
 
 UNITS = ("second", "minute", "hour", "day", "month", "year")
 
@@ -64,3 +64,10 @@ def test_the_library_parses_the_same_rate(
 def test_anything_else_is_refused(notation: str) -> None:
     with pytest.raises(ValueError, match="should "):
         parse_rate(notation)
+
+
+def test_off_is_no_limit() -> None:
+    assert rate_of("off") is None
+    assert rate_of("60/minute") == Rate(60, 60)
+    with pytest.raises(ValueError, match=r"^should be a number of requests in a time, both"):
+        rate_of("often")

@@ -116,6 +116,10 @@ def test_two_settings_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
             "memcached://127.0.0.1",
             "should be memory://, redis://host:port or rediss://host:port",
         ),
+        *(
+            ("BROKER_RATE_LIMIT_STORAGE", storage, "should be memory://, redis://host:port or rediss://host:port")
+            for storage in ("redis://127.0.0.1:port", "redis://127.0.0.1:99999", "redis+cluster://a:1,b:99999")
+        ),
         ("BROKER_RATE_LIMIT_ISSUE", "often", "should be a number of requests in a time"),
         ("BROKER_RATE_LIMIT_ADDRESS", f"{'9' * 5000}/minute", "should be a number of requests in a time"),
         ("BROKER_LOG_LEVEL", "loud", "Input should be 'debug', 'info', 'warning' or 'error'"),

@@ -10,7 +10,7 @@ from botocore.credentials import ReadOnlyCredentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.domain.sigv4 import Address, Credentials, query_string, signed_headers
+from broker.domain.s3.sigv4 import Address, Credentials, query_string, signed_headers
 from tests.support import botocore_judge as judge
 from tests.support.botocore_judge import Place
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.domain import sigv4
-from broker.domain.policy import MAX_PLAYBACK_SECONDS
-from broker.domain.sigv4 import Address, Credentials, presign_get
+from broker.domain.s3 import sigv4
+from broker.domain.s3.policy import MAX_PLAYBACK_SECONDS
+from broker.domain.s3.sigv4 import Address, Credentials, presign_get
 from tests.support import botocore_judge as judge
 from tests.support.botocore_judge import Place
 

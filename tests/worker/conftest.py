@@ -11,7 +11,7 @@ import pytest
 
 from broker.aws.queue import Queue, QueueConfig
 from broker.dev.s3 import EmbeddedS3
-from broker.domain.sigv4 import Credentials
+from broker.domain.s3.sigv4 import Credentials
 from tests.support.world import World
 
 MAX_RECEIVES = 3

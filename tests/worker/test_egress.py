@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,9 +17,9 @@ from broker.egress.public_network import PublicNetwork
 from broker.errors import KeysUnavailable, NotAuthenticated
 from broker.wiring import egress_proxy, webhook_sender
 from broker.worker.sender import Answer, Sender
-from tests.support.npm import program
 from tests.support.receiver import Receiver, receiving
 from tests.support.serving import settings_of
+from tests.support.tls import certificate_for
 from tests.worker.sending import SECRET, announced
 
 
@@ -71,17 +70,7 @@ async def proxied(leads_to: int) -> AsyncIterator[Proxy]:
 @asynccontextmanager
 async def receiving_tls(folder: Path, name: str) -> AsyncIterator[tuple[Receiver, ssl.SSLContext]]:
     """Run a receiver with a certificate for a name; yield it and a context that trusts it."""
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    subprocess.run(
-        [
-            *(program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
-            *("-keyout", key, "-out", certificate, "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
+    context, certificate = certificate_for(name, folder)
     async with (
         receiving(204) as receiver,
         await asyncio.start_server(receiver.serve, "127.0.0.1", 0, ssl=context) as it,

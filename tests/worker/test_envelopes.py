@@ -6,22 +6,10 @@ from typing import Any
 import pytest
 
 from broker.worker.envelopes import Created, EnvelopeUnknown, created_objects
+from tests.worker.s3_events import direct, record
 
 KEY = "staging/a3/x y+ü.mp4"
 WANTED = [Created("videos", KEY)]
-
-
-def record(event: str = "ObjectCreated:Post", key: str = "staging/a3/x+y%2B%C3%BC.mp4") -> dict[str, Any]:
-    return {
-        "eventVersion": "2.1",
-        "eventSource": "aws:s3",
-        "eventName": event,
-        "s3": {"bucket": {"name": "videos"}, "object": {"key": key, "size": 10, "sequencer": "0055AED6DCD90281E5"}},
-    }
-
-
-def direct(*records: dict[str, Any]) -> dict[str, Any]:
-    return {"Records": list(records)}
 
 
 def by_sns(message: object) -> dict[str, Any]:

@@ -9,10 +9,12 @@ from structlog.testing import capture_logs
 
 from broker.aws.queue import Message, Queue
 from broker.dev.s3 import EmbeddedS3, Fault
-from broker.domain.keys import staging_key
+from broker.domain.keys import part_key, staging_key
 from broker.domain.media import State
+from tests.support.in_parts import COUNT as COUNT_OF_PARTS
+from tests.support.in_parts import FILE, PART, issue, left_over, page_of, post_part, uploaded
 from tests.support.receiver import receiving
-from tests.support.world import VIDEO, MakeWorld, World
+from tests.support.world import VIDEO, MakeWorld, World, outcome_of
 from tests.worker.conftest import MAX_RECEIVES, VISIBILITY_SECONDS, Sqs, told, until
 from tests.worker.hearing import Slow, hearing
 from tests.worker.sending import telling
@@ -48,6 +50,52 @@ async def test_an_unrelated_message_is_deleted_and_changes_nothing(world: World,
         await until(lambda: sqs.left == 0)
     assert sqs.dead == 0
     assert await world.state(expired.id) == State.EXPIRED
+
+
+async def test_events_of_parts_compose_the_upload_once_all_have_arrived(
+    make_world: MakeWorld, queue: Queue, sqs: Sqs
+) -> None:
+    world = make_world(max_size=20_000_000, part_size=PART)
+    issued = await issue(world)
+    keys = [part_key(issued.media.id, number) for number in range(1, COUNT_OF_PARTS + 1)]
+    async with hearing(world, queue):
+        for number in (3, 1):
+            post_part(page_of(issued), number)
+            sqs.send(told(world, keys[number - 1]), told(world, *keys))  # S3 sends an event at least once
+            await until(lambda: sqs.left == 0)
+            assert await world.state(issued.media.id) == State.PENDING
+        post_part(page_of(issued), 2)
+
+        async def is_ready() -> bool:
+            return await world.state(issued.media.id) == State.READY
+
+        await until(is_ready)
+        sqs.send(*(told(world, key) for key in keys * 2))
+        await until(lambda: sqs.left == 0)
+    assert sqs.dead == 0
+    await world.purged()
+    assert left_over(world, issued.media) == []
+    assert await world.ready_bytes(issued.media.id) == FILE
+
+
+async def test_events_of_parts_that_no_upload_needs_change_nothing(
+    make_world: MakeWorld, queue: Queue, sqs: Sqs
+) -> None:
+    world = make_world(max_size=20_000_000, part_size=PART)
+    incomplete, deleted, one_form = (
+        (await issue(world)).media,
+        (await uploaded(world)).media,
+        (await world.issue()).media,
+    )
+    await world.verbs.delete(deleted.id, "anna")
+    rejected = (await uploaded(world, checksum_crc64nvme="AAAAAAAAAAA=")).media
+    assert await outcome_of(world.verbs.complete(rejected.id, "anna")) == "UploadRejected"
+    before = [await world.store.get(media.id, None) for media in (incomplete, deleted, one_form, rejected)]
+    sqs.send(*(told(world, part_key(media.id, number)) for media in before for number in (1, 3, 9) for _ in range(2)))
+    async with hearing(world, queue):
+        await until(lambda: sqs.left == 0)
+    assert sqs.dead == 0
+    assert [await world.store.get(media.id, None) for media in before] == before
 
 
 async def test_garbage_reaches_the_dead_letter_queue_and_is_logged_once(world: World, queue: Queue, sqs: Sqs) -> None:

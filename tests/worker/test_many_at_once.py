@@ -14,9 +14,9 @@ from structlog.testing import capture_logs
 from broker.aws.bucket import Bucket
 from broker.aws.client import Answer
 from broker.aws.queue import Queue
+from broker.domain.access.quota import Quota
 from broker.domain.keys import media_id_of, staging_key
 from broker.domain.media import Arrived, Event, Media, State
-from broker.domain.quota import Quota
 from broker.errors import StorageUnavailable
 from broker.lifecycle.leases import LEASE
 from broker.worker import events, sweep

@@ -3,6 +3,7 @@
 import asyncio
 import resource
 import stat
+import struct
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -22,9 +23,10 @@ from broker.domain.media import Media, State, Video
 from broker.errors import ProbeFailed, SettingsInvalid, StorageUnavailable, UploadRejected
 from broker.lifecycle.probe import CONCURRENCY, Probe
 from broker.lifecycle.settlement import MAX_JUDGEMENTS
+from tests.support.in_parts import MIB, PART, left_over, uploaded
 from tests.support.npm import program
 from tests.support.processes import CLIP, done
-from tests.support.world import MakeWorld, World
+from tests.support.world import MakeWorld, World, outcome_of
 from tests.worker.conftest import until
 from tests.worker.films import H264, film, padded, rotated
 
@@ -201,6 +203,64 @@ async def test_a_film_that_is_too_long_or_no_film_is_rejected(name: str, looking
     assert raised.value.facts["differences"] == reason
     await looking.purged()
     assert looking.staged_bytes(media) is None
+
+
+PADDED_CLIP = CLIP.read_bytes() + struct.pack(">I4s", 6 * MIB, b"free") + bytes(6 * MIB - 8)
+"""A film of two parts: behind it lies a box that players skip (ISO/IEC 14496-12, section 8.1.2)."""
+
+
+def composing(make_world: MakeWorld, probe: Probe, *, max_video_seconds: int = MAX_SECONDS) -> World:
+    """Return a broker that looks into videos of several parts."""
+    return make_world(probe=probe, max_video_seconds=max_video_seconds, max_size=20 * MB, part_size=PART)
+
+
+async def test_a_composed_film_has_its_probed_properties(make_world: MakeWorld, probe: Probe) -> None:
+    world = composing(make_world, probe)
+    issued = await uploaded(world, PADDED_CLIP)
+    ready = (await world.verbs.complete(issued.media.id, "anna")).media
+    assert (ready.state, ready.layout.count) == (State.READY, 2)
+    assert ready.video == Video(2.0, "h264", 128, 72)
+    await world.purged()
+    assert left_over(world, issued.media) == []
+    assert await world.ready_bytes(ready.id) == PADDED_CLIP
+
+
+@pytest.mark.parametrize(
+    ("content", "max_seconds", "reason"),
+    [
+        (PADDED_CLIP, 1, "the duration is 2.0 seconds, over 1"),
+        (bytes(6 * MIB), MAX_SECONDS, "it is not a video"),
+    ],
+    ids=["too long", "no video"],
+)
+async def test_a_composed_object_that_the_probe_refuses_is_rejected_and_leaves_nothing(
+    content: bytes, max_seconds: int, reason: str, make_world: MakeWorld, probe: Probe
+) -> None:
+    world = composing(make_world, probe, max_video_seconds=max_seconds)
+    issued = await uploaded(world, content)
+    with pytest.raises(UploadRejected) as raised:
+        await world.verbs.complete(issued.media.id, "anna")
+    assert raised.value.facts["differences"] == reason
+    await world.purged()
+    assert left_over(world, issued.media) == []
+    assert world.final_bytes(issued.media) is None
+    rejected = await world.store.get(issued.media.id, None)
+    assert (rejected.state, rejected.differences) == (State.REJECTED, reason)
+    assert (await world.store.usage("anna")).stored_bytes == 0
+
+
+async def test_a_composed_object_that_cannot_be_probed_is_probed_again_and_then_rejected(
+    make_world: MakeWorld, tmp_path: Path
+) -> None:
+    world = composing(make_world, pretending(tmp_path / "program", "exit 3"))
+    issued = await uploaded(world, PADDED_CLIP)
+    for _ in range(MAX_JUDGEMENTS - 2):  # the judgement of the parts is one of them
+        assert await outcome_of(world.verbs.complete(issued.media.id, "anna")) == "ProbeFailed"
+        assert await world.state(issued.media.id) == State.PROMOTING
+    assert await outcome_of(world.verbs.complete(issued.media.id, "anna")) == "UploadRejected"
+    await world.purged()
+    assert left_over(world, issued.media) == []
+    assert world.final_bytes(issued.media) is None
 
 
 @dataclass

@@ -16,6 +16,7 @@ from broker.egress.public_network import PublicNetwork
 from broker.worker.sender import MAX_READ_BYTES, Sender
 from tests.support.npm import packages, program
 from tests.support.receiver import receiving
+from tests.support.tls import certificate_for
 from tests.worker.sending import NEXT_SECRET, SECRET, announced, secret
 
 
@@ -153,18 +154,7 @@ async def test_a_short_response_leaves_its_connection_for_the_next_webhook() -> 
 
 
 async def test_tls_is_verified_against_the_name_of_the_host(tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subprocess.run(
-        [
-            *(program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
-            *("-keyout", key, "-out", certificate, "-days", "1", "-subj", "/CN=localhost"),
-            *("-addext", "subjectAltName=DNS:localhost"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    server_side = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    server_side.load_cert_chain(certificate, key)
+    server_side, certificate = certificate_for("localhost", tmp_path)
     names: list[str | None] = []
     server_side.sni_callback = lambda _, name, __: names.append(name)
     trusting = ssl.create_default_context(cafile=str(certificate))

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
+from broker.domain.access.quota import Quota
 from broker.domain.media import Event, Media, State
-from broker.domain.quota import Quota
 from broker.errors import MediaNotFound
 from broker.lifecycle.erasure import Erasure
 from broker.worker import tidying

@@ -12,8 +12,9 @@ from broker.egress.public_network import PublicNetwork
 from broker.errors import BrokerError
 from broker.worker.sender import Answer, Sender
 from broker.worker.webhooks import CLAIM, MAX_DELAY_SECONDS, Webhooks, delay
+from tests.support.in_parts import FILE, PART, issue, uploaded
 from tests.support.receiver import receiving
-from tests.support.world import VIDEO, MakeWorld, World
+from tests.support.world import VIDEO, MakeWorld, World, outcome_of
 from tests.worker.conftest import until
 from tests.worker.sending import SECRET, sending, telling
 
@@ -61,6 +62,29 @@ async def test_rejected_and_expired_are_delivered_with_the_differences(make_worl
     assert told[str(wrong.media.id)]["type"] == "media.rejected"
     assert told[str(wrong.media.id)]["data"]["differences"] == "the size is 1 bytes, not 4096"
     assert told[str(unused.media.id)]["type"] == "media.expired"
+
+
+async def test_each_end_of_a_resumable_upload_is_delivered_once(make_world: MakeWorld) -> None:
+    async with receiving(200) as receiver:
+        world = make_world(announce_to=(receiver.url,), max_size=20_000_000, part_size=PART)
+        ready = (await uploaded(world)).media
+        wrong = (await uploaded(world, checksum_crc64nvme="AAAAAAAAAAA=")).media
+        unused = (await issue(world)).media
+        await world.verbs.complete(ready.id, "anna")
+        assert await outcome_of(world.verbs.complete(wrong.id, "anna")) == "UploadRejected"
+        await world.sweep_after(days=2)
+        async with telling(world, receiver):
+            await until(lambda: len(receiver.requests) == 3)
+        assert await world.store.outbox.kept(10) == []
+    told = {document["data"]["media_id"]: document for document in receiver.documents}
+    assert {document["type"]: document["data"]["size"] for document in told.values()} == {
+        "media.ready": len(FILE),
+        "media.rejected": len(FILE),
+        "media.expired": None,
+    }
+    assert told[str(ready.id)]["type"] == "media.ready"
+    assert told[str(wrong.id)]["data"]["differences"] == "the CRC64NVME checksum is not the promised one"
+    assert told[str(unused.id)]["type"] == "media.expired"
 
 
 async def test_a_failed_webhook_comes_again_later_and_later_with_the_same_id(make_world: MakeWorld) -> None:

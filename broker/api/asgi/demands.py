@@ -123,6 +123,7 @@ def client_address(request: Request) -> str:
 
 
 Uploader = Annotated[Caller, Depends(TokenDemand(UPLOAD, "issue", spare_delegates=True))]
+RuleReader = Annotated[Caller, Depends(TokenDemand(UPLOAD, "playback"))]
 Completer = Annotated[Caller, Depends(TokenDemand(UPLOAD, "complete", or_upload_token=True))]
 PartsUploader = Annotated[Caller, Depends(TokenDemand(UPLOAD, "parts", or_upload_token=True))]
 Viewer = Annotated[Caller, Depends(TokenDemand(READ, "playback", or_upload_token=True))]

@@ -12,7 +12,6 @@ from random import getrandbits
 from typing import Any
 from uuid import UUID
 
-import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.api.asgi.document import AT_ONCE, AtOnce, Headers
@@ -43,14 +42,13 @@ DATA_HEADERS = _headers(b"default-src 'none'; frame-ancestors 'none'")
 PAGE_HEADERS = _headers(b"frame-ancestors 'none'; object-src 'none'; base-uri 'none'")
 """The headers of HTML pages, which load scripts and styles."""
 
-log = structlog.get_logger()
-
 
 class Envelope:
     """Give each request an id, each response that id and the security headers, and the access log one line.
 
     The line holds the route, not the path or the query, because clients may put secrets there. Unhandled exceptions,
-    and requests that a stopping server gives up, are logged and answered here; the exceptions are then raised again.
+    and requests that a stopping server gives up, are answered here. An exception is then raised again, and the server
+    logs it, as every ASGI server does; its line carries the id of the request.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -70,13 +68,13 @@ class Envelope:
             if exchange.is_under_way():
                 raise
             await stopping_problem()(scope, receive, exchange.send)
-        except Exception as error:
-            log.exception("request failed", error=type(error).__name__)
+        except Exception:
             if not exchange.is_under_way():
                 await internal_problem()(scope, receive, exchange.send)
-            raise  # for error trackers and the server
+            raise
+        else:
+            REQUEST_ID.reset(bound)  # not after a failure, which the server logs in this same task
         finally:
-            REQUEST_ID.reset(bound)
             exchange.end()
 
 

@@ -6,10 +6,12 @@ Sources: RFC 7239 (`Forwarded`); MDN, "X-Forwarded-For", "Selecting an IP addres
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Literal, NamedTuple
 
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from broker.domain.origin import network_of
 
 ProxyHeaders = Literal["either", "x-forwarded", "forwarded"]
 """The headers that the proxies set. With `either`, `Forwarded` counts only in a request without `X-Forwarded-…`."""
@@ -36,7 +38,7 @@ class Proxied:
 
     def __init__(self, app: ASGIApp, trusted: Sequence[str], headers: ProxyHeaders = "either") -> None:
         self.app = app
-        self._networks = [ip_network(each, strict=False) for each in trusted]
+        self._networks = [network_of(each) for each in trusted]
         self._headers = headers
         self._is_trusted = lru_cache(maxsize=4096)(self._look_up)
 

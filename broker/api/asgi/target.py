@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from broker.api.problems import http_problem, problem_response
+from broker.api.problems import NO_ROUTE, http_problem, problem_response
 from broker.api.state import services
 from broker.errors import HostInvalid
 
@@ -41,7 +41,7 @@ class CheckedTarget:
                 await problem_response(error)(scope, receive, send)
                 return
             if b"%" in scope.get("raw_path", b""):
-                await http_problem(404, "Not Found")(scope, receive, send)
+                await http_problem(404, NO_ROUTE)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
@@ -72,7 +72,10 @@ def origin_of(scope: Scope) -> str:
 
 
 def base_address(request: Request, path_of_route: str) -> str:
-    """Return the absolute URL under which clients reach the router of a route with this path."""
+    """Return the absolute URL under which clients reach the router of a route with this path, such as `/{media_id}`.
+
+    A client may write an id in another form than the broker does, so the route's path is completed from the request.
+    """
     scope = request.scope
     origin = services(request).public_url or origin_of(scope)
-    return f"{origin}{scope['path'].removesuffix(path_of_route)}"
+    return f"{origin}{scope['path'].removesuffix(path_of_route.format(**request.path_params))}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from broker.domain.owners import is_owner
+from broker.domain.access.owners import is_owner
 from broker.errors import NotAuthenticated, PermissionMissing
 
 UPLOAD = "media:upload"

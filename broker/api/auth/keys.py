@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from broker.domain.jws import CURVES, KEY_TYPES, is_meant_for
+from broker.domain.access.jws import CURVES, KEY_TYPES, is_meant_for
 from broker.errors import SettingsInvalid
 
 MIN_RSA_BITS = 2048

@@ -5,7 +5,7 @@ with a key derived from SECRET_KEY, so the rotation of an identity provider's ke
 """
 
 import hashlib
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from itsdangerous import BadSignature, URLSafeSerializer
@@ -13,11 +13,10 @@ from itsdangerous import BadSignature, URLSafeSerializer
 from broker.api.auth.caller import Caller
 from broker.clock import Clock
 from broker.errors import NotAuthenticated
+from broker.lifecycle.due import SLOWEST_UPLOAD
 
 PREFIX = "s3mu_"
 """The first characters of each token. No JWT begins so, and scanners for leaked secrets can search for it."""
-SLOWEST_UPLOAD = timedelta(days=1)
-"""How long after the end of its policies an upload that began in time may still be completed by its token."""
 _NO_PERMISSIONS: frozenset[str] = frozenset()
 
 
@@ -31,7 +30,7 @@ class UploadTokens:
         self._clock = clock
 
     def make(self, media_id: UUID, upload_expires_at: datetime) -> str:
-        """Return a token for one media, whose upload may begin until `upload_expires_at`."""
+        """Return a token for one media, whose upload may begin until `upload_expires_at` and take SLOWEST_UPLOAD."""
         expires_at = int((upload_expires_at + SLOWEST_UPLOAD).timestamp())
         signed = self._serializer.dumps([media_id.hex, expires_at])
         return PREFIX + (signed if isinstance(signed, str) else signed.decode())

@@ -10,7 +10,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 from broker.api.limits.windows import Kind, Limit, SharedWindows, Standing
-from broker.domain.rate import Rate
+from broker.domain.access.rate import Rate
 from broker.errors import RateLimited
 
 

@@ -4,6 +4,7 @@ The forms are those of the library `limits` (its documentation, "Storage Backend
 """
 
 from typing import Any
+from urllib.parse import unquote
 
 from limits.aio.storage import RedisClusterStorage, RedisSentinelStorage, RedisStorage
 from limits.errors import StorageError
@@ -27,10 +28,12 @@ def open_storage(url: str) -> RedisStorage:
     tls = {"ssl": True} if scheme.startswith("rediss") else {}
     match scheme.partition("+")[2]:
         case "cluster":
-            options = common | timeouts | tls | {"max_connections": CONNECTIONS}
+            user, place = _user_of(place)
+            options = common | timeouts | tls | user | {"max_connections": CONNECTIONS}
             return RedisClusterStorage(f"async+redis+cluster://{place}", **options)
         case "sentinel":
-            options = common | timeouts | tls | {"use_replicas": False, "sentinel_kwargs": timeouts | tls}
+            user, place = _user_of(place)
+            options = common | timeouts | tls | user | {"use_replicas": False, "sentinel_kwargs": timeouts | tls}
             return RedisSentinelStorage(f"async+redis+sentinel://{place}", **options)
         case "unix":
             address = f"unix://{place}"
@@ -38,6 +41,14 @@ def open_storage(url: str) -> RedisStorage:
             address = f"{scheme}://{place}"
     pool = BlockingConnectionPool.from_url(address, max_connections=CONNECTIONS, timeout=ANSWER_SECONDS, **timeouts)
     return RedisStorage("async+redis://", **common | {"connection_pool": pool})
+
+
+def _user_of(place: str) -> tuple[dict[str, Any], str]:
+    """Return the options of the user in an address, and the hosts behind it; the library would not decode it."""
+    user, _, hosts = place.rpartition("@")
+    name, _, password = user.partition(":")
+    given = {"username": unquote(name), "password": unquote(password)}
+    return {option: value for option, value in given.items() if value}, hosts
 
 
 async def close_storage(storage: RedisStorage) -> None:

@@ -3,7 +3,7 @@
 import time
 from typing import Literal, NamedTuple, Protocol
 
-from broker.domain.rate import Rate
+from broker.domain.access.rate import Rate
 
 Kind = Literal["address", "issue", "complete", "parts", "delete", "playback", "form", "health"]
 """The kinds of limits: all requests of an address, counted before the token is checked, then each kind of request."""

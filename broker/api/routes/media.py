@@ -15,11 +15,12 @@ from broker.api import schemas
 from broker.api.asgi.demands import AddressDemand, Completer, Deleter, Reader, Viewer
 from broker.api.asgi.document import Document
 from broker.api.asgi.route import ProblemRoute
+from broker.api.asgi.target import base_address
 from broker.api.documentation import AUTHENTICATED, COUNTED, S3_UNAVAILABLE, operation_id, problems
 from broker.api.problems import NO_STORE
 from broker.api.state import services
 from broker.domain import media
-from broker.domain.policy import MAX_PLAYBACK_SECONDS
+from broker.domain.s3.policy import MAX_PLAYBACK_SECONDS
 from broker.lifecycle import verbs
 from broker.lifecycle.requests import Playback
 from broker.lifecycle.waiting import MAX_WAIT_SECONDS
@@ -75,7 +76,9 @@ async def return_from_form(request: Request, media_id: UUID, state: str) -> Resp
 @router.get(
     "/{media_id}",
     response_model=schemas.Playback,
-    responses=problems(*AUTHENTICATED, errors.MediaNotFound, errors.NotReady, errors.CredentialsExpired),
+    responses=problems(
+        *AUTHENTICATED, errors.HostInvalid, errors.MediaNotFound, errors.NotReady, errors.CredentialsExpired
+    ),
 )
 async def get_media(
     request: Request,
@@ -87,21 +90,27 @@ async def get_media(
 ) -> Response:
     """Return a link to a ready media. The response's `expires_in` is shorter if the signing keys expire sooner.
 
-    With `wait`, the response comes once the media is ready, rejected or expired, or after that many seconds.
+    With `wait`, the response comes once the media is ready, rejected or expired, or after that many seconds. The
+    problem of a resumable upload that is pending names its `parts_url`, where its missing parts get fresh forms.
     """
     built = services(request)
     if wait:
         await built.waiting.until_settled(
             media_id, caller.reach, waiter=caller.owner, seconds=wait, wanted=_still_connected(request)
         )
-    if caller.upload is not None:
-        shown = await built.token_verbs.watch(media_id, expires_in=expires_in, download=download)
-    else:
-        shown = await built.lifecycle.playback(media_id, caller.reach, expires_in=expires_in, download=download)
+    try:
+        if caller.upload is not None:
+            shown = await built.token_verbs.watch(media_id, expires_in=expires_in, download=download)
+        else:
+            shown = await built.lifecycle.playback(media_id, caller.reach, expires_in=expires_in, download=download)
+    except errors.NotReady as error:
+        if isinstance(record := error.facts.get("media"), media.Media):
+            error.facts |= _resumption(request, "/{media_id}", record)
+        raise
     return _playback(shown, "The link is ready." if isinstance(shown, Playback) else "The media is ready.")
 
 
-@router.get("/", response_model=schemas.MediaList, responses=problems(*AUTHENTICATED))
+@router.get("/", response_model=schemas.MediaList, responses=problems(*AUTHENTICATED, errors.HostInvalid))
 async def list_media(
     request: Request,
     caller: Reader,
@@ -115,7 +124,9 @@ async def list_media(
     )
     page = records[:limit]
     next_cursor = _to_cursor(page[-1].id) if len(records) > limit else None
-    answer = schemas.MediaList(success=True, media=[_media(record) for record in page], next_cursor=next_cursor)
+    answer = schemas.MediaList(
+        success=True, media=[_listed(request, record) for record in page], next_cursor=next_cursor
+    )
     return Document(_MEDIA_LIST.to_json(answer))
 
 
@@ -149,6 +160,22 @@ def _still_connected(request: Request) -> Callable[[], Awaitable[bool]]:
     return connected
 
 
+def _listed(request: Request, record: media.Media) -> schemas.Media:
+    listed: schemas.Media = {**_media(record), **_resumption(request, "/", record)}
+    return listed
+
+
+def _resumption(request: Request, path_of_route: str, record: media.Media) -> schemas.Resumption:
+    """Return whether a media is resumable, and where its client goes on while it is pending."""
+    if record.part_size is None or record.state is not media.State.PENDING:
+        return {"resumable": record.part_size is not None}
+    return {
+        "resumable": True,
+        "parts_url": f"{base_address(request, path_of_route)}/{record.id}/parts",
+        "upload_expires_at": record.upload_expires_at,
+    }
+
+
 def _media(record: media.Media) -> schemas.Media:
     return {
         "media_id": record.id,
@@ -161,6 +188,7 @@ def _media(record: media.Media) -> schemas.Media:
         "metadata": record.metadata,
         "created_at": record.created_at,
         "ready_at": record.ready_at,
+        "resumable": record.part_size is not None,
     }
 
 

@@ -20,10 +20,11 @@ async def erase_owner(request: Request, caller: Administrator, owner: Annotated[
     """Erase all that one owner has: media, objects, records, webhooks and usage. Needs `media:admin`.
 
     The media are gone at once for every client. The worker removes the objects, and the records about two hours after
-    the last policy has ended. Repeating the request is harmless, and tells how many records are left.
+    the last policy has ended. Media that the owner issued on behalf of others stay, and no longer name it. Repeating
+    the request is harmless, and tells how many records are left.
     """
-    left = await services(request).erasure.request(owner)
-    message = "The owner is being erased." if left else "The owner is erased."
+    left, finished = await services(request).erasure.request(owner)
+    message = "The owner is erased." if finished else "The owner is being erased."
     return Document(_ERASED.to_json(schemas.Erased(success=True, owner=owner, media_left=left, message=message)), 202)
 
 

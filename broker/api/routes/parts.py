@@ -56,7 +56,7 @@ async def list_parts(
         "expires_at": page.expires_at,
         "expires_in": page.expires_in,
         "upload_expires_at": page.media.upload_expires_at,
-        "complete_url": f"{base_address(request, f'/{media_id}/parts')}/{media_id}/complete",
+        "complete_url": f"{base_address(request, '/{media_id}/parts')}/{media_id}/complete",
     }
     return Document(_PARTS_PAGE.to_json(answer))
 

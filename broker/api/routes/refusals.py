@@ -36,6 +36,6 @@ def _refusal(methods: set[str]) -> Callable[[], Awaitable[Response]]:
     allow = ", ".join(sorted(methods))
 
     async def refuse() -> Response:
-        return http_problem(405, "Method Not Allowed", {"Allow": allow})
+        return http_problem(405, f"This path takes {allow} only.", {"Allow": allow})
 
     return refuse

@@ -1,4 +1,4 @@
-"""The routes that issue uploads: one, or up to 100 in one request."""
+"""The routes that issue uploads, one or up to 100 in one request, and the rules that they follow."""
 
 import asyncio
 from typing import Annotated
@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Request, Response
 
 from broker import errors
 from broker.api import schemas
-from broker.api.asgi.demands import Uploader
+from broker.api.asgi.demands import RuleReader, Uploader
 from broker.api.asgi.document import Document
 from broker.api.asgi.route import ProblemRoute
 from broker.api.asgi.target import base_address
@@ -17,6 +17,9 @@ from broker.api.problems import problem_document
 from broker.api.routes.parts import page_of_parts
 from broker.api.state import Services, services
 from broker.domain.media import State
+from broker.domain.parts import MAX_PARTS
+from broker.domain.rules import MAX_METADATA_BYTES, MIN_SIZE
+from broker.domain.video_types import VIDEO_TYPES
 from broker.errors import BrokerError
 from broker.lifecycle.requests import Issued, UploadRequest
 
@@ -24,6 +27,8 @@ IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255, patt
 
 _ISSUED = schemas.serializer(schemas.Issued)
 _ISSUED_UPLOADS = schemas.serializer(schemas.IssuedUploads)
+_RULES = schemas.serializer(schemas.Rules)
+_VIDEO_TYPES = {row.name: row for row in VIDEO_TYPES}
 
 router = APIRouter(route_class=ProblemRoute, tags=["media"], generate_unique_id_function=operation_id)
 
@@ -104,6 +109,30 @@ async def issue_uploads(
     # Together, so that the store records them in one commit.
     outcomes = await asyncio.gather(*(outcome(place, upload) for place, upload in enumerate(body.uploads)))
     return Document(_ISSUED_UPLOADS.to_json({"success": True, "uploads": outcomes}), 201)
+
+
+@router.get("/rules", response_model=schemas.Rules, responses=problems(*AUTHENTICATED))
+async def get_rules(request: Request, caller: RuleReader) -> Response:
+    """Tell what the caller may upload, so that a client can check a file before it asks for an upload."""
+    rules = services(request).rules
+    answer = schemas.Rules(
+        success=True,
+        types=[_allowed_type(name) for name in rules.types],
+        min_size=MIN_SIZE,
+        max_size=rules.max_size,
+        max_form_size=rules.max_form_size,
+        part_size=rules.part_size,
+        max_parts=MAX_PARTS,
+        max_duration_seconds=rules.max_duration_seconds,
+        max_metadata_size=MAX_METADATA_BYTES,
+    )
+    return Document(_RULES.to_json(answer))
+
+
+def _allowed_type(name: str) -> schemas.AllowedType:
+    row = _VIDEO_TYPES.get(name)
+    other_names, extensions = (row.other_names, row.extensions) if row is not None else ((), ())
+    return {"content_type": name, "other_names": list(other_names), "extensions": list(extensions)}
 
 
 async def _issue(

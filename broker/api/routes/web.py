@@ -28,11 +28,13 @@ ENTRIES = (
 """The modules that an application names; they import the others."""
 IMPORTED = (
     "checksum.js",
+    "upload/batch.js",
     "upload/broker.js",
     "upload/errors.js",
     "upload/form.js",
     "upload/lanes.js",
     "upload/parts.js",
+    "upload/patience.js",
     "upload/progress.js",
     "upload/transfer.js",
     "upload/unfinished.js",

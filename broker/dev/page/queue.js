@@ -61,7 +61,10 @@ export function uploads({ helper, getToken, prefix, checksum, onReady, onChange 
       else added.push(file);
       for (const other of rows.filter((known) => known !== row && known.isWaitingFor(file))) other.refuse(file);
     }
-    for (const [index, row] of list(added).entries()) row.start(added[index], checksum());
+    const fresh = list(added);
+    const options = { getToken, prefix, checksum: checksum() };
+    const started = helper.uploadAll(added, options, (_, index) => fresh[index].begin());
+    for (const [index, row] of fresh.entries()) row.follow(added[index], options.checksum, started[index]);
   };
   return { take, isListed: (mediaId) => rows.some((row) => row.mediaId === mediaId) };
 }

@@ -18,7 +18,7 @@ const WORDS = {
 };
 const TRACE = {
   checking: "computing the checksum in a worker",
-  asking: "POST …/upload: the broker signs a form",
+  asking: "POST to the broker: it signs a form",
   sending: "POST to the bucket: the file goes to S3",
   confirming: "POST …/complete: the broker checks the upload",
   paused: "paused",
@@ -111,19 +111,29 @@ export class Row {
     }
   }
 
-  async start(file, checksum = false) {
+  /** Upload a file, which this row then follows. */
+  start(file, checksum = false) {
+    const { helper, options } = this;
+    return this.follow(file, checksum, helper.upload(file, { ...options, checksum, ...this.begin() }));
+  }
+
+  /** Prepare the row for an upload, and return that upload's own options. */
+  begin() {
     this.abort = new AbortController();
     this.isRunning = true;
     this.isOver = false;
     this.steps.hidden = false;
     this.began = performance.now();
     this.trace.replaceChildren();
-    const onProgress = (progress) => this.show(progress.state, progress);
+    return { signal: this.abort.signal, onProgress: (progress) => this.show(progress.state, progress) };
+  }
+
+  /** Follow a running upload until its end. */
+  async follow(file, checksum, upload) {
+    this.upload = upload;
     try {
-      const options = { ...this.options, checksum, onProgress, signal: this.abort.signal };
-      this.upload = this.helper.upload(file, options);
       this.offerPause();
-      const media = await this.upload;
+      const media = await upload;
       this.note(`ready: ${this.helper.inWords(media.size)} in ${elapsed(this.seconds)}`);
       this.finish("ready", "");
       await this.onReady(this, media);

@@ -19,7 +19,7 @@ from broker.dev.s3.clock import Clock, iso8601_seconds
 from broker.dev.s3.errors import S3Error
 from broker.dev.s3.keyring import Keyring
 from broker.dev.s3.request import Request
-from broker.domain import sigv4
+from broker.domain.s3 import sigv4
 
 SKEW_MAX = timedelta(minutes=15)
 EXPIRES_MAX_SECONDS: Final = 604_800

@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from broker.dev.s3.errors import S3Error
 from broker.dev.s3.request import Request
-from broker.domain import sigv4
+from broker.domain.s3 import sigv4
 
 _SPACES = re.compile(rb"[ \t]+")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from broker.dev.s3.clock import Clock
 from broker.dev.s3.errors import S3Error
-from broker.domain.sigv4 import same_signature
+from broker.domain.s3.sigv4 import same_signature
 
 _KEY_ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _KEY = re.compile(r"(?P<id>[A-Za-z0-9_]{3,128}):(?P<secret>[A-Za-z0-9/+=_.~][A-Za-z0-9/+=_.~-]{7,127})")

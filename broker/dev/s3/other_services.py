@@ -17,7 +17,7 @@ from starlette.responses import Response
 from broker.dev.s3.errors import S3Error
 from broker.dev.s3.keyring import Keyring
 from broker.dev.s3.services import Answer, Services
-from broker.domain import sigv4
+from broker.domain.s3 import sigv4
 
 _AUTHORIZATION = re.compile(
     rf"{sigv4.ALGORITHM} Credential=(?P<key>[^/]+)/\d+/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request"

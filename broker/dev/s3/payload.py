@@ -13,7 +13,7 @@ from broker.dev.s3.canonical import empty_digest
 from broker.dev.s3.checksums import Digests, declared, declared_md5
 from broker.dev.s3.errors import S3Error, invalid_argument
 from broker.dev.s3.request import Request
-from broker.domain import sigv4
+from broker.domain.s3 import sigv4
 
 SIGNED_CHUNKS = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
 TRAILER_SUFFIX = "-TRAILER"

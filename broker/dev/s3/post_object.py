@@ -20,7 +20,7 @@ from broker.dev.s3.plane import OBJECT_BYTES_MAX, Plane, Stored
 from broker.dev.s3.policy import Policy, read_policy
 from broker.dev.s3.request import Request, check_key
 from broker.dev.s3.unserved import refuse_unserved
-from broker.domain import sigv4
+from broker.domain.s3 import sigv4
 
 _SIGNATURE_FIELDS = {
     "x-amz-algorithm": "X-Amz-Algorithm",

@@ -1,10 +1,12 @@
 """The check of resumable uploads: the broker's own composition of one part, and the rights to find and abort others."""
 
+from dataclasses import replace
+
 from broker.aws.client import Absent, PreconditionFailed
 from broker.doctor.deployment import Patient
-from broker.doctor.finding import Finding, fail, ok
+from broker.doctor.finding import Finding, Verdict, fail, ok
 from broker.domain.video_types import DEFAULT_TYPES
-from broker.errors import StorageRefused
+from broker.errors import BrokerError, StorageRefused
 
 _RIGHTS = {
     "create_multipart_upload": "s3:PutObject",
@@ -16,8 +18,25 @@ _RIGHTS = {
 
 
 async def composition(patient: Patient) -> Finding:
-    """Compose the uploaded object as the only part of another, then abort a second composition."""
-    key, source = patient.composed_key(), patient.staging_key("upload")
+    """Compose the uploaded object as the only part of another, then abort a second composition.
+
+    An unfinished composition is aborted whatever happens, or named with the command that finds it.
+    """
+    key = patient.composed_key()
+    finding = await _compose(patient, key)
+    if finding.verdict is Verdict.OK:
+        return finding
+    try:
+        await patient.bucket.multipart.abort_all(key)
+    except BrokerError:
+        find = patient.s3api("list-multipart-uploads", "--prefix", key)
+        detail = f"{finding.detail}; a multipart upload to {key} may be left"
+        return replace(finding, detail=detail, fix=f"{finding.fix}\n{find}")
+    return finding
+
+
+async def _compose(patient: Patient, key: str) -> Finding:
+    source = patient.staging_key("upload")
     multipart = patient.bucket.multipart
     staged = await patient.bucket.head(source)
     if staged is None:

@@ -13,7 +13,7 @@ import httpx
 
 from broker.doctor.deployment import Patient
 from broker.doctor.finding import Finding, fail, ok, skip, warn
-from broker.domain.sigv4 import Credentials
+from broker.domain.s3.sigv4 import Credentials
 from broker.errors import BrokerError, CredentialsExpired
 
 SKEW_NOTICED = timedelta(seconds=30)

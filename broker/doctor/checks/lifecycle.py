@@ -84,13 +84,18 @@ def judged(versioning: str, rules: list[Rule], patient: Patient, smallest: str =
     ends = [rule for rule in enabled if "NoncurrentVersionExpiration" in rule]
     growing = [prefix for prefix in (STAGING, MEDIA) if not any(_covers(rule, prefix) for rule in ends)]
     deadly = [rule for rule in enabled if _expires_media(rule, patient.deployment.bucket.properties.tags)]
-    lacking: list[Rule] = [] if any(rule not in deadly for rule in clears) else [CLEAR_STAGING]
+    resumable_seconds = patient.deployment.resumable_seconds
+    days = max(STAGING_DAYS, resumable_seconds // DAY_SECONDS + 1)
+    early = [rule for rule in enabled if _expires_staging(rule) and _seconds(rule) <= resumable_seconds]
+    lacking: list[Rule] = (
+        [] if any(rule not in deadly for rule in clears) else [{**CLEAR_STAGING, "Expiration": {"Days": days}}]
+    )
     lacking += [] if aborts else [ABORT_LEFTOVERS]
     if versioning:
         lacking += [END_OLD_STAGING] if STAGING in growing else []
         lacking += [END_OLD_MEDIA] if MEDIA in growing else []
     added = {rule["ID"] for rule in lacking}  # ids are unique; a disabled rule may have one of these
-    kept = [_without_expiration(rule) if rule in deadly else rule for rule in rules if rule.get("ID") not in added]
+    kept = [_fixed(rule, deadly, early, days) for rule in rules if rule.get("ID") not in added]
     fix = patient.s3api(
         "put-bucket-lifecycle-configuration",
         *(() if smallest == USUAL_SMALLEST else ("--transition-default-minimum-object-size", smallest)),
@@ -98,7 +103,7 @@ def judged(versioning: str, rules: list[Rule], patient: Patient, smallest: str =
     )
     return [
         _versioning(versioning, growing, fix),
-        _staging(clears, fix, patient.deployment.resumable_seconds),
+        _staging(clears, early, fix, resumable_seconds),
         _leftovers(aborts, fix),
         _media(deadly, fix),
     ]
@@ -122,18 +127,19 @@ def _versioning(status: str, growing: list[str], fix: str) -> Finding:
     )
 
 
-def _staging(clears: list[Rule], fix: str, resumable_seconds: int) -> Finding:
+def _staging(clears: list[Rule], early: list[Rule], fix: str, resumable_seconds: int) -> Finding:
+    if clears and early:
+        days = min(rule["Expiration"]["Days"] for rule in early)
+        return warn(
+            "lifecycle",
+            f"objects under {STAGING} may expire after {_in_days(days)}, before a resumable upload does",
+            cause=f"BROKER_RESUMABLE_SECONDS is {resumable_seconds}: its first parts may be gone before its last",
+            fix=fix,
+            terraform=f"{_TERRAFORM} (staging_days)",
+        )
     if clears:
         days = min(rule["Expiration"]["Days"] for rule in clears)
-        if days * DAY_SECONDS <= resumable_seconds:
-            return warn(
-                "lifecycle",
-                f"objects under {STAGING} expire after {days} days or less, before a resumable upload does",
-                cause=f"BROKER_RESUMABLE_SECONDS is {resumable_seconds}: its first parts may be gone before its last",
-                fix=f"let the rule expire objects after {resumable_seconds // DAY_SECONDS + 1} days",
-                terraform=f"{_TERRAFORM} (staging_days)",
-            )
-        return ok("lifecycle", f"objects under {STAGING} expire after {days} day{'s' if days > 1 else ''}")
+        return ok("lifecycle", f"objects under {STAGING} expire after {_in_days(days)}")
     return fail(
         "lifecycle",
         f"no rule expires objects under {STAGING}",
@@ -141,6 +147,10 @@ def _staging(clears: list[Rule], fix: str, resumable_seconds: int) -> Finding:
         fix=fix,
         terraform=f"{_TERRAFORM} (staging_days)",
     )
+
+
+def _in_days(days: int) -> str:
+    return f"{days} day{'s' if days > 1 else ''}"
 
 
 def _leftovers(aborts: list[Rule], fix: str) -> Finding:
@@ -186,6 +196,29 @@ def _is_narrow(rule: Rule) -> bool:
 def _covers(rule: Rule, prefix: str) -> bool:
     """Return whether a rule selects every object under `prefix`."""
     return prefix.startswith(_prefix(rule)) and not _is_narrow(rule)
+
+
+def _expires_staging(rule: Rule) -> bool:
+    """Return whether a rule expires objects under the staging prefix, after days, whatever their tags."""
+    prefix = _prefix(rule)
+    is_tagged = bool({"Tag", "Tags"} & _filter(rule).keys())
+    return (
+        "Days" in rule.get("Expiration", {})
+        and not is_tagged
+        and (prefix.startswith(STAGING) or STAGING.startswith(prefix))
+    )
+
+
+def _seconds(rule: Rule) -> int:
+    """Return how long a rule keeps an object at least; S3 rounds up to the next midnight."""
+    return int(rule["Expiration"]["Days"]) * DAY_SECONDS
+
+
+def _fixed(rule: Rule, deadly: list[Rule], early: list[Rule], days: int) -> Rule:
+    """Return a rule that expires no media, and staging objects after `days` at the earliest."""
+    if rule in deadly:
+        return _without_expiration(rule)
+    return {**rule, "Expiration": {**rule["Expiration"], "Days": days}} if rule in early else rule
 
 
 def _without_expiration(rule: Rule) -> Rule:

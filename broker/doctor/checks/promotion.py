@@ -60,7 +60,7 @@ async def _copy(patient: Patient, **conditions: str) -> int:
 
 async def _stale_copy(patient: Patient, before: Arrived) -> Finding:
     status = await _copy(patient, CopySourceIfMatch=f'"{before.etag}"')
-    await patient.bucket.purge(patient.final_key())
+    await patient.bucket.deletion.purge(patient.final_key())
     if status == 412:
         return ok("stale copy", "a copy of an overwritten upload is refused (412)")
     if status == 200:
@@ -77,7 +77,7 @@ async def _comparison(patient: Patient, before: Arrived) -> Finding:
     final = patient.final_key()
     promoted = await patient.bucket.promote(patient.staging_key("upload"), final, before)
     # A failed promotion leaves the copy to its caller.
-    await patient.bucket.purge(final)
+    await patient.bucket.deletion.purge(final)
     if not promoted:
         return ok("comparison", "an upload that was overwritten after its check is not promoted")
     return fail(
@@ -193,7 +193,7 @@ def _is_public(statement: dict[str, Any]) -> bool:
 async def removal(patient: Patient, keys: list[str]) -> Finding:
     """Remove the doctor's objects, and check that they are gone."""
     try:
-        await patient.bucket.purge(*keys)
+        await patient.bucket.deletion.purge(*keys)
         left = [key for key in keys if await patient.bucket.head(key) is not None]
         reason = "they still exist"
     except BrokerError as error:

@@ -10,7 +10,7 @@ import httpx
 
 from broker.doctor.deployment import Patient
 from broker.doctor.finding import Finding, fail, ok, warn
-from broker.domain.jws import is_meant_for
+from broker.domain.access.jws import is_meant_for
 from broker.domain.origin import bare
 from broker.egress.proxy import is_address
 from broker.egress.public_network import PublicNetwork

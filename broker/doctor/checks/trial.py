@@ -13,8 +13,8 @@ import httpx
 from broker.doctor.deployment import Patient
 from broker.doctor.finding import Finding, fail, ok, warn
 from broker.domain.origin import example_of
-from broker.domain.policy import Promise
-from broker.domain.sigv4 import Credentials
+from broker.domain.s3.policy import Promise
+from broker.domain.s3.sigv4 import Credentials
 
 VIDEO = b"the doctor's trial upload; it is not a video, just 64 bytes".ljust(64, b".")
 OTHER_VIDEO = VIDEO[::-1]

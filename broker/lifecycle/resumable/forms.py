@@ -11,8 +11,8 @@ from broker.aws.bucket import Bucket
 from broker.domain.keys import part_key, parts_prefix
 from broker.domain.media import GONE, Media, State
 from broker.domain.parts import PARTS_PER_LIST
-from broker.domain.policy import Promise
-from broker.domain.sigv4 import Credentials
+from broker.domain.s3.policy import Promise
+from broker.domain.s3.sigv4 import Credentials
 from broker.errors import MediaNotFound, NotResumable, UploadExpired, UploadRejected
 from broker.lifecycle.forms import lifetime
 from broker.lifecycle.requests import Issued, PartForm, PartsPage

@@ -129,7 +129,7 @@ class Resumable:
         The caller removes the final objects afterwards, when no multipart upload can make another one.
         """
         aborted = await self._bucket.multipart.abort_all(final_prefix(media.id))
-        return await self._bucket.purge_below(parts_prefix(media.id), part_key(media.id, 1)) and aborted
+        return await self._bucket.deletion.purge_below(parts_prefix(media.id), part_key(media.id, 1)) and aborted
 
     async def _check_last_missing(self, media: Media, arrived: int | None) -> None:
         """Raise PartsMissing if another part than `arrived` was missing before, and still is.
@@ -153,6 +153,7 @@ class Resumable:
         self._running.discard(task)
         if task.cancelled() or (error := task.exception()) is None:
             return
+        metrics.COMPOSITION_OUTCOMES.labels("failed").inc()
         if isinstance(error, BrokerError):
             log.warning("composition failed", reason=str(error))
         else:
@@ -166,7 +167,9 @@ class Resumable:
                         composed = await self._composer.compose(lease, staged)
                 reason, facts = ("", {}) if composed is None else await self._check(lease, composed)
         except LeaseLost:
+            metrics.COMPOSITION_OUTCOMES.labels("lost").inc()
             return await self._verdicts.lost(lease.media)
+        metrics.COMPOSITION_OUTCOMES.labels("overwritten" if composed is None else "composed").inc()
         if composed is None:
             return await self._verdicts.judge_again(lease.media)
         facts |= {"etag": composed.etag, "etag_is_md5": composed.etag_is_md5, "checksum": composed.checksum}

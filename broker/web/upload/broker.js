@@ -30,10 +30,12 @@ export class Broker {
       } finally {
         limited.release();
       }
-      if (response.ok && answer.media_id) return answer;
+      if (response.ok && (answer.media_id || answer.uploads)) return answer;
       if (response.ok)
         throw new UploadError("not-a-broker", `${this.prefix} is not the address of a broker.`, "Check the prefix.");
-      if (response.status !== 401 || renewed || this.uploadToken) throw brokerRefusal(response, answer, file);
+      if (response.status === 401 && !renewed && !this.uploadToken) continue;
+      const after = Number(response.headers.get("Retry-After"));
+      throw brokerRefusal(response.status, answer, { file, after });
     }
   }
 

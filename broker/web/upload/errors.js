@@ -38,15 +38,13 @@ export function s3Refusal(status, xml, maxSize) {
   return error(`S3 refused the upload (${code}${message && `: ${message}`}).`, OPERATOR);
 }
 
-/** Return the error for an RFC 9457 problem of the broker. */
-export function brokerRefusal(response, problem, file) {
-  const { status } = response;
+/** Return the error for an RFC 9457 problem of the broker; a retry may begin `after` so many seconds. */
+export function brokerRefusal(status, problem, { file, after }) {
   const code = problem.type?.split(/[/:#]/).pop() ?? `HTTP ${status}`;
   const retried = status >= 500 || [408, 409, 425, 429].includes(status);
   const again = status === 410 ? "anew" : retried ? "same" : null;
-  const after = Number(response.headers.get("Retry-After")) || 0;
-  const facts = { status, problem, after, again };
-  if (problem.max_size && file.size > problem.max_size)
+  const facts = { status, problem, after: after || 0, again };
+  if (problem.max_size && file?.size > problem.max_size)
     return new UploadError(code, tooLarge(problem.max_size), "Choose a smaller one.", facts);
   return new UploadError(code, problem.detail ?? problem.title ?? `The broker answered ${status}.`, "", facts);
 }

@@ -19,9 +19,9 @@ export class WholeFile {
     this.answered = false; // whether S3 confirmed that it stored the file
   }
 
-  /** Use the form that the broker issued. */
-  renew({ upload: form, expires_in: expiresIn, max_size: maxSize }) {
-    Object.assign(this, { form, maxSize, isFresh: true, renewAt: Date.now() + (expiresIn - RENEW_BEFORE) * 1000 });
+  /** Use the form that the broker issued. A fresh one is sent at once, however short its policy lives. */
+  renew({ upload: form, expires_in: expiresIn, max_size: maxSize }, { isFresh }) {
+    Object.assign(this, { form, maxSize, isFresh, renewAt: Date.now() + (expiresIn - RENEW_BEFORE) * 1000 });
   }
 
   /** Send the file, and return the next step. */

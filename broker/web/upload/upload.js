@@ -4,20 +4,17 @@ import { checksumOf } from "../checksum.js";
 import { Broker, fromApplication, subjectOf } from "./broker.js";
 import { isOffline } from "./errors.js";
 import { Parts } from "./parts.js";
+import { Patience } from "./patience.js";
 import { Meter } from "./progress.js";
 import { InParts, WholeFile } from "./transfer.js";
 import { Unfinished, localStorageOrNull } from "./unfinished.js";
 import { contentTypeOf } from "./video-types.js";
-import { delay, limitTo, online, until } from "./waiting.js";
+import { limitTo, until } from "./waiting.js";
 
 const RESUMABLE_OVER = 32 * 1024 * 1024; // bytes
 const ATTEMPTS = 8;
 const PAGE = 1000; // parts; one page of the broker shows as many
 const FORMS = 16; // the number of parts whose forms are fetched at a time
-
-// Seconds.
-const FIRST_DELAY = 1;
-const LONGEST_DELAY = 30;
 
 const PAUSED = new DOMException("The upload is paused.", "AbortError");
 const LOST = new Set([404, 409, 410, 422]); // the broker's answers about an upload that cannot go on
@@ -37,6 +34,7 @@ export class Upload {
     const address = prefix ?? issued?.complete_url.replace(/[^/]*\/complete$/, "");
     if (!address) throw new TypeError("The option `prefix` is required, because this bundle does not know the broker's address.");
     Object.assign(this, { file, owner, storage, limit, onProgress, signal, attempts, checksum, key: idempotencyKey });
+    this.batch = null; // the files that were chosen with this one, until the broker has issued their uploads
     this.application = { issued, issue };
     this.broker = new Broker(address, getToken);
     this.resumable = file.size > resumableOver && typeof checksum !== "string"; // a string is a SHA-256, for one form
@@ -46,8 +44,7 @@ export class Upload {
     this.transfer = new WholeFile(this);
     this.meter = new Meter(file.size);
     this.state = "waiting";
-    this.failures = 0; // since a part arrived
-    this.failedAt = 0;
+    this.patience = new Patience(attempts, (...state) => this.report(...state)); // its failures are since a part arrived
     this.restarted = false;
     this.paused = false;
     this.turn = new AbortController(); // ends everything that runs until the next pause
@@ -98,6 +95,7 @@ export class Upload {
     }
     this.turn = new AbortController();
     const { signal } = this.turn;
+    if (this.batch) await this.join(signal);
     this.report("waiting");
     const leave = await this.limit.enter(signal);
     try {
@@ -117,21 +115,21 @@ export class Upload {
   /** Wait before the next try, or throw the error if no retry can help. `began` is when the failed transfer did. */
   async decide(error, signal, began = Infinity) {
     signal.throwIfAborted();
-    const { again, code, after } = error;
+    const { again } = error;
     if (!again || (again === "anew" && !this.startAnew())) throw error;
     if (again !== "same" && again !== "anew") this.next = again;
-    if (code === "offline") {
-      this.report("offline");
-      return online(LONGEST_DELAY, signal);
+    await this.patience.pause(error, signal, began);
+  }
+
+  /** Wait for the broker's answer to all files of the batch. Without one for this file, this upload asks on its own. */
+  async join(signal) {
+    try {
+      const issued = await this.batch.answerFor(this, signal);
+      if (issued) this.adopt(issued);
+    } catch (error) {
+      await this.decide(error, signal);
     }
-    // One drop of the network ends several transfers, and counts once. A running promotion only takes longer.
-    if (code !== "promotion-running" && began >= this.failedAt) this.failures += 1;
-    this.failedAt = performance.now();
-    if (this.failures >= this.attempts) throw error;
-    const longest = Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** (this.failures - 1)); // seconds
-    const seconds = after + Math.random() * longest;
-    this.report("retrying", { error, delay: seconds });
-    return delay(seconds, signal);
+    this.batch = null;
   }
 
   /** Prepare another media instead of one that is lost; return whether this upload has not done so before. */
@@ -156,17 +154,26 @@ export class Upload {
     this.next = record && !application.issue ? "catchUp" : "issue";
   }
 
+  get algorithm() {
+    return this.resumable ? "crc64nvme" : "sha256";
+  }
+
+  /** Return the body of the request to issue this upload. */
+  request() {
+    const request = { content_type: contentTypeOf(this.file), size: this.file.size, ...this.description };
+    if (this.checksum) request[`checksum_${this.algorithm}`] = this.checksum;
+    if (this.resumable) request.resumable = true;
+    return request;
+  }
+
   async issue(signal) {
     const { file, application } = this;
-    const algorithm = this.resumable ? "crc64nvme" : "sha256";
     if (this.checksum === true) {
       this.report("checking");
-      this.checksum = await checksumOf(file, algorithm, signal);
+      this.checksum = await checksumOf(file, this.algorithm, signal);
     }
     this.report("asking");
-    const request = { content_type: contentTypeOf(file), size: file.size, ...this.description };
-    if (this.checksum) request[`checksum_${algorithm}`] = this.checksum;
-    if (this.resumable) request.resumable = true;
+    const request = this.request();
     const ask = () => this.broker.ask("POST", "upload", {
       headers: { "Idempotency-Key": this.key }, body: request, signal, file,
     });
@@ -177,6 +184,7 @@ export class Upload {
   /** Take over what the broker issued, directly or through the application. */
   adopt(issued) {
     const isKnown = this.mediaId === issued.media_id;
+    if (this.mediaId && !isKnown) this.remove(this.mediaId); // it was issued with others, and expired in the queue
     this.mediaId = issued.media_id;
     this.broker.uploadToken = issued.upload_token ?? null;
     if (issued.parts) {
@@ -187,7 +195,7 @@ export class Upload {
       this.memory?.keep({ mediaId: this.mediaId, idempotencyKey: this.key, expiresAt });
       this.next = isKnown ? "catchUp" : "send";
     } else if (issued.upload) {
-      this.transfer.renew(issued);
+      this.transfer.renew(issued, { isFresh: !this.batch }); // other files of a batch may go first
       this.next = "send";
     } else {
       this.transfer.loaded = this.file.size; // the file of this key has already arrived
@@ -231,7 +239,7 @@ export class Upload {
 
   /** Note that a part arrived: what failed before is no reason to give up. */
   progressed() {
-    this.failures = 0;
+    this.patience.reset();
     this.restarted = true; // never again from zero
     this.memory?.keep({ loaded: this.transfer.parts.acknowledged });
     this.report("sending");
@@ -253,11 +261,17 @@ export class Upload {
   /** Delete the media, so that the broker does not wait until the policies expire. */
   withdraw() {
     this.memory?.forget();
-    if (this.mediaId) this.broker.ask("DELETE", this.mediaId, { file: this.file }).catch(() => {}); // the sweep expires it
+    this.batch?.leave(this, (mediaId) => this.remove(mediaId));
+    if (this.mediaId) this.remove(this.mediaId);
+  }
+
+  remove(mediaId) {
+    this.broker.ask("DELETE", mediaId, { file: this.file }).catch(() => {}); // the sweep expires it
   }
 
   report(state, more) {
-    const { transfer, mediaId, failures } = this;
+    const { transfer, mediaId } = this;
+    const { failures } = this.patience;
     if (state === "retrying" && transfer.inFlight?.size > 0) return; // other parts are on their way
     this.state = state === "sending" && isOffline() ? "offline" : state;
     const measures = this.meter.measure(transfer.loaded, this.state === "sending");
@@ -265,6 +279,7 @@ export class Upload {
   }
 }
 
-function newKey() {
+/** Return a random Idempotency-Key. */
+export function newKey() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

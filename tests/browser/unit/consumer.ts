@@ -7,6 +7,7 @@ import {
   limitTo,
   unfinished,
   upload,
+  uploadAll,
   type IssuedUpload,
   type Progress,
   type ReadyMedia,
@@ -52,6 +53,16 @@ export function describe(progress: Progress): string {
   }
 }
 
+export function sendTogether(files: FileList, bars: HTMLProgressElement[], stops: AbortController[]): Promise<ReadyMedia>[] {
+  const running = uploadAll(files, { getToken, metadata: { album: "summer" } }, (file, index) => ({
+    filename: file.name.trim(),
+    signal: stops[index]?.signal,
+    onProgress: ({ loaded, total }) => bars[index] && (bars[index].value = loaded / total),
+  }));
+  running[0]?.pause();
+  return running;
+}
+
 export async function goOn(file: File, button: HTMLButtonElement): Promise<ReadyMedia> {
   const [latest] = await unfinished({ getToken });
   if (latest && latest.name !== file.name) await discard(latest, { getToken });
@@ -78,6 +89,8 @@ export const type: string = contentTypeOf(new File([], "film.mkv"));
 
 // @ts-expect-error: an upload needs a token
 upload(new File([], "film.mp4"), {});
+// @ts-expect-error: an issued upload is that of one file
+uploadAll([new File([], "film.mp4")], { issued: {} as IssuedUpload });
 // @ts-expect-error: a path is not a file
 upload("film.mp4", { getToken });
 // @ts-expect-error: metadata is flat text

@@ -14,8 +14,8 @@ from json import JSONEncoder
 from types import MappingProxyType
 from typing import NamedTuple
 
-from broker.domain import sigv4
-from broker.domain.sigv4 import Credentials
+from broker.domain.s3 import sigv4
+from broker.domain.s3.sigv4 import Credentials
 
 MAX_POLICY_SECONDS = 3600
 MAX_PLAYBACK_SECONDS = 86_400

@@ -9,12 +9,19 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
+from broker.client import BrokerProblem, Client, FileChanged, Issued, Media
+from broker.client.names import printable
+
 KEPT_SECONDS = 14 * 86_400
 """Longer than any resumable upload is accepted; older notes are removed."""
+RENEWED = frozenset({"upload-expired", "media-not-found", "idempotency-key-reused"})
+"""The problems with which the broker answers a remembered upload that cannot go on; a new one can begin."""
+ENDED = RENEWED | {"upload-rejected"}
 
 
 class Unfinished:
@@ -58,6 +65,45 @@ class Unfinished:
         part.touch(mode=0o600)
         part.write_text(self._key, "ascii")
         part.replace(self._path)
+
+
+def upload_in_parts(
+    client: Client,
+    file: Path,
+    content_type: str,
+    unfinished: Unfinished,
+    on_progress: Callable[[int, int], object] | None = None,
+) -> Media:
+    """Upload a file in parts, or the missing ones of an earlier run, and return the ready media.
+
+    Raises ClientError and OSError; the next call with the same `unfinished` goes on, unless the upload has ended.
+    """
+    try:
+        issued = _issued(client, file, content_type, unfinished)
+        media = client.resume(issued.media_id, file, on_progress=on_progress)
+    except (BrokerProblem, FileChanged) as error:
+        if isinstance(error, FileChanged) or error.slug in ENDED:
+            unfinished.forget()
+        raise
+    unfinished.forget()
+    return media
+
+
+def _issued(client: Client, file: Path, content_type: str, unfinished: Unfinished) -> Issued:
+    """Issue the upload, or return the remembered one; issue a new one if that cannot go on."""
+
+    def issue() -> Issued:
+        size, name = file.stat().st_size, printable(file.name)
+        return client.issue(content_type, size=size, filename=name, resumable=True, idempotency_key=unfinished.key())
+
+    was_known = unfinished.is_known
+    try:
+        return issue()
+    except BrokerProblem as problem:
+        if not was_known or problem.slug not in RENEWED:
+            raise
+    unfinished.forget()
+    return issue()
 
 
 def _subject(token: str) -> str:

@@ -1,0 +1,1 @@
+"""The formats that S3 defines: signatures, POST policies, and the properties of objects."""

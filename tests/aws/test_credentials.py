@@ -1,0 +1,162 @@
+"""The keys that sign: fixed ones, and those of botocore's chain, fetched on a thread and refreshed in time."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError, NoCredentialsError
+
+from broker.aws.credentials import REFRESH_BEFORE, REFRESH_EVERY, CredentialSource, client_keys
+from broker.domain.s3.sigv4 import Credentials
+from broker.errors import CredentialsExpired
+from tests.aws.scripted import bucket_at
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+BERLIN = timezone(timedelta(hours=1))
+FIXED = Credentials("AKIAIOSFODNN7EXAMPLE", "a-secret-key", None)
+
+
+class Chain:
+    """A session of boto3 that gives these keys in turn, and the last ones repeatedly; an error is raised."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+        self.asked = self.answered = 0
+        self.let_go = threading.Event()
+        self.let_go.set()
+
+    def get_credentials(self) -> Any:
+        self.asked += 1
+        self.let_go.wait(10)
+        self.answered += 1
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def keys(number: int = 1, expires_at: datetime | None = None) -> SimpleNamespace:
+    """Return keys as botocore holds them."""
+    frozen = SimpleNamespace(access_key=f"AKIA{number}", secret_key=f"secret {number}", token=f"token {number}")
+    return SimpleNamespace(get_frozen_credentials=lambda: frozen, _expiry_time=expires_at)
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+def source(threads: ThreadPoolExecutor, chain: Chain, fixed: Credentials | None = None) -> CredentialSource:
+    return CredentialSource(chain, fixed, threads)
+
+
+@pytest.mark.parametrize("expires_at", [None, NOW + SECOND, NOW + 2 * REFRESH_BEFORE])
+async def test_fixed_keys_are_used_until_they_expire(threads: ThreadPoolExecutor, expires_at: datetime | None) -> None:
+    chain, fixed = Chain(keys()), replace(FIXED, expires_at=expires_at)
+    assert await source(threads, chain, fixed).current(NOW) == fixed
+    assert chain.asked == 0
+
+
+async def test_expired_fixed_keys_are_not_replaced(threads: ThreadPoolExecutor) -> None:
+    chain = Chain(keys())
+    with pytest.raises(CredentialsExpired):
+        await source(threads, chain, replace(FIXED, expires_at=NOW)).current(NOW)
+    assert chain.asked == 0
+
+
+async def test_keys_of_the_chain_are_fetched_once(threads: ThreadPoolExecutor) -> None:
+    chain = Chain(keys())
+    own = source(threads, chain)
+    fetched = [await own.current(NOW + number * timedelta(days=1)) for number in range(3)]
+    assert fetched == [Credentials("AKIA1", "secret 1", "token 1", None)] * 3
+    assert chain.asked == 1
+
+
+async def test_keys_are_refreshed_when_botocore_would(threads: ThreadPoolExecutor) -> None:
+    ends = NOW + timedelta(hours=1)
+    chain = Chain(keys(1, ends.astimezone(BERLIN)), keys(2, ends + timedelta(hours=1)))
+    own = source(threads, chain)
+    first = await own.current(NOW)
+    assert (first.expires_at, str(first.expires_at)) == (ends, "2026-01-02 04:04:05+00:00")
+    assert (await own.current(ends - REFRESH_BEFORE - SECOND), chain.asked) == (first, 1)
+    second = await own.current(ends - REFRESH_BEFORE)
+    assert (second.access_key, chain.asked) == ("AKIA2", 2)
+    assert (await own.current(ends), chain.asked) == (second, 2)
+
+
+async def test_keys_that_botocore_cannot_refresh_are_used_and_asked_for_every_ten_seconds(
+    threads: ThreadPoolExecutor,
+) -> None:
+    ends = NOW + timedelta(minutes=10)
+    chain = Chain(keys(1, ends))
+    own = source(threads, chain)
+    times = [NOW, NOW + SECOND, NOW + REFRESH_EVERY, NOW + REFRESH_EVERY + SECOND, NOW + 2 * REFRESH_EVERY + SECOND]
+    asked = []
+    for at in times:
+        assert (await own.current(at)).access_key == "AKIA1"
+        asked.append(chain.asked)
+    assert asked == [1, 2, 2, 3, 4]
+    with pytest.raises(CredentialsExpired):
+        await own.current(ends)
+    assert chain.asked == 5
+
+
+NO_ACCESS = ClientError({"Error": {"Code": "AccessDenied"}}, "AssumeRole")
+
+
+@pytest.mark.parametrize("answer", [None, NO_ACCESS, NoCredentialsError(), RuntimeError("still expired")], ids=repr)
+async def test_without_an_answer_of_the_chain_nothing_is_signed_and_the_next_call_asks_again(
+    threads: ThreadPoolExecutor, answer: Exception | None
+) -> None:
+    own = source(threads, Chain(answer, keys()))
+    with pytest.raises(CredentialsExpired):
+        await own.current(NOW)
+    assert (await own.current(NOW)).access_key == "AKIA1"
+
+
+async def test_callers_share_one_fetch_and_one_that_leaves_ends_it_for_no_other(threads: ThreadPoolExecutor) -> None:
+    chain = Chain(keys())
+    chain.let_go.clear()
+    own = source(threads, chain)
+    leaving, *staying = (asyncio.create_task(own.current(NOW)) for _ in range(5))
+    while not chain.asked:
+        await asyncio.sleep(0.001)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    chain.let_go.set()
+    assert {each.access_key for each in await asyncio.gather(*staying)} == {"AKIA1"}
+    assert chain.asked == 1
+
+
+async def test_a_bucket_closes_while_the_chain_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = Chain(None)
+    chain.let_go.clear()
+    monkeypatch.setattr(boto3, "Session", lambda: chain)
+    bucket = bucket_at("http://127.0.0.1:1", credentials=None)
+    asking = asyncio.create_task(bucket.credentials(NOW))
+    while not chain.asked:
+        await asyncio.sleep(0.001)
+    await bucket.close()
+    assert chain.answered == 0
+    chain.let_go.set()
+    with pytest.raises(CredentialsExpired):
+        await asking
+
+
+def test_botocore_gets_the_same_keys() -> None:
+    assert client_keys(None) == {}
+    assert client_keys(Credentials("a", "b", "c")) == {
+        "aws_access_key_id": "a",
+        "aws_secret_access_key": "b",
+        "aws_session_token": "c",
+    }
