@@ -10,7 +10,7 @@ import httpx
 from tests.support import dying
 from tests.support.forking import FORKING
 
-START_SECONDS = 30.0
+START_SECONDS = 100
 
 
 @dataclass(slots=True)

@@ -159,7 +159,7 @@ def _who_counted(temporary: Path) -> set[int]:
     }
 
 
-def _until(holds: Callable[[], bool], again: Callable[[], object] = lambda: None, seconds: float = 30) -> None:
+def _until(holds: Callable[[], bool], again: Callable[[], object] = lambda: None, seconds: float = 100) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline

@@ -159,7 +159,7 @@ def test_the_first_minute_of_readme_runs_word_for_word(clone: Path) -> None:
 
 def _wait_until_it_accepts(address: str) -> None:
     """Wait for the first of several processes; the address is logged before they accept connections."""
-    deadline = time.monotonic() + 4 * START_SECONDS  # four processes import the application at once
+    deadline = time.monotonic() + 2 * START_SECONDS  # four processes import the application at once
     while True:
         try:
             assert httpx.get(f"{address}/healthz").status_code == 200

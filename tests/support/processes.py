@@ -22,7 +22,7 @@ from tests.support.forking import FORKING, fork
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIP = ROOT / "tests" / "data" / "clip.mp4"
-START_SECONDS = 30
+START_SECONDS = 100
 BROKER = (sys.executable, "-m", "broker")
 """The program for tests of what a Python does at its start: its imports, its variables, its child processes."""
 
@@ -84,7 +84,7 @@ class Running:
     def end(self, number: signal.Signals = signal.SIGINT) -> int:
         """Send a signal and return the exit status."""
         self.process.send_signal(number)
-        return self.process.wait(20)
+        return self.process.wait(100)
 
     def _listen(self) -> None:
         assert self.process.stdout is not None

@@ -1,4 +1,4 @@
-"""What commands of the broker and the brokers of tests/crash import, done once in the process they are forked from.
+"""The imports of a broker and of its commands, done once in the process that both are forked from.
 
 This is imported there and nowhere else. It begins no thread, so that forking is safe.
 """
