@@ -168,7 +168,7 @@ async def test_operations_that_a_restart_interrupts_fail_and_are_counted_correct
                 await asyncio.sleep(0.01)
 
     adding = [asyncio.create_task(add_on()) for _ in range(16)]
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(200):
         while len(acknowledged) < 100:
             await asyncio.sleep(0.01)
         await asyncio.to_thread(server.stop, at_once=True)
