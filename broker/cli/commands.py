@@ -150,7 +150,7 @@ def dev(
         typer.Option(
             envvar="BROKER_DEV_S3_KEYS",
             help="The keys of the S3's users, as ID:SECRET,ID:SECRET. The first is the broker's. "
-            "Without this option a key is made in each run.",
+            "Without this option, one key is made and kept in the data directory.",
         ),
     ] = "",
 ) -> None:

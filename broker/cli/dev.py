@@ -1,6 +1,7 @@
 """`broker dev`: the whole broker on this machine, with an embedded S3.
 
-Everything listens on 127.0.0.1, and all data is in one directory. The secret and the keys are new in every run.
+Everything listens on 127.0.0.1, and all data is in one directory. The secret, the S3's key and its port are kept there,
+so that uploads, tokens and links outlive a restart.
 """
 
 import fcntl
@@ -23,6 +24,7 @@ from rich.console import Console
 from broker.app import PREFIX, create_app
 from broker.dev.demo import demo_router
 from broker.dev.embedded import BUCKET, HOST, embedded_s3, settings_for
+from broker.dev.kept import kept_in
 from broker.dev.s3 import EmbeddedS3, read_keys, rest
 from broker.dev.tokens import mint_token
 from broker.errors import SettingsInvalid
@@ -35,7 +37,7 @@ OWNER = "dev"
 SCOPE = "media:upload media:read media:delete"
 VARIABLES = "dev.env"
 TOKEN_SECONDS = 30 * 86400
-"""Longer than any run, because the secret is new in every run."""
+"""Longer than any run; the next one prints a fresh token."""
 STOP_SECONDS = 2
 """How long requests in flight may take when the server stops."""
 
@@ -51,7 +53,7 @@ def run_broker(*, data_dir: Path, port: int, s3_keys: str, console: Console) -> 
             settings = load_settings(
                 **settings_for(s3),
                 database_url=f"sqlite:///{(data_dir / 'broker.db').resolve()}",
-                secret_key=secrets.token_urlsafe(48),
+                secret_key=kept_in(data_dir).secret,
                 redirect_origins=origins,
                 public_url=None,
                 sweep=True,

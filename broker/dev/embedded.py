@@ -3,10 +3,12 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from broker.dev.kept import free_port, kept_in
 from broker.dev.s3 import EmbeddedS3, start_embedded_s3
 from broker.errors import SettingsInvalid
 
@@ -20,14 +22,22 @@ def embedded_s3(
 ) -> Iterator[EmbeddedS3]:
     """Run an S3 that stores objects in `data_dir`, with one bucket whose CORS allows `cors_origins`.
 
-    `keys` are pairs of key id and secret, one for each user; without any, one pair is made.
+    `keys` are pairs of key id and secret, one for each user. Without them, and without a port, those of the last run
+    in `data_dir` are used again.
     """
     if find_spec("moto") is None:
         raise SettingsInvalid(problems="The embedded S3 is not installed: pip install 's3-media-broker[dev]'")
     _clear_aws_environment()
+    kept = kept_in(data_dir)
     with start_embedded_s3(
-        data_dir=data_dir / "s3", port=port, buckets=[BUCKET], cors_origins=list(cors_origins), credentials=keys
+        data_dir=data_dir / "s3",
+        port=port or free_port(HOST, kept.s3_port),
+        buckets=[BUCKET],
+        cors_origins=list(cors_origins),
+        credentials=keys or [kept.key],
     ) as s3:
+        if not port:
+            replace(kept, s3_port=s3.port).write(data_dir)
         yield s3
 
 

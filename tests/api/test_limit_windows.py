@@ -1,18 +1,33 @@
 """Rate limits without an application: windows, what a refusal says, addresses as they are counted, and storages."""
 
+import asyncio
+import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from freezegun import freeze_time
 from limits.aio.storage import RedisClusterStorage, RedisSentinelStorage
 from limits.errors import StorageError
+from redis import Redis
+from structlog.testing import capture_logs
 
 from broker.api.limits.limits import Limits, counted_address
-from broker.api.limits.redis_storage import ANSWER_SECONDS, CONNECTIONS, close_storage, open_storage, reason_of
+from broker.api.limits.redis import RedisWindows
+from broker.api.limits.redis_storage import (
+    ANSWER_SECONDS,
+    CONNECTIONS,
+    SLOTS,
+    close_storage,
+    count_everywhere,
+    open_storage,
+    reason_of,
+)
 from broker.api.limits.windows import BoundedMemory, Limit, Standing, Window
 from broker.domain.access.rate import Rate
 from broker.errors import RateLimited
+from tests.support.redis_server import running_redis
 
 TWO_A_MINUTE = Rate(2, 60)
 
@@ -81,18 +96,18 @@ def test_a_limit_names_itself_in_headers_and_keys() -> None:
     assert Window(7.0).count == 0
 
 
-def test_a_client_whose_window_ended_takes_the_place_of_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broker.api.limits.windows.MAX_COUNTERS", 2)
+def test_a_client_whose_window_ended_begins_anew_as_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.api.limits.windows.MAX_COUNTERS", 3)
     memory = BoundedMemory(60)
     with freeze_time("2026-01-01") as clock:
         memory.count("ann")
         clock.tick(timedelta(seconds=30))
         memory.count("ben")
         clock.tick(timedelta(seconds=30))
-        assert memory.count("ann").count == 1
-        assert memory.count("ben").count == 2
-        memory.count("cid")
-        assert [memory.count(client).count for client in ("ann", "cid")] == [2, 2]
+        for client in ("ann", "cid", "dan"):
+            assert memory.count(client).count == 1
+        assert [memory.count(client).count for client in ("ann", "cid", "dan")] == [2, 2, 2]
+        assert memory.count("ben").count == 1  # the oldest made room
 
 
 @pytest.mark.parametrize(
@@ -159,6 +174,59 @@ def test_an_address_of_sentinels_asks_the_primary_alone(scheme: str) -> None:
     assert storage.sentinel_kwargs.items() >= (TIMEOUTS | tls).items()
     assert storage.options.items() >= (TIMEOUTS | tls).items()
     assert ("ssl" in storage.options, "ssl" in storage.sentinel_kwargs) == (bool(tls), bool(tls))
+
+
+@pytest.mark.parametrize(
+    ("user", "given"),
+    [
+        ("", {}),
+        ("anna:p%40ss%3A@", {"username": "anna", "password": "p@ss:"}),
+        (":secret@", {"password": "secret"}),
+        ("anna@", {"username": "anna"}),
+        ("anna:a@b@", {"username": "anna", "password": "a@b"}),
+    ],
+)
+def test_the_user_of_several_servers_is_decoded(user: str, given: dict[str, str]) -> None:
+    sentinels: Any = open_storage(f"redis+sentinel://{user}a.example:7000/primary")
+    (node,) = open_storage(f"redis+cluster://{user}a.example:7000").bridge.storage.startup_nodes  # type: ignore[attr-defined]
+    for options in (sentinels.options, node.connection_kwargs):
+        assert {name: options[name] for name in ("username", "password") if options.get(name)} == given
+    assert sentinels.bridge.uri == "redis+sentinel://a.example:7000/primary"
+    assert node.host == "a.example"
+
+
+async def test_redis_counts_a_window_and_keeps_no_connection_after_its_close(tmp_path: Path) -> None:
+    limit = Limit("issue", Rate(2, 60))
+    with running_redis(tmp_path) as url, Redis.from_url(url) as redis:
+        windows = RedisWindows(url)
+        counted = [await windows.count(limit, "anna") for _ in range(3)]
+        assert [window.count for window in counted if window] == [1, 2, 3]
+        ends_at = [window.ends_at - time.monotonic() for window in counted if window]
+        assert max(ends_at[:2]) < 0  # not asked for, as the count is within the limit
+        assert 50 < ends_at[2] <= 60
+        assert redis.keys() == [b"LIMITS:s3-media/issue/2/60/anna"]
+        await windows.close()
+        await count_everywhere(url)
+        assert len(list(redis.scan_iter("*s3-media/doctor/*"))) == SLOTS
+        assert redis.info("clients")["connected_clients"] == 1
+
+
+async def test_a_redis_that_fails_is_not_asked_again_by_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.api.limits.redis.PROBE_SECONDS", 3600.0)
+    limit = Limit("issue", Rate(2, 60))
+    with running_redis(tmp_path) as url:
+        windows = RedisWindows(url)
+        Redis.from_url(url).set("LIMITS:" + limit.key("anna"), "no number")
+        with capture_logs() as logs:
+            burst = await asyncio.gather(*(windows.count(limit, "anna") for _ in range(3)))
+            assert burst == [None, None, None]
+            assert await windows.count(limit, "berta") is None
+        event = "redis is unavailable, so this process counts by itself"
+        assert logs == [{"event": event, "log_level": "warning", "reason": "ResponseError"}]
+        assert Redis.from_url(url).exists("LIMITS:" + limit.key("berta")) == 0
+        await windows.close()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from broker.api.asgi.proxies import Hop, Proxied, ProxyHeaders, forwarded_hops
+from broker.api.asgi.proxies import MAX_HOPS, Hop, Proxied, ProxyHeaders, forwarded_hops
 from broker.app import PREFIX, create_app
 from tests.support.serving import client_of, settings_of
 
@@ -57,6 +57,8 @@ async def reported(
         ("10.0.0.1", [(RFC, 'for="203.0.113.7')], "10.0.0.1", "http"),
         ("10.0.0.1", [(RFC, "203.0.113.7")], "10.0.0.1", "http"),
         ("10.0.0.1", [(FOR, "203.0.113.7"), (RFC, "for=198.51.100.1;proto=https")], "203.0.113.7", "http"),
+        ("10.0.0.1", [(RFC, "proto=https")], "10.0.0.1", "https"),
+        ("10.0.0.1", [(FOR, "fe80::1%eth0")], "fe80::1", "http"),
         ("10.0.0.1", [], "10.0.0.1", "http"),
     ],
 )  # fmt: skip
@@ -81,6 +83,7 @@ async def test_only_the_named_header_counts(kind: ProxyHeaders, client: str) -> 
     [
         ('for="a\\"b,c;d";proto=http', [Hop('a"b,c;d', "http")]),
         ("for=1.2.3.4 , for=5.6.7.8", [Hop("1.2.3.4"), Hop("5.6.7.8")]),
+        ("proto=HTTPS", [Hop("", "https")]),
         ("", []),
         ("for=1.2.3.4 for=5.6.7.8", []),
         ("for=1.2.3.4;;proto=https", [Hop("1.2.3.4", "https")]),
@@ -88,6 +91,51 @@ async def test_only_the_named_header_counts(kind: ProxyHeaders, client: str) -> 
 )
 def test_a_header_of_rfc_7239_is_parsed_by_its_grammar(header: str, hops: list[Hop]) -> None:
     assert forwarded_hops(header) == hops
+
+
+@pytest.mark.parametrize(("reported_scheme", "scheme"), [("https", "wss"), ("http", "ws"), ("wss", "wss")])
+async def test_a_websocket_keeps_a_scheme_of_its_own(reported_scheme: str, scheme: str) -> None:
+    assert (await reported("10.0.0.1", [(PROTO, reported_scheme)], scope_type="websocket"))[1] == scheme
+
+
+@pytest.mark.parametrize(
+    ("headers", "client"),
+    [([(FOR, "203.0.113.7:4711")], ("203.0.113.7", 0)), ([(PROTO, "https")], ("10.0.0.1", 50000))],
+)
+async def test_the_port_of_a_reported_client_is_unknown(
+    headers: list[tuple[str, str]], client: tuple[str, int]
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append((scope, receive, send))
+
+    seen: list[tuple[Scope, Any, Any]] = []
+    raw = [(name.encode(), value.encode()) for name, value in headers]
+    scope = {"type": "http", "client": ("10.0.0.1", 50000), "scheme": "http", "headers": raw}
+    receive, send = Any, object()
+    await Proxied(app, TRUSTED)(scope, receive, send)  # type: ignore[arg-type]
+    ((passed, *ways),) = seen
+    assert (passed["client"], ways) == (client, [receive, send])
+
+
+async def test_only_the_last_hops_of_a_header_are_looked_at() -> None:
+    trusted = [f"10.0.0.{number}" for number in range(1, MAX_HOPS)]
+    for name, form in ((FOR, "{}"), (RFC, "for={}")):
+        far = ", ".join(form.format(each) for each in ("203.0.113.7", "10.0.1.1", *trusted))
+        assert (await reported("10.0.0.99", [(name, far)]))[0] == "10.0.1.1"
+        near = ", ".join(form.format(each) for each in ("203.0.113.7", *trusted))
+        assert (await reported("10.0.0.99", [(name, near)]))[0] == "203.0.113.7"
+
+
+@pytest.mark.parametrize("scope", [{"type": "lifespan", "client": ("10.0.0.1", 1)}, {"type": "http"}])
+async def test_what_has_no_client_passes(scope: dict[str, Any]) -> None:
+    passed: list[Scope] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        passed.append(scope)
+
+    unused: Any = None
+    await Proxied(app, TRUSTED)(scope, unused, unused)
+    assert passed == [scope]
 
 
 async def test_a_link_names_the_scheme_that_a_proxy_reports(tmp_path: Path) -> None:

@@ -146,6 +146,11 @@ async def test_a_fault_that_passes_changes_nothing(
     assert server.requests == requests
 
 
+OPERATIONS: dict[Call, set[str]] = {
+    head: {"head_object", "head_bucket"},
+    promote: {"copy_object"},
+    purge: {"delete_objects"},
+}
 FAILED: list[tuple[str, Call, Reply, type[BrokerError], str, int]] = [
     ("500 for ever", head, Reply(500), StorageUnavailable, "500", 3),
     ("a reset of each connection", head, Reply(reset=True), StorageUnavailable, "ConnectionBroken", 3),
@@ -164,6 +169,7 @@ FAILED: list[tuple[str, Call, Reply, type[BrokerError], str, int]] = [
     ("no bucket behind a head", head, ABSENT, StorageRefused, "NoSuchBucket", 2),
     ("several choices", head, Reply(300), StorageRefused, "300", 1),
     ("several choices of a copy", promote, Reply(300), StorageRefused, "300", 1),
+    ("several choices in XML", promote, Reply(300, b"<Choices/>"), StorageRefused, "300", 1),
     ("a redirect", promote, ELSEWHERE, StorageRefused, "PermanentRedirect", 1),
     ("no right to purge", purge, not_deleted("AccessDenied"), StorageRefused, "AccessDenied", 1),
     ("a busy purge", purge, not_deleted("InternalError"), StorageUnavailable, "InternalError", 1),
@@ -181,6 +187,7 @@ async def test_a_fault_that_stays_is_never_read_as_absent(
     assert isinstance(failure, BrokerError)
     assert type(failure) is kind
     assert cause in {failure.facts.get("cause", failure.facts.get("code")), ""}
+    assert failure.facts["operation"] in OPERATIONS[call]
     assert len(server.requests) == attempts
 
 

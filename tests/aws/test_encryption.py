@@ -28,7 +28,8 @@ def head(**headers: str) -> Reply:
 
 def copied(headers: dict[str, str], etag: str, checksum: str = "", kind: str = "FULL_OBJECT") -> Reply:
     algorithm, _, value = checksum.partition(":")
-    told = f"<Checksum{algorithm}>{value}</Checksum{algorithm}><ChecksumType>{kind}</ChecksumType>" if checksum else ""
+    told = f"<Checksum{algorithm}>{value}</Checksum{algorithm}>" if checksum else ""
+    told += f"<ChecksumType>{kind}</ChecksumType>" if kind else ""
     return Reply(
         body=f"<CopyObjectResult><ETag>&quot;{etag}&quot;</ETag>{told}</CopyObjectResult>".encode(), headers=headers
     )
@@ -76,6 +77,7 @@ GOOD, BAD = "CRC64NVME:AAAAAAAAAAA=", "CRC64NVME:BBBBBBBBBBB="
         (UNENCRYPTED, copied(CUSTOMER, OPAQUE, GOOD), True),
         (OPAQUELY, copied(KMS, "another", GOOD), True),
         (OPAQUELY, copied(DSSE, "another", GOOD), True),
+        (OPAQUELY, copied(KMS, "another", GOOD, kind=""), True),
         (OPAQUELY, copied(KMS, OPAQUE, BAD), False),
         (OPAQUELY, copied(S3_KEYS, OPAQUE, GOOD), True),
     ],

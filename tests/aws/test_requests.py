@@ -443,3 +443,26 @@ async def test_a_purge_that_s3_refuses_for_one_key_fails(call: Call, replies: li
             await call(bucket)
         await bucket.close()
     assert len(server.requests) == len(replies)
+
+
+async def test_each_key_of_a_deletion_has_its_own_outcome() -> None:
+    failed = "".join(
+        f"<Error><Key>{key}</Key>{code}</Error>"
+        for key, code in (
+            ("refused", "<Code>AccessDenied</Code>"),
+            ("busy", "<Code>SlowDown</Code>"),
+            ("odd", ""),
+            ("gone", "<Code>NoSuchKey</Code>"),
+        )
+    )
+    removed = "<Deleted><Key>removed</Key><VersionId>v1</VersionId><DeleteMarker>true</DeleteMarker></Deleted>"
+    async with scripted(xml("DeleteResult", MARKER, removed, failed)) as server:
+        bucket = bucket_at(server.url)
+        deleted = await bucket.deletion.delete(["a&b", "removed", "refused", "busy", "odd", "gone"])
+        await bucket.close()
+    assert deleted.versioned == {"a&b"}
+    assert {key: (type(error), *error.facts.values()) for key, error in deleted.failures.items()} == {  # type: ignore[attr-defined]
+        "refused": (StorageRefused, "delete_objects", "AccessDenied"),
+        "busy": (StorageUnavailable, "delete_objects", "SlowDown"),
+        "odd": (StorageRefused, "delete_objects", "Unknown"),
+    }

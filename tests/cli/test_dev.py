@@ -13,6 +13,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from broker.dev.kept import kept_in
 from tests.cli.conftest import Dev
 from tests.support.processes import CLIP, done, read_variables, running
 
@@ -101,19 +102,34 @@ def test_a_second_one_in_the_same_directory_is_refused(dev: Dev) -> None:
     )
 
 
-def test_media_outlive_it_and_play_in_the_next_run(tmp_path: Path) -> None:
+def test_media_tokens_links_and_an_upload_in_flight_outlive_a_restart(tmp_path: Path) -> None:
     with running("dev", "--port", "0", cwd=tmp_path) as first:
         first.wait_for("Try in another terminal")
         variables = read_variables((tmp_path / "var" / "dev.env").read_text())
-        assert done("upload", str(CLIP), cwd=tmp_path, **variables).returncode == 0
+        bearer = {"Authorization": f"Bearer {variables['BROKER_TOKEN']}"}
+        link = done("upload", str(CLIP), cwd=tmp_path, **variables).stdout.strip()
+        asked = {"content_type": "video/mp4", "size": CLIP.stat().st_size}
+        issued = httpx.post(f"{variables['BROKER_URL']}/upload", headers=bearer, json=asked).json()
         first.end()
+    assert (tmp_path / "var" / "kept.json").stat().st_mode & 0o777 == 0o600
     with running("dev", "--port", "0", cwd=tmp_path) as second:
         second.wait_for("Try in another terminal")
-        variables = read_variables((tmp_path / "var" / "dev.env").read_text())
-        bearer = {"Authorization": f"Bearer {variables['BROKER_TOKEN']}"}
-        (media,) = httpx.get(f"{variables['BROKER_URL']}/", headers=bearer).json()["media"]
-        link = httpx.get(f"{variables['BROKER_URL']}/{media['media_id']}", headers=bearer).json()["signed_url"]
-        assert httpx.get(link).content == CLIP.read_bytes()
+        prefix = read_variables((tmp_path / "var" / "dev.env").read_text())["BROKER_URL"]
+        ready = httpx.get(f"{prefix}/", headers=bearer, params={"status": "ready"}).json()["media"]
+        fresh = httpx.get(f"{prefix}/{ready[0]['media_id']}", headers=bearer).json()["signed_url"]
+        assert httpx.get(link).content == httpx.get(fresh).content == CLIP.read_bytes()
+        form = issued["upload"]
+        httpx.post(form["url"], data=form["fields"], files={"file": CLIP.read_bytes()}).raise_for_status()
+        completed = httpx.post(f"{prefix}/{issued['media_id']}/complete", headers=bearer)
+        assert completed.json()["status"] == "ready"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"secret": "a"}', '{"secret": "a", "key": 7, "s3_port": 0}'])
+def test_a_file_of_the_last_run_that_cannot_be_read_is_replaced(tmp_path: Path, text: str) -> None:
+    (tmp_path / "kept.json").write_text(text)
+    fresh = kept_in(tmp_path)
+    assert len(fresh.secret) >= 64
+    assert kept_in(tmp_path) == fresh
 
 
 def test_the_developers_own_keys_profile_proxy_and_settings_do_not_reach_it(tmp_path: Path) -> None:

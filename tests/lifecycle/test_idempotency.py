@@ -1,6 +1,7 @@
 """Idempotency keys: the same key returns the same media, with a policy while it is pending."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from broker.domain.media import State
 from broker.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, UploadExpired
 from broker.lifecycle.requests import Issued, UploadRequest
-from tests.support.world import OVER, VIDEO, World
+from tests.support.world import OVER, POLICY_SECONDS, VIDEO, World, overtaken
 
 ASKED = UploadRequest(content_type="video/mp4", size=len(VIDEO))
 
@@ -25,6 +26,18 @@ async def test_a_pending_media_gets_a_fresh_policy_that_works(world: World) -> N
     assert again.fields["x-amz-date"] > first.fields["x-amz-date"]
     assert world.post(again).status_code == 201
     assert (await world.verbs.complete(first.media.id, "anna")).media.state is State.READY
+
+
+async def test_a_renewal_that_loses_a_race_reads_the_row_again(world: World) -> None:
+    world.clock.stop()
+    first = await issue(world)
+    world.clock.move(seconds=5)
+    later = first.media.policy_expires_at + timedelta(seconds=2)
+    with overtaken(world.store, policy_expires_at=later):
+        again = await issue(world)
+    assert again.media.id == first.media.id
+    assert again.media.policy_expires_at == again.expires_at == world.clock() + timedelta(seconds=POLICY_SECONDS)
+    assert again.media.version == 2
 
 
 async def test_a_completed_media_gets_no_further_policy(world: World) -> None:

@@ -23,7 +23,7 @@ from broker.lifecycle.requests import Issued, UploadRequest
 from broker.lifecycle.resumable import settlement
 from tests.support.gates import Gate
 from tests.support.in_parts import COUNT, DAY, FILE, PART, issue, left_over, page_of, parts, piece, post_parts, uploaded
-from tests.support.world import GRACE_SECONDS, POLICY_SECONDS, MakeWorld, World
+from tests.support.world import GRACE_SECONDS, POLICY_SECONDS, MakeWorld, World, overtaken
 
 
 @pytest.fixture
@@ -121,6 +121,15 @@ async def test_forms_are_renewed_until_the_upload_expires(world: World) -> None:
     world.clock.move(seconds=11)
     with pytest.raises(UploadExpired):
         await parts(world, issued.media)
+
+
+async def test_a_renewal_of_forms_that_loses_a_race_reads_the_row_again(world: World) -> None:
+    issued = await issue(world)
+    world.clock.move(seconds=POLICY_SECONDS + 5)
+    with overtaken(world.store, filename="renamed.mp4"):
+        page = await parts(world, issued.media)
+    assert (page.expires_in, page.media.filename, page.media.version) == (POLICY_SECONDS, "renamed.mp4", 2)
+    assert page.media.policy_expires_at >= page.expires_at
 
 
 async def test_a_resumable_upload_without_parts_expires_with_its_last_policy(world: World) -> None:

@@ -1,6 +1,7 @@
 """Fixtures of the tests of the embedded S3."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -38,3 +39,13 @@ def stored(s3_client: Any, bucket: str) -> Callable[[], list[str]]:
 def multipart_upload(requests: Requests) -> Multipart:
     """Return a multipart upload that is yet to be created."""
     return Multipart(requests)
+
+
+@pytest.fixture
+def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run a test on a machine whose local time is not UTC."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()

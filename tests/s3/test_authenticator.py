@@ -50,7 +50,8 @@ def authenticator() -> Authenticator:
 
 
 def request_of(method: str, path: str, query: str, headers: dict[str, bytes]) -> Request:
-    raw = [(name.encode(), value) for name, value in headers.items()]
+    """Return a request; a line feed in a header's value separates the values of a repeated header."""
+    raw = [(name.encode(), each) for name, value in headers.items() for each in value.split(b"\n")]
     scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "headers": raw}
     return read_request(HttpRequest({**scope, "query_string": query.encode(), "scheme": "http", "server": None}))
 
@@ -347,6 +348,7 @@ def test_what_is_signed_at_the_bounds_is_believed(request_: Request, authenticat
     ("sent", "signed_value"),
     [
         (b"  a \t  b  ", b"a b"),
+        (b" a \nb  c\nd", b"a,b c,d"),
         ("é".encode(), "é".encode()),
         ("é".encode("latin-1"), "é".encode("latin-1")),
         ("é".encode("latin-1"), "é".encode()),
@@ -496,6 +498,7 @@ def test_a_request_is_anonymous_only_without_any_sign_of_a_signature(
         ("", None),
     ],
 )
+@pytest.mark.usefixtures("in_tokyo")
 def test_a_date_is_read_in_utc(text: str, instant: datetime | None) -> None:
     date = parse_date_header(text)
     assert date == instant

@@ -176,6 +176,7 @@ def test_both_bounds_of_a_range_are_allowed() -> None:
         ("2026-01-31T12:00:00.123456Z", ENDS + timedelta(microseconds=123_456)),
     ],
 )
+@pytest.mark.usefixtures("in_tokyo")
 def test_an_expiration_is_an_instant_in_utc(text: str, instant: datetime) -> None:
     ends_at = policy_of(expiration=text).expires_at
     assert (ends_at, ends_at.tzinfo) == (instant, UTC)

@@ -19,6 +19,8 @@ class KeyServer:
         self.status = 200
         self.body: bytes | None = None
         self.headers: dict[str, str] = {}
+        self.asked: dict[str, str] = {}
+        """The headers of the latest request, by lower-case name."""
         self.delay = threading.Event()
         self.delay.set()
         self.url = ""
@@ -38,6 +40,7 @@ def running_key_server() -> Iterator[KeyServer]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            keys.asked = {name.lower(): value for name, value in self.headers.items()}
             status, body = keys.answer()
             self.send_response(status)
             for name, value in {"Content-Length": str(len(body)), **keys.headers}.items():

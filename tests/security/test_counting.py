@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 import pytest
+from redis import Redis
+from structlog.testing import capture_logs
 
-from broker.api.limits.redis import RedisWindows
+from broker.api.limits.redis import PROBE_KEY, RedisWindows
 from broker.api.limits.windows import Limit, Window
 from broker.domain.access.rate import Rate
 from broker.store import Store, migrate
@@ -105,13 +107,19 @@ async def test_a_redis_that_is_back_counts_again(tmp_path: Path, monkeypatch: py
         assert second is not None
         assert (first.count, second.count) == (1, 2)
         assert 0 < second.ends_at - time.monotonic() <= 60
-    assert await count() is None
-    with running_redis(tmp_path, port=urlsplit(url).port or 0):
-        async with asyncio.timeout(10):
-            while (again := await count()) is None:
-                await asyncio.sleep(0.05)
-        assert again.count == 1  # the counters are gone with the old Redis
-    await windows.close()
+    with capture_logs() as logs:
+        assert await count() is None
+        with running_redis(tmp_path, port=urlsplit(url).port or 0), Redis.from_url(url) as redis:
+            async with asyncio.timeout(10):
+                while (again := await count()) is None:
+                    await asyncio.sleep(0.05)
+            assert again.count == 1  # the counters are gone with the old Redis
+            assert redis.exists(f"LIMITS:{PROBE_KEY}")
+        await windows.close()
+    assert [line["event"] for line in logs] == [
+        "redis is unavailable, so this process counts by itself",
+        "redis is available again",
+    ]
 
 
 async def test_a_hung_redis_delays_one_request_at_most_and_is_then_probed_alone(

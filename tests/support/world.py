@@ -1,6 +1,7 @@
 """The verbs over a real database and the embedded S3, with a clock that tests move."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -207,3 +208,18 @@ async def outcome_of(call: Any) -> str:
     except BrokerError as error:
         return type(error).__name__
     return str(answer.media.state) if answer is not None else "done"
+
+
+@contextmanager
+def overtaken(store: Store, **changes: Any) -> Iterator[None]:
+    """Let the next amendment lose a race: another caller makes `changes` just before it."""
+    amend = store.amend
+
+    async def late(media: Media, **own: Any) -> Media | None:
+        store.amend = amend  # type: ignore[method-assign]
+        assert await amend(media, **changes) is not None
+        return await amend(media, **own)
+
+    store.amend = late  # type: ignore[method-assign]
+    yield
+    assert store.amend == amend, "no amendment was made"

@@ -3,24 +3,31 @@
 import asyncio
 import base64
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from broker.api.auth.jwks import Jwks
 from broker.egress.proxy import EgressProxy
 from broker.egress.public_network import PublicNetwork
-from broker.errors import KeysUnavailable, NotAuthenticated
-from broker.wiring import egress_proxy, webhook_sender
+from broker.errors import ApplicationUnavailable, KeysUnavailable, NotAuthenticated
+from broker.lifecycle.deciding import IssueRequest
+from broker.lifecycle.requests import UploadRequest
+from broker.settings import Settings
+from broker.wiring import egress_proxy, issue_hook, running, webhook_sender
 from broker.worker.sender import Answer, Sender
 from tests.support.receiver import Receiver, receiving
 from tests.support.serving import settings_of
 from tests.support.tls import certificate_for
 from tests.worker.sending import SECRET, announced
+
+RSA_KEY = rsa.generate_private_key(65537, 2048)
 
 
 @dataclass
@@ -145,6 +152,67 @@ async def test_published_keys_are_fetched_through_the_proxy() -> None:
             await jwks.key("one")
         await jwks.close()
     assert ("login.invalid:443", "ann:p@ss") in proxy.requests
+
+
+@asynccontextmanager
+async def hanging_up() -> AsyncIterator[tuple[int, list[object]]]:
+    """Run a server that closes each connection at once; yield its port, and what it was connected to from."""
+    connections: list[object] = []
+
+    def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer.get_extra_info("peername"))
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1], connections
+
+
+async def _send_a_webhook(settings: Settings, target: str) -> None:
+    await send(webhook_sender(settings), target)
+
+
+async def _ask_the_application(settings: Settings, target: str) -> None:
+    hook = issue_hook(settings.model_copy(update={"issue_hook_url": target}))
+    assert hook is not None
+    question = IssueRequest(caller="anna", permissions=frozenset(), owner="anna", upload=UploadRequest("video/mp4"))
+    with pytest.raises(ApplicationUnavailable):
+        await hook(question)
+    await hook.close()
+
+
+async def _fetch_keys(settings: Settings, target: str) -> None:
+    with_keys = settings.model_copy(update={"jwks_url": target})
+    async with running(with_keys) as (services, _):
+        with pytest.raises((KeysUnavailable, NotAuthenticated)):
+            await services.authenticator.caller(jwt.encode({"sub": "anna"}, RSA_KEY, "RS256", {"kid": "one"}))
+
+
+CLIENTS: dict[str, Callable[[Settings, str], Awaitable[None]]] = {
+    "webhooks": _send_a_webhook,
+    "the issue hook": _ask_the_application,
+    "keys": _fetch_keys,
+}
+HOOKS = {"webhook_secrets": SECRET, "issue_hook_secrets": SECRET}
+
+
+@pytest.mark.parametrize("ask", CLIENTS.values(), ids=CLIENTS)
+@pytest.mark.parametrize(("no_proxy", "reached"), [("", True), ("other.invalid", True), (".invalid", False)])
+async def test_each_client_takes_the_proxy_that_the_settings_name(
+    tmp_path: Path, ask: Callable[[Settings, str], Awaitable[None]], no_proxy: str, reached: bool
+) -> None:
+    async with hanging_up() as (port, _), proxied(port) as proxy:
+        await ask(settings_of(tmp_path, https_proxy=proxy.url, no_proxy=no_proxy, **HOOKS), "https://hooks.invalid/")
+    assert {target for target, _ in proxy.requests} == ({"hooks.invalid:443"} if reached else set())
+
+
+@pytest.mark.parametrize("ask", [_send_a_webhook, _ask_the_application], ids=["webhooks", "the issue hook"])
+@pytest.mark.parametrize(("networks", "reached"), [("", False), ("10.0.0.0/8", False), ("10.0.0.0/8,127.0.0.1", True)])
+async def test_each_hook_reaches_the_private_networks_that_the_settings_list(
+    tmp_path: Path, ask: Callable[[Settings, str], Awaitable[None]], networks: str, reached: bool
+) -> None:
+    async with hanging_up() as (port, connections):
+        await ask(settings_of(tmp_path, private_networks=networks, **HOOKS), f"https://127.0.0.1:{port}/")
+    assert bool(connections) is reached
 
 
 def test_the_variables_of_the_environment_name_the_proxy(tmp_path: Path) -> None:

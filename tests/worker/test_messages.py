@@ -63,7 +63,7 @@ def told(*keys: str, receives: int = 1, number: int = 0, bucket: str = "videos")
 class Heard(Queue):
     """A queue in memory. It notes deleted and hidden messages, and `limits` of the receives."""
 
-    def __init__(self, *batches: list[Message], visibility_seconds: int = 60) -> None:
+    def __init__(self, *batches: list[Message] | Exception, visibility_seconds: int = 60) -> None:
         self.config = QueueConfig(url="", region="", visibility_seconds=visibility_seconds)
         self.batches = list(batches)
         self.limits: list[int] = []
@@ -78,7 +78,10 @@ class Heard(Queue):
         try:
             await asyncio.sleep(0 if self.batches else 0.005)
             self._fail("receive")
-            return self.batches.pop(0) if self.batches else []
+            batch = self.batches.pop(0) if self.batches else []
+            if isinstance(batch, Exception):
+                raise batch
+            return batch
         finally:
             self.under_way -= 1
 
@@ -285,6 +288,32 @@ async def test_a_queue_that_is_unavailable_pauses_the_job(monkeypatch: pytest.Mo
             await until(lambda: len(queue.limits) > receives)
     pauses = [line for line in logs if line["event"] == "events pause"]
     assert (pauses[0]["log_level"], pauses[0]["seconds"]) == ("warning", 0.05)
+
+
+MESSAGE = [told(staging_key(MEDIA))]
+
+
+@pytest.mark.parametrize(
+    ("batches", "pauses"),
+    [
+        ([SILENT, SILENT, SILENT, SILENT], [0.01, 0.02, 0.03, 0.03]),
+        ([SILENT, SILENT, [], SILENT], [0.01, 0.02, 0.01]),
+        ([SILENT, MESSAGE], [0.01, 0.02]),
+    ],
+    ids=["up to a bound", "anew after a receive of nothing", "further if S3 is away"],
+)
+async def test_pauses_grow_while_nothing_succeeds(
+    monkeypatch: pytest.MonkeyPatch, batches: list[list[Message] | Exception], pauses: list[float]
+) -> None:
+    monkeypatch.setattr(events, "FIRST_REST_SECONDS", 0.01)
+    monkeypatch.setattr(events, "MAX_REST_SECONDS", 0.03)
+    queue = Heard(*batches)
+    with capture_logs() as logs:
+        async with hearing(queue, Verbs(AWAY)):
+            await until(lambda: sum(line["event"] == "events pause" for line in logs) >= len(pauses))
+    lines = [line for line in logs if line["event"] == "events pause"]
+    assert [line["seconds"] for line in lines] == pauses
+    assert {line["reason"] for line in lines} == ({str(SILENT), str(AWAY)} if MESSAGE in batches else {str(SILENT)})
 
 
 async def test_messages_that_a_stop_finds_are_returned() -> None:

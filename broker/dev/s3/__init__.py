@@ -7,7 +7,7 @@ each user with a known key may do everything.
 """
 
 from broker.dev.s3.faults import Fault
-from broker.dev.s3.keyring import Session, read_keys
+from broker.dev.s3.keyring import Session, random_key, read_keys
 from broker.dev.s3.server import EmbeddedS3, rest, start_embedded_s3
 
-__all__ = ["EmbeddedS3", "Fault", "Session", "read_keys", "rest", "start_embedded_s3"]
+__all__ = ["EmbeddedS3", "Fault", "Session", "random_key", "read_keys", "rest", "start_embedded_s3"]
