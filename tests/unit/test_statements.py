@@ -161,7 +161,7 @@ def test_a_full_claim_looks_for_no_strays() -> None:
 
 def test_a_change_locks_its_rows_in_order() -> None:
     before = pending()
-    change = writes.Change(before, before._replace(version=1))
+    change = writes.Change(before, {"version": 1})
     connection = asked_by(lambda connection: writes.apply(connection, [change]))
     ((text, parameters),) = connection.statements
     assert re.search(r"broker_media\.id = ANY \(\S+\) ORDER BY broker_media\.id FOR UPDATE$", text)
@@ -195,6 +195,17 @@ def test_an_owner_that_is_erased_while_it_is_opened_is_opened_again() -> None:
         *("SELECT", "ROLLBACK", "INSERT", "COMMIT"),
         "SELECT",
     ]
+
+
+@pytest.mark.parametrize(("schema", "name"), [(None, "broker_usage"), ("app", "app.broker_usage")])
+def test_the_ledger_writes_what_has_changed_in_its_schema(schema: str | None, name: str) -> None:
+    connection: Any = Asked(Rows([("ann", 1, 2, 3, 4), ("bob", 0, 0, 0, 0)]), schema=schema)
+    ledger = Ledger(connection, ["ann", "bob"])
+    ledger.move("ann", Usage(1, -2, 0, 5))
+    ledger.write()
+    _, (text, rows) = connection.statements
+    assert text.startswith(f"UPDATE {name} SET pending_count=%(pending_count)s")  # noqa: S608
+    assert [dict(row) for row in rows] == [{"of_owner": "ann", **Usage(2, 0, 3, 9)._asdict()}]
 
 
 INSERT = PreparedInsert(media_table, NAMES)
