@@ -124,7 +124,9 @@ class Defective(Gate):
         return await super()._call(operation, method, key, **options)
 
 
-async def test_a_composition_with_a_defect_is_continued_by_the_next_caller(make_world: MakeWorld) -> None:
+async def test_a_defect_in_a_composition_reaches_the_caller_that_waits_and_is_over_with_the_next_one(
+    make_world: MakeWorld,
+) -> None:
     world = make_world(Defective, **LIMITS)
     issued = await uploaded(world)
     with pytest.raises(ZeroDivisionError):

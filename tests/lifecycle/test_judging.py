@@ -285,7 +285,7 @@ def failing(own: Judging, error: Exception) -> None:
 async def test_a_failure_is_counted_and_ends_the_lease(
     own: Judging, error: Exception, lines: list[dict[str, Any]]
 ) -> None:
-    """A defect is logged by whoever asked, who gets the error."""
+    """A defect is logged by the caller, which gets the error."""
     failing(own, error)
     before = counted()
     with capture_logs() as logs, pytest.raises(type(error)):
