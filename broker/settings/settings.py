@@ -105,7 +105,7 @@ class Settings(PropertySettings):
     grace_seconds: Annotated[int, Field(ge=0)] = 900
     """How long after the policy's expiry an upload that began in time may still arrive."""
     resumable_seconds: Annotated[int, Field(ge=60, le=7 * 86_400)] = 86_400
-    """How long a resumable upload may take, from its issue to the last policy of a part."""
+    """How long a resumable upload may take, from its issue to its last policy; less than Terraform's `staging_days`."""
     sweep: bool = False
     """Whether `broker serve` runs the background jobs too; otherwise `broker worker` does."""
     sweep_seconds: Annotated[float, Field(gt=0)] = 15

@@ -73,8 +73,10 @@ async def test_a_playback_link_of_a_distribution_outlives_the_keys() -> None:
     private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     bucket = bucket_of(0, cloudfront=("https://media.example", "K2EXAMPLE", pem))
-    url, told = await bucket.playback_link("media/a", 3600, now=NOW, overrides={"response-content-type": "a/b"})
-    assert url.startswith("https://media.example/media/a?response-content-type=a%2Fb&Expires=1767326645&Signature=")
+    overrides = {"response-content-type": "a/b", "response-cache-control": "no-store"}
+    url, told = await bucket.playback_link("media/a b", 3600, now=NOW, overrides=overrides)
+    query = "response-content-type=a%2Fb&response-cache-control=no-store&Expires=1767326645&Signature="
+    assert url.startswith(f"https://media.example/media/a%20b?{query}")
     assert url.endswith("&Key-Pair-Id=K2EXAMPLE")
     assert told == 3600
     await bucket.close()

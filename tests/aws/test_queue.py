@@ -1,6 +1,7 @@
 """The calls to SQS: their parameters, their batches, and what each failure means to its callers."""
 
 import asyncio
+import threading
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,6 +41,8 @@ class Sqs:
         self.answers: dict[str, Any] = {}
         self.options: dict[str, Any] = {}
         self.closed = False
+        self.let_go = threading.Event()
+        self.let_go.set()
 
     def client(self, service: str, **options: Any) -> "Sqs":
         self.options = {"service": service, **options}
@@ -48,6 +51,7 @@ class Sqs:
     def __getattr__(self, operation: str) -> Any:
         def call(**parameters: Any) -> Any:
             self.calls.append((operation, parameters))
+            self.let_go.wait(10)
             answer = self.answers.get(operation, {})
             if isinstance(answer, Exception):
                 raise answer
@@ -192,3 +196,17 @@ async def test_a_defect_in_a_batch_leaves_no_deletion_waiting(sqs: Sqs, monkeypa
     await asyncio.wait(tasks)
     errors = [None if task.cancelled() else type(task.exception()) for task in tasks]
     assert sorted(map(str, errors)) == sorted(map(str, [ZeroDivisionError, None, None]))
+
+
+async def test_a_close_waits_for_the_running_calls(sqs: Sqs) -> None:
+    sqs.let_go.clear()
+    own = Queue(CONFIG)
+    receiving = asyncio.create_task(own.receive(1))
+    while not sqs.calls:
+        await asyncio.sleep(0.001)
+    closing = asyncio.create_task(asyncio.to_thread(own.close))
+    await asyncio.sleep(0.02)
+    assert not sqs.closed
+    sqs.let_go.set()
+    await closing
+    assert (sqs.closed, await receiving) == (True, [])

@@ -43,6 +43,9 @@ async def test_a_caller_that_asks_during_a_call_waits_for_the_next_one() -> None
     first = asyncio.create_task(shared.join())
     await begun(call, 1)
     later = [asyncio.create_task(shared.join()) for _ in range(3)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert call.began == 1  # never twice at a time
     call.may_end.set()
     await asyncio.gather(first, *later)
     assert call.began == 2

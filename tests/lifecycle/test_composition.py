@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 import pytest
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from broker.aws.bucket import Bucket
+from broker.aws.client import Answer
 from broker.dev.s3 import EmbeddedS3, Fault
 from broker.domain.media import State
 from broker.errors import PromotionRunning, UploadRejected
@@ -121,6 +124,38 @@ async def test_a_long_composition_answers_its_caller_and_goes_on(gate: World, mo
     await settled(gate)
     assert (await gate.verbs.complete(issued.media.id, "anna")).media.attempt == 1
     assert await gate.ready_bytes(issued.media.id) == FILE
+
+
+class Broken(Gate):
+    """Fail in an unexpected way once a call to S3 is let go."""
+
+    async def _call(self, operation: str, method: str, key: str = "", **options: Any) -> Answer:
+        answer = await super()._call(operation, method, key, **options)
+        if operation == "create_multipart_upload":
+            raise LookupError("unexpected")
+        return answer
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["its caller waits", "its caller has left"])
+async def test_an_unexpected_failure_is_raised_or_logged_and_never_both(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    world = make_world(Broken, **LIMITS)
+    issued = await uploaded(world)
+    with capture_logs() as logs, counting() as ended:
+        if waits:
+            with pytest.raises(LookupError):
+                await world.verbs.complete(issued.media.id, "anna")
+        else:
+            monkeypatch.setattr(settlement, "PATIENCE_SECONDS", 0.01)
+            calls(world).held = {"create_multipart_upload"}
+            with pytest.raises(PromotionRunning):
+                await world.verbs.complete(issued.media.id, "anna")
+            calls(world).let_go.set()
+            await settled(world)
+    failures = [(line["event"], line["log_level"], type(line["exc_info"])) for line in logs if "exc_info" in line]
+    assert failures == ([] if waits else [("composition failed", "error", LookupError)])
+    assert ended == {"failed": 1}
 
 
 async def test_a_process_that_stops_hands_its_composition_over(gate: World, make_world: MakeWorld) -> None:

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "mutants"
 HOOKS = ("tests/api/test_issue_hook.py", "tests/api/test_host_hooks.py")
 ROOMS = {
-    "broker/domain/origin.py": ("tests/unit/test_rules.py", "tests/worker/test_public_network.py"),
+    "broker/domain/origin.py": ("tests/unit", "tests/worker/test_public_network.py"),
     "broker/domain": ("tests/unit",),
     "broker/lifecycle/agreement.py": ("tests/lifecycle/test_terms.py", *HOOKS),
     "broker/lifecycle/deciding.py": ("tests/lifecycle/test_deciding.py", *HOOKS),
@@ -37,18 +37,27 @@ ROOMS = {
     "broker/lifecycle/token_verbs.py": ("tests/security/test_upload_tokens.py",),
     "broker/lifecycle/waiting.py": ("tests/worker/test_waiting.py",),
     "broker/lifecycle": ("tests/lifecycle",),
-    "broker/aws/cloudfront.py": ("tests/lifecycle/test_cloudfront.py",),
+    "broker/aws/cloudfront.py": ("tests/aws/test_addresses.py", "tests/lifecycle/test_cloudfront.py"),
     "broker/aws": ("tests/aws", "tests/lifecycle/test_completion.py", "tests/lifecycle/test_slow_copies.py"),
-    "broker/store": ("tests/unit", "tests/lifecycle", "tests/contract"),
+    "broker/store/migration.py": ("tests/contract/test_schema.py", "tests/contract/test_shared_database.py"),
+    "broker/store": (
+        "tests/unit/test_prepared.py",
+        "tests/unit/test_statements.py",
+        "tests/unit/test_store.py",
+        "tests/contract/test_concurrency.py",
+        "tests/contract/test_outbox.py",
+        "tests/contract/test_records.py",
+        "tests/contract/test_removal.py",
+    ),
     "broker/api/auth/caller.py": ("tests/security/test_authenticator.py",),
-    "broker/api/auth/form_states.py": ("tests/security/test_key_cache.py",),
+    "broker/api/auth/form_states.py": ("tests/security/test_own_tokens.py",),
     "broker/api/auth/jwks.py": ("tests/security/test_key_cache.py",),
     "broker/api/auth/keys.py": ("tests/security/test_key_cache.py",),
     "broker/api/auth/tokens.py": ("tests/security/test_authenticator.py",),
-    "broker/api/auth": ("tests/security/test_upload_tokens.py",),
+    "broker/api/auth": ("tests/security/test_own_tokens.py",),
     "broker/api/asgi/middleware.py": ("tests/api/test_exchange.py", "tests/api/test_envelope.py"),
     "broker/api/asgi/proxies.py": ("tests/api/test_proxies.py",),
-    "broker/api/asgi": ("tests/api/test_demands.py", "tests/api/test_short_way.py"),
+    "broker/api/asgi": ("tests/api/test_demands.py", "tests/api/test_fast_path.py"),
     "broker/api/limits": (
         "tests/api/test_limit_windows.py",
         "tests/api/test_limits.py",
@@ -64,7 +73,8 @@ ROOMS = {
 LEFT_OUT = ("test_suites.py", "test_diagram.py", "test_errors.py", "test_words.py")
 """Files whose tests read the source text, which mutmut rewrites."""
 ONE_DATABASE = ("-k", "not postgresql")
-"""Outside of store/, the tests with PostgreSQL notice what those with SQLite notice, and start a server each time."""
+"""The tests with PostgreSQL start a server each time. Tests with SQLite notice the same faults, and test_statements.py
+those in what is asked of PostgreSQL alone."""
 HANGS_AFTER = 40
 """A test that takes this many seconds hangs, which counts as noticed."""
 FROZEN = """
@@ -161,7 +171,7 @@ def _configuration(room: str, suites: tuple[str, ...], also_copy: list[str]) -> 
         "source_paths": ["broker"],
         "only_mutate": [room if room.endswith(".py") else f"{room}/*"],
         "also_copy": [name for name in also_copy if name not in {"broker", "tests", "pyproject.toml"}],
-        "pytest_add_cli_args": [*arguments, *(() if room == "broker/store" else ONE_DATABASE)],
+        "pytest_add_cli_args": [*arguments, *ONE_DATABASE],
         "pytest_add_cli_args_test_selection": list(suites),
         "timeout_multiplier": 3.0,
         "timeout_constant": 60.0,

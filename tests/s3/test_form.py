@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.dev.s3.errors import S3Error
-from broker.dev.s3.form import Form, FormReader
+from broker.dev.s3.form import PRE_DATA_BYTES_MAX, Form, FormReader
 from tests.s3.forms import BOUNDARY, multipart
 
 CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
@@ -72,3 +72,87 @@ def test_a_form_that_ends_too_soon_is_refused(kept):
     end = len(whole) * kept // 12
     with pytest.raises(S3Error):
         read(whole[: min(end, whole.index(b"content") + 7)], [])
+
+
+FILE = ("file", b"content", "a.mp4")
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "code", "message", "elements"),
+    [
+        (
+            multipart([FILE]),
+            "text/plain",
+            "PreconditionFailed",
+            None,
+            {"Condition": "Bucket POST must be of the enclosure-type multipart/form-data"},
+        ),
+        (multipart([FILE]), "multipart/form-data", "MalformedPOSTRequest", None, {}),
+        (multipart([FILE]), "multipart/form-data; boundary=other", "MalformedPOSTRequest", None, {}),
+        (
+            multipart([("key", "a", None)]),
+            CONTENT_TYPE,
+            "InvalidArgument",
+            "POST requires exactly one file upload per request.",
+            {"ArgumentName": "file", "ArgumentValue": 0},
+        ),
+        (
+            multipart([("key", "a", None), ("KEY", "b", None), FILE]),
+            CONTENT_TYPE,
+            "InvalidArgument",
+            "Conflicting or duplicate field in the POST form.",
+            {"ArgumentName": "key", "ArgumentValue": "a"},
+        ),
+        (
+            multipart([("Key", b"\xff", None), FILE]),
+            CONTENT_TYPE,
+            "InvalidArgument",
+            "A form field must be valid UTF-8.",
+            {"ArgumentName": "key", "ArgumentValue": ""},
+        ),
+        (multipart([FILE])[:-20], CONTENT_TYPE, "IncompleteBody", None, {}),
+    ],
+    ids=["no form", "no boundary", "another boundary", "no file", "twice", "not UTF-8", "cut off"],
+)
+def test_another_form_is_refused_by_its_fault(body, content_type, code, message, elements):
+    with pytest.raises(S3Error) as refused:
+        read(body, [], content_type)
+    assert (refused.value.code, refused.value.elements) == (code, elements)
+    assert refused.value.message == (message or S3Error(code).message)
+
+
+def test_the_fields_and_the_heads_of_parts_are_20_kb_at_most():
+    def form(size):
+        return multipart([("key", "x" * size, None), ("a", "b", None), FILE])
+
+    heads = (
+        *("Content-Disposition", 'form-data; name="key"', "Content-Disposition", 'form-data; name="a"', "b"),
+        *("Content-Disposition", 'form-data; name="file"; filename="a.mp4"', "Content-Type", "text/html"),
+    )
+    room = PRE_DATA_BYTES_MAX - sum(map(len, heads))
+    assert len(read(form(room), [7])[0].fields["key"]) == room
+    with pytest.raises(S3Error) as refused:
+        read(form(room + 1), [7])
+    assert refused.value.code == "MaxPostPreDataLengthExceeded"
+    assert refused.value.elements == {"MaxPostPreDataLength": PRE_DATA_BYTES_MAX}
+
+
+@pytest.mark.parametrize(
+    ("filename", "expanded"),
+    [
+        ("a.mp4", "x/a.mp4/a.mp4"),
+        ("C:\\dir\\a.mp4", "x/a.mp4/a.mp4"),
+        ("/dir/b/a.mp4", "x/a.mp4/a.mp4"),
+        ("", "x//"),
+        (None, "x/${filename}/${filename}"),
+    ],
+)
+def test_the_files_name_stands_for_its_variable(filename, expanded):
+    form = Form({"key": "x/${filename}/${filename}", "a": "${FILENAME}"}, filename)
+    form.expand_filename()
+    assert form.fields == {"key": expanded, "a": "${FILENAME}"}
+
+
+def test_what_follows_the_file_is_ignored():
+    form, file = read(multipart([("key", "a", None), FILE, ("key", "b", None), ("file", b"other", "b")]), [50, 90, 150])
+    assert (form.fields, form.filename, file) == ({"key": "a"}, "a.mp4", b"content")

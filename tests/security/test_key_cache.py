@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,10 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448
 from structlog.testing import capture_logs
 
 from broker.api.auth import jwks
-from broker.api.auth.form_states import FormStates
 from broker.api.auth.jwks import COOLDOWN_SECONDS, FETCHES_IN_A_ROW, MAX_BYTES, MAX_KEYS, STALE_SECONDS, Jwks
 from broker.api.auth.keys import FixedKey, fits, public_key, published_key
-from broker.errors import KeysUnavailable, MediaNotFound, NotAuthenticated, SettingsInvalid
+from broker.errors import KeysUnavailable, NotAuthenticated, SettingsInvalid
 from tests.security import keys
 from tests.security.key_server import KeyServer, running_key_server
 
@@ -153,6 +153,15 @@ async def test_a_key_that_rotates_is_found_at_once(cache: Jwks, provider: KeySer
     assert cache.generation == 2  # the same id names another key
 
 
+async def test_a_key_that_is_no_longer_fresh_is_not_used_before_it_is_fetched_again(
+    cache: Jwks, provider: KeyServer, clock: Hand
+) -> None:
+    assert await is_known(cache, "now")
+    provider.keys = [NEXT]
+    clock.at += FRESH + 1
+    assert not await is_known(cache, "now")
+
+
 async def test_waiting_requests_share_a_fetch_and_one_that_began_later_is_not_fobbed_off(
     cache: Jwks, provider: KeyServer, clock: Hand
 ) -> None:
@@ -270,6 +279,17 @@ async def test_a_set_of_keys_is_read_within_its_bounds(
     else:
         with pytest.raises(KeysUnavailable):
             await cache.key("now")
+
+
+async def test_a_bomb_is_refused_before_it_is_unpacked(cache: Jwks, provider: KeyServer) -> None:
+    provider.body, provider.headers = gzip.compress(bytes(50_000_000), 9), {"Content-Encoding": "gzip"}
+    tracemalloc.start()
+    try:
+        with pytest.raises(KeysUnavailable):
+            await cache.key("now")
+        assert tracemalloc.get_traced_memory()[1] < 20 * MAX_BYTES
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("status", [201, 302, 404, 500])
@@ -420,13 +440,3 @@ async def test_a_fixed_key_is_the_key_of_every_token() -> None:
     fixed = FixedKey(b"secret")
     assert [await fixed.key(key_id) for key_id in (None, "a")] == [b"secret", b"secret"]
     assert fixed.generation == 0
-
-
-def test_the_state_of_a_form_is_for_one_media_and_by_one_secret() -> None:
-    states, media_id = FormStates("a secret"), uuid4()
-    state = states.make(media_id)
-    states.check(media_id, state)
-    FormStates("a secret").check(media_id, state)
-    for other, wrong in ((states, states.make(uuid4())), (FormStates("another"), state), (states, state + "x")):
-        with pytest.raises(MediaNotFound):
-            other.check(media_id, wrong)

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import AsyncIterator, Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,7 +18,6 @@ from broker.app import PREFIX, create_app
 from broker.clock import utc_now
 from broker.dev.s3 import EmbeddedS3
 from broker.errors import NotAuthenticated
-from broker.lifecycle.due import SLOWEST_UPLOAD
 from broker.logs import REDACTED, Redact
 from tests.support.in_parts import FILE, PART, piece
 from tests.support.serving import ALL, SECRET, bearing, client_of, on_s3, settings_of, token
@@ -329,17 +327,6 @@ async def test_the_quota_of_the_owner_holds_for_uploads_on_behalf(tmp_path: Path
 
 def tokens(secret: str = SECRET, clock: Any = utc_now) -> UploadTokens:
     return UploadTokens(secret, clock)
-
-
-def test_a_token_ends_a_day_after_its_policies() -> None:
-    clock, media_id = Clock(), uuid4()
-    made = tokens(clock=clock).make(media_id, clock() + timedelta(minutes=15))
-    assert tokens(clock=clock).caller(made).upload == media_id
-    clock.move(seconds=(SLOWEST_UPLOAD + timedelta(minutes=14)).total_seconds())
-    assert tokens(clock=clock).caller(made).upload == media_id
-    clock.move(minutes=2)
-    with pytest.raises(NotAuthenticated, match="it has expired"):
-        tokens(clock=clock).caller(made)
 
 
 def test_no_other_token_counts() -> None:

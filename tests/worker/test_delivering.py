@@ -80,13 +80,13 @@ class Answering:
     async def send(self, announcement: Announcement, now: datetime) -> Answer:
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         self.sent.append((announcement, now))
+        if isinstance(answer, Exception):
+            raise answer
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
         await self.let_go.wait()
         await asyncio.sleep(0)
         self.under_way -= 1
-        if isinstance(answer, Exception):
-            raise answer
         return answer
 
 
@@ -169,9 +169,14 @@ async def test_a_few_webhooks_are_sent_at_a_time() -> None:
 
 
 async def test_a_defect_is_raised_after_the_others_are_delivered() -> None:
-    outbox = Kept([FIRST] * 3)
+    outbox, receiver = Kept([FIRST] * 3), Answering(ZeroDivisionError(), Answer(200))
+    receiver.let_go.clear()
+    delivering = asyncio.create_task(job(outbox, receiver).once(TARGET))
+    await until(lambda: len(receiver.sent) == 3)
+    assert not delivering.done()
+    receiver.let_go.set()
     with pytest.raises(ZeroDivisionError):
-        await job(outbox, Answering(ZeroDivisionError(), Answer(200))).once(TARGET)
+        await delivering
     assert outbox.outcomes == [("delivered", FIRST.message_id)] * 2
 
 

@@ -7,7 +7,7 @@ import pytest
 from broker.worker import places
 from broker.worker.places import Places
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(10)
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ async def test_a_reservation_waits_until_a_task_ends() -> None:
     held, may_end = Places(1), asyncio.Event()
     assert await held.reserve(1) == 1
     held.start(may_end.wait())
-    reserving = asyncio.create_task(held.reserve(1))
+    reserving = asyncio.create_task(held.reserve(9))
     await turns()
     assert not reserving.done()
     may_end.set()

@@ -1,4 +1,4 @@
-"""The short way from a request to the arguments of its endpoint.
+"""The arguments of an endpoint, read from a request.
 
 FastAPI reads an endpoint's signature for the OpenAPI document, and would walk through it again for each request. Here
 the same signature becomes one pydantic validator for path, query and headers, and one for the body. Saves 27 % of an
@@ -20,7 +20,7 @@ from broker.errors import RequestInvalid
 MAX_ERRORS = 20
 """How many errors a problem names; a body can hold thousands."""
 MAX_NAME_LENGTH = 100
-"""How much of a name that the client chose is repeated."""
+"""The length to which a problem cuts a name that the client chose."""
 
 
 class Parameters:
@@ -33,7 +33,7 @@ class Parameters:
         ]
         self._path = {field.alias: field.name for field in dependant.path_params}
         self._query = {field.alias: field.name for field in dependant.query_params}
-        self._headers = {field.alias.encode(): field.name for field in dependant.header_params}
+        self._headers = {field.alias.lower().encode(): field.name for field in dependant.header_params}
         fields = {"path": dependant.path_params, "query": dependant.query_params, "header": dependant.header_params}
         named = [(source, field) for source, of_source in fields.items() for field in of_source]
         self._places = {field.name: (source, field.alias) for source, field in named}
@@ -70,7 +70,7 @@ class Parameters:
             raise _invalid(error, lambda location: (*self._places[str(location[0])], *location[1:])) from None
 
     def _sent(self, request: Request) -> dict[str, Any]:
-        """Return the sent values by the names of their arguments; the first value of a repeated header."""
+        """Return the sent values by the names of their arguments. The first value of a repeated header counts."""
         scope = request.scope
         sent = {name: scope["path_params"][alias] for alias, name in self._path.items()}
         if self._query and scope["query_string"]:

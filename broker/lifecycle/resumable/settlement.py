@@ -69,6 +69,8 @@ class Resumable:
         self._composer = Composer(bucket)
         self._turns = asyncio.Semaphore(MAX_COMPOSITIONS)
         self._running: set[asyncio.Task[Media]] = set()
+        self._awaited: set[asyncio.Task[Media]] = set()
+        """Those whose caller waits; an unexpected failure reaches its log."""
         self._last_missing: OrderedDict[UUID, int] = OrderedDict()
 
     async def close(self) -> None:
@@ -114,11 +116,15 @@ class Resumable:
         return await self.promote(judged, staged)
 
     async def promote(self, media: Media, staged: list[Any] | None = None) -> Media:
-        """Compose the judged parts; only the lease holder comes here. Raises PromotionRunning after a while."""
+        """Compose the judged parts; only the lease holder does so. Raises PromotionRunning after a while."""
         task = asyncio.create_task(self._compose(media, staged))
         self._running.add(task)
         task.add_done_callback(self._ended)
-        done, _ = await asyncio.wait({task}, timeout=PATIENCE_SECONDS)
+        self._awaited.add(task)
+        try:
+            done, _ = await asyncio.wait({task}, timeout=PATIENCE_SECONDS)
+        finally:
+            self._awaited.discard(task)
         if not done:
             raise PromotionRunning
         return task.result()
@@ -156,7 +162,7 @@ class Resumable:
         metrics.COMPOSITION_OUTCOMES.labels("failed").inc()
         if isinstance(error, BrokerError):
             log.warning("composition failed", reason=str(error))
-        else:
+        elif task not in self._awaited:
             log.error("composition failed", exc_info=error)
 
     async def _compose(self, media: Media, staged: list[Any] | None) -> Media:
