@@ -15,10 +15,10 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from broker.api.asgi.cors import with_cors
+from broker.api.asgi.fast_path import FastPath
 from broker.api.asgi.middleware import Envelope
 from broker.api.asgi.proxies import Proxied
 from broker.api.asgi.route import build_handlers
-from broker.api.asgi.short_route import ShortWay
 from broker.api.asgi.target import CheckedTarget
 from broker.api.documentation import with_problem_component
 from broker.api.problems import NO_ROUTE, http_problem
@@ -89,7 +89,7 @@ def _add_documentation(app: FastAPI) -> None:
 
 
 class Application(FastAPI):
-    """FastAPI with the broker's middleware, and a short way to the media routes."""
+    """FastAPI with the broker's middleware, and a fast path to the media routes."""
 
     def __init__(self, settings: Settings, **options: Any) -> None:
         is_traced = find_spec("opentelemetry.sdk") is not None
@@ -106,8 +106,8 @@ class Application(FastAPI):
         """Return the whole stack; the layer added last sees a request first."""
         settings = self._settings
         app = super().build_middleware_stack()
-        if not self.user_middleware:  # the short way would bypass a host's own middleware
-            app = ShortWay(app, PREFIX, self.routes)
+        if not self.user_middleware:  # the fast path would bypass a host's own middleware
+            app = FastPath(app, PREFIX, self.routes)
         if settings.cors_origins:
             app = with_cors(app, origins=settings.cors_origins, headers=settings.cors_headers)
         app = Envelope(CheckedTarget(app, settings.allowed_hosts))

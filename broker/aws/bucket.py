@@ -29,7 +29,7 @@ from broker.domain.s3.sigv4 import Address, Credentials, presign_get, uri_encode
 from broker.errors import CredentialsExpired, StorageRefused, StorageUnavailable
 
 CHECKSUMS = ("SHA256", "CRC64NVME", "CRC32C", "CRC32", "SHA1")
-"""The checksum algorithms of S3, in the order of our preference."""
+"""The checksum algorithms of S3, the preferred one first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

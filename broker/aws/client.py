@@ -1,4 +1,4 @@
-"""The S3 client: signed requests over pooled connections, repeated when S3 is silent or busy.
+"""The S3 client: signed requests over pooled connections, retried when S3 is silent or busy.
 
 It knows HTTP and XML, and no media. boto3 would take a thread for each call, and twenty times the processor time.
 """
@@ -6,11 +6,12 @@ It knows HTTP and XML, and no media. boto3 would take a thread for each call, an
 import asyncio
 import random
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from typing import Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 from xml.etree.ElementTree import Element, ParseError
@@ -29,7 +30,7 @@ from broker.errors import CredentialsExpired, StorageRefused, StorageUnavailable
 log = structlog.get_logger()
 
 MAX_ATTEMPTS = 3
-"""How often a call is tried if S3 is silent or busy, or if its connection breaks."""
+"""The maximum number of attempts of one call. It is retried if S3 is silent or busy, or if its connection breaks."""
 BACKOFF_SECONDS = 0.2
 """The longest pause before the second attempt. It doubles with each one; the pause is drawn at random below it."""
 COPY_SHARE = 0.75
@@ -40,7 +41,7 @@ CONNECT_SECONDS = 5.0
 BUSY_CODES = frozenset({"InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable", "SlowDown"})
 """Errors that a later attempt may not meet. Source: Amazon S3 API Reference, "Error responses"."""
 EXPIRED_CODES = frozenset({"ExpiredToken", "TokenRefreshRequired"})
-"""Errors that end with new credentials, which the next call gets."""
+"""Errors that new credentials end; the next call gets them."""
 
 
 class ConnectionBroken(Exception):
@@ -101,6 +102,7 @@ class S3Client:
         `credentials` returns the keys that are valid at an instant, and `authorities` holds the certificates to trust.
         """
         self._address = address
+        self._url = URL(address.url, encoded=True)
         self._credentials = credentials
         self._region = region
         self.clock = clock
@@ -108,8 +110,8 @@ class S3Client:
         self._timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=min(timeout_seconds, CONNECT_SECONDS), sock_read=timeout_seconds
         )
-        self._places = asyncio.Semaphore(pool_size)
-        self._places_of_copies = asyncio.Semaphore(max(1, int(pool_size * COPY_SHARE)))
+        self._places = _Places(pool_size)
+        self._places_of_copies = _Places(max(1, int(pool_size * COPY_SHARE)))
         self._session: aiohttp.ClientSession | None = None
 
     async def call(
@@ -131,16 +133,18 @@ class S3Client:
         places of copies. Raises Absent, PreconditionFailed, StorageUnavailable and StorageRefused.
         """
         with metrics.S3_SECONDS.labels(operation).time():
-            async with _place_in(self._places_of_copies) if is_copy else nullcontext(), _place_in(self._places):
+            async with self._places_of_copies if is_copy else nullcontext(), self._places:
                 with metrics.S3_CALLS.track_inprogress():
-                    return await self._persist(operation, method, key, query or {}, headers or {}, body, has_result)
+                    return await self._call_repeatedly(
+                        operation, method, key, query or {}, headers or {}, body, has_result
+                    )
 
     async def close(self) -> None:
         """Close the connections; calls under way fail."""
         if self._session is not None:
             await self._session.close()
 
-    async def _persist(
+    async def _call_repeatedly(
         self,
         operation: str,
         method: str,
@@ -198,9 +202,15 @@ class S3Client:
             headers=headers,
             body=body,
         )
-        url = self._address.url + uri_encode(key, safe="/") + (f"?{query_string(query)}" if query else "")
+        url = URL.build(
+            scheme=self._url.scheme,
+            authority=self._url.authority,
+            path=self._url.raw_path + uri_encode(key, safe="/"),
+            query_string=query_string(query),
+            encoded=True,
+        )
         async with self._session.request(
-            method, URL(url, encoded=True), headers=signed, data=body or None, allow_redirects=False
+            method, url, headers=signed, data=body or None, allow_redirects=False
         ) as response:
             return Answer(response.status, response.headers, await response.read())
 
@@ -222,19 +232,16 @@ class S3Client:
         return StorageRefused(operation=operation, code=code)
 
 
-@asynccontextmanager
-async def _place_in(places: asyncio.Semaphore) -> AsyncIterator[None]:
-    """Hold one of the places; a call that has to wait for one is counted."""
-    with metrics.S3_WAITING.track_inprogress() if places.locked() else nullcontext():
-        await places.acquire()
-    try:
-        yield
-    finally:
-        places.release()
+class _Places(asyncio.Semaphore):
+    """The places of calls to S3; a call that has to wait for one is counted."""
+
+    async def acquire(self) -> Literal[True]:
+        with metrics.S3_WAITING.track_inprogress() if self.locked() else nullcontext():
+            return await super().acquire()
 
 
 async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Send a request once; aiohttp would repeat it unseen if its connection broke, beside the attempts of a call."""
+    """Send a request once. If its connection broke, aiohttp would resend it, besides the attempts of the call."""
     try:
         return await handler(request)
     except aiohttp.ClientConnectorError:
@@ -246,7 +253,7 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
 def proxy_for(url: str) -> str | None:
     """Return the proxy that the environment names for `url` (`HTTPS_PROXY`, `NO_PROXY` and the like), or None.
 
-    aiohttp's `trust_env` would look for it at each request, and for a password in a `.netrc`, on two further threads.
+    aiohttp's `trust_env` would look for it at each request, and for a password in a `.netrc`, on two more threads.
     """
     parts = urlsplit(url)
     proxy = getproxies().get(parts.scheme)

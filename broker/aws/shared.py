@@ -13,7 +13,7 @@ class Shared:
         self._next: asyncio.Task[None] | None = None
 
     async def join(self) -> None:
-        """Return, or raise, with a call that began after this one asked for it: an older result may be outdated."""
+        """Wait for the next call, and return or raise as it does. A call under way may answer what was true before."""
         if self._next is None:
             self._next = asyncio.create_task(self._run(self._running))
         await asyncio.shield(self._next)

@@ -45,7 +45,7 @@ class Erasure:
     async def request(self, owner: str) -> Progress:
         """Record that `owner` is to be erased, take a first turn, and return what is left.
 
-        Media that the owner is issued before the erasure ends are erased too. Once more does no harm.
+        Media that the owner is issued before the erasure ends are erased too. To request it again does no harm.
         """
         await self._store.removal.record_erasure(owner, self._clock())
         finished = await self._take_turn(owner)

@@ -103,7 +103,7 @@ class IssueHook:
 
     def _body(self, request: IssueRequest) -> str:
         upload = request.upload._replace(metadata=request.upload.metadata or {})._asdict()
-        del upload["owner"], upload["allow_link"]  # `owner` stands beside, `allow_link` is the broker's own
+        del upload["owner"], upload["allow_link"]  # `owner` is a member of its own, `allow_link` is the broker's own
         data = {
             "caller": request.caller,
             "permissions": sorted(request.permissions),

@@ -99,7 +99,7 @@ class Purges:
         task.add_done_callback(self._tasks.discard)
 
     async def _remove(self, removals: Sequence[_Removal]) -> None:
-        """Remove the keys by one request; the versions of one that has any are removed beside those of others."""
+        """Remove the keys by one request. In a versioned bucket, the versions of each key then follow, in parallel."""
         waiting: dict[str, list[_Removal]] = {}
         for removal in removals:
             waiting.setdefault(removal.key, []).append(removal)

@@ -169,7 +169,7 @@ class Settlement:
         return await self._reread(media) if leased is None else await self._promote(leased)
 
     async def _promote(self, media: Media) -> Media:
-        """Copy the judged object to the final key of this attempt; only the lease holder comes here."""
+        """Copy the judged object to the final key of this attempt; only the lease holder does so."""
         if media.part_size is not None:
             return await self._resumable.promote(media)
         if media.judged is None:

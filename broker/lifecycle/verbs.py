@@ -108,7 +108,7 @@ class Lifecycle:
     ) -> Issued:
         """Record a pending media and return its policy; the record is durable before the policy leaves.
 
-        `permissions` are told to the application, if it decides on uploads. `uploaded_url` returns the address to which
+        The application gets `permissions`, if it decides on uploads. `uploaded_url` returns the address to which
         S3 redirects a plain form. With an idempotency key, the same request gets the same media again, with a fresh
         policy while it is pending, and the application is not asked again.
         """

@@ -18,7 +18,7 @@ COLUMNS = tuple(table.c[name] for name in NAMES)
 """The columns in the same order, so that `Media._make` takes a row."""
 
 _FIXED = frozenset({"id", "owner", "state", "version", "created_at", "idempotency_key", "issued_by", "allow_link"})
-CHANGEABLE = tuple(name for name in NAMES if name not in _FIXED)
+CHANGEABLE = frozenset(NAMES) - _FIXED
 """The fields that a caller may change: not those that identify a media, nor those that the store moves."""
 
 

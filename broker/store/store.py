@@ -143,14 +143,15 @@ class Store:
             await asyncio.to_thread(engine.dispose)
 
     async def _replace(self, media: Media, state: State, changes: dict[str, Any]) -> Media | None:
-        if fixed := changes.keys() - set(CHANGEABLE):
+        if fixed := changes.keys() - CHANGEABLE:
             raise ValueError(f"{', '.join(sorted(fixed))} cannot be changed")
         moved = state is not media.state
         if moved:
             changes["ended_at"] = self._clock() if state in ENDED else None
-        after = media._replace(state=state, version=media.version + 1, **changes)
-        announced = announcements(after, self._announce_to, self._clock()) if moved and self._announce_to else ()
-        return await self._writes.submit(writes.Change(media, after, announced))
+        change = writes.Change(media, {"state": state, "version": media.version + 1, **changes})
+        if moved and self._announce_to:
+            change.announced = announcements(change.after, self._announce_to, self._clock())
+        return await self._writes.submit(change)
 
     def _write(self, operations: Sequence[Operation[Any]]) -> Sequence[object]:
         return _guarded(self._transact, operations)

@@ -5,7 +5,7 @@ cost the other operations of the batch little, and need no savepoint.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -22,7 +22,7 @@ from broker.store.at_once import add_at_once
 from broker.store.batching.batcher import Operation
 from broker.store.ledger import Ledger
 from broker.store.prepared import Prepared, PreparedInsert
-from broker.store.rows import CHANGEABLE, COLUMNS, NAMES, is_among
+from broker.store.rows import COLUMNS, NAMES, is_among
 from broker.store.schema import PROMOTING
 from broker.store.schema import media as table
 from broker.store.standalone import StandaloneOperation
@@ -38,17 +38,20 @@ class Add(Operation[Media]):
 
 @dataclass(slots=True)
 class Change(Operation[Media | None]):
-    """Replace `before` by `after` if it is unchanged; return None otherwise."""
+    """Set `values` of a media if it is still as it was `before`, and return it; return None otherwise."""
 
     before: Media
-    after: Media
+    values: dict[str, Any]
+    """The columns to set. The others, and the indexes on them, are left alone."""
     announced: Sequence[Announcement] = ()
     """The announcements of the change, written if and only if the change is."""
+    after: Media = field(init=False)
+    difference: Usage = field(init=False)
+    """The usage that the change adds to its owner's."""
 
-    @property
-    def difference(self) -> Usage:
-        """Return what the change adds to the owner's usage."""
-        return footprint(self.after) - footprint(self.before)
+    def __post_init__(self) -> None:
+        self.after = self.before._replace(**self.values)
+        self.difference = footprint(self.after) - footprint(self.before)
 
 
 @dataclass(slots=True)
@@ -72,11 +75,14 @@ _REPEATED = sa.select(*COLUMNS).where(
     table.c.idempotency_key.is_not(None),
 )
 _INSERT = PreparedInsert(table, NAMES)
-_UPDATE = Prepared(
-    table.update()
-    .where(table.c.id == sa.bindparam("of_id"))
-    .values({name: sa.bindparam(name) for name in ("state", "version", *CHANGEABLE)})
-)
+
+
+@lru_cache
+def _update(names: tuple[str, ...]) -> Prepared:
+    """Return the statement that sets these columns of one media; each kind of change has its own."""
+    return Prepared(
+        table.update().where(table.c.id == sa.bindparam("of_id")).values({name: sa.bindparam(name) for name in names})
+    )
 
 
 # A common table expression, because PostgreSQL may run a locking subquery more than once.
@@ -186,23 +192,24 @@ def _change(connection: sa.Connection, changes: Sequence[Change], ledger: Ledger
     if not changes:
         return []
     ids = {change.before.id for change in changes}
-    rows = connection.execute(_current(connection.dialect.name), {"ids": list(ids)})
-    current: dict[UUID, tuple[State, int]] = {media_id: (state, version) for media_id, state, version in rows}
+    found = connection.execute(_current(connection.dialect.name), {"ids": list(ids)})
+    current: dict[UUID, tuple[State, int]] = {media_id: (state, version) for media_id, state, version in found}
     outcomes: list[Media | None] = []
-    replaced = []
+    rows_to_set: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     announced: list[Announcement] = []
     for change in changes:
         before, after = change.before, change.after
         if current.get(before.id) != (before.state, before.version):
             outcomes.append(None)
             continue
-        current[before.id] = (after.state, after.version)
-        if (difference := change.difference) != _NOTHING:
-            ledger.move(before.owner, difference)
-        replaced.append({**after._asdict(), "of_id": after.id})
+        del current[before.id]  # a further change in this batch cannot know this one's outcome
+        if change.difference != _NOTHING:
+            ledger.move(before.owner, change.difference)
+        rows_to_set.setdefault(tuple(change.values), []).append({**change.values, "of_id": after.id})
         announced += change.announced
         outcomes.append(after)
-    _UPDATE.run(connection, replaced)
+    for names, rows in rows_to_set.items():
+        _update(names).run(connection, rows)
     outbox.write(connection, announced)
     return outcomes
 

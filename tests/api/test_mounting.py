@@ -54,7 +54,7 @@ def on_a_router_between(settings: Settings, *gates: Any) -> FastAPI:
 
 
 def on_the_broker_s_own_application(settings: Settings, *gates: Any) -> FastAPI:
-    """The application with the short way to its routes."""
+    """The application with the fast path to its routes."""
     app = Application(settings, dependencies=gates)
     app.include_router(create_router(settings), prefix=PREFIX)
     return app

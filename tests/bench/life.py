@@ -31,7 +31,7 @@ from broker.store import Store
 from tests.bench.contenders import PREFIX, node_peers, ours, tutorial
 from tests.bench.generator import Request, load
 from tests.bench.rows import ANN
-from tests.bench.servers import Contender, Running, serving
+from tests.bench.servers import START_SECONDS, Contender, Running, serving
 from tests.bench.stand_in_s3 import SIZE
 from tests.bench.workplace import Workplace, with_ready_media, workplace
 
@@ -65,10 +65,23 @@ def stand_in(milliseconds: dict[str, float], *, half: bool = False) -> Iterator[
         preexec_fn=lambda: os.sched_setaffinity(0, OTHER_CORE),
     )
     try:
+        _wait_for(port)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait()
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 async def record(url: str, count: int) -> list[str]:

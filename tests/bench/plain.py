@@ -41,9 +41,9 @@ def as_it_is() -> Iterator[None]:
     yield
 
 
-def short_route() -> AbstractContextManager[Any]:
+def fast_path() -> AbstractContextManager[Any]:
     """Find each route by FastAPI's own routing."""
-    return patch.object(broker.app, "ShortWay", lambda app, prefix, routes: app)
+    return patch.object(broker.app, "FastPath", lambda app, prefix, routes: app)
 
 
 class _FastAPIParameters:
@@ -215,7 +215,7 @@ PLAIN_FORMS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     form.__name__: form
     for form in (
         as_it_is,
-        short_route,
+        fast_path,
         own_parameters,
         one_write,
         arrived_body,

@@ -161,7 +161,7 @@ def test_a_full_claim_looks_for_no_strays() -> None:
 
 def test_a_change_locks_its_rows_in_order() -> None:
     before = pending()
-    change = writes.Change(before, before._replace(version=1))
+    change = writes.Change(before, {"version": 1})
     connection = asked_by(lambda connection: writes.apply(connection, [change]))
     ((text, parameters),) = connection.statements
     assert re.search(r"broker_media\.id = ANY \(\S+\) ORDER BY broker_media\.id FOR UPDATE$", text)

@@ -1,14 +1,14 @@
-"""An unexpected failure of a route: the client gets a problem, and everything around the route sees the exception.
+"""An unexpected failure of a route: the client gets a problem, and the code around the route gets the exception.
 
-Starlette's own middleware does so as well: it answers, and then raises the exception, so that error trackers and the
-server see it.
+Starlette's own error middleware works the same way: it answers, and then raises the exception for error trackers and
+the server.
 """
 
 from fastapi import Request, Response
 from starlette.types import Receive, Scope, Send
 
 HANDLES_ALL = 500
-"""The status under which Starlette takes a handler of every exception, as it does under Exception."""
+"""The key, besides Exception, under which an application registers a handler of every exception."""
 
 
 class FailedResponse(Response):

@@ -28,8 +28,8 @@ def host_dependencies(dependant: Dependant) -> list[Dependant]:
 def behind(dependencies: Sequence[Dependant], answer: Answer, path: str | None, overrides_provider: Any) -> Handler:
     """Return a handler in which FastAPI solves `dependencies`, then awaits `answer(request, **named values)`.
 
-    FastAPI thereby decides about order, threads, `yield`, security scopes, overrides and background tasks. The body is
-    not read. What a dependency raises reaches the host's exception handlers, as on the host's own routes.
+    So order, threads, `yield`, security scopes, overrides and background tasks are FastAPI's. The body is not read. An
+    exception of a dependency reaches the host's exception handlers, as on the host's own routes.
     """
 
     async def proceed(request: Request, **values: Any) -> Response:

@@ -1,4 +1,4 @@
-"""The short way from a request to the arguments of its endpoint.
+"""The arguments of an endpoint, read from a request.
 
 FastAPI reads an endpoint's signature for the OpenAPI document, and would walk through it again for each request. Here
 the same signature becomes one pydantic validator for path, query and headers, and one for the body. Saves 27 % of an
@@ -20,7 +20,7 @@ from broker.errors import RequestInvalid
 MAX_ERRORS = 20
 """How many errors a problem names; a body can hold thousands."""
 MAX_NAME_LENGTH = 100
-"""How much of a name that the client chose is repeated."""
+"""The length to which a problem cuts a name that the client chose."""
 
 
 class Parameters:
@@ -70,7 +70,7 @@ class Parameters:
             raise _invalid(error, lambda location: (*self._places[str(location[0])], *location[1:])) from None
 
     def _sent(self, request: Request) -> dict[str, Any]:
-        """Return the sent values by the names of their arguments; the first value of a repeated header."""
+        """Return the sent values by the names of their arguments. The first value of a repeated header counts."""
         scope = request.scope
         sent = {name: scope["path_params"][alias] for alias, name in self._path.items()}
         if self._query and scope["query_string"]:

@@ -22,13 +22,13 @@ from broker.errors import BrokerError, RateLimited
 
 
 class ProblemRoute(APIRoute):
-    """Let in a request before its body is read; answer domain errors and invalid requests with problems.
+    """Admit a request before its body is read; answer domain errors and invalid requests with problems.
 
     The dependencies of a host application come first, then the route's own demands.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the short way through this route, in the place of FastAPI's own.
+        """Return a handler that replaces FastAPI's own.
 
         Raises TypeError for a dependency that cannot be run before the body is read.
         """
@@ -63,9 +63,9 @@ class ProblemRoute(APIRoute):
         return answer
 
     def _included(self) -> Any:
-        """Return this route as it is being included, with the dependencies that were added there, or by itself.
+        """Return this route with the dependencies of the router that includes it, or the route by itself.
 
-        FastAPI builds a handler for each inclusion of a route, and names the inclusion by this variable alone.
+        FastAPI builds a handler each time a router includes the route. Only this context variable names the inclusion.
         """
         inclusion = _effective_route_context_var.get()
         return inclusion if inclusion is not None and inclusion.original_route is self else self

@@ -95,8 +95,11 @@ def same_signature(one: str, other: str) -> bool:
 
 def string_to_sign(now: datetime, region: str, canonical_request: str) -> str:
     """Return the text that a header or query signature signs."""
-    digest = sha256(canonical_request.encode()).hexdigest()
-    return f"{ALGORITHM}\n{amz_date(now)}\n{scope(now.date(), region)}\n{digest}"
+    return _text_to_sign(amz_date(now), scope(now.date(), region), canonical_request)
+
+
+def _text_to_sign(date: str, plain_scope: str, canonical_request: str) -> str:
+    return f"{ALGORITHM}\n{date}\n{plain_scope}\n{sha256(canonical_request.encode()).hexdigest()}"
 
 
 def uri_encode(text: str, safe: str = "") -> str:
@@ -149,8 +152,8 @@ def presign_get(
     signed = "&".join([f"{signer.query}{signer.token}&X-Amz-SignedHeaders=host", *sorted(added)])
     sent = "&".join([*added, f"{signer.query}&X-Amz-SignedHeaders=host{signer.token}"])
     canonical_request = f"GET\n{address.path}{path}\n{signed}\nhost:{address.host}\n\nhost\n{UNSIGNED_PAYLOAD}"
-    digest = sha256(canonical_request.encode()).hexdigest()
-    signature = sign(credentials.secret_key, now, region, f"{ALGORITHM}\n{signer.date}\n{signer.scope}\n{digest}")
+    text = _text_to_sign(signer.date, signer.scope, canonical_request)
+    signature = sign(credentials.secret_key, now, region, text)
     return f"{address.url}{path}?{sent}&X-Amz-Signature={signature}"
 
 
@@ -172,19 +175,19 @@ def signed_headers(
     signature equals botocore's. Source: Amazon S3 API Reference, "Signature Calculations for the Authorization Header".
     """
     digest = sha256(body).hexdigest()
-    sent = {**(headers or {}), "x-amz-content-sha256": digest, "x-amz-date": amz_date(now)}
+    date, plain_scope = amz_date(now), scope(now.date(), region)
+    sent = {**(headers or {}), "x-amz-content-sha256": digest, "x-amz-date": date}
     if credentials.session_token is not None:
         sent["x-amz-security-token"] = credentials.session_token
     signed = sorted({"host": address.host, **sent}.items())
-    names = ";".join(name for name, _ in signed)
-    fields = "".join(f"{name}:{' '.join(value.split())}\n" for name, value in signed)
+    names = ";".join([name for name, _ in signed])
+    fields = "".join([f"{name}:{' '.join(value.split())}\n" for name, value in signed])
     canonical_request = (
         f"{method}\n{address.path}{uri_encode(key, safe='/')}\n{query_string(query or {})}\n{fields}\n{names}\n{digest}"
     )
-    signature = sign(credentials.secret_key, now, region, string_to_sign(now, region, canonical_request))
+    signature = sign(credentials.secret_key, now, region, _text_to_sign(date, plain_scope, canonical_request))
     sent["authorization"] = (
-        f"{ALGORITHM} Credential={credentials.access_key}/{scope(now.date(), region)}, "
-        f"SignedHeaders={names}, Signature={signature}"
+        f"{ALGORITHM} Credential={credentials.access_key}/{plain_scope}, SignedHeaders={names}, Signature={signature}"
     )
     return sent
 

@@ -116,7 +116,7 @@ class Resumable:
         return await self.promote(judged, staged)
 
     async def promote(self, media: Media, staged: list[Any] | None = None) -> Media:
-        """Compose the judged parts; only the lease holder comes here. Raises PromotionRunning after a while."""
+        """Compose the judged parts; only the lease holder does so. Raises PromotionRunning after a while."""
         task = asyncio.create_task(self._compose(media, staged))
         self._running.add(task)
         task.add_done_callback(self._ended)

@@ -1,4 +1,4 @@
-"""The short way to a media route: two look-ups in a table, where FastAPI would try one route after another.
+"""The fast path to a media route: two look-ups in a table, where FastAPI would try one route after another.
 
 Saves 41 % of an issue's processor time and 48 % of a playback's (tests.bench.ablation).
 """
@@ -20,7 +20,7 @@ ID_LENGTH = 36
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class ShortWay:
+class FastPath:
     """Serve the broker's routes under `prefix`; pass other requests to `app`.
 
     A route answers the same either way, so a mounted router differs in time alone. A route with dependencies of a host

@@ -1,4 +1,4 @@
-"""The ways of a request to its endpoint over a small router: FastAPI's own, the short one, and a host's gate."""
+"""The ways of a request to its endpoint over a small router: FastAPI's own, the fast path, and a host's gate."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -13,8 +13,8 @@ from starlette.types import Receive, Scope, Send
 
 from broker.api.asgi.body import ARRIVED_BODY
 from broker.api.asgi.demands import AddressDemand, TokenDemand
+from broker.api.asgi.fast_path import FastPath
 from broker.api.asgi.route import ProblemRoute, build_handlers
-from broker.api.asgi.short_route import ShortWay
 from broker.api.auth.caller import Caller
 from broker.api.limits.limits import Limits
 from broker.api.state import STATE_NAME
@@ -97,15 +97,15 @@ def router_of(calls: list[dict[str, Any]]) -> APIRouter:
 
 
 class Application:
-    """A broker's router in a FastAPI application, which is asked in the short way or in FastAPI's own."""
+    """A broker's router in a FastAPI application, which is asked on the fast path or on FastAPI's own."""
 
-    def __init__(self, *, short: bool = True, **options: Any) -> None:
+    def __init__(self, *, fast: bool = True, **options: Any) -> None:
         self.calls: list[dict[str, Any]] = []
         self.passed: list[str] = []
         self.app = FastAPI(**options.pop("app", {}))
         self.app.include_router(router_of(self.calls), prefix="/v1", **options)
         self.services = services_of()
-        self.way: Any = ShortWay(self._noting, "/v1", self.app.routes) if short else self._noting
+        self.way: Any = FastPath(self._noting, "/v1", self.app.routes) if fast else self._noting
 
     async def _noting(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.passed.append(scope["path"])
@@ -121,13 +121,13 @@ class Application:
             return await client.request(method, path, **options)
 
 
-@pytest.fixture(params=[True, False], ids=["short", "fastapi"])
+@pytest.fixture(params=[True, False], ids=["fast", "fastapi"])
 def application(request: pytest.FixtureRequest) -> Application:
-    return Application(short=request.param)
+    return Application(fast=request.param)
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "is_short"),
+    ("method", "path", "is_fast"),
     [
         ("GET", "/v1/optional", True),
         ("GET", "/v1/verbs", True),
@@ -145,10 +145,10 @@ def application(request: pytest.FixtureRequest) -> Application:
         ("GET", "/optional", False),
     ],
 )
-async def test_a_route_is_found_in_a_table_or_left_to_fastapi(method: str, path: str, is_short: bool) -> None:
+async def test_a_route_is_found_in_a_table_or_left_to_fastapi(method: str, path: str, is_fast: bool) -> None:
     application = Application()
     await application.ask(method, path)
-    assert application.passed == ([] if is_short else [path])
+    assert application.passed == ([] if is_fast else [path])
 
 
 @pytest.mark.parametrize("change", [{"root_path": "/api"}, {"type": "websocket"}], ids=str)
@@ -160,11 +160,11 @@ async def test_a_mounted_application_and_websockets_take_the_way_of_fastapi(chan
 
     receive, send = Any, object()
     scope = {"type": "http", "method": "GET", "path": "/v1/optional", "headers": [], **change}
-    await ShortWay(app, "/v1", Application().app.routes)(scope, receive, send)  # type: ignore[arg-type]
+    await FastPath(app, "/v1", Application().app.routes)(scope, receive, send)  # type: ignore[arg-type]
     assert passed == [(scope, receive, send)]
 
 
-async def test_the_short_way_names_its_route() -> None:
+async def test_the_fast_path_names_its_route() -> None:
     application = Application()
     seen: list[Scope] = []
 
@@ -334,7 +334,7 @@ async def test_a_host_answers_its_own_errors() -> None:
     async def teapot(request: Request, error: Exception) -> Response:
         return Response(status_code=418)
 
-    application = Application(short=False, app={"exception_handlers": {KeyError: teapot}})
+    application = Application(fast=False, app={"exception_handlers": {KeyError: teapot}})
     assert (await application.ask("GET", "/v1/fails/unknown")).status_code == 418
 
 
@@ -382,7 +382,7 @@ async def needs_a_demand(caller: Reader) -> None:
     """Depend on a demand."""
 
 
-HERE = "tests.api.test_short_way"
+HERE = "tests.api.test_fast_path"
 BODY = (
     "cannot be a dependency of the broker's routes: {} declares a body parameter, and a route's body is read after its "
     "dependencies. Take the Request and read it there."
