@@ -19,6 +19,7 @@ pytest_plugins = (
     "tests.support.skips",
     "tests.support.world",
     "tests.support.scheduling",
+    "tests.support.http_clients",
 )
 
 PAGE_ORIGIN = "https://app.example"

@@ -85,7 +85,7 @@ class Client:
                     self.s3.client.delete_object(Bucket=self.s3.bucket, Key=key)
 
 
-def eventually(condition: Callable[[], bool], within_seconds: float = 15) -> bool:
+def eventually(condition: Callable[[], bool], within_seconds: float = 60) -> bool:
     """Poll `condition` until it is true. Return False if it is still false after `within_seconds`."""
     deadline = time.monotonic() + within_seconds
     while not (fulfilled := condition()) and time.monotonic() < deadline:

@@ -13,9 +13,9 @@ import uvicorn
 from broker import app
 from broker.clock import utc_now
 from broker.settings import load_settings
-from broker.store import migrate
 from tests.acceptance.client import SECRET
 from tests.acceptance.servers import S3
+from tests.support.databases import sqlite_url
 
 
 @contextmanager
@@ -23,8 +23,6 @@ def served_broker(
     s3: S3, folder: Path, *, clock: Callable[[], datetime] = utc_now, **settings: object
 ) -> Iterator[httpx.Client]:
     """Serve a broker on a free port of 127.0.0.1, with its database in `folder`; yield an HTTP client of it."""
-    database_url = f"sqlite:///{folder / 'broker.db'}"
-    migrate(database_url)
     read = load_settings(
         env_file=None,
         bucket_name=s3.bucket,
@@ -35,7 +33,7 @@ def served_broker(
         cloud_storage_provider="aws" if s3.endpoint_url is None else "s3",
         s3_endpoint_url=s3.endpoint_url,
         s3_path_style=s3.endpoint_url is not None,
-        database_url=database_url,
+        database_url=sqlite_url(folder),
         secret_key=SECRET,
         **settings,
     )

@@ -80,7 +80,7 @@ def express_backend(stack: Stack, folder: Path) -> Iterator[str]:
     environment = {**os.environ, **variables(stack.prefix), "PORT": str(port)}
     process = subprocess.Popen([node, script], env=environment, cwd=modules)
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 100
         while socket.socket().connect_ex(("127.0.0.1", port)) != 0:
             assert process.poll() is None
             assert time.monotonic() < deadline

@@ -1,39 +1,42 @@
 """A relay before S3 that delays each connection, bounds its rate, breaks it, and counts what clients send."""
 
 import asyncio
-import threading
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from urllib.parse import urlsplit
+from contextlib import suppress
+
+from tests.support.loopback import LoopbackServer, address_of
 
 PIECE = 64 * 1024
 
 
-class Relay:
+class Relay(LoopbackServer):
     """Pass connections on to S3. `rate` is bytes per second for each connection, `delay` seconds for each direction."""
 
     def __init__(self, s3_url: str, *, rate: float | None = None, delay: float = 0) -> None:
-        target = urlsplit(s3_url)
-        self._target = (target.hostname or "", target.port or 80)
+        super().__init__()
+        self._target = address_of(s3_url)
         self.rate = rate
         self.delay = delay
-        self.url = ""
         self.bytes_sent = 0
         """The number of bytes that clients have sent, repeated ones included."""
         self.most_at_once = 0
         """The highest number of connections at the same time."""
+        self.limit: int | None = None
+        """The number of bytes from clients after which nothing passes; None passes all."""
         self._open: set[asyncio.StreamWriter] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def connections(self) -> int:
         """Return how many connections are open."""
         return len(self._open)
 
+    def reset(self) -> None:
+        """Pass bytes on at once, and count from zero."""
+        self.rate, self.delay, self.limit = None, 0, None
+        self.bytes_sent = self.most_at_once = 0
+
     def cut(self) -> None:
         """Break all connections, as a network that goes away does."""
-        assert self._loop is not None
         for writer in list(self._open):
             self._loop.call_soon_threadsafe(writer.transport.abort)
 
@@ -70,6 +73,8 @@ class Relay:
         while piece := await reader.read(PIECE):
             if is_upwards:
                 self.bytes_sent += len(piece)
+                while self.limit is not None and self.bytes_sent > self.limit:
+                    await asyncio.sleep(0.01)
             if self.rate is not None:
                 free_at = max(free_at, loop.time()) + len(piece) / self.rate
                 await asyncio.sleep(free_at - loop.time())
@@ -81,32 +86,3 @@ class Relay:
             await task
         with suppress(OSError):
             writer.write_eof()
-
-
-@contextmanager
-def relaying(relay: Relay) -> Iterator[Relay]:
-    """Run a relay in a thread, on a free port of the loopback interface."""
-    started = threading.Event()
-    stop: asyncio.Event | None = None
-
-    async def serve() -> None:
-        nonlocal stop
-        stop = asyncio.Event()
-        relay._loop = asyncio.get_running_loop()
-        server = await asyncio.start_server(relay._serve, "127.0.0.1", 0)
-        relay.url = "http://127.0.0.1:{1}".format(*server.sockets[0].getsockname())
-        started.set()
-        await stop.wait()
-        server.close()
-        relay.cut()
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
-    thread.start()
-    assert started.wait(10)
-    try:
-        yield relay
-    finally:
-        assert relay._loop is not None
-        assert stop is not None
-        relay._loop.call_soon_threadsafe(stop.set)
-        thread.join(10)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from broker.store import Store, migrate
+from broker.store import Store
+from tests.support.databases import sqlite_url
 from tests.support.samples import UNLIMITED, pending
 
 SETTINGS = {
@@ -19,9 +20,7 @@ SETTINGS = {
 
 @pytest.fixture
 def database_url(tmp_path: Path) -> str:
-    url = f"sqlite:///{tmp_path}/broker.db"
-    migrate(url)
-    return url
+    return sqlite_url(tmp_path)
 
 
 def erase(url: str, *arguments: str, answer: str = "") -> subprocess.CompletedProcess[str]:

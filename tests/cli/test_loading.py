@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.processes import Running, done, running
+from tests.support.processes import BROKER, Running, done, running
 
 VALID = {
     "SECRET_KEY": "an operator's secret of more than 32 bytes",
@@ -28,7 +28,7 @@ UNUSED = {"typer.rich_utils", "alembic", "httpx", "httpcore", "broker.doctor", "
 @pytest.mark.parametrize(("command", "started"), [("serve --port 0", "running on http"), ("worker", '"working"')])
 def test_a_server_loads_what_it_uses(tmp_path: Path, command: str, started: str) -> None:
     assert done("migrate", cwd=tmp_path, **VALID).returncode == 0
-    with running(*command.split(), cwd=tmp_path, PYTHONVERBOSE="1", **VALID) as server:
+    with running(*command.split(), cwd=tmp_path, program=BROKER, PYTHONVERBOSE="1", **VALID) as server:
         server.wait_for(started)
         loaded = loaded_by(server)
     assert {"structlog", "typer", "botocore.client", "broker.server.serve"} <= loaded
@@ -43,7 +43,7 @@ def test_settings_load_their_own_dependencies(tmp_path: Path) -> None:
         "BROKER_WEBHOOK_SECRETS": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
         "PYTHONVERBOSE": "1",
     }
-    with running("serve", "--port", "0", cwd=tmp_path, **asking) as server:
+    with running("serve", "--port", "0", cwd=tmp_path, program=BROKER, **asking) as server:
         server.wait_for("running on http")
         assert loaded_by(server) >= {"httpx", "httpcore", "broker.worker.webhooks"}
         assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)

@@ -10,13 +10,14 @@ import httpx
 import pytest
 
 from broker.dev.s3 import EmbeddedS3
+from tests.support.databases import sqlite_url
 from tests.support.processes import done
-from tests.support.serving import SECRET, bearing, migrated_database, served, token
+from tests.support.serving import SECRET, bearing, served, token
 
 
 @pytest.fixture
 def variables(embedded_s3: EmbeddedS3, bucket: str, tmp_path: Path) -> dict[str, str]:
-    (tmp_path / "broker.db").write_bytes(migrated_database())
+    sqlite_url(tmp_path)
     return {
         "SECRET_KEY": SECRET,
         "CLOUD_STORAGE_PROVIDER": "s3",

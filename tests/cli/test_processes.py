@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.support.processes import done, environment, running
+from tests.support.processes import BROKER, done, environment, running
 
 SECRET = "an operator's secret of more than 32 bytes"
 REQUESTS = 1600
@@ -79,7 +79,7 @@ def test_the_processes_of_a_killed_server_end_and_leave_its_port(
 ) -> None:
     variables = variables | {"BROKER_DATABASE_URL": postgresql_url}
     assert done("migrate", cwd=tmp_path, **variables).returncode == 0
-    with running("serve", "--workers", "2", "--port", "0", cwd=tmp_path, **variables) as server:
+    with running("serve", "--workers", "2", "--port", "0", cwd=tmp_path, program=BROKER, **variables) as server:
         url = server.wait_for(SERVES)[1]
         until(lambda: answers(url))
         children = psutil.Process(server.process.pid).children(recursive=True)
@@ -99,7 +99,7 @@ def test_a_server_for_all_addresses_of_ipv6_answers_ipv4_too(
     variables = variables | {"BROKER_DATABASE_URL": postgresql_url}
     assert done("migrate", cwd=tmp_path, **variables).returncode == 0
     arguments = ("serve", "--host", "::", "--port", "0", "--workers", str(workers))
-    with running(*arguments, cwd=tmp_path, **variables) as server:
+    with running(*arguments, cwd=tmp_path, program=BROKER, **variables) as server:
         port = server.wait_for(r"running on http://\[::\]:(\d+)")[1]
         until(lambda: answers(f"http://[::1]:{port}"))
         assert answers(f"http://127.0.0.1:{port}")
@@ -113,7 +113,7 @@ def answers(url: str) -> bool:
         return False
 
 
-def until(holds: Callable[[], bool], seconds: float = 30) -> None:
+def until(holds: Callable[[], bool], seconds: float = 100) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline

@@ -289,7 +289,7 @@ def test_a_server_may_run_the_embedded_s3(tmp_path: Path) -> None:
         assert server.end(signal.SIGTERM) == 0
 
 
-def _until(holds: Callable[[], bool], seconds: float = 20) -> None:
+def _until(holds: Callable[[], bool], seconds: float = 100) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline

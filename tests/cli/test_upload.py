@@ -22,7 +22,7 @@ from tests.support.processes import CLIP, done, environment
 from tests.support.stack import Stack, running_stack, token
 
 MB = 1_000_000
-LARGE = 1_000 * MB if os.environ.get("CI") else 100 * MB
+LARGE = int(os.environ.get("BROKER_TEST_UPLOAD_MIB", "120")) * 1024**2
 
 
 def test_the_printed_link_plays_the_file(dev: Dev) -> None:

@@ -4,13 +4,14 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,22 @@ from broker.clock import utc_now
 from broker.dev.s3 import EmbeddedS3, Fault
 from broker.dev.tokens import mint_token
 from tests.cli.conftest import no_rest
-from tests.cli.relay import Relay, relaying
+from tests.cli.relay import Relay
+from tests.support.databases import sqlite_url
 from tests.support.processes import done, environment, running
 
 MIB = 1024**2
 PART = 5 * MIB
 POLICY_SECONDS = 300
 SECRET = "a secret of the tests of the command line"
-SIZE = int(os.environ.get("BROKER_TEST_UPLOAD_MIB", "200")) * MIB
+SIZE = int(os.environ.get("BROKER_TEST_UPLOAD_MIB", "120")) * MIB
+SMALL = 22 * MIB
+"""Five parts: more than are sent at the same time."""
+OVER = 40 * MIB
+"""Large enough for `broker upload` to send parts by itself."""
 
 
-def token(owner: str = "anna") -> str:
+def token(owner: str) -> str:
     return mint_token(
         SECRET, owner=owner, scope="media:upload media:read media:delete", ttl_seconds=3600, now=utc_now()
     )
@@ -44,7 +50,7 @@ def token(owner: str = "anna") -> str:
 
 @dataclass
 class Place:
-    """A broker whose clients reach S3 through a relay, and the folder in which they run."""
+    """A broker whose clients reach S3 through a relay, and one of these clients with its folder."""
 
     s3: EmbeddedS3
     s3_client: Any
@@ -52,10 +58,15 @@ class Place:
     relay: Relay
     url: str
     folder: Path
+    owner: str
+
+    @property
+    def token(self) -> str:
+        return token(self.owner)
 
     @property
     def variables(self) -> dict[str, str]:
-        return {"BROKER_URL": self.url, "BROKER_TOKEN": token(), "BROKER_UPLOAD_STATE": str(self.folder / "state")}
+        return {"BROKER_URL": self.url, "BROKER_TOKEN": self.token, "BROKER_UPLOAD_STATE": str(self.folder / "state")}
 
     def file(self, name: str, size: int) -> Path:
         """Make a file of random bytes, repeated every 8 MiB and one, so that no two parts are equal."""
@@ -66,15 +77,18 @@ class Place:
                 file.write(piece[: size - written])
         return path
 
+    def stored_keys(self) -> list[str]:
+        return [entry["Key"] for entry in self.s3_client.list_objects_v2(Bucket=self.bucket).get("Contents", [])]
+
     def staged(self) -> list[str]:
-        listed = self.s3_client.list_objects_v2(Bucket=self.bucket, Prefix="staging/").get("Contents", [])
-        return [entry["Key"] for entry in listed if re.fullmatch(r"\d{5}", entry["Key"].rpartition("/")[2])]
+        """Return the keys of the parts that have arrived."""
+        return [key for key in self.stored_keys() if re.fullmatch(r"staging/.*/\d{5}", key)]
 
     def stored(self) -> int:
         return len(self.staged())
 
     def unfinished(self, file: Path) -> Unfinished:
-        return Unfinished(self.folder / "state", url=self.url, token=token(), file=file, content_type="video/mp4")
+        return Unfinished(self.folder / "state", url=self.url, token=self.token, file=file, content_type="video/mp4")
 
     def upload(self, file: Path, *, rest: Rest = no_rest, on_progress: Callable[[int], object] | None = None) -> Media:
         """Upload in this process, without rests; `on_progress` gets the bytes since its last call."""
@@ -86,7 +100,7 @@ class Place:
             if on_progress is not None:
                 on_progress(total - before)
 
-        with Client(self.url, token(), rest=rest) as client:
+        with Client(self.url, self.token, rest=rest) as client:
             return upload_in_parts(client, file, "video/mp4", self.unfinished(file), progressed)
 
     @contextmanager
@@ -107,8 +121,12 @@ class Place:
             process.communicate()
 
 
-@pytest.fixture
-def place(embedded_s3: EmbeddedS3, s3_client: Any, bucket: str, tmp_path: Path) -> Iterator[Place]:
+@pytest.fixture(scope="module")
+def shared(
+    embedded_s3: EmbeddedS3, s3_client: Any, make_bucket: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Place]:
+    """Serve a broker and the relay for all tests of this module."""
+    folder, bucket = tmp_path_factory.mktemp("broker"), make_bucket()
     settings = {
         "SECRET_KEY": SECRET,
         "CLOUD_STORAGE_PROVIDER": "s3",
@@ -120,17 +138,29 @@ def place(embedded_s3: EmbeddedS3, s3_client: Any, bucket: str, tmp_path: Path) 
         "BROKER_S3_PATH_STYLE": "true",
         "BROKER_PART_SIZE": str(PART),
         "BROKER_POLICY_SECONDS": str(POLICY_SECONDS),
-        "BROKER_DATABASE_URL": f"sqlite:///{tmp_path}/broker.db",
+        "BROKER_DATABASE_URL": sqlite_url(folder),
         "MAX_FILE_SIZE": str(4096 * MIB),
         **{f"BROKER_RATE_LIMIT_{kind}": "off" for kind in ("ADDRESS", "ISSUE", "COMPLETE", "PARTS")},
     }
-    assert done("migrate", cwd=tmp_path, **settings).returncode == 0
-    with relaying(Relay(embedded_s3.endpoint_url)) as relay:
+    with Relay(embedded_s3.endpoint_url) as relay:
         settings["BROKER_S3_PUBLIC_ENDPOINT_URL"] = relay.url
-        with running("serve", "--port", "0", cwd=tmp_path, **settings) as server:
+        with running("serve", "--port", "0", cwd=folder, **settings) as server:
             address = server.wait_for(r"running on (http://[^\s\"]+)").group(1)
-            yield Place(embedded_s3, s3_client, bucket, relay, f"{address}{PREFIX}", tmp_path)
-    embedded_s3.clear_faults()
+            yield Place(embedded_s3, s3_client, bucket, relay, f"{address}{PREFIX}", folder, "anna")
+
+
+@pytest.fixture
+def place(shared: Place, tmp_path: Path) -> Iterator[Place]:
+    """Return an empty bucket, a relay at full speed that has counted nothing, and a client of its own."""
+    shared.relay.limit = None
+    until(lambda: not shared.relay.connections)
+    shared.relay.reset()
+    for key in shared.stored_keys():
+        shared.s3_client.delete_object(Bucket=shared.bucket, Key=key)
+    yield replace(shared, folder=tmp_path, owner=f"anna-{secrets.token_hex(4)}")
+    shared.s3.clear_faults()
+    shared.s3.set_clock(0)
+    shared.relay.cut()
 
 
 def link(media: Media) -> str:
@@ -194,17 +224,18 @@ def _rss(pid: int) -> int:
 
 
 def test_ctrl_c_says_how_to_go_on(place: Place) -> None:
-    file = place.file("film.mp4", 40 * MIB)
-    place.relay.rate = 10 * MIB
+    file = place.file("film.mp4", OVER)
+    place.relay.limit = 6 * PART  # of eight, of which four are on their way
     with place.starting(file.name) as process:
         until(lambda: place.stored() >= 2)
         process.send_signal(signal.SIGINT)
-        told, errors = process.communicate(timeout=20)
+        told, errors = process.communicate(timeout=60)
     assert (process.returncode, told) == (130, "")
     assert "Stopped. The parts of film.mp4 that have arrived are kept; run the same command again to go on." in errors
     assert "Traceback" not in errors
+    place.relay.limit = None
     until(lambda: not place.relay.connections)
-    place.relay.rate, before = None, place.relay.bytes_sent
+    before = place.relay.bytes_sent
     arrived = place.stored()
     with place.starting(file.name) as process:
         told, errors = process.communicate(timeout=60)
@@ -214,17 +245,17 @@ def test_ctrl_c_says_how_to_go_on(place: Place) -> None:
 
 
 def test_parts_are_sent_in_parallel_and_beat_one_form_on_a_slow_link(place: Place) -> None:
-    file = place.file("film.mp4", 40 * MIB)
+    file = place.file("film.mp4", SMALL)
     place.relay.rate, place.relay.delay = 8 * MIB, 0.1
     began = time.monotonic()
     in_parts = place.upload(file)
     parts_took, most_at_once = time.monotonic() - began, place.relay.most_at_once
     place.relay.most_at_once = 0
     began = time.monotonic()
-    with Client(place.url, token()) as client:
-        in_one = client.upload(file, resumable_over=40 * MIB)
+    with Client(place.url, place.token) as client:
+        in_one = client.upload(file, resumable_over=SMALL)
     form_took = time.monotonic() - began
-    sys.stdout.write(f"\n40 MiB at 8 MiB/s and 100 ms: {parts_took:.1f} s in parts, {form_took:.1f} s in one form\n")
+    sys.stdout.write(f"\n22 MiB at 8 MiB/s and 100 ms: {parts_took:.1f} s in parts, {form_took:.1f} s in one form\n")
     assert (most_at_once, place.relay.most_at_once) == (4, 1)
     assert digest_of(link(in_parts)) == digest_of(link(in_one))
 
@@ -255,11 +286,11 @@ def test_parts_cost_about_as_much_as_one_form(place: Place) -> None:
     ids=["a reset and a 503", "a time-out", "a lost answer"],
 )
 def test_a_part_that_fails_is_sent_again_alone(place: Place, faults: list[Fault]) -> None:
-    file = place.file("film.mp4", 40 * MIB)
+    file = place.file("film.mp4", SMALL)
     for fault in faults:
         place.s3.order_fault(fault)
     assert digest_of(link(place.upload(file))) == digest_of_file(file)
-    assert place.relay.bytes_sent <= 40 * MIB + len(faults) * PART + MIB
+    assert place.relay.bytes_sent <= SMALL + len(faults) * PART + MIB
 
 
 def test_a_network_that_breaks_costs_the_parts_on_their_way_alone(place: Place) -> None:
@@ -279,29 +310,29 @@ def test_a_network_that_breaks_costs_the_parts_on_their_way_alone(place: Place) 
 
 
 def test_progress_counts_each_byte_of_the_file_once(place: Place) -> None:
-    file = place.file("film.mp4", 40 * MIB + 1)
+    file = place.file("film.mp4", SMALL + 1)
     counted: list[int] = []
     place.s3.order_fault(Fault("PostObject", reset=True))
     place.upload(file, on_progress=counted.append)
-    assert sum(counted) == 40 * MIB + 1
+    assert sum(counted) == SMALL + 1
 
 
 def test_a_part_that_is_lost_after_its_acknowledgement_is_sent_again(place: Place) -> None:
-    file = place.file("film.mp4", 40 * MIB)
+    file = place.file("film.mp4", SMALL)
     counted: list[int] = []
 
     def lose_one(size: int) -> None:
         counted.append(size)
-        if sum(counted) == 40 * MIB and len(counted) < 2000:
+        if sum(counted) == SMALL and len(counted) < 2000:
             counted.extend([0] * 2000)
             place.s3_client.delete_object(Bucket=place.bucket, Key=min(place.staged()))
 
     assert digest_of(link(place.upload(file, on_progress=lose_one))) == digest_of_file(file)
-    assert sum(counted) == 40 * MIB
+    assert sum(counted) == SMALL
 
 
 def test_an_s3_whose_clock_is_ahead_is_named(place: Place) -> None:
-    file = place.file("film.mp4", 40 * MIB)
+    file = place.file("film.mp4", SMALL)
     place.s3.set_clock(2 * POLICY_SECONDS)
     try:
         with pytest.raises(FileRefused, match="S3 refused the upload: AccessDenied: the policy has expired"):
@@ -312,7 +343,7 @@ def test_an_s3_whose_clock_is_ahead_is_named(place: Place) -> None:
 
 
 def test_a_form_that_expired_is_replaced(place: Place) -> None:
-    file = place.file("film.mp4", 40 * MIB)
+    file = place.file("film.mp4", SMALL)
     place.s3.set_clock(2 * POLICY_SECONDS)
 
     async def wait_for_the_clock(_: float) -> None:
@@ -323,7 +354,7 @@ def test_a_form_that_expired_is_replaced(place: Place) -> None:
 
 
 def test_a_file_that_changes_during_the_upload_is_reported(place: Place) -> None:
-    file = place.file("film.mp4", 40 * MIB)
+    file = place.file("film.mp4", SMALL)
 
     def change(_: int) -> None:
         os.utime(file, ns=(0, 0))
@@ -334,7 +365,7 @@ def test_a_file_that_changes_during_the_upload_is_reported(place: Place) -> None
 
 
 def test_a_file_that_shrinks_during_the_upload_is_reported(place: Place) -> None:
-    file = place.file("film.mp4", 40 * MIB)
+    file = place.file("film.mp4", SMALL)
     with pytest.raises(FileChanged, match=r"^The file changed while it was being sent\.$"):
         place.upload(file, on_progress=lambda _: os.truncate(file, 1))
 
@@ -344,7 +375,7 @@ class Again:
     """A way in which the second upload differs from the stopped one."""
 
     goes_on: bool
-    owner: str = "anna"
+    owner: str = ""
     content_type: str = "video/mp4"
     touched: bool = False
     cancelled: bool = False
@@ -361,7 +392,7 @@ AGAIN = {
 
 @pytest.mark.parametrize("again", AGAIN.values(), ids=AGAIN)
 def test_only_the_same_upload_goes_on(place: Place, again: Again) -> None:
-    file = place.file("film.mp4", 40 * MIB)
+    file = place.file("film.mp4", OVER)
     stopped = 0
 
     def stop(size: int) -> None:
@@ -372,20 +403,20 @@ def test_only_the_same_upload_goes_on(place: Place, again: Again) -> None:
 
     with pytest.raises(OSError, match="stopped"):
         place.upload(file, on_progress=stop)
-    headers = {"Authorization": f"Bearer {token()}"}
+    headers = {"Authorization": f"Bearer {place.token}"}
     (first,) = httpx.get(f"{place.url}/", headers=headers).json()["media"]
     if again.touched:
         os.utime(file, ns=(1, 1))
     if again.cancelled:
         httpx.delete(f"{place.url}/{first['media_id']}", headers=headers).raise_for_status()
-    variables = place.variables | {"BROKER_TOKEN": token(again.owner)}
+    variables = place.variables | {"BROKER_TOKEN": token(again.owner or place.owner)}
     second = done("upload", "--json", "--content-type", again.content_type, file.name, cwd=place.folder, **variables)
     assert second.returncode == 0, second.stderr
     assert (json.loads(second.stdout)["media_id"] == first["media_id"]) is again.goes_on
 
 
 def test_without_resuming_a_file_goes_in_one_form(place: Place) -> None:
-    file = place.file("film.mp4", 40 * MIB)
+    file = place.file("film.mp4", OVER)
     uploaded = done("upload", "--no-resume", file.name, cwd=place.folder, **place.variables)
     assert uploaded.returncode == 0, uploaded.stderr
     assert place.relay.most_at_once == 1
@@ -393,7 +424,7 @@ def test_without_resuming_a_file_goes_in_one_form(place: Place) -> None:
 
 
 def test_several_files_are_uploaded_and_each_failure_is_named(place: Place) -> None:
-    for name, size in [("one.mp4", 1000), ("two.webm", 40 * MIB), ("empty.mp4", 0)]:
+    for name, size in [("one.mp4", 1000), ("two.webm", OVER), ("empty.mp4", 0)]:
         place.file(name, size)
     sent = done("upload", "one.mp4", "empty.mp4", "two.webm", cwd=place.folder, **place.variables)
     assert sent.returncode == 1
@@ -415,13 +446,13 @@ def test_json_has_one_line_for_each_file(place: Place) -> None:
 
 
 def test_a_folder_that_cannot_be_written_only_forbids_resuming(place: Place) -> None:
-    file = place.file("film.mp4", 40 * MIB)
+    file = place.file("film.mp4", SMALL)
     (place.folder / "state").write_text("a file, not a folder")
     assert digest_of(link(place.upload(file))) == digest_of_file(file)
 
 
 def test_old_notes_are_removed(place: Place) -> None:
-    file = place.file("film.mp4", 40 * MIB)
+    file = place.file("film.mp4", SMALL)
     old = place.folder / "state" / "old"
     old.parent.mkdir()
     old.write_text("a key")

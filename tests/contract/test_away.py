@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from broker.domain.access.quota import Usage
-from broker.domain.media import Event
+from broker.domain.media import Event, Media
 from broker.errors import DatabaseUnavailable
 from broker.store import Store, migrate
 from broker.store.connections.address import parse_url
@@ -50,13 +50,18 @@ async def test_acknowledged_media_survive_the_death_of_the_process(store: Store,
     assert len(acknowledged) >= 200
     for media_id in acknowledged:
         assert (await store.get(media_id, "ann")).id == media_id
+
+    async def recorded() -> int:
+        page, count = await store.list("ann", state=None, limit=1000, before=None), 0
+        while page:
+            count += len(page)
+            page = await store.list("ann", state=None, limit=1000, before=page[-1].id)
+        return count
+
     # PostgreSQL may still be running the last statement of the dead process.
-    await asyncio.sleep(0.2)
-    page, recorded = await store.list("ann", state=None, limit=1000, before=None), 0
-    while page:
-        recorded += len(page)
-        page = await store.list("ann", state=None, limit=1000, before=page[-1].id)
-    assert (await store.usage("ann")).media_count == recorded
+    async with asyncio.timeout(20):
+        while (await store.usage("ann")).media_count != await recorded():
+            await asyncio.sleep(0.05)
 
 
 async def test_a_database_locked_beyond_the_timeout_is_unavailable_until_it_is_free(
@@ -149,7 +154,8 @@ async def test_operations_that_a_restart_interrupts_fail_and_are_counted_correct
 ) -> None:
     server = restarted_postgresql
     store = Store(server.url(server.create(migrated_template)), timeout_seconds=2)
-    acknowledged, refused = [], 0
+    acknowledged: list[Media] = []
+    refused = 0
     stopping = asyncio.Event()
 
     async def add_on() -> None:
@@ -162,16 +168,18 @@ async def test_operations_that_a_restart_interrupts_fail_and_are_counted_correct
                 await asyncio.sleep(0.01)
 
     adding = [asyncio.create_task(add_on()) for _ in range(16)]
-    await asyncio.sleep(0.3)
-    await asyncio.to_thread(server.stop, at_once=True)
-    await asyncio.sleep(0.3)
-    await asyncio.to_thread(server.start)
-    before = len(acknowledged)
-    await asyncio.sleep(0.3)
+    async with asyncio.timeout(200):
+        while len(acknowledged) < 100:
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(server.stop, at_once=True)
+        while not refused:
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(server.start)
+        before = len(acknowledged)
+        while len(acknowledged) < before + 100:
+            await asyncio.sleep(0.01)
     stopping.set()
     await asyncio.gather(*adding)
-    assert refused
-    assert len(acknowledged) > before > 0
     for media in acknowledged:
         assert await store.get(media.id, "ann") == media
     await store.close()

@@ -15,7 +15,7 @@ from broker.store import Store, is_current, migrate
 from broker.store.connections.address import driver_options, parse_url
 from broker.store.connections.engine import reading_engine, writing_engine
 from tests.support.pgbouncer import OpenPooler
-from tests.support.processes import running
+from tests.support.processes import BROKER, running
 from tests.support.samples import UNLIMITED, pending
 
 SECRET = "an operator's secret of more than 32 bytes"
@@ -46,7 +46,7 @@ async def test_two_processes_serve_through_three_sessions(
     }
     claims = {"sub": "ann", "exp": int(time.time()) + 600, "scope": "media:upload media:read media:delete"}
     headers = {"Authorization": f"Bearer {jwt.encode(claims, SECRET, 'HS256')}"}
-    with running("serve", "--workers", "2", "--port", "0", cwd=tmp_path, **variables) as server:
+    with running("serve", "--workers", "2", "--port", "0", cwd=tmp_path, program=BROKER, **variables) as server:
         base = server.wait_for(r"running on (http://127\.0\.0\.1:\d+)")[1] + "/api/v1/s3-media"
         server.wait_for("startup complete")
         server.wait_for(r"(?s)startup complete.*startup complete")

@@ -38,6 +38,7 @@ def overrides(embedded_s3: EmbeddedS3, bucket: str) -> Overrides:
             "secret_access_key": embedded_s3.secret_key,
             "s3_endpoint_url": embedded_s3.endpoint_url,
             "s3_path_style": True,
+            "s3_timeout_seconds": 30,
             "secret_key": SECRET,
             "database_url": database_url,
             "policy_seconds": POLICY_SECONDS,

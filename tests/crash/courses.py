@@ -85,3 +85,19 @@ def deaths(world: World, course: Course, then: Act | None = None) -> Iterator[st
             assert world.wrong() == [], where
             world.client.clock = 0
         yield where
+
+
+def the_sweep_recovers(world: World, course: Course) -> None:
+    """Check after a death before each step that the sweep settles everything."""
+    for where in deaths(world, course):
+        assert world.wrong_once_settled() == [], where
+
+
+def a_retrying_client_recovers(world: World, course: Course, *other_outcomes: str) -> None:
+    """Check after a death before each step that a repeated request, and then the sweep, settle everything.
+
+    A client knows an outcome that is final, or one of `other_outcomes`.
+    """
+    for where in deaths(world, course, then=course.act):
+        assert set(world.client.outcomes.values()) <= {"ready", "rejected", "deleted", *other_outcomes}, where
+        assert world.wrong_once_settled() == [], where

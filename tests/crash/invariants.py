@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -39,15 +40,19 @@ def find_all(database: sa.Engine, s3: Any, bucket: str) -> Found:
         counters = sa.select(usage_table.c.owner, *(usage_table.c[name] for name in Usage._fields))
         usage = {owner: Usage(*numbers) for owner, *numbers in connection.execute(counters)}
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
-    keys = [found["Key"] for page in pages for found in page.get("Contents", ())]
-    heads = {key: _head(s3, bucket, key) for key in keys}
+    listed = [found for page in pages for found in page.get("Contents", ())]
+    heads = {entry["Key"]: _head(s3, bucket, entry["Key"], entry["ETag"], entry["LastModified"]) for entry in listed}
     uploads = s3.list_multipart_uploads(Bucket=bucket).get("Uploads", ())
     there = {key: head for key, head in heads.items() if head is not None}
     return Found(media, usage, there, [upload["Key"] for upload in uploads])
 
 
-def _head(s3: Any, bucket: str, key: str) -> Arrived | None:
-    """Return an object, or None if a purge in the background has just removed it."""
+@lru_cache(maxsize=10_000)
+def _head(s3: Any, bucket: str, key: str, etag: str, modified_at: datetime) -> Arrived | None:
+    """Return an object, or None if a purge in the background has just removed it.
+
+    An object that the listing shows unchanged is not asked for again: a test reads its bucket after each of its steps.
+    """
     try:
         answer = s3.head_object(Bucket=bucket, Key=key)
     except ClientError as error:

@@ -1,6 +1,5 @@
 """Brokers in processes of their own, each forked from one that has imported everything."""
 
-import multiprocessing
 import signal
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
@@ -9,11 +8,9 @@ from typing import Any
 import httpx
 
 from tests.support import dying
+from tests.support.forking import FORKING
 
-START_SECONDS = 30.0
-
-_FORKING = multiprocessing.get_context("forkserver")
-_FORKING.set_forkserver_preload(["tests.crash.warm"])
+START_SECONDS = 100
 
 
 @dataclass(slots=True)
@@ -51,8 +48,8 @@ class Broker:
 
 def start_broker(overrides: dict[str, Any]) -> Broker:
     """Start a broker and return once it answers. `overrides` are settings by field name."""
-    listening, told = _FORKING.Pipe(duplex=False)
-    process = _FORKING.Process(target=dying.serve, args=(overrides, told), daemon=True)
+    listening, told = FORKING.Pipe(duplex=False)
+    process = FORKING.Process(target=dying.serve, args=(overrides, told), daemon=True)
     process.start()
     told.close()
     with listening:
@@ -64,6 +61,6 @@ def start_broker(overrides: dict[str, Any]) -> Broker:
 
 def start_worker(overrides: dict[str, Any]) -> ForkServerProcess:
     """Start a process that only sweeps."""
-    process = _FORKING.Process(target=dying.work, args=(overrides,), daemon=True)
+    process = FORKING.Process(target=dying.work, args=(overrides,), daemon=True)
     process.start()
     return process

@@ -19,7 +19,7 @@ from broker.doctor.checks.lifecycle import removal
 from broker.doctor.checks.queue import events
 from broker.doctor.deployment import opened
 from broker.domain.s3.sigv4 import Credentials
-from broker.store import migrate
+from tests.support.databases import sqlite_url
 
 PAGES = ("https://app.example", "https://admin.example")
 BLOCKED = dict.fromkeys(("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True)
@@ -92,8 +92,7 @@ class Deployed:
         self.set_rules(CLEARED, ABORTED)
         self.set("bucket_policy", Policy=json.dumps({"Version": "2012-10-17", "Statement": [over_tls(self.bucket)]}))
         self.make_queue()
-        self.database_url = f"sqlite:///{self.folder / 'broker.db'}"
-        migrate(self.database_url)
+        self.database_url = sqlite_url(self.folder)
         return self
 
     def make_queue(self, *, redrive: bool = True) -> None:

@@ -15,9 +15,9 @@ from rich.console import Console
 from broker.aws.bucket import BucketConfig
 from broker.doctor import Deployment, Finding, Verdict, examine, report
 from broker.domain.s3.sigv4 import Credentials
-from broker.store import migrate
 from tests.doctor.deployed import ABORTED, BLOCKED, CLEARED, over_tls, page_rule, unhealthy
 from tests.support.ceph_rgw import CephRGW
+from tests.support.databases import sqlite_url
 
 FAIL, WARN = Verdict.FAIL, Verdict.WARN
 CEPH_GAPS = {
@@ -46,13 +46,12 @@ def deployment(endpoint_url: str, keys: Credentials, folder: Path) -> tuple[Depl
     client.put_bucket_cors(Bucket=name, CORSConfiguration={"CORSRules": [page_rule()]})
     client.put_public_access_block(Bucket=name, PublicAccessBlockConfiguration=BLOCKED)
     client.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration={"Rules": [CLEARED, ABORTED]})
-    database_url = f"sqlite:///{folder / 'broker.db'}"
-    migrate(database_url)
     bucket = BucketConfig(
         name=name, region="us-east-1", endpoint_url=endpoint_url, path_style=True, is_aws=False, credentials=keys
     )
     pages = ("https://app.example", "https://admin.example")
-    return Deployment(bucket=bucket, content_type="video/mp4", page_origins=pages, database_url=database_url), client
+    url = sqlite_url(folder)
+    return Deployment(bucket=bucket, content_type="video/mp4", page_origins=pages, database_url=url), client
 
 
 def verdicts(findings: list[Finding]) -> dict[str, Verdict]:

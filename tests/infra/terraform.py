@@ -47,6 +47,15 @@ class Workspace:
         if variables is not None:
             (self.home / "terraform.tfvars.json").write_text(json.dumps(variables))
 
+    @classmethod
+    def of_variables(cls, home: Path, variables: dict[str, Any]) -> "Workspace":
+        """Return a workspace of the module's variables alone, which can be planned at once, without the provider."""
+        workspace = cls(home, variables=variables)
+        for file in workspace.home.glob("*.tf"):
+            if file.name != "variables.tf":
+                file.unlink()
+        return workspace
+
     def init(self) -> None:
         """Initialize the workspace with the plugin of this machine."""
         self.run("init", "-input=false", f"-plugin-dir={plugin_dir()}", "-backend=false")

@@ -113,7 +113,7 @@ def _status_after_upload_alone(client: httpx.Client) -> str:
     issued = client.post("/upload", json={"content_type": "video/mp4"}).raise_for_status().json()
     form = issued["upload"]
     httpx.post(form["url"], data=form["fields"], files={"file": b"a video"}).raise_for_status()
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 100
     status = "pending"
     while status in {"pending", "promoting"} and time.monotonic() < deadline:
         time.sleep(0.5)
@@ -155,7 +155,7 @@ def _running(image: Stage, command: list[str], environment: dict[str, str]) -> I
 
 
 def _asked(url: str) -> httpx.Response:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 100
     while True:
         try:
             return httpx.get(url)

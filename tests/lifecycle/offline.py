@@ -11,22 +11,21 @@ from broker.domain.media import Event
 from broker.lifecycle.requests import UploadRequest
 from broker.lifecycle.verbs import Lifecycle
 from broker.settings import Settings, load_settings
-from broker.store import Store, migrate
+from broker.store import Store
 from broker.wiring import running
+from tests.support.databases import sqlite_url
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 MP4 = UploadRequest(content_type="video/mp4", size=1000)
 
 
 def settings_for(directory: Path, **overrides: Any) -> Settings:
-    url = f"sqlite:///{directory}/broker.db"
-    migrate(url)
     return load_settings(
         None,
         bucket_name="videos",
         region="eu-central-1",
         secret_key="a-secret-of-the-tests-and-no-other",
-        database_url=url,
+        database_url=sqlite_url(directory),
         **overrides,
     )
 

@@ -24,7 +24,7 @@ from tests.support.in_parts import left_over
 from tests.support.world import MakeWorld
 
 PART = 100
-PARTS = int(os.environ.get("BROKER_TEST_PARTS", "2500"))
+PARTS = int(os.environ.get("BROKER_TEST_PARTS", "1200"))
 """More than one list shows."""
 UPLOADERS = 8
 

@@ -9,16 +9,15 @@ from prometheus_client import REGISTRY
 
 from broker.domain.media import Event
 from broker.errors import IllegalTransition
-from broker.store import Store, migrate
+from broker.store import Store
+from tests.support.databases import sqlite_url
 from tests.support.samples import UNLIMITED, pending
 
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
     """Return a store of its own."""
-    url = f"sqlite:///{tmp_path / 'broker.db'}"
-    migrate(url)
-    store = Store(url)
+    store = Store(sqlite_url(tmp_path))
     yield store
     await store.close()
 

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.metrics.promtool import promtool
-from tests.support.processes import ROOT, done, running
+from tests.support.processes import BROKER, ROOT, done, running
 from tests.support.queries import series
 
 SERVES = r"running on (http://127\.0\.0\.1:\d+)"
@@ -42,7 +42,7 @@ def refused(text: str) -> float:
 
 
 def test_one_process_shows_everything_and_prometheus_accepts_it(variables: dict[str, str], tmp_path: Path) -> None:
-    with running("serve", "--port", "0", cwd=tmp_path, **variables) as server:
+    with running("serve", "--port", "0", cwd=tmp_path, program=BROKER, **variables) as server:
         url = server.wait_for(SERVES)[1]
         assert httpx.get(f"{url}{PREFIX}/").status_code == 401
         answer = httpx.get(f"{url}/metrics")
@@ -63,7 +63,7 @@ def test_any_process_of_a_server_serves_the_metrics_of_all_even_dead_ones(
     temporary.mkdir()
     told = variables | {"BROKER_DATABASE_URL": postgresql_url, "TMPDIR": str(temporary)}
     assert done("migrate", cwd=tmp_path, **told).returncode == 0
-    with running("serve", "--workers", "2", "--port", "0", cwd=tmp_path, **told) as server:
+    with running("serve", "--workers", "2", "--port", "0", cwd=tmp_path, program=BROKER, **told) as server:
         url = server.wait_for(SERVES)[1]
         _until(lambda: _answers(url))
         serving = _processes_of(server.process.pid)
@@ -92,7 +92,9 @@ def test_a_server_without_a_writable_directory_reports_it_and_serves(
     # As in a container whose root is read-only, and that has no /tmp.
     (tmp_path / "sitecustomize.py").write_text("import tempfile\ntempfile._candidate_tempdir_list = lambda: []\n")
     path = f"{tmp_path}:{ROOT}"
-    with running("serve", "--workers", "2", "--port", "0", cwd=tmp_path, **told | {"PYTHONPATH": path}) as server:
+    with running(
+        "serve", "--workers", "2", "--port", "0", cwd=tmp_path, program=BROKER, **told | {"PYTHONPATH": path}
+    ) as server:
         url = server.wait_for(SERVES)[1]
         assert "each process exposes its own metrics" in server.said
         _until(lambda: _answers(url))
@@ -106,8 +108,8 @@ def test_two_servers_with_a_shared_directory_serve_each_others_metrics(
     shared.mkdir()
     told = variables | {"PROMETHEUS_MULTIPROC_DIR": str(shared)}
     with (
-        running("serve", "--port", "0", cwd=tmp_path, **told) as one,
-        running("serve", "--port", "0", cwd=tmp_path, **told) as other,
+        running("serve", "--port", "0", cwd=tmp_path, program=BROKER, **told) as one,
+        running("serve", "--port", "0", cwd=tmp_path, program=BROKER, **told) as other,
     ):
         first, second = (server.wait_for(SERVES)[1] for server in (one, other))
         for url, times in ((first, 3), (second, 2)):
@@ -157,7 +159,7 @@ def _who_counted(temporary: Path) -> set[int]:
     }
 
 
-def _until(holds: Callable[[], bool], again: Callable[[], object] = lambda: None, seconds: float = 30) -> None:
+def _until(holds: Callable[[], bool], again: Callable[[], object] = lambda: None, seconds: float = 100) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline

@@ -18,6 +18,7 @@ from broker.api.limits.redis import PROBE_KEY, RedisWindows
 from broker.api.limits.windows import Limit, Window
 from broker.domain.access.rate import Rate
 from broker.store import Store, migrate
+from tests.support.databases import sqlite_url
 from tests.support.processes import Running, running
 from tests.support.redis_server import running_redis
 from tests.support.serving import SECRET, bearing, token
@@ -83,8 +84,7 @@ async def test_a_thousand_concurrent_requests_are_all_counted(
 
 
 async def test_without_redis_each_process_counts_by_itself(tmp_path: Path) -> None:
-    database_url = f"sqlite:///{tmp_path}/broker.db"
-    migrate(database_url)
+    database_url = sqlite_url(tmp_path)
     with running_redis(tmp_path) as redis_url:
         variables = deployment(database_url, redis_url)
     with running(*ONE_PROCESS, cwd=tmp_path, **variables) as server:

@@ -13,10 +13,10 @@ import pytest
 import sqlalchemy
 import sqlalchemy.exc
 
-from broker.store import migrate
 from broker.store.connections.address import parse_url
 from broker.store.connections.engine import reading_engine, writing_engine
 from tests.security.forging import claims, hs256
+from tests.support.databases import sqlite_url
 from tests.support.processes import Running, running
 from tests.support.serving import bearing
 
@@ -34,9 +34,8 @@ KEPT = [SECRET, KEY, KEY_ID, SESSION, PASSWORD, FILENAME, METADATA, TOKEN_CLAIM]
 
 @pytest.fixture
 def database(tmp_path: Path) -> Path:
-    path = tmp_path / "broker.db"
-    migrate(f"sqlite:///{path}")
-    return path
+    sqlite_url(tmp_path)
+    return tmp_path / "broker.db"
 
 
 @pytest.fixture

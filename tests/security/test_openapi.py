@@ -25,7 +25,7 @@ from broker.dev.s3 import EmbeddedS3
 from tests.support.live import live
 from tests.support.serving import bearing, settings_of, token
 
-EXAMPLES = 250 if "CI" in os.environ else 25
+EXAMPLES = int(os.environ.get("BROKER_TEST_REQUESTS", "30"))
 """For each operation."""
 OPERATIONS = 8
 OPERATION_IDS = {
@@ -57,7 +57,7 @@ def address(tmp_path_factory: pytest.TempPathFactory, embedded_s3: EmbeddedS3, m
         region=embedded_s3.region,
         s3_endpoint_url=embedded_s3.endpoint_url,
         s3_path_style=True,
-        s3_timeout_seconds=5,
+        s3_timeout_seconds=30,
         redirect_origins="https://app.example",
     )
     with live(create_app(known)) as url:

@@ -1,7 +1,6 @@
 """botocore as the reference for signatures: the same arguments at the same frozen time."""
 
 import os
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,10 +18,8 @@ from hypothesis import strategies as st
 
 from broker.domain.s3.sigv4 import Credentials
 
-CASES = 5_500 if os.environ.get("CI") else 300
+CASES = int(os.environ.get("BROKER_TEST_CASES", "300"))
 """The number of cases of each comparison."""
-
-compared: Counter[str] = Counter()
 
 
 class Place(NamedTuple):

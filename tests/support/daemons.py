@@ -20,7 +20,7 @@ import httpx
 
 from tests.support.programs import PATH
 
-STARTS_IN_SECONDS = 30
+STARTS_IN_SECONDS = 100
 """Limit for each step of a start. All steps together take two to ten seconds."""
 
 

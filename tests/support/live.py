@@ -21,7 +21,7 @@ def live(app: ASGIApp, **options: Any) -> Iterator[str]:
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 100
     while not server.started:
         assert time.monotonic() < deadline, "the server did not start"
         time.sleep(0.02)

@@ -16,7 +16,7 @@ import pytest
 from tests.support.daemons import free_ports
 from tests.support.postgres import PostgreSQL, unprivileged
 
-START_SECONDS = 30.0
+START_SECONDS = 100
 OpenPooler = Callable[..., str]
 
 

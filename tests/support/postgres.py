@@ -22,7 +22,7 @@ import psutil
 import psycopg
 import pytest
 
-START_SECONDS = 30.0
+START_SECONDS = 100
 
 
 class PostgreSQL:

@@ -1,4 +1,7 @@
-"""Run `broker` as its users do: as a process, in a directory of its own, with an environment of its own."""
+"""Run `broker` as its users do: as a process, in a directory of its own, with an environment of its own.
+
+It is forked from a process that has imported everything already, unless a test names the program, such as BROKER.
+"""
 
 import os
 import re
@@ -10,18 +13,54 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TextIO
+
+from tests.support.forking import FORKING, fork
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIP = ROOT / "tests" / "data" / "clip.mp4"
-START_SECONDS = 30
+START_SECONDS = 100
+BROKER = (sys.executable, "-m", "broker")
+"""The program for tests of what a Python does at its start: its imports, its variables, its child processes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """A forked process, with what tests use of `subprocess.Popen`."""
+
+    process: ForkServerProcess
+    stdout: TextIO
+
+    @property
+    def pid(self) -> int:
+        assert self.process.pid is not None
+        return self.process.pid
+
+    def poll(self) -> int | None:
+        return self.process.exitcode
+
+    def wait(self, seconds: float | None = None) -> int:
+        self.process.join(seconds)
+        if self.process.exitcode is None:
+            raise subprocess.TimeoutExpired("broker", seconds or 0)
+        return self.process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
 
 
 @dataclass(slots=True)
 class Running:
     """A `broker` that runs, and what it has said so far on both its outputs."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | Forked
     lines: list[str] = field(default_factory=list)
     _said: threading.Condition = field(default_factory=threading.Condition)
 
@@ -45,7 +84,7 @@ class Running:
     def end(self, number: signal.Signals = signal.SIGINT) -> int:
         """Send a signal and return the exit status."""
         self.process.send_signal(number)
-        return self.process.wait(20)
+        return self.process.wait(100)
 
     def _listen(self) -> None:
         assert self.process.stdout is not None
@@ -61,19 +100,10 @@ def environment(home: Path, **variables: str) -> dict[str, str]:
 
 
 @contextmanager
-def running(
-    *arguments: str, cwd: Path, program: Sequence[str] = (sys.executable, "-m", "broker"), **variables: str
-) -> Iterator[Running]:
+def running(*arguments: str, cwd: Path, program: Sequence[str] = (), **variables: str) -> Iterator[Running]:
     """Start `broker` (or another `program`) with these arguments; kill it on exit if it still runs."""
-    process = subprocess.Popen(
-        [*program, *arguments],
-        cwd=cwd,
-        env=environment(cwd, **variables),
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    known = environment(cwd, **variables)
+    process = _started([*program, *arguments], cwd, known) if program else _forked(arguments, cwd, known)
     started = Running(process)
     listener = threading.Thread(target=started._listen, daemon=True)
     listener.start()
@@ -86,17 +116,39 @@ def running(
         listener.join(10)
 
 
+def _started(command: Sequence[str], cwd: Path, variables: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=variables,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def _forked(arguments: Sequence[str], cwd: Path, variables: dict[str, str]) -> Forked:
+    reader, writer = FORKING.Pipe(duplex=False)
+    process = fork(arguments, cwd=cwd, variables=variables, outputs={1: writer, 2: writer})
+    writer.close()
+    with reader:
+        return Forked(process, os.fdopen(os.dup(reader.fileno()), encoding="utf-8"))
+
+
 def done(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run `broker` with these arguments to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "broker", *arguments],
-        cwd=cwd,
-        env=environment(cwd, **variables),
-        text=True,
-        capture_output=True,
-        timeout=100,
-        check=False,
-    )
+    with TemporaryDirectory(prefix="broker-output-") as folder:
+        outputs = [Path(folder, name) for name in ("stdout", "stderr")]
+        process = fork(
+            arguments, cwd=cwd, variables=environment(cwd, **variables), outputs=dict(enumerate(outputs, start=1))
+        )
+        process.join(100)
+        if process.exitcode is None:
+            process.kill()
+            raise subprocess.TimeoutExpired(["broker", *arguments], 100)
+        texts = [output.read_text("utf-8") for output in outputs]
+    return subprocess.CompletedProcess(["broker", *arguments], process.exitcode, *texts)
 
 
 def read_variables(text: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ import redis
 from tests.support.redis_server import redis_program, running_redis
 
 NODES = 3
-START_SECONDS = 30
+START_SECONDS = 100
 
 
 @contextmanager

@@ -51,7 +51,7 @@ def running_redis(
 
 
 def _wait(port: int) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 100
     with redis.Redis(port=port) as client:
         while True:
             try:

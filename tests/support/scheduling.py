@@ -2,6 +2,8 @@
 
 import psutil
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling, Scheduling
 
 LONGEST_FIRST = (
     "crash/test_replicas.py",
@@ -20,6 +22,22 @@ LONGEST_FIRST = (
     "worker/test_webhooks.py",
 )
 """Files of half a minute or more on one core. Begun last, one of them would keep one core busy and the others idle."""
+SERVERS = ("ceph", "seaweedfs")
+"""Servers that are slow to start, and named by each test that asks for one."""
+
+
+class ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    """Give each process whole files, but all tests of a slow server to one process, so that it starts once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        named = [server for server in SERVERS if server in nodeid]
+        return named[0] if named else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
+    """Give out the tests by file, if that is asked for."""
+    return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(optionalhook=True)

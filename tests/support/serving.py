@@ -3,9 +3,7 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -16,7 +14,7 @@ from broker.app import PREFIX, create_app
 from broker.dev.s3 import EmbeddedS3
 from broker.lifecycle.deciding import IssueHandler
 from broker.settings import Settings, load_settings
-from broker.store import migrate
+from tests.support.databases import sqlite_url
 
 SECRET = "the secret of the security tests, long enough"
 ALL = "media:upload media:read media:delete"
@@ -26,20 +24,8 @@ UNLIMITED = {
 }
 
 
-@cache
-def migrated_database() -> bytes:
-    """Return the file of an empty database, migrated once for all tests."""
-    with TemporaryDirectory(prefix="broker-security-") as folder:
-        path = Path(folder) / "broker.db"
-        migrate(f"sqlite:///{path}")
-        return path.read_bytes()
-
-
 def settings_of(folder: Path, **overrides: Any) -> Settings:
     """Return settings over a fresh database in `folder`; no limits unless they are named, and S3 is nowhere."""
-    database = folder / "broker.db"
-    if not database.exists():
-        database.write_bytes(migrated_database())
     known: dict[str, Any] = {
         "secret_key": SECRET,
         "bucket_name": "videos",
@@ -49,7 +35,7 @@ def settings_of(folder: Path, **overrides: Any) -> Settings:
         "cloud_storage_provider": "s3",
         "s3_endpoint_url": "http://127.0.0.1:9",
         "s3_timeout_seconds": 1,
-        "database_url": f"sqlite:///{database}",
+        "database_url": sqlite_url(folder),
         **UNLIMITED,
     }
     return load_settings(None, **{**known, **overrides})
@@ -64,7 +50,7 @@ def on_s3(s3: EmbeddedS3, bucket: str) -> dict[str, Any]:
         "region": s3.region,
         "s3_endpoint_url": s3.endpoint_url,
         "s3_path_style": True,
-        "s3_timeout_seconds": 5,
+        "s3_timeout_seconds": 30,
     }
 
 

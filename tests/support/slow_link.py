@@ -3,20 +3,18 @@
 import asyncio
 import math
 import socket
-import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from types import TracebackType
-from typing import Self
-from urllib.parse import urlsplit
+
+from tests.support.loopback import LoopbackServer, address_of
 
 CHUNK_BYTES = 32 * 1024
 FORM = (b"OPTIONS /", b"POST /")
 """The requests that a browser begins a connection with; the broker has other ones, except for a POST with a query."""
 
 
-class SlowLink:
+class SlowLink(LoopbackServer):
     """A proxy before S3, in a thread of its own. It slows and counts only what browsers send.
 
     `bytes_per_second` is shared by all connections, `per_connection` is for each. All of them break whenever the bytes
@@ -30,6 +28,7 @@ class SlowLink:
         per_connection: float = math.inf,
         breaks_at: Iterable[int] = (),
     ) -> None:
+        super().__init__()
         self.bytes_per_second = bytes_per_second
         self.per_connection = per_connection
         self.breaks_at = sorted(breaks_at)
@@ -40,35 +39,12 @@ class SlowLink:
         self._free_at = 0.0
         self._sending: set[asyncio.StreamWriter] = set()
         self._connections: set[asyncio.StreamWriter] = set()
-        self._socket = socket.create_server(("127.0.0.1", 0))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2 * CHUNK_BYTES)
-        self._loop: asyncio.AbstractEventLoop
-        self._stop: asyncio.Event
-        self._started = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
 
     def to(self, s3_url: str) -> str:
         """Lead to this S3, and return the address to use instead."""
-        s3 = urlsplit(s3_url)
-        self._s3 = (s3.hostname or "", s3.port or 80)
-        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self._started.wait(10)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
-
-    async def _run(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        async with await asyncio.start_server(self._serve, sock=self._socket):
-            self._started.set()
-            await self._stop.wait()
+        self._s3 = address_of(s3_url)
+        return self.url
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         s3_reader, s3_writer = await asyncio.open_connection(*self._s3)

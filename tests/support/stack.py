@@ -21,7 +21,7 @@ from broker.app import PREFIX, create_app
 from broker.dev.demo import demo_router
 from broker.dev.s3 import EmbeddedS3, start_embedded_s3
 from broker.settings import Settings
-from broker.store import migrate
+from tests.support.databases import sqlite_url
 from tests.support.slow_link import SlowLink
 
 SECRET = "a secret of the browser tests, long enough"
@@ -110,9 +110,8 @@ def running_stack(
             redirect_origins=(broker, app),
             cors_origins=(app,),
             secret_key=SECRET,
-            database_url=f"sqlite:///{folder}/broker.db",
+            database_url=sqlite_url(folder),
         )
-        migrate(settings.database_url)
         served = create_app(settings, clock=clock)
         served.include_router(
             demo_router(

@@ -25,8 +25,9 @@ from broker.lifecycle.probe import Probe
 from broker.lifecycle.requests import Issued, UploadRequest
 from broker.lifecycle.settlement import Settlement
 from broker.lifecycle.verbs import Lifecycle
-from broker.store import Store, migrate
+from broker.store import Store
 from broker.worker.sweep import Sweep
+from tests.support.databases import sqlite_url
 
 VIDEO = bytes(range(256)) * 16
 OTHER = VIDEO[::-1]
@@ -126,9 +127,7 @@ MakeWorld = Callable[..., World]
 @pytest.fixture
 def world_url(tmp_path: Path) -> str:
     """Return the URL of a migrated database; modules that run on both databases override it."""
-    url = f"sqlite:///{tmp_path}/broker.db"
-    migrate(url)
-    return url
+    return sqlite_url(tmp_path)
 
 
 @pytest.fixture
@@ -146,7 +145,7 @@ async def make_world(world_url: str, embedded_s3: EmbeddedS3, s3_client: Any, bu
         max_size: int = 1_000_000,
         endpoint_url: str = embedded_s3.endpoint_url,
         public_endpoint_url: str | None = None,
-        timeout_seconds: float = 5,
+        timeout_seconds: float = 30,
         pool_size: int = 256,
         stopwatch: Stopwatch = monotonic,
         part_size: int = 16 * 1024**2,

@@ -65,7 +65,6 @@ def promises(draw: st.DrawFn, bucket: str) -> Promise:
     return drawn
 
 
-@pytest.mark.timeout(600)
 @settings(max_examples=judge.CASES, deadline=None)
 @given(st.data(), judge.places, judge.credentials, judge.instants, st.integers(1, MAX_POLICY_SECONDS))
 def test_a_form_equals_the_one_that_botocore_makes(
@@ -89,7 +88,6 @@ def test_a_form_equals_the_one_that_botocore_makes(
         )
     assert list(fields.items()) == list(form["fields"].items())
     assert Address.of(form["url"]).url == place.url
-    judge.compared["forms"] += 1
 
 
 @pytest.mark.parametrize("place", judge.PLACES, ids=lambda place: place.url)

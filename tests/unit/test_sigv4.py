@@ -85,7 +85,6 @@ BOTOCORE_NAMES = {
 }
 
 
-@pytest.mark.timeout(600)
 @settings(max_examples=judge.CASES, deadline=None)
 @given(
     judge.places,
@@ -113,7 +112,6 @@ def test_a_playback_url_equals_the_one_that_botocore_makes(
         assert url == botocore.generate_presigned_url(
             "get_object", Params={"Bucket": place.bucket, "Key": key, **asked}, ExpiresIn=expires_in
         )
-    judge.compared["playback URLs"] += 1
 
 
 @given(st.text(judge.encodable, min_size=1), st.dates(), st.text(judge.encodable), st.text(judge.encodable))

@@ -21,7 +21,7 @@ VISIBILITY_SECONDS = 1
 class Sqs:
     """One queue with a dead-letter queue, as its operator sees both."""
 
-    def __init__(self, s3: EmbeddedS3) -> None:
+    def __init__(self, s3: EmbeddedS3, *, max_receives: int = MAX_RECEIVES) -> None:
         self._s3 = s3
         self._client: Any = boto3.client(
             "sqs",
@@ -31,7 +31,7 @@ class Sqs:
             region_name=s3.region,
         )
         self._dead_url = self._client.create_queue(QueueName=f"dead-{secrets.token_hex(6)}")["QueueUrl"]
-        redrive = {"deadLetterTargetArn": self._arn(self._dead_url), "maxReceiveCount": MAX_RECEIVES}
+        redrive = {"deadLetterTargetArn": self._arn(self._dead_url), "maxReceiveCount": max_receives}
         self.url = self._client.create_queue(
             QueueName=f"uploads-{secrets.token_hex(6)}", Attributes={"RedrivePolicy": json.dumps(redrive)}
         )["QueueUrl"]
@@ -129,7 +129,7 @@ def told(world: World, *keys: str, bucket: str | None = None) -> str:
     return json.dumps({"Records": records})
 
 
-async def until(holds: Callable[[], Any], seconds: float = 20) -> None:
+async def until(holds: Callable[[], Any], seconds: float = 60) -> None:
     """Wait until `holds` returns, or awaits, something true."""
     async with asyncio.timeout(seconds):
         while True:

@@ -5,12 +5,13 @@ messages, a claim once it brought something to tell.
 """
 
 import asyncio
-import multiprocessing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from typing import Any
+
+import boto3
 
 from broker import wiring
 from broker.aws.queue import Message, Queue, QueueConfig
@@ -20,10 +21,8 @@ from broker.settings import load_settings
 from broker.store import Outbox, Store
 from broker.worker import sender as sending
 from broker.worker.sender import Answer, Sender
-from tests.support.dying import COURSE, CountedBucket, CountedStore, Course, reach
-
-_FORKING = multiprocessing.get_context("forkserver")
-_FORKING.set_forkserver_preload(["tests.crash.warm"])
+from tests.support.dying import COURSE, CountedBucket, CountedStore, Course, reach, shared_session
+from tests.support.forking import FORKING
 
 
 @dataclass(slots=True)
@@ -90,6 +89,7 @@ class CountedSender(Sender):
 
 def work(overrides: dict[str, Any], die_before: int, ahead: timedelta, told: Connection) -> None:
     """Do what `broker worker` does until it is ended; its clock is `ahead` of the machine's."""
+    vars(boto3)["Session"] = shared_session
     vars(wiring)["Store"] = CountedWorkerStore
     vars(wiring)["Bucket"] = CountedBucket
     vars(wiring)["Queue"] = CountedQueue
@@ -129,8 +129,8 @@ class Worker:
 
 def start_worker(overrides: dict[str, Any], *, die_before: int = 0, ahead: timedelta = timedelta()) -> Worker:
     """Start a worker; `overrides` are settings by the names of their fields."""
-    telling, told = _FORKING.Pipe(duplex=False)
-    process = _FORKING.Process(target=work, args=(overrides, die_before, ahead, told), daemon=True)
+    telling, told = FORKING.Pipe(duplex=False)
+    process = FORKING.Process(target=work, args=(overrides, die_before, ahead, told), daemon=True)
     process.start()
     told.close()
     return Worker(process, telling)

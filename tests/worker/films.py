@@ -34,7 +34,12 @@ def rotated(path: Path, degrees: int, name: str) -> Path:
 
 
 def padded(path: Path, size: int) -> Path:
-    """Return an mp4 whose index (moov) lies at its end, after as many bytes of film as it takes to have this size."""
-    rate = size * 8 // 60
-    noise = ("-vf", "noise=alls=100:allf=t", "-b:v", str(rate), "-minrate", str(rate), "-maxrate", str(rate))
-    return film(path.parent, path.name, *noise, *H264, "-bufsize", str(rate), "-nal-hrd", "cbr", seconds=60)
+    """Return an mp4 of a minute and of this size whose index (moov) lies at its end, behind a box of free space.
+
+    Source: ISO/IEC 14496-12, section 8.1.2 (free space box).
+    """
+    content = film(path.parent, "minute.mp4", *H264, seconds=60).read_bytes()
+    index_at = content.rindex(b"moov") - 4
+    free = size - len(content)
+    path.write_bytes(content[:index_at] + struct.pack(">I4s", free, b"free") + bytes(free - 8) + content[index_at:])
+    return path

@@ -38,7 +38,7 @@ def announced(target: str, **fields: object) -> Announcement:
 
 
 @asynccontextmanager
-async def sending(world: World, *receivers: Receiver, seconds: float = 1.0) -> AsyncIterator[Webhooks]:
+async def sending(world: World, *receivers: Receiver, seconds: float = 30) -> AsyncIterator[Webhooks]:
     """Return what delivers to these receivers, at rest."""
     sender = Sender([SECRET], PublicNetwork(loopback=True), timeout_seconds=seconds)
     yield Webhooks(world.store.outbox, sender, tuple(one.url for one in receivers), clock=world.clock)

@@ -32,6 +32,14 @@ TOLD = ("change PROMOTE", "claimed webhook", "send webhook", "note delivery")
 
 
 @pytest.fixture
+def sqs(embedded_s3: EmbeddedS3, bucket: str) -> Sqs:
+    """Return a queue that gives out a message again to more workers than a slow machine needs."""
+    queue = Sqs(embedded_s3, max_receives=10)
+    queue.hear(bucket)
+    return queue
+
+
+@pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
     async with receiving(200) as receiver:
         yield receiver

@@ -1,7 +1,9 @@
 """S3 events complete uploads, however often, in any order, and among other messages."""
 
 import asyncio
+import os
 import random
+from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
@@ -26,7 +28,7 @@ async def test_an_unannounced_upload_is_ready_within_seconds(world: World, queue
         async def is_ready() -> bool:
             return await world.state(issued.media.id) == State.READY
 
-        await until(is_ready, 5)
+        await until(is_ready)
         await until(lambda: sqs.left == 0)
     assert sqs.dead == 0
 
@@ -174,15 +176,16 @@ async def test_a_refusal_of_s3_makes_no_message_poison(
     ]
 
 
-COUNT = 1000
+COUNT = int(os.environ.get("BROKER_TEST_EVENTS", "200"))
 PORTION = 40
 """Moto's SQS takes time in the square of what is in a queue."""
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(60 + COUNT)
 async def test_many_uploads_with_repeated_unordered_events_are_ready_and_notified_once(
-    make_world: MakeWorld, queue: Queue, sqs: Sqs
+    make_world: MakeWorld, sqs: Sqs
 ) -> None:
+    queue = Queue(replace(sqs.config, visibility_seconds=60))  # so that no slow machine uses up the receives
     async with receiving(200) as receiver:
         world = make_world(announce_to=(receiver.url,))
         media = [(await world.issue()).media for _ in range(COUNT)]
@@ -193,6 +196,7 @@ async def test_many_uploads_with_repeated_unordered_events_are_ready_and_notifie
             )
             if number % PORTION == 0:
                 bodies += sqs.take_all()
+        bodies += sqs.take_all()
         assert len({body for body in bodies if "ObjectCreated" in body}) == COUNT
         bodies *= 3
         random.shuffle(bodies)
@@ -203,5 +207,6 @@ async def test_many_uploads_with_repeated_unordered_events_are_ready_and_notifie
             await until(lambda: sqs.left == 0)
             await until(lambda: len(receiver.requests) >= COUNT)
         states = {await world.state(one.id) for one in media}
+    queue.close()
     assert (states, sqs.dead) == ({State.READY}, 0)
     assert sorted(receiver.ids) == sorted(f"msg_{one.id.hex}_ready" for one in media)

@@ -1,6 +1,7 @@
 """The pauses of the jobs: they grow to a bound during an outage, keep idle loops from spinning, and lose nothing."""
 
 import asyncio
+import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -139,11 +140,13 @@ async def test_idle_jobs_do_not_spin(make_world: MakeWorld, monkeypatch: pytest.
                 CountedWebhooks(world.store.outbox, sender._sender, (receiver.url,), clock=world.clock),
             ]
             running = [asyncio.create_task(job.run()) for job in jobs]
-            await asyncio.sleep(1.5)
+            began = time.monotonic()
+            await until(lambda: min(turns.values()) >= 4)
             for job in jobs:
                 await job.stop()
             await asyncio.gather(*running)
-    assert all(2 <= count <= 9 for count in turns.values()), turns
+            lasted = time.monotonic() - began
+    assert max(turns.values()) <= 2 + lasted / 0.2, turns
 
 
 class Overlapping(Queue):

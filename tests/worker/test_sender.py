@@ -111,7 +111,7 @@ async def test_no_receiver_breaks_the_sender(behaviour: str | int, delivered: bo
         await sender.close()
     assert (answer.delivered, answer.gone) == (delivered, gone)
     assert delivered or answer.reason.startswith(reason)
-    assert took < 3
+    assert took < 30  # and not as long as the receiver would go on
 
 
 async def test_of_a_response_of_ten_gigabytes_only_kilobytes_are_read() -> None:
