@@ -266,31 +266,49 @@ async def test_a_lost_lease_is_left_to_its_new_holder(own: Judging) -> None:
     assert since(before) == {"lost": 1, "timed": 1}
 
 
-@pytest.mark.parametrize(
-    ("error", "line"),
-    [
-        (
-            StorageRefused(operation="upload_part_copy", code="AccessDenied"),
-            {"log_level": "warning", "reason": "S3 refuses upload_part_copy: AccessDenied."},
-        ),
-        (ZeroDivisionError("a defect"), {"log_level": "error"}),
-    ],
-    ids=["refused", "a defect"],
-)
-async def test_a_failure_is_counted_logged_and_ends_the_lease(
-    own: Judging, error: Exception, line: dict[str, Any]
-) -> None:
+REFUSED = StorageRefused(operation="upload_part_copy", code="AccessDenied")
+DEFECT = ZeroDivisionError("a defect")
+WARNED = {"event": "composition failed", "log_level": "warning", "reason": str(REFUSED)}
+FAILED = {"event": "composition failed", "log_level": "error", "exc_info": DEFECT}
+
+
+def failing(own: Judging, error: Exception) -> None:
+    """Let each copy of a part fail."""
+
     def fail(number: int) -> Any:
         raise error
 
     own.uploads.on_copy = fail
+
+
+@pytest.mark.parametrize(("error", "lines"), [(REFUSED, [WARNED]), (DEFECT, [])], ids=["refused", "a defect"])
+async def test_a_failure_is_counted_and_ends_the_lease(
+    own: Judging, error: Exception, lines: list[dict[str, Any]]
+) -> None:
+    """A defect is logged by the caller, which gets the error."""
+    failing(own, error)
     before = counted()
     with capture_logs() as logs, pytest.raises(type(error)):
         await own.judge()
     assert since(before) == {"failed": 1, "timed": 1}
-    details = {"reason": str(error)} if isinstance(error, StorageRefused) else {"exc_info": error}
-    assert logs == [{"event": "composition failed", "log_level": line["log_level"], **details}]
+    assert logs == lines
     assert own.bucket.calls[-1] == ("record", {})  # the lease ends now
+
+
+@pytest.mark.parametrize(("error", "line"), [(REFUSED, WARNED), (DEFECT, FAILED)], ids=["refused", "a defect"])
+async def test_a_failure_that_no_caller_awaits_is_logged(
+    own: Judging, monkeypatch: pytest.MonkeyPatch, error: Exception, line: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(settlement, "PATIENCE_SECONDS", 0.01)
+    failing(own, error)
+    own.uploads.let_go.clear()
+    with capture_logs() as logs:
+        with pytest.raises(PromotionRunning):
+            await own.judge()
+        own.uploads.let_go.set()
+        while not logs:
+            await asyncio.sleep(0.001)
+    assert logs == [line]
 
 
 async def test_a_caller_waits_for_a_while_and_the_composition_goes_on(
