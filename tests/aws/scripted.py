@@ -10,6 +10,7 @@ from typing import Any
 from broker.aws.bucket import Bucket, BucketConfig
 from broker.domain.s3.sigv4 import Credentials
 
+KEYS = Credentials("AKIAIOSFODNN7EXAMPLE", "a-secret-key", None)
 MD5 = "d41d8cd98f00b204e9800998ecf8427e"
 
 
@@ -103,7 +104,7 @@ def bucket_at(url: str, **options: Any) -> Bucket:
         region="eu-central-1",
         endpoint_url=url,
         path_style=True,
-        credentials=Credentials("AKIAIOSFODNN7EXAMPLE", "a-secret-key", None),
+        credentials=KEYS,
         timeout_seconds=5,
     )
     return Bucket(replace(config, **options))

@@ -267,6 +267,42 @@ async def test_calls_under_way_and_calls_that_wait_are_counted(call: Call) -> No
     assert (now(S3_CALLS), now(S3_WAITING)) == idle
 
 
+async def test_copies_leave_places_to_quick_calls() -> None:
+    async with scripted(Reply(silence=True)) as server:
+        bucket = bucket_at(server.url, pool_size=4)
+        calls = [asyncio.ensure_future(promote(bucket)) for _ in range(5)]
+        while len(server.requests) < 3:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.02)
+        assert server.requests == [COPY] * 3
+        calls += [asyncio.ensure_future(head(bucket)) for _ in range(2)]
+        while len(server.requests) < 4:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.02)
+        assert server.requests == [COPY] * 3 + [HEAD]
+        for each in calls:
+            each.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        await bucket.close()
+
+
+@pytest.mark.parametrize(("timeout_seconds", "to_connect"), [(7.0, 5.0), (2.0, 2.0)])
+async def test_a_connection_opens_in_a_few_seconds(
+    monkeypatch: pytest.MonkeyPatch, timeout_seconds: float, to_connect: float
+) -> None:
+    options: dict[str, Any] = {}
+    session = aiohttp.ClientSession
+
+    def opened(**given: Any) -> aiohttp.ClientSession:
+        options.update(given)
+        return session(**given)
+
+    monkeypatch.setattr(aiohttp, "ClientSession", opened)
+    async with scripted(THERE) as server:
+        await outcome(server, head, timeout_seconds=timeout_seconds)
+    assert options["timeout"] == aiohttp.ClientTimeout(sock_connect=to_connect, sock_read=timeout_seconds)
+
+
 async def test_a_closed_bucket_keeps_no_connection() -> None:
     async with scripted(THERE) as server:
         bucket = bucket_at(server.url)

@@ -8,9 +8,11 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from freezegun import freeze_time
 
 from broker import metrics
 from broker.aws import client
@@ -19,8 +21,9 @@ from broker.aws.multipart import Copied
 from broker.domain.media import Arrived
 from broker.domain.parts import StoredPart
 from broker.domain.s3.properties import ObjectProperties
+from broker.domain.s3.sigv4 import Address, signed_headers
 from broker.errors import StorageRefused, StorageUnavailable
-from tests.aws.scripted import MD5, Reply, bucket_at, scripted
+from tests.aws.scripted import KEYS, MD5, Reply, bucket_at, scripted
 
 OTHER_MD5 = "0f3c" * 8
 BELOW = "staging/7a/0190a1b2-c3d4-7e5f-8a6b-7c8d9eafb07a/"
@@ -86,7 +89,7 @@ MORE = "<IsTruncated>true</IsTruncated>"
 LAST = "<IsTruncated>false</IsTruncated>"
 MARKER = "<Deleted><Key>a&amp;b</Key><DeleteMarker>true</DeleteMarker></Deleted>"
 STAGED = f"GET /videos/?list-type=2&max-keys={{}}&prefix={QUOTED}"
-KEYS = STAGED.format(999)
+LISTING = STAGED.format(999)
 VERSIONS = "GET /videos/?max-keys=1000&prefix={}&versions="
 JUDGED = Arrived(size=7, etag=MD5, content_type="video/mp4")
 COPY = {"x-amz-copy-source": "videos/staging/a%26%C3%BC", "x-amz-copy-source-if-match": f'"{MD5}"'}
@@ -314,7 +317,7 @@ OPERATIONS: dict[str, tuple[Call, list[Reply], Any, list[Sent]]] = {
         [xml("ListBucketResult", listed(1, 5)), xml("DeleteResult")],
         True,
         [
-            ("list_objects_v2", KEYS, {}, ""),
+            ("list_objects_v2", LISTING, {}, ""),
             deleting(deletion(f"<Key>{BELOW}00001</Key>")),
         ],
     ),
@@ -329,7 +332,7 @@ OPERATIONS: dict[str, tuple[Call, list[Reply], Any, list[Sent]]] = {
         ],
         True,
         [
-            ("list_objects_v2", KEYS, {}, ""),
+            ("list_objects_v2", LISTING, {}, ""),
             deleting(deletion(f"<Key>{BELOW}00001</Key>")),
             ("list_object_versions", VERSIONS.format(QUOTED), {}, ""),
             deleting(
@@ -466,3 +469,26 @@ async def test_each_key_of_a_deletion_has_its_own_outcome() -> None:
         "busy": (StorageUnavailable, "delete_objects", "SlowDown"),
         "odd": (StorageRefused, "delete_objects", "Unknown"),
     }
+
+
+async def test_a_request_is_signed_as_it_is_sent() -> None:
+    now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    with freeze_time(now, real_asyncio=True):
+        async with scripted(xml("CompleteMultipartUploadResult")) as server:
+            bucket = bucket_at(server.url)
+            await bucket.multipart.complete("media/b", "an-id", [MD5])
+            await bucket.close()
+    signed = signed_headers(
+        KEYS,
+        Address.of(f"{server.url}/videos/"),
+        "POST",
+        "media/b",
+        now=now,
+        region="eu-central-1",
+        query={"uploadId": "an-id"},
+        headers=XML | {"if-none-match": "*"},
+        body=server.bodies[0],
+    )
+    lines = (line.partition(": ") for line in server.heads[0].strip().splitlines()[1:])
+    sent = {name.lower(): value for name, _, value in lines}
+    assert signed.items() <= sent.items()

@@ -163,6 +163,8 @@ async def test_new_owners_are_inserted_in_the_order_of_the_database(sorted_as_in
         asked = asyncio.gather(store.change(changed, Event.DELETE), *(store.add(one, UNLIMITED) for one in added))
         await until_a_session_waits(sorted_as_in_a_dictionary)
         other.execute("SET lock_timeout = '500ms'")
+        # The known owner is not locked meanwhile, or the two would wait for each other.
+        other.execute("SELECT 1 FROM broker_usage WHERE owner = 'known' FOR UPDATE")
         await asyncio.to_thread(other.execute, insert("B"))
     assert (await asked)[1:] == added
     await store.close()

@@ -153,7 +153,8 @@ async def test_an_unexpected_failure_is_raised_or_logged_and_never_both(
                 await world.verbs.complete(issued.media.id, "anna")
             calls(world).let_go.set()
             await settled(world)
-    assert [line["event"] for line in logs if "exc_info" in line] == ([] if waits else ["composition failed"])
+    failures = [(line["event"], line["log_level"], type(line["exc_info"])) for line in logs if "exc_info" in line]
+    assert failures == ([] if waits else [("composition failed", "error", LookupError)])
     assert ended == {"failed": 1}
 
 

@@ -154,8 +154,30 @@ async def test_a_promotion_is_due_at_the_end_of_its_lease(make_world: MakeWorld)
     sweeping = asyncio.create_task(world.verbs.complete(media.id, "anna"))
     await world.bucket.reached.wait()
     await follow(world, media, [(nothing, State.PROMOTING, LEASED)])
+    arrived = await world.bucket.head(staging_key(media.id))
+    row = await world.store.get(media.id, None)
+    assert (row.judged, row.judgements, row.attempt) == (arrived, 1, 1)
     world.bucket.let_go.set()
     await sweeping
+
+
+async def test_a_take_over_has_a_lease_and_an_attempt_of_its_own(make_world: MakeWorld) -> None:
+    world, other = make_world(Gate), make_world(Gate)
+    world.clock.stop()
+    media = (await world.issue()).media
+    await put(world, media)
+    completing = []
+    for each in (world, other):
+        assert isinstance(each.bucket, Gate)
+        each.bucket.held = {"copy_object"}
+        completing.append(asyncio.create_task(outcome_of(each.verbs.complete(media.id, "anna"))))
+        await each.bucket.reached.wait()
+        await follow(each, media, [(nothing, State.PROMOTING, LEASED)])
+        world.clock.move(seconds=LEASED)
+    assert (await world.store.get(media.id, None)).attempt == 2
+    for each in (other, world):
+        each.bucket.let_go.set()  # type: ignore[attr-defined]
+    assert await asyncio.gather(*completing) == ["ready", "ready"]
 
 
 async def test_an_overwritten_upload_is_due_as_before(make_world: MakeWorld) -> None:

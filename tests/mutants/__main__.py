@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "mutants"
 HOOKS = ("tests/api/test_issue_hook.py", "tests/api/test_host_hooks.py")
 ROOMS = {
-    "broker/domain/origin.py": ("tests/unit/test_rules.py", "tests/worker/test_public_network.py"),
+    "broker/domain/origin.py": ("tests/unit", "tests/worker/test_public_network.py"),
     "broker/domain": ("tests/unit",),
     "broker/lifecycle/agreement.py": ("tests/lifecycle/test_terms.py", *HOOKS),
     "broker/lifecycle/deciding.py": ("tests/lifecycle/test_deciding.py", *HOOKS),

@@ -39,6 +39,7 @@ TIB = 1024**4
 def test_parts_grow_with_the_file(size: int, preferred: int, part_size: int, count: int) -> None:
     layout = Layout(size, part_size_for(size, preferred))
     assert (layout.part_size, layout.count) == (part_size, count)
+    assert isinstance(layout.part_size, int)
     assert (layout.count - 1) * part_size + layout.size_of(layout.count) == size
 
 
@@ -53,6 +54,7 @@ def stored(*sizes: int) -> list[StoredPart]:
 
 def test_missing_parts_and_parts_of_another_size_are_found() -> None:
     layout = Layout(25, 10)
+    assert layout.missing([]) == [1, 2, 3]
     assert layout.missing(stored(10)) == [2, 3]
     assert layout.missing(stored(10, 10, 5)) == []
     assert layout.differences(stored(10, 10, 5)) == ""
@@ -80,6 +82,8 @@ def test_a_composed_etag_is_the_md5_of_the_md5s() -> None:
     digests = [hashlib.md5(part, usedforsecurity=False) for part in (b"one", b"two")]
     expected = hashlib.md5(b"".join(digest.digest() for digest in digests), usedforsecurity=False).hexdigest()
     assert composed_etag([digest.hexdigest() for digest in digests]) == f"{expected}-2"
+    opaque = hashlib.md5(b"opaque", usedforsecurity=False).hexdigest()
+    assert composed_etag(["opaque"]) == f"{opaque}-1"
 
 
 @pytest.mark.parametrize(
@@ -88,3 +92,8 @@ def test_a_composed_etag_is_the_md5_of_the_md5s() -> None:
 )
 def test_numbers_are_named_as_ranges(numbers: list[int], words: str) -> None:
     assert as_ranges(numbers, limit=2 if "…" in words else 20) == words
+
+
+def test_twenty_ranges_are_named() -> None:
+    assert as_ranges(list(range(1, 41, 2))).count(", ") == 19
+    assert as_ranges(list(range(1, 43, 2))).endswith("37, 39, …")

@@ -74,3 +74,9 @@ def test_each_envelope_names_the_created_objects(document: object, created: list
 def test_garbage_differs_from_an_event_without_objects(body: str) -> None:
     with pytest.raises(EnvelopeUnknown):
         created_objects(body)
+
+
+@pytest.mark.parametrize(("body", "reason"), [("hello", "JSONDecodeError"), ("[]", "TypeError"), ("{}", "no envelope")])
+def test_the_reason_holds_no_part_of_the_message(body: str, reason: str) -> None:
+    with pytest.raises(EnvelopeUnknown, match=f"^{reason}$"):
+        created_objects(body)

@@ -29,17 +29,17 @@ class Fails(Waits):
 
 
 async def test_a_failed_job_is_logged_at_once() -> None:
-    told: list[str] = []
+    told: list[tuple[str, str, type[Exception]]] = []
 
     async def serve() -> None:
         async with Jobs([Waits(), Fails()]).beside() as working:
             await asyncio.wait({working})
             await asyncio.sleep(0)
-            told.extend(line["event"] for line in logs)
+            told.extend((line["event"], line["log_level"], type(line["exc_info"])) for line in logs)
 
     with capture_logs() as logs, pytest.raises(ExceptionGroup) as raised:
         await serve()
-    assert told == ["jobs ended"]
+    assert told == [("jobs ended", "critical", ExceptionGroup)]
     assert raised.group_contains(ZeroDivisionError)
 
 

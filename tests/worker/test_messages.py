@@ -275,6 +275,22 @@ async def test_a_message_is_kept_hidden_while_it_is_processed() -> None:
     }
 
 
+async def test_a_message_is_hidden_again_after_half_of_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    queue = Heard()
+    job = Events(queue, Verbs(None), bucket_name="videos", clock=lambda: NOW)
+    with pytest.raises(asyncio.CancelledError):
+        await job._extend(told(staging_key(MEDIA)))
+    assert (slept, queue.hidden) == ([30, 30, 30], [("message 0", 60)] * 2)
+
+
 @pytest.mark.parametrize("operation", ["receive", "delete", "hide"])
 async def test_a_queue_that_is_unavailable_pauses_the_job(monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
     monkeypatch.setattr(events, "FIRST_REST_SECONDS", 0.05)
@@ -314,6 +330,18 @@ async def test_pauses_grow_while_nothing_succeeds(
     lines = [line for line in logs if line["event"] == "events pause"]
     assert [line["seconds"] for line in lines] == pauses
     assert {line["reason"] for line in lines} == ({str(SILENT), str(AWAY)} if MESSAGE in batches else {str(SILENT)})
+
+
+async def test_nothing_is_received_during_a_pause_and_it_begins_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "FIRST_REST_SECONDS", 3600)
+    queue, verbs = Heard([told(staging_key(MEDIA), number=number) for number in range(3)]), Verbs(AWAY)
+    with capture_logs() as logs:
+        async with hearing(queue, verbs):
+            await until(lambda: len(queue.hidden) == 3)
+            receives = len(queue.limits)
+            await asyncio.sleep(0.05)
+            assert len(queue.limits) <= receives + 1  # one may have been under way when the pause began
+    assert [line["event"] for line in logs] == ["events pause"]
 
 
 async def test_messages_that_a_stop_finds_are_returned() -> None:
