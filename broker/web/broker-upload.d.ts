@@ -162,8 +162,8 @@ export interface EachOptions {
 /**
  * Upload several files; return an upload for each, in order. One request issues up to 100 of them.
  *
- * `each` returns options of one file. A file that the broker refuses fails alone. Files with `checksum: true`, and those
- * that the application issues, are issued one by one.
+ * `each` returns options of one file. A file that the broker refuses fails alone. Files with `checksum: true`, those
+ * that the application issues, and those of an `idempotencyKey` are issued one by one.
  */
 export function uploadAll<Chosen extends File | Blob>(
   files: Iterable<Chosen> | ArrayLike<Chosen>,

@@ -6,7 +6,7 @@
  * any other failure becomes an `UploadError` that states its cause and its fix.
  */
 
-import { Batch, MOST } from "./upload/batch.js";
+import { Batch, MAX_UPLOADS } from "./upload/batch.js";
 import { Broker, subjectOf } from "./upload/broker.js";
 import { Unfinished, localStorageOrNull } from "./upload/unfinished.js";
 import { Upload, newKey } from "./upload/upload.js";
@@ -29,8 +29,8 @@ export function upload(file, options) {
 /**
  * Upload several files; return an upload for each, in order. One request issues up to 100 of them.
  *
- * `each` returns options of one file, such as its `onProgress` and `signal`. Files with `checksum: true`, and those that
- * the application issues, are issued one by one.
+ * `each` returns options of one file, such as its `onProgress` and `signal`. Files with `checksum: true`, those that the
+ * application issues, and those of an `idempotencyKey` are issued one by one.
  */
 export function uploadAll(files, options, each = () => ({})) {
   const chosen = Array.from(files);
@@ -43,9 +43,13 @@ export function uploadAll(files, options, each = () => ({})) {
   } catch (error) {
     return chosen.map(() => controlled(Promise.reject(error)));
   }
-  const together = uploads.filter((started) => !started.application.issue && started.checksum !== true);
-  for (let first = 0; together.length > 1 && first < together.length; first += MOST)
-    new Batch(together.slice(first, first + MOST), `${idempotencyKey ?? newKey()}${first ? ` from ${first}` : ""}`);
+  const together = uploads.filter(
+    ({ application, checksum, signal }) => !application.issue && checksum !== true && !signal?.aborted,
+  );
+  // A repeated call leaves out the files that are remembered, so a key of the application could not name one request.
+  const isBatched = idempotencyKey === undefined && together.length > 1;
+  for (let first = 0; isBatched && first < together.length; first += MAX_UPLOADS)
+    new Batch(together.slice(first, first + MAX_UPLOADS), newKey());
   return uploads.map((started) => controlled(started.run(), started));
 }
 

@@ -135,6 +135,28 @@ async def test_a_disabled_target_gets_nothing_until_it_is_enabled(telling: Store
     assert len(await claim(telling)) == 1
 
 
+async def test_kept_announcements_are_listed_from_the_oldest(open_store: OpenStore) -> None:
+    clock = now()
+    store = open_store(announce_to=(HERE,), clock=lambda: clock)
+    first = await rejected(store)
+    clock += CLAIM
+    second = await rejected(store)
+    clock += CLAIM
+    deleting = await store.change(first, Event.DELETE)
+    assert deleting is not None
+    deleted = await store.change(deleting, Event.PURGE, due_at=None)
+    assert deleted is not None
+    kept = await store.outbox.kept(10)
+    assert [(told.media_id, told.version) for told in kept] == [
+        (first.id, first.version),
+        (second.id, second.version),
+        (first.id, deleted.version),
+    ]
+    assert await store.outbox.kept(2) == kept[:2]
+    backlog = await store.outbox.backlog()
+    assert (backlog.waiting, backlog.oldest_waiting_at, backlog.given_up) == (3, clock - 2 * CLAIM, 0)
+
+
 async def test_an_announcement_that_waits_too_long_is_given_up_and_later_deleted(telling: Store) -> None:
     await rejected(telling)
     at = now()

@@ -160,6 +160,30 @@ async def test_an_erasure_removes_the_rows_of_deleted_media_and_then_the_usage(d
     await dated.close()
 
 
+async def test_an_erasure_leaves_what_the_sweep_still_visits(dated: Store) -> None:
+    now = datetime.now(UTC)
+    visited = await ended(dated, State.DELETED)
+    assert await dated.amend(visited, due_at=now) is not None
+    rejected = await ended(dated, State.REJECTED)
+    assert await dated.removal.remove_erased("ann", now, limit=9) == 0
+    assert all([await is_there(dated, media) for media in (visited, rejected)])
+    await dated.close()
+
+
+async def test_an_issuers_name_is_removed_from_what_it_issued_alone(dated: Store) -> None:
+    def issued_by(issuer: str | None, key: str) -> Any:
+        return dated.add(pending("ann", issued_by=issuer, idempotency_key=key), UNLIMITED)
+
+    by_backend = [await issued_by("backend", f"backend\n{number}") for number in range(3)]
+    others = [await issued_by("another", "another\n1"), await issued_by(None, "own")]
+    assert [await dated.removal.forget_issuer("backend", limit=2) for _ in range(3)] == [2, 1, 0]
+    for media in by_backend:
+        assert await dated.get(media.id, "ann") == media._replace(issued_by=None, idempotency_key=None)
+    for media in others:
+        assert await dated.get(media.id, "ann") == media
+    await dated.close()
+
+
 async def test_a_webhook_that_waits_keeps_its_media_until_it_is_delivered_or_given_up(database_url: str) -> None:
     now = datetime.now(UTC)
     store = Store(database_url, announce_to=(HOOK,))

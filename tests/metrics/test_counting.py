@@ -31,6 +31,7 @@ async def test_a_change_of_state_is_counted_by_its_event_and_a_lost_race_is_not(
     before = read("broker_transitions_total", event="differ")
     media = await store.add(pending(), UNLIMITED)
     assert await store.change(media, Event.DIFFER, due_at=None) is not None
+    assert read("broker_transitions_total", event="differ") == before + 1
     assert await store.change(media, Event.DIFFER, due_at=None) is None
     assert read("broker_transitions_total", event="differ") == before + 1
 

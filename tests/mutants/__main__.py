@@ -48,6 +48,7 @@ ROOMS = {
         "tests/contract/test_outbox.py",
         "tests/contract/test_records.py",
         "tests/contract/test_removal.py",
+        "tests/metrics/test_counting.py",
     ),
     "broker/api/auth/caller.py": ("tests/security/test_authenticator.py",),
     "broker/api/auth/form_states.py": ("tests/security/test_own_tokens.py",),

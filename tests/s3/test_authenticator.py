@@ -105,6 +105,7 @@ def presigned(
     also: dict[str, str] = {},  # noqa: B006 not changed
     changes: dict[str, str | None] = {},  # noqa: B006 not changed
     headers: dict[str, str] = {},  # noqa: B006 not changed
+    unsigned: dict[str, str] = {},  # noqa: B006 not changed
     key: str = KEY,
     secret: str = SECRET,
 ) -> Request:
@@ -123,7 +124,9 @@ def presigned(
     canonical = f"GET\n/videos/a\n{query}\n{lines}\n{params['X-Amz-SignedHeaders']}\n{digest}"
     all_params = {**params, "X-Amz-Signature": signature_of(canonical, at, secret), **changes}
     pairs = [(name, value) for name, value in all_params.items() if value is not None]
-    return request_of("GET", "/videos/a", urlencode(pairs), {name: value.encode() for name, value in sent.items()})
+    return request_of(
+        "GET", "/videos/a", urlencode(pairs), {name: value.encode() for name, value in (sent | unsigned).items()}
+    )
 
 
 def refusal_of(authenticator: Authenticator, request: Request) -> S3Error:
@@ -330,6 +333,7 @@ def test_a_url_is_refused_by_its_fault(name: str, authenticator: Authenticator) 
         presigned(NOW - timedelta(hours=11), seconds=604_800),
         presigned(also={"X-Amz-Content-Sha256": EMPTY}, digest=EMPTY),
         presigned(headers={"x-amz-content-sha256": EMPTY}, digest=EMPTY),
+        presigned(unsigned={"x-amz-content-sha256": EMPTY}),
         presigned(
             also={"X-Amz-Content-Sha256": "UNSIGNED-PAYLOAD"}, headers={"x-amz-content-sha256": EMPTY}, digest=EMPTY
         ),

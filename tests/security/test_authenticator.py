@@ -195,6 +195,7 @@ async def test_issuers_audiences_and_owners_are_those_of_the_rules(
         ({"kid": None}, False),
         ({"jku": "https://evil.example/", "x5u": "https://evil.example/", "x5c": [], "jwk": {}}, True),
         ({"kid": 7}, False),
+        ({"kid": ["k"]}, False),
         ({"crit": []}, False),
         ({"b64": True}, False),
     ],
@@ -207,7 +208,8 @@ async def test_a_header_says_what_that_of_an_access_token_says(header: dict[str,
         await authenticator(keys).caller(token)
         assert keys.asked == [header.get("kid")]
     else:
-        assert await reason_of(token) == INVALID
+        assert await reason_of(token, keys=keys) == INVALID
+        assert set(keys.asked) <= {None}  # no odd value is looked up
 
 
 async def test_a_key_that_is_too_short_for_its_algorithm_verifies_nothing() -> None:

@@ -6,22 +6,28 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling, Scheduling
 
 LONGEST_FIRST = (
-    "crash/test_replicas.py",
-    "worker/test_events.py",
-    "crash/test_every_step.py",
     "infra/test_image.py",
+    "readme/test_clone.py",
+    "crash/test_every_step_in_parts.py",
+    "crash/test_every_step.py",
     "infra/test_terraform.py",
-    "crash/test_any_order.py",
-    "worker/test_crash.py",
-    "readme/test_distribution.py",
-    "crash/test_random_deaths.py",
+    "browser/test_resume.py",
     "browser/test_console.py",
-    "security/test_openapi.py",
+    "worker/test_events.py",
+    "crash/test_replicas.py",
+    "cli/test_upload_in_parts.py",
+    "worker/test_crash.py",
+    "crash/test_random_deaths.py",
+    "crash/test_any_order.py",
+    "cli/test_processes.py",
+    "metrics/test_processes.py",
+    "s3/test_server.py",
     "worker/test_commands.py",
     "worker/test_probe.py",
     "worker/test_webhooks.py",
+    "phones/test_kotlin.py",
 )
-"""Files of half a minute or more on one core. Begun last, one of them would keep one core busy and the others idle."""
+"""Files that take long alone. Begun last, one of them would keep one core busy and the others idle."""
 SERVERS = ("ceph", "seaweedfs")
 """Servers that are slow to start, and named by each test that asks for one."""
 

@@ -277,6 +277,7 @@ def test_limits_and_used_keys_are_conditions_of_the_statement() -> None:
 @pytest.mark.parametrize(
     ("adds", "is_at_once"),
     [
+        ([(None, UNLIMITED)], True),
         ([(None, UNLIMITED), (None, UNLIMITED)], True),
         ([("k", UNLIMITED), ("l", UNLIMITED)], True),
         ([("k", UNLIMITED), ("k", UNLIMITED)], False),

@@ -116,6 +116,13 @@ async def test_fields_that_identify_a_media_cannot_be_changed() -> None:
     await store.close()
 
 
+async def test_a_ping_needs_the_tables(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path}/empty.db")
+    with pytest.raises(DatabaseUnavailable):
+        await store.ping()
+    await store.close()
+
+
 async def test_a_closed_store_has_no_connection(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/broker.db"
     migrate(url)

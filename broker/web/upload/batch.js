@@ -4,37 +4,46 @@ import { brokerRefusal } from "./errors.js";
 import { Patience } from "./patience.js";
 import { until } from "./waiting.js";
 
-export const MOST = 100; // the number of uploads in one request; the most that the broker allows
+export const MAX_UPLOADS = 100; // in one request; the most that the broker allows
 const FREED = new Set(["pending_count", "promised_bytes"]); // quotas that grow again as the files before are completed
 const ALONE = new Set([404, 405, 413, 422]); // refusals of the request itself; each upload then asks on its own
 
 export class Batch {
   /** Ask for `uploads`, which wait for their answers, with an Idempotency-Key. */
   constructor(uploads, key) {
-    Object.assign(this, { uploads, key, members: [], left: new Set(), stop: new AbortController() });
+    Object.assign(this, { uploads, key, cancelled: new Set(), stop: new AbortController() });
     for (const upload of uploads) upload.batch = this;
-    this.answers = this.issue();
-    this.answers.catch(() => {}); // each upload rejects with it
+    this.members = this.choose();
+    this.answers = this.members.then((members) => (members.length > 1 ? this.issue(members) : []));
+    this.answers.catch(() => {}); // each member rejects with it
+  }
+
+  /** Return the uploads that need the request: those that go on with what this browser remembers do not. */
+  async choose() {
+    const { uploads, cancelled } = this;
+    const first = uploads.find(({ resumable, owner }) => resumable && owner === undefined);
+    await first?.recall().catch(() => {}); // it is tried again in its own turn, and so are the others
+    for (const upload of uploads) upload.owner ??= first?.owner; // one token tells the owner of all
+    await Promise.allSettled(uploads.filter((upload) => upload !== first).map((upload) => upload.recall()));
+    for (const upload of cancelled) upload.memory?.release();
+    return uploads.filter((upload) => upload.next === "issue" && !cancelled.has(upload));
   }
 
   /** Return the broker's answers, in the order of `members`; none if the uploads should ask on their own. */
-  async issue() {
-    const { uploads, key, stop } = this;
-    const waiting = uploads.filter(({ signal }) => !signal?.aborted);
-    await Promise.allSettled(waiting.map((upload) => upload.recall())); // one that fails asks on its own
-    this.members = waiting.filter((upload) => upload.next === "issue" && !this.left.has(upload));
-    for (const upload of this.left) upload.memory?.release();
-    const { members } = this;
-    if (members.length < 2) return [];
+  async issue(members) {
+    const { key, stop } = this;
     const [{ broker, attempts }] = members;
-    const report = (...state) => members.forEach((upload) => upload.paused || this.left.has(upload) || upload.report(...state));
+    const report = (...state) => members.forEach((upload) => this.report(upload, ...state));
     const patience = new Patience(attempts, report);
-    const body = { uploads: members.map((upload) => upload.request()) };
+    const request = { headers: { "Idempotency-Key": key }, body: { uploads: members.map((upload) => upload.request()) } };
     for (;;) {
       report("asking");
       try {
-        const headers = { "Idempotency-Key": key };
-        return (await broker.ask("POST", "uploads", { headers, body, signal: stop.signal })).uploads;
+        const { uploads } = await broker.ask("POST", "uploads", { ...request, signal: stop.signal });
+        this.answeredAt = Date.now();
+        const unclear = uploads.find(isUnclear);
+        if (!unclear || patience.failures + 1 >= attempts) return uploads;
+        throw refusalOf(unclear);
       } catch (error) {
         stop.signal.throwIfAborted();
         if (ALONE.has(error.status)) return [];
@@ -46,20 +55,42 @@ export class Batch {
     }
   }
 
+  /** Report a state of a member. What its listener throws fails this member alone, in its own turn. */
+  report(upload, ...state) {
+    if (upload.paused || this.cancelled.has(upload)) return;
+    try {
+      upload.report(...state);
+    } catch {
+      // the next report throws again
+    }
+  }
+
   /** Return the broker's answer for an upload, or undefined if it should ask on its own. Rejects with its refusal. */
   async answerFor(upload, signal) {
-    await until(signal, (resolve) => void this.answers.then(resolve, resolve));
-    const answer = (await this.answers)[this.members.indexOf(upload)];
-    if (FREED.has(answer?.quota)) return undefined;
-    if (answer?.success === false) throw brokerRefusal(answer.status, answer, { file: upload.file, after: answer.retry_after });
-    return answer;
+    const place = (await settled(this.members, signal)).indexOf(upload);
+    if (place < 0) return undefined;
+    const answer = (await settled(this.answers, signal))[place];
+    if (!answer || FREED.has(answer.quota)) return undefined;
+    if (answer.success === false) throw refusalOf(answer, upload.file);
+    const passed = (Date.now() - this.answeredAt) / 1000; // a paused upload comes late
+    return { ...answer, expires_in: answer.expires_in - passed };
   }
 
   /** Leave out a cancelled upload, and call `remove` with the id of its media if one was issued. */
-  leave(upload, remove) {
-    this.left.add(upload);
-    if (this.left.size === this.uploads.length) this.stop.abort(upload.signal.reason);
-    const place = this.members.indexOf(upload);
-    this.answers.then((answers) => answers[place]?.media_id && remove(answers[place].media_id), () => {});
+  async leave(upload, remove) {
+    this.cancelled.add(upload);
+    if (this.cancelled.size === this.uploads.length) this.stop.abort(upload.signal.reason);
+    const place = (await this.members).indexOf(upload);
+    const issued = (await this.answers.catch(() => []))[place];
+    if (issued?.media_id) remove(issued.media_id);
   }
 }
+
+/** Settle as `promise` does, or reject once the signal is aborted. */
+const settled = (promise, signal) => until(signal, (resolve) => void promise.then(resolve, resolve)).then(() => promise);
+
+/** Return whether the broker may have issued the upload: then only the same request with the same key finds out. */
+const isUnclear = ({ success, status, type = "" }) =>
+  success === false && (status >= 500 || type.endsWith("idempotency-key-in-flight"));
+
+const refusalOf = (answer, file) => brokerRefusal(answer.status, answer, { file, after: answer.retry_after });

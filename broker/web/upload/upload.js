@@ -127,6 +127,8 @@ export class Upload {
       const issued = await this.batch.answerFor(this, signal);
       if (issued) this.adopt(issued);
     } catch (error) {
+      signal.throwIfAborted(); // a paused upload waits for the answer again
+      this.batch = null;
       await this.decide(error, signal);
     }
     this.batch = null;
