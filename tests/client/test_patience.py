@@ -8,7 +8,7 @@ import pytest
 from freezegun import freeze_time
 
 from broker.client import AsyncClient, BrokerProblem, ClientError, Unreachable
-from tests.aws.scripted import Reply, scripted
+from tests.support.scripted import Reply, scripted
 
 READY = Reply(200, json.dumps({"success": True, "media_id": "7", "status": "ready"}).encode())
 LOST = Reply(reset=True)
