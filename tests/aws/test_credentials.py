@@ -30,11 +30,13 @@ class Chain:
     def __init__(self, *answers: Any) -> None:
         self.answers = list(answers)
         self.asked = self.answered = 0
+        self.threads: set[str] = set()
         self.let_go = threading.Event()
         self.let_go.set()
 
     def get_credentials(self) -> Any:
         self.asked += 1
+        self.threads.add(threading.current_thread().name)
         self.let_go.wait(10)
         self.answered += 1
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -51,7 +53,7 @@ def keys(number: int = 1, expires_at: datetime | None = None) -> SimpleNamespace
 
 @pytest.fixture
 def threads() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1, thread_name_prefix="keys") as pool:
         yield pool
 
 
@@ -105,9 +107,10 @@ async def test_keys_that_botocore_cannot_refresh_are_used_and_asked_for_every_te
         assert (await own.current(at)).access_key == "AKIA1"
         asked.append(chain.asked)
     assert asked == [1, 2, 2, 3, 4]
+    await own.current(ends - SECOND)
     with pytest.raises(CredentialsExpired):
         await own.current(ends)
-    assert chain.asked == 5
+    assert chain.asked == 6
 
 
 NO_ACCESS = ClientError({"Error": {"Code": "AccessDenied"}}, "AssumeRole")
@@ -135,7 +138,7 @@ async def test_callers_share_one_fetch_and_one_that_leaves_ends_it_for_no_other(
         await leaving
     chain.let_go.set()
     assert {each.access_key for each in await asyncio.gather(*staying)} == {"AKIA1"}
-    assert chain.asked == 1
+    assert (chain.asked, chain.threads) == (1, {"keys_0"})
 
 
 async def test_a_bucket_closes_while_the_chain_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +150,7 @@ async def test_a_bucket_closes_while_the_chain_is_silent(monkeypatch: pytest.Mon
     while not chain.asked:
         await asyncio.sleep(0.001)
     await bucket.close()
-    assert chain.answered == 0
+    assert (chain.answered, chain.threads) == (0, {"credentials_0"})
     chain.let_go.set()
     with pytest.raises(CredentialsExpired):
         await asking

@@ -117,8 +117,9 @@ async def test_an_upload_that_is_overwritten_repeatedly_is_rejected(
     world = make_world(bucket_class)
     world.bucket.times = 11  # type: ignore[attr-defined]
     issued = await world.uploaded()
-    with pytest.raises(UploadRejected):
+    with pytest.raises(UploadRejected) as rejected:
         await world.verbs.complete(issued.media.id, "anna")
+    assert rejected.value.facts["differences"] == "it was overwritten while it was being checked"
     await world.purged()
     assert world.final_bytes(issued.media) is None
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from broker.domain.media import State
+from broker.domain.s3.policy import MAX_POLICY_SECONDS
 from broker.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, UploadExpired
 from broker.lifecycle.requests import Issued, UploadRequest
 from tests.support.world import OVER, POLICY_SECONDS, VIDEO, World, overtaken
@@ -40,12 +41,21 @@ async def test_a_renewal_that_loses_a_race_reads_the_row_again(world: World) -> 
     assert again.media.version == 2
 
 
+async def test_no_policy_is_renewed_after_an_hour(world: World) -> None:
+    world.clock.stop()
+    await issue(world)
+    world.clock.move(seconds=MAX_POLICY_SECONDS)
+    with pytest.raises(UploadExpired):
+        await issue(world)
+
+
 async def test_a_completed_media_gets_no_further_policy(world: World) -> None:
     first = await issue(world)
     world.post(first)
     await world.verbs.complete(first.media.id, "anna")
     again = await issue(world)
     assert (again.media.id, again.media.state, again.fields) == (first.media.id, State.READY, {})
+    assert again.expires_in == 0
 
 
 @pytest.mark.parametrize("ends", ["deleted", "expired"])

@@ -1,7 +1,8 @@
 """The record of an issue: each promise and each instant of it, before a policy leaves."""
 
 import hashlib
-from base64 import b64encode
+import json
+from base64 import b64decode, b64encode
 from collections import Counter
 from datetime import timedelta
 
@@ -52,6 +53,15 @@ async def test_a_form_is_recorded_with_all_that_was_asked(world: World) -> None:
     assert created_on(issued.media.id) == now
     assert (issued.expires_in, issued.expires_at) == (POLICY_SECONDS, ends)
     assert issued.fields["x-amz-checksum-sha256"] == SHA256
+
+
+@pytest.mark.parametrize(("size", "bounds"), [(7, [7, 7]), (None, [1, 1_000_000])])
+async def test_a_known_size_makes_the_range_of_the_form_exact(
+    world: World, size: int | None, bounds: list[int]
+) -> None:
+    issued = await world.issue(size=size)
+    conditions = json.loads(b64decode(issued.fields["policy"]))["conditions"]
+    assert [each for each in conditions if isinstance(each, list)] == [["content-length-range", *bounds]]
 
 
 async def test_a_form_without_a_key_is_recorded_without_a_digest(world: World) -> None:
