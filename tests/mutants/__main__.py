@@ -40,6 +40,7 @@ ROOMS = {
     "broker/aws/cloudfront.py": ("tests/aws/test_addresses.py", "tests/lifecycle/test_cloudfront.py"),
     "broker/aws": ("tests/aws", "tests/lifecycle/test_completion.py", "tests/lifecycle/test_slow_copies.py"),
     "broker/store/migration.py": ("tests/contract/test_schema.py", "tests/contract/test_shared_database.py"),
+    "broker/store/schema.py": ("tests/unit/test_store.py", "tests/contract/test_schema.py"),
     "broker/store": (
         "tests/unit/test_prepared.py",
         "tests/unit/test_statements.py",

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,19 @@ def test_the_types_are_those_of_the_database() -> None:
     for dialect in (sqlite, postgresql):
         assert Instant().bind_processor(dialect)(None) is None
         assert Instant().result_processor(dialect, None)(None) is None
+
+
+def test_an_instant_is_text_on_sqlite_and_itself_on_postgresql() -> None:
+    sqlite, postgresql = (sa.create_engine(url).dialect for url in ("sqlite://", "postgresql+psycopg://"))
+    noon = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    in_tokyo = noon.astimezone(timezone(timedelta(hours=9)))
+    assert Instant().bind_processor(sqlite)(in_tokyo) == "2026-01-31T12:00:00.000000Z"
+    assert Instant().bind_processor(postgresql)(in_tokyo) is in_tokyo
+    for dialect, stored in ((sqlite, "2026-01-31T12:00:00.000000Z"), (postgresql, in_tokyo)):
+        instant = Instant().result_processor(dialect, None)(stored)
+        assert instant == noon
+        assert instant is not None
+        assert instant.tzinfo == UTC
 
 
 def test_a_schema_is_an_option_of_the_connection() -> None:
