@@ -39,7 +39,7 @@ class HostInvalid(BrokerError):
 
 
 class BodyTooLarge(BrokerError):
-    """The request body is larger than {max_size} bytes; send the file itself to S3, not to the broker."""
+    """The request body is larger than {max_size} bytes; ask for fewer uploads, or send the file itself to S3."""
 
 
 class BodyCutShort(BrokerError):
@@ -90,7 +90,7 @@ class UploadRefused(BrokerError):
 
 
 class QuotaExceeded(BrokerError):
-    """The quota of {limit} for {quota} would be exceeded by {asked} more, because {used} are in use; delete media."""
+    """Of the quota {quota}, {used} of {limit} are in use, and the request needs {asked}; complete or delete uploads."""
 
 
 class IdempotencyKeyReused(BrokerError):
@@ -125,7 +125,7 @@ class PromotionRunning(BrokerError):
 
 
 class NotReady(BrokerError):
-    """The media is {media_status}, not ready; complete its upload, or start a new one if it was rejected or expired."""
+    """The media is {media_status}, not ready; complete it, retry while it is promoting, or start a new upload."""
 
 
 class UploadRejected(BrokerError):

@@ -1,4 +1,4 @@
-"""One S3 bucket: sign, head, promote, and with its `multipart` and its `deletion` all that the verbs ask of S3.
+"""One S3 bucket: signatures, HEAD requests and promotions; `multipart` and `deletion` hold the other operations.
 
 S3's answers become objects and errors of the domain here. Only a 404 is "not there"; anything else means that S3 is
 unavailable, or refuses the broker itself.

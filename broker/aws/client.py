@@ -80,7 +80,7 @@ class Answer:
 
 
 Call = Callable[..., Awaitable[Answer]]
-"""`S3Client.call`, or what stands in for it."""
+"""The signature of `S3Client.call`."""
 
 
 class S3Client:

@@ -47,7 +47,7 @@ class Deleted:
 class Deletion:
     """Delete objects of one bucket; absent ones are no error.
 
-    Every method raises StorageUnavailable and StorageRefused.
+    Every method raises StorageUnavailable and StorageRefused for a request that fails as a whole.
     """
 
     def __init__(self, call: Call, failure: Callable[[str, str, Answer], Exception]) -> None:

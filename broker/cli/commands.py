@@ -113,7 +113,7 @@ def serve(
     ] = False,
     data_dir: Annotated[Path, typer.Option(help="The directory of the embedded S3's objects.")] = DATA_DIR,
 ) -> None:
-    """Serve the broker in production. The database must be migrated before; `broker dev` needs no settings."""
+    """Serve the broker in production. Run `broker migrate` first; `broker dev` needs no settings."""
     with errors_as_exit_status():
         from broker import load_settings
         from broker.server.serve import serve as run_server

@@ -24,19 +24,21 @@ def erase(
         if not is_owner(owner):
             refuse("OWNER: should be 1 to 255 printable characters without surrounding spaces")
         settings = load_settings()
-        count = asyncio.run(_count(settings, owner))
+        owned, issued = asyncio.run(_counts(settings, owner))
+        behalf = f" and its name in {issued} media of others" if issued else ""
         if not yes:
-            typer.confirm(f"Erase {owner!r}, with {count} media, for good?", abort=True)
+            typer.confirm(f"Erase {owner!r}, with {owned} media{behalf}, for good?", abort=True)
         asyncio.run(_record(settings, owner))
-    say(f"The worker will erase {owner!r}: {count} media now, and those that follow until it is done.")
+    say(f"The worker will erase {owner!r}: {owned} media{behalf} now, and those that follow until it is done.")
 
 
-async def _count(settings: "Settings", owner: str) -> int:
+async def _counts(settings: "Settings", owner: str) -> tuple[int, int]:
+    """Return how many media `owner` has, and how many it issued on behalf of others."""
     from broker.wiring import open_store
 
     store = open_store(settings)
     try:
-        return await store.removal.count_of(owner)
+        return await store.removal.count_of(owner), await store.removal.count_issued(owner)
     finally:
         await store.close()
 

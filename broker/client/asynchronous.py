@@ -15,9 +15,9 @@ from broker.client.failures import BrokerProblem, FileRefused
 from broker.client.forms import Forms
 from broker.client.names import content_type_of, printable
 from broker.client.options import IssueOptions, IssueRequest, Progress, UploadOptions
-from broker.client.requests import UNANSWERED, Requests, Token, problem_of
+from broker.client.requests import RETRIED_PROBLEMS, Requests, Token, problem_of
 from broker.client.sending import LocalFile, Sending, opened
-from broker.client.wire import MAX_FAILURES, Rest
+from broker.client.wire import Rest
 
 RESUMABLE_OVER = 32 * 1024**2
 """Larger files go in parts, as by the browser helper."""
@@ -27,7 +27,7 @@ SETTLING = frozenset({"pending", "promoting"})
 ROUNDS = 3
 """How often a file is sent: S3 may lose one that it acknowledged, to a clean-up of the bucket."""
 MISSING = frozenset({"nothing-uploaded", "parts-missing"})
-"""The problems of a completion that sending again solves."""
+"""The problems of a completion that the broker asks to repeat. If that does not help, the file is sent again."""
 
 
 class AsyncClient:
@@ -86,7 +86,7 @@ class AsyncClient:
                 first_page = issued.document if issued.document["parts"] else None
                 return await self._in_parts(local, issued.media_id, issued.upload_token, on_progress, first_page)
             sending = self._sending(local, issued.upload_token, on_progress)
-            send = partial(sending.whole, issued, partial(self._issue, key, body, unanswered=MAX_FAILURES))
+            send = partial(sending.whole, issued, partial(self._issue, key, body))
             await send()
             return await self._completed(issued.media_id, issued.upload_token, send)
 
@@ -156,10 +156,9 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    async def _issue(self, key: str, body: dict[str, Any], *, unanswered: int = UNANSWERED) -> Issued:
+    async def _issue(self, key: str, body: dict[str, Any]) -> Issued:
         headers = {"Idempotency-Key": key}
-        answer = await self._requests.send("POST", "/upload", json=body, headers=headers, unanswered=unanswered)
-        return Issued.of(answer)
+        return Issued.of(await self._requests.send("POST", "/upload", json=body, headers=headers))
 
     def _sending(self, file: LocalFile, upload_token: str | None, on_progress: Progress | None) -> Sending:
         return Sending(self._requests, self._forms, self._rest, file, token=upload_token, on_progress=on_progress)
@@ -181,13 +180,15 @@ class AsyncClient:
     ) -> Media:
         for _ in range(ROUNDS - 1):
             try:
-                return await self._complete(media_id, upload_token)
+                return await self._complete(media_id, upload_token, retried=RETRIED_PROBLEMS | MISSING)
             except BrokerProblem as problem:
                 if problem.slug not in MISSING:
                     raise
             await send_missing()
-        return await self._complete(media_id, upload_token)
+        return await self._complete(media_id, upload_token, retried=RETRIED_PROBLEMS | MISSING)
 
-    async def _complete(self, media_id: str, upload_token: str | None) -> Media:
+    async def _complete(
+        self, media_id: str, upload_token: str | None, *, retried: frozenset[str] = RETRIED_PROBLEMS
+    ) -> Media:
         path = f"/{media_id}/complete"
-        return Media.of(await self._requests.send("POST", path, token=upload_token, unanswered=MAX_FAILURES))
+        return Media.of(await self._requests.send("POST", path, token=upload_token, retried=retried))

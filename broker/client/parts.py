@@ -8,7 +8,6 @@ from typing import Any
 from broker.client.failures import FileChanged
 from broker.client.forms import Form
 from broker.client.requests import Requests, Token
-from broker.client.wire import MAX_FAILURES
 
 PAGE = 1000
 """The number of parts that one request looks at; the most that the broker allows."""
@@ -75,7 +74,7 @@ class MissingParts:
 
     async def _page(self, first: int, limit: int, forms: int) -> dict[str, Any]:
         query = {"from": first, "limit": limit, "forms": forms}
-        return await self._requests.send("GET", self._path, token=self._token, unanswered=MAX_FAILURES, params=query)
+        return await self._requests.send("GET", self._path, token=self._token, params=query)
 
     def _forms_of(self, answer: Mapping[str, Any]) -> list[Form]:
         page, forms = answer["parts"], []

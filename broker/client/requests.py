@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Awaitable, Callable
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -9,6 +10,7 @@ import httpx
 from broker.client.failures import BrokerProblem, ClientError, Unreachable
 from broker.client.wire import (
     DIRECT,
+    MAX_FAILURES,
     RETRIED,
     Rest,
     bare_token,
@@ -22,9 +24,9 @@ Token = str | Callable[[], str | Awaitable[str]]
 """A bearer token, or a function that returns the current one."""
 
 UNANSWERED = 3
-"""How often a request may stay unanswered. Every request of this client can be repeated."""
+"""How often a request may fail without an answer in a row, before the broker has answered once; then MAX_FAILURES."""
 PATIENCE_SECONDS = 120.0
-"""How long a request is repeated while the broker asks for it."""
+"""For how many seconds of pauses a request is repeated while the broker asks for it."""
 COMPOSING_SECONDS = 3600.0
 """How long a completion is repeated while the broker confirms the upload; it may compose thousands of parts."""
 COMPOSING = "promotion-running"
@@ -43,13 +45,20 @@ class Requests:
         self._was_reached = False
 
     async def send(
-        self, method: str, path: str, *, token: Token | None = None, unanswered: int = UNANSWERED, **request: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        token: Token | None = None,
+        retried: frozenset[str] = RETRIED_PROBLEMS,
+        **request: Any,
     ) -> dict[str, Any]:
-        """Return the answer's document; the request may stay `unanswered` so many times.
+        """Return the answer's document. The request is repeated after temporary failures and the problems `retried`.
 
         Raises BrokerProblem, Unreachable, and ClientError for another server.
         """
         failures, rested = 0, 0.0
+        composes_until: float | None = None
         headers = {**request.pop("headers", {})}
         while True:
             headers["Authorization"] = f"Bearer {await _current(token or self._token)}"
@@ -57,7 +66,7 @@ class Requests:
                 answer = await self._http.request(method, self._url + path, headers=headers, **request)
             except (httpx.TransportError, httpx.InvalidURL) as error:
                 failures += 1
-                if failures > unanswered or self._is_wrong(error):
+                if failures > (MAX_FAILURES if self._was_reached else UNANSWERED) or self._is_wrong(error):
                     raise Unreachable(f"No broker answers at {self._url}: {reason_of(error)}") from None
                 await self._rest(seconds_after(failures))
                 continue
@@ -66,11 +75,17 @@ class Requests:
             if answer.is_success and document.get("success") is True:
                 return document
             problem = self._problem(answer, document)
+            if answer.status_code not in RETRIED and problem.slug not in retried:
+                raise problem
             seconds = seconds_to_rest(answer)
-            patience = COMPOSING_SECONDS if problem.slug == COMPOSING else PATIENCE_SECONDS
-            is_retried = answer.status_code in RETRIED or problem.slug in RETRIED_PROBLEMS
-            rested += seconds
-            if not is_retried or rested > patience:
+            if problem.slug == COMPOSING:
+                failures, rested = 0, 0.0  # the broker is at work: a later failure is the first in a row
+                composes_until = composes_until or monotonic() + COMPOSING_SECONDS
+                is_over = monotonic() > composes_until
+            else:
+                rested += seconds
+                is_over = rested > PATIENCE_SECONDS
+            if is_over:
                 raise problem
             await self._rest(seconds)
 

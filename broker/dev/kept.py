@@ -25,6 +25,7 @@ class Kept:
 
     def write(self, data_dir: Path) -> None:
         """Write the values to a file that only its owner can read."""
+        data_dir.mkdir(parents=True, exist_ok=True)
         fresh = data_dir / f"{FILE}.new"
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
             json.dump(asdict(self), file)

@@ -27,8 +27,8 @@ LOOK_AGAIN = timedelta(minutes=1)
 """How soon an erasure has its next turn if it waits for the sweep, or if the process that took its turn died."""
 
 
-class Progress(NamedTuple):
-    """The progress of an erasure: how many media of the owner are left, and whether it is finished."""
+class ErasureProgress(NamedTuple):
+    """The progress of an erasure: how many media name the owner, as owner or issuer, and whether it is finished."""
 
     media_left: int
     finished: bool
@@ -42,14 +42,17 @@ class Erasure:
         self._settlement = settlement
         self._clock = clock
 
-    async def request(self, owner: str) -> Progress:
+    async def request(self, owner: str) -> ErasureProgress:
         """Record that `owner` is to be erased, take a first turn, and return what is left.
 
         Media that the owner is issued before the erasure ends are erased too. To request it again does no harm.
         """
         await self._store.removal.record_erasure(owner, self._clock())
         finished = await self._take_turn(owner)
-        return Progress(await self._store.removal.count_of(owner), finished)
+        owned, issued = await asyncio.gather(
+            self._store.removal.count_of(owner), self._store.removal.count_issued(owner)
+        )
+        return ErasureProgress(owned + issued, finished)
 
     async def once(self) -> int:
         """Take the turns that are due, and return their number. Raises DatabaseUnavailable."""

@@ -98,7 +98,8 @@ class AccessSettings(BaseSettings):
     # Rate limits.
     rate_limit_storage: SecretStr = SecretStr("memory://")
     """The storage of the counters: `memory://` for each process on its own; `redis://…`, `rediss://…`,
-    `redis+cluster://…` or `redis+sentinel://…` to share it; also with `valkey` in place of `redis`."""
+    `redis+cluster://…` or `redis+sentinel://…` to share it; also with `valkey` in place of `redis`. A `%` in its
+    password is written `%25`."""
     rate_limit_address: str = "1200/minute"
     """Requests per address, with or without a valid token; `off`, here and below, sets no limit."""
     rate_limit_issue: str = "60/minute"

@@ -70,17 +70,20 @@ def password_in(url: str) -> str:
 
 
 def with_quoted_user(url: str) -> str:
-    """Return a URL that can be split: its user and password may hold any character, and are percent-encoded if so.
+    """Return a URL that can be split: the characters of its user and password that prevent it are percent-encoded.
 
-    The characters of an encoded one stay what they are.
+    Both end at the last `@`. A `%` in them begins an encoded character, so a literal one is written `%25`.
     """
+    scheme, _, rest = url.partition("://")
+    user, at, place = rest.rpartition("@")
+    if not at:
+        return url
     try:
+        is_split_there = urlsplit(url).netloc.startswith(f"{user}@")
         urlsplit(url).port  # noqa: B018 raises ValueError
     except ValueError:
-        scheme, _, rest = url.partition("://")
-        user, at, place = rest.rpartition("@")
-        return f"{scheme}://{quote(user, safe='%:')}@{place}" if at else url
-    return url
+        is_split_there = False
+    return url if is_split_there else f"{scheme}://{quote(user, safe='%:')}@{place}"
 
 
 def networks(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -88,7 +91,7 @@ def networks(value: tuple[str, ...]) -> tuple[str, ...]:
     for part in value:
         try:
             network = network_of(part)
-            is_any = network.prefixlen == 0 or network.network_address.is_unspecified
+            is_any = network.prefixlen == 0 or (network.num_addresses == 1 and network.network_address.is_unspecified)
         except ValueError:
             is_any = True
         if is_any:

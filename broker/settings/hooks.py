@@ -48,7 +48,8 @@ class HookSettings(AccessSettings):
     private_networks: CommaSeparated = ()
     """Private networks that webhooks and the issue hook may reach, comma-separated, such as `10.1.0.0/16`."""
     https_proxy: SecretStr | None = Field(default=None, validation_alias="HTTPS_PROXY")
-    """The proxy for webhooks, the issue hook and BROKER_JWKS_URL, such as `http://proxy.internal:3128`."""
+    """The proxy for webhooks, the issue hook and BROKER_JWKS_URL, such as `http://proxy.internal:3128`. A `%` in
+    its password is written `%25`."""
     no_proxy: CommaSeparated = Field(default=(), validation_alias="NO_PROXY")
     """The hosts, domains and networks that are reached without that proxy, comma-separated."""
     issue_hook_url: str | None = None

@@ -64,7 +64,11 @@ class Removal:
 
     async def count_of(self, owner: str) -> int:
         """Return the number of rows of media that `owner` has, in any state."""
-        return await self._reads.submit(_CountOf(owner))
+        return await self._reads.submit(_Count(media.c.owner == owner))
+
+    async def count_issued(self, caller: str) -> int:
+        """Return the number of rows of media that `caller` issued on behalf of others."""
+        return await self._reads.submit(_Count(sa.and_(media.c.issued_by == caller, media.c.owner != caller)))
 
 
 def _some_where(*conditions: sa.ColumnElement[bool] | sa.TextClause) -> sa.CTE:
@@ -199,11 +203,11 @@ class _FinishErasure(StandaloneOperation[bool]):
 
 
 @dataclass(slots=True)
-class _CountOf(StandaloneOperation[int]):
-    owner: str
+class _Count(StandaloneOperation[int]):
+    condition: sa.ColumnElement[bool]
 
     def run(self, connection: sa.Connection) -> int:
         count: int = connection.execute(
-            sa.select(sa.func.count()).select_from(media).where(media.c.owner == self.owner)
+            sa.select(sa.func.count()).select_from(media).where(self.condition)
         ).scalar_one()
         return count

@@ -13,7 +13,7 @@ from broker.domain.s3.policy import Promise
 from broker.domain.s3.properties import ObjectProperties
 from broker.domain.s3.sigv4 import Address, Credentials, presign_get
 from broker.errors import CredentialsExpired, StorageUnavailable
-from tests.aws.scripted import bucket_at
+from tests.support.scripted import bucket_at
 
 INTERNAL, PUBLIC = "http://minio:9000", "https://s3.example"
 KEYS = Credentials("AKIAIOSFODNN7EXAMPLE", "a-secret-key", None)

@@ -22,7 +22,7 @@ from broker.domain.media import Arrived
 from broker.domain.s3.sigv4 import Credentials
 from broker.errors import BrokerError, StorageRefused, StorageUnavailable
 from broker.metrics import S3_CALLS, S3_ERRORS, S3_RETRIES, S3_WAITING
-from tests.aws.scripted import MD5, Reply, ScriptedS3, bucket_at, scripted
+from tests.support.scripted import MD5, Reply, ScriptedS3, bucket_at, scripted
 from tests.support.tls import certificate_for
 
 JUDGED = Arrived(size=7, etag=MD5, content_type="video/mp4")

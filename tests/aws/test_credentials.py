@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError, NoCredentialsError
 from broker.aws.credentials import REFRESH_BEFORE, REFRESH_EVERY, CredentialSource, client_keys
 from broker.domain.s3.sigv4 import Credentials
 from broker.errors import CredentialsExpired
-from tests.aws.scripted import bucket_at
+from tests.support.scripted import bucket_at
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from broker.domain.media import Arrived
-from tests.aws.scripted import MD5, Reply, bucket_at, scripted
+from tests.support.scripted import MD5, Reply, bucket_at, scripted
 
 OPAQUE = "0f3c" * 8
 """An ETag of the form of an MD5 that is none, as SSE-KMS gives."""

@@ -23,7 +23,7 @@ from broker.domain.parts import StoredPart
 from broker.domain.s3.properties import ObjectProperties
 from broker.domain.s3.sigv4 import Address, signed_headers
 from broker.errors import StorageRefused, StorageUnavailable
-from tests.aws.scripted import KEYS, MD5, Reply, bucket_at, scripted
+from tests.support.scripted import KEYS, MD5, Reply, bucket_at, scripted
 
 OTHER_MD5 = "0f3c" * 8
 BELOW = "staging/7a/0190a1b2-c3d4-7e5f-8a6b-7c8d9eafb07a/"

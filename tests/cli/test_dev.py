@@ -132,6 +132,10 @@ def test_a_file_of_the_last_run_that_cannot_be_read_is_replaced(tmp_path: Path, 
     assert kept_in(tmp_path) == fresh
 
 
+def test_the_values_of_the_last_run_are_kept_in_a_new_directory(tmp_path: Path) -> None:
+    assert kept_in(tmp_path / "new" / "data") == kept_in(tmp_path / "new" / "data")
+
+
 def test_the_developers_own_keys_profile_proxy_and_settings_do_not_reach_it(tmp_path: Path) -> None:
     surroundings = {
         "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",

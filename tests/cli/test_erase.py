@@ -62,6 +62,15 @@ async def test_it_asks_before_it_erases(answer: str, expected: list[str], databa
     assert await erasures(database_url) == expected
 
 
+async def test_media_that_the_owner_issued_on_behalf_of_others_are_counted(database_url: str) -> None:
+    store = Store(database_url)
+    for owner in ("ann", "bob", "bob"):
+        await store.add(pending(owner)._replace(issued_by="ann" if owner == "bob" else None), UNLIMITED)
+    await store.close()
+    done = erase(database_url, "ann", answer="y\n")
+    assert "Erase 'ann', with 1 media and its name in 2 media of others, for good?" in done.stdout
+
+
 async def test_what_is_no_owner_is_refused(database_url: str) -> None:
     done = erase(database_url, " ann", "--yes")
     assert done.returncode == 2

@@ -71,6 +71,21 @@ def test_a_part_that_s3_cannot_take_now_is_sent_again_alone(broker: Client, serv
     assert seen[-1] == video.stat().st_size
 
 
+def test_a_file_that_s3_shows_late_is_not_sent_again(served: PartsBroker) -> None:
+    pauses: list[float] = []
+
+    async def rest(seconds: float) -> None:
+        pauses.append(seconds)
+
+    served.s3.order_fault(Fault("HeadObject", code="NoSuchKey", status=404, count=4))
+    seen: list[int] = []
+    with Client(served.prefix, served.token, rest=rest) as broker:
+        media = broker.upload(CLIP, on_progress=lambda loaded, _: seen.append(loaded))
+    assert played(media) == CLIP.read_bytes()
+    assert seen == sorted(set(seen))
+    assert pauses == [2.0] * 4
+
+
 def test_a_repeated_upload_sends_only_what_is_missing(broker: Client, served: PartsBroker, video: Path) -> None:
     served.s3.order_fault(Fault("PostObject", code="InvalidRequest", status=400))
     with pytest.raises(FileRefused, match="InvalidRequest"):

@@ -188,6 +188,16 @@ async def test_a_rule_by_a_tag_that_media_have_removes_them(deployed: Deployed) 
             assert only(await removal(patient), "kept media").verdict is verdict
 
 
+async def test_a_rule_by_a_tag_that_staging_objects_have_expires_them(deployed: Deployed) -> None:
+    tag = TAGGED["Filter"]["Tag"]  # type: ignore[index]
+    both = {"Filter": {"And": {"Prefix": "staging/", "Tags": [tag]}}, "Expiration": {"Days": 1}}
+    deployed.set_rules({**TAGGED, **both}, CLEARED, ABORTED)
+    for tags, verdict in [((), Verdict.OK), ((("trial", "no"),), Verdict.OK), ((("trial", "yes"),), Verdict.WARN)]:
+        bucket = replace(deployed.deployment.bucket, properties=ObjectProperties(tags=tags))
+        async with opened(replace(deployed.deployment, bucket=bucket)) as patient:
+            assert only(await removal(patient), "lifecycle").verdict is verdict
+
+
 async def test_a_disabled_rule_of_the_doctors_own_id_is_replaced(deployed: Deployed) -> None:
     deployed.set_rules({**CLEARED, "ID": "broker-staging", "Status": "Disabled"}, ABORTED)
     apply_fix(only(await deployed.look(), "lifecycle"), deployed.server)

@@ -7,7 +7,10 @@ import pytest
 from broker.dev.s3 import Fault
 from broker.doctor import Finding, Verdict
 from broker.doctor.checks import configuration, lifecycle
+from broker.doctor.checks.composition import composition
+from broker.doctor.checks.trial import valid_upload
 from broker.doctor.deployment import Patient, opened
+from broker.errors import StorageUnavailable
 from tests.doctor.deployed import Deployed, unhealthy
 
 FAIL, WARN, SKIP = Verdict.FAIL, Verdict.WARN, Verdict.SKIP
@@ -44,6 +47,15 @@ async def test_a_missing_right(deployed: Deployed, fault: Fault, found_by: str, 
     # Where the doctor could not remove its objects it names them, and all of them.
     left = "".join(finding.fix for finding in found.values() if finding.check in {"delete", "composition"})
     assert [key for key in deployed.leftovers() if key not in left] == []
+
+
+async def test_a_composition_that_s3_interrupts_is_aborted(deployed: Deployed) -> None:
+    async with opened(deployed.deployment) as patient:
+        await valid_upload(patient)
+        deployed.server.order_fault(Fault("UploadPartCopy", code="SlowDown", status=503, count=9))
+        with pytest.raises(StorageUnavailable):
+            await composition(patient)
+    assert deployed.s3.list_multipart_uploads(Bucket=deployed.bucket).get("Uploads", []) == []
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from broker.domain.ids import new_id
 from broker.domain.keys import current_key, final_prefix, part_key, parts_prefix
 from broker.domain.media import Arrived, Event, Media, State
 from broker.domain.parts import StoredPart, composed_etag, list_digest
-from broker.errors import NothingUploaded, PartsMissing, PromotionRunning, StorageRefused
+from broker.errors import DatabaseUnavailable, NothingUploaded, PartsMissing, PromotionRunning, StorageRefused
 from broker.lifecycle.leases import LEASE, Leases
 from broker.lifecycle.resumable import settlement
 from broker.lifecycle.resumable.settlement import Record, Resumable
@@ -293,6 +293,22 @@ async def test_a_failure_is_counted_and_ends_the_lease(
     assert since(before) == {"failed": 1, "timed": 1}
     assert logs == lines
     assert own.bucket.calls[-1] == ("record", {})  # the lease ends now
+
+
+@pytest.mark.parametrize(("composed", "outcome"), [(True, "failed"), (False, "overwritten")])
+async def test_a_composition_whose_verdict_fails_is_counted_once(
+    own: Judging, monkeypatch: pytest.MonkeyPatch, composed: bool, outcome: str
+) -> None:
+    async def fail(*_: Any, **__: Any) -> Media:
+        raise DatabaseUnavailable
+
+    monkeypatch.setattr(own.verdicts, "become_ready" if composed else "judge_again", fail)
+    if not composed:
+        own.uploads.composed = None
+    before = counted()
+    with pytest.raises(DatabaseUnavailable):
+        await own.judge()
+    assert since(before) == {outcome: 1, "timed": 1}
 
 
 @pytest.mark.parametrize(("error", "line"), [(REFUSED, WARNED), (DEFECT, FAILED)], ids=["refused", "a defect"])

@@ -30,6 +30,7 @@ from tests.support.serving import SECRET, bearing, served, settings_of, token
         ({"jwt_algorithm": "none"}, "BROKER_JWT_ALGORITHM"),
         ({"trusted_proxies": "0.0.0.0/0"}, "BROKER_TRUSTED_PROXIES"),
         ({"trusted_proxies": "*"}, "BROKER_TRUSTED_PROXIES"),
+        ({"trusted_proxies": "::"}, "BROKER_TRUSTED_PROXIES"),
         ({"trusted_proxies": "::ffff:0.0.0.0/96"}, "BROKER_TRUSTED_PROXIES"),
         ({"trusted_proxies": "10.0.0.1,::/0"}, "BROKER_TRUSTED_PROXIES"),
         ({"cloud_storage_provider": "r2"}, "CLOUD_STORAGE_PROVIDER"),
@@ -44,6 +45,11 @@ def test_a_start_refuses(wrong: dict[str, Any], named: str, tmp_path: Path) -> N
     with pytest.raises(SettingsInvalid) as refused:
         settings_of(tmp_path, **wrong)
     assert named in str(refused.value)
+
+
+@pytest.mark.parametrize("networks", ["0.0.0.0/1,128.0.0.0/2", "0.0.0.0/8", "::/8"])
+def test_a_network_that_begins_with_zeros_is_accepted(tmp_path: Path, networks: str) -> None:
+    assert settings_of(tmp_path, trusted_proxies=networks, private_networks=networks).private_networks
 
 
 async def test_an_active_type_is_only_ever_downloaded(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from broker.api.limits.redis_storage import open_storage
 from broker.errors import SettingsInvalid
 from broker.settings import Settings, environment_name, load_database_settings, load_settings
+from broker.settings.fields import with_quoted_user
 from broker.wiring import webhook_sender
 from broker.worker.sender import Sender
 
@@ -124,7 +125,7 @@ def test_a_file_of_variables_may_begin_with_a_byte_order_mark(monkeypatch: pytes
     assert load(monkeypatch, **VALID).policy_seconds == 60
 
 
-PASSWORDS = ["a[b", "a]b", "[::1]", "a/b?c#d", "a@b:c", "100%25"]
+PASSWORDS = ["a[b", "a]b", "[::1]", "a/b?c#d", "a@b:c", "100%25", "77/x9"]
 
 
 @pytest.mark.parametrize("password", PASSWORDS)
@@ -156,6 +157,22 @@ def test_the_password_of_a_proxy_may_hold_any_character(monkeypatch: pytest.Monk
     assert (parts.hostname, parts.port) == ("proxy.example", 3128)
     assert (parts.username, unquote(parts.password or "")) == ("ann", unquote(password))
     assert isinstance(webhook_sender(settings), Sender)
+
+
+@pytest.mark.parametrize(
+    ("url", "quoted"),
+    [
+        ("redis://broker:77/x9@redis.internal:6379/0", "redis://broker:77%2Fx9@redis.internal:6379/0"),
+        ("http://user:80/x@proxy:3128", "http://user:80%2Fx@proxy:3128"),
+        ("http://us/er:x@proxy:3128", "http://us%2Fer:x@proxy:3128"),
+        ("http://user:80?x@proxy", "http://user:80%3Fx@proxy"),
+        ("http://user:100%25@proxy:3128", "http://user:100%25@proxy:3128"),
+        ("redis://redis.internal:6379/0", "redis://redis.internal:6379/0"),
+        ("http://proxy:port", "http://proxy:port"),
+    ],
+)
+def test_a_user_is_quoted_where_a_url_could_not_be_split_otherwise(url: str, quoted: str) -> None:
+    assert with_quoted_user(url) == quoted
 
 
 def test_settings_take_what_is_given_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,7 @@ def test_a_refusal_names_the_numbers() -> None:
     with pytest.raises(QuotaExceeded) as refused:
         Quota(stored_bytes=10).reserve(Usage(promised_bytes=3, stored_bytes=4), Usage(promised_bytes=5))
     assert str(refused.value) == (
-        "The quota of 10 for stored_bytes would be exceeded by 5 more, because 7 are in use; delete media."
+        "Of the quota stored_bytes, 7 of 10 are in use, and the request needs 5; complete or delete uploads."
     )
 
 

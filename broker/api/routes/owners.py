@@ -21,7 +21,7 @@ async def erase_owner(request: Request, caller: Administrator, owner: Annotated[
 
     The media are gone at once for every client. The worker removes the objects, and the records about two hours after
     the last policy has ended. Media that the owner issued on behalf of others stay, and no longer name it. Repeating
-    the request is harmless, and tells how many records are left.
+    the request is harmless, and tells how many records still name the owner.
     """
     left, finished = await services(request).erasure.request(owner)
     message = "The owner is erased." if finished else "The owner is being erased."

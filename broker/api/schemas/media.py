@@ -127,7 +127,7 @@ class Deleted(TypedDict):
 
 @with_config(answer_config(success=True, owner="user-17", media_left=3, message="The owner is being erased."))
 class Erased(TypedDict):
-    """An owner that is being erased, and the number of media whose records are left; 0 once it is done."""
+    """An owner that is being erased, and how many media records still name it, as owner or issuer; 0 at the end."""
 
     success: Literal[True]
     owner: str

@@ -1,5 +1,6 @@
 """The check of resumable uploads: the broker's own composition of one part, and the rights to find and abort others."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 from broker.aws.client import Absent, PreconditionFailed
@@ -20,10 +21,16 @@ _RIGHTS = {
 async def composition(patient: Patient) -> Finding:
     """Compose the uploaded object as the only part of another, then abort a second composition.
 
-    An unfinished composition is aborted whatever happens, or named with the command that finds it.
+    If the check fails, an unfinished composition is aborted, or named with the command that finds it. Raises
+    StorageUnavailable, after the same attempt to abort.
     """
     key = patient.composed_key()
-    finding = await _compose(patient, key)
+    try:
+        finding = await _compose(patient, key)
+    except BrokerError:
+        with suppress(BrokerError):
+            await patient.bucket.multipart.abort_all(key)
+        raise
     if finding.verdict is Verdict.OK:
         return finding
     try:

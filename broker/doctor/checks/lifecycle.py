@@ -54,6 +54,7 @@ USUAL_SMALLEST = "all_storage_classes_128K"
 _TERRAFORM = "aws_s3_bucket_lifecycle_configuration.media"
 
 Rule = dict[str, Any]
+Tags = Sequence[tuple[str, str]]
 
 
 async def removal(patient: Patient) -> list[Finding]:
@@ -83,10 +84,11 @@ def judged(versioning: str, rules: list[Rule], patient: Patient, smallest: str =
     aborts = [rule for rule in enabled if "AbortIncompleteMultipartUpload" in rule and _covers(rule, STAGING)]
     ends = [rule for rule in enabled if "NoncurrentVersionExpiration" in rule]
     growing = [prefix for prefix in (STAGING, MEDIA) if not any(_covers(rule, prefix) for rule in ends)]
-    deadly = [rule for rule in enabled if _expires_media(rule, patient.deployment.bucket.properties.tags)]
+    own_tags = patient.deployment.bucket.properties.tags
+    deadly = [rule for rule in enabled if _expires_media(rule, own_tags)]
     resumable_seconds = patient.deployment.resumable_seconds
     days = max(STAGING_DAYS, resumable_seconds // DAY_SECONDS + 1)
-    early = [rule for rule in enabled if _expires_staging(rule) and _seconds(rule) <= resumable_seconds]
+    early = [rule for rule in enabled if _expires_staging(rule, own_tags) and _seconds(rule) <= resumable_seconds]
     lacking: list[Rule] = (
         [] if any(rule not in deadly for rule in clears) else [{**CLEAR_STAGING, "Expiration": {"Days": days}}]
     )
@@ -198,15 +200,9 @@ def _covers(rule: Rule, prefix: str) -> bool:
     return prefix.startswith(_prefix(rule)) and not _is_narrow(rule)
 
 
-def _expires_staging(rule: Rule) -> bool:
-    """Return whether a rule expires objects under the staging prefix, after days, whatever their tags."""
-    prefix = _prefix(rule)
-    is_tagged = bool({"Tag", "Tags"} & _filter(rule).keys())
-    return (
-        "Days" in rule.get("Expiration", {})
-        and not is_tagged
-        and (prefix.startswith(STAGING) or STAGING.startswith(prefix))
-    )
+def _expires_staging(rule: Rule, own_tags: Tags) -> bool:
+    """Return whether a rule expires objects of the broker under the staging prefix, after days."""
+    return "Days" in rule.get("Expiration", {}) and _selects(rule, STAGING, own_tags)
 
 
 def _seconds(rule: Rule) -> int:
@@ -228,11 +224,15 @@ def _without_expiration(rule: Rule) -> Rule:
     return others | ({"Expiration": left} if left else {})
 
 
-def _expires_media(rule: Rule, own_tags: Sequence[tuple[str, str]]) -> bool:
-    """Return whether a rule removes current objects of promoted media. One by tag does if all its tags are theirs."""
-    removes = bool({"Days", "Date"} & rule.get("Expiration", {}).keys())
+def _expires_media(rule: Rule, own_tags: Tags) -> bool:
+    """Return whether a rule removes current objects of promoted media."""
+    return bool({"Days", "Date"} & rule.get("Expiration", {}).keys()) and _selects(rule, MEDIA, own_tags)
+
+
+def _selects(rule: Rule, prefix: str, own_tags: Tags) -> bool:
+    """Return whether a rule selects some objects of the broker under `prefix`; they have all of `own_tags`."""
     criteria = _filter(rule)
     tags = criteria.get("Tags", [criteria["Tag"]] if "Tag" in criteria else [])
-    tagged = any((tag["Key"], tag["Value"]) not in own_tags for tag in tags)
-    prefix = _prefix(rule)
-    return removes and not tagged and (prefix.startswith(MEDIA) or MEDIA.startswith(prefix))
+    are_own = all((tag["Key"], tag["Value"]) in own_tags for tag in tags)
+    selected = _prefix(rule)
+    return are_own and (selected.startswith(prefix) or prefix.startswith(selected))

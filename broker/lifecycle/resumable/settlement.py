@@ -8,6 +8,8 @@ so that another one continues them.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -56,6 +58,13 @@ class Verdicts(Protocol):
 
     async def inspect(self, media: Media, key: str, arrived: Arrived, record: Record) -> tuple[str, dict[str, object]]:
         """Probe an object. Return the reason to reject it (empty if none) and the media's fields to record."""
+
+
+@dataclass(slots=True)
+class _Ending:
+    """The end of one composition, as `broker_composition_outcomes_total` counts it."""
+
+    outcome: str = "failed"
 
 
 class Resumable:
@@ -117,9 +126,10 @@ class Resumable:
 
     async def promote(self, media: Media, staged: list[Any] | None = None) -> Media:
         """Compose the judged parts; only the lease holder does so. Raises PromotionRunning after a while."""
-        task = asyncio.create_task(self._compose(media, staged))
+        ending = _Ending()
+        task = asyncio.create_task(self._compose(media, staged, ending))
         self._running.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(partial(self._ended, ending))
         self._awaited.add(task)
         try:
             done, _ = await asyncio.wait({task}, timeout=PATIENCE_SECONDS)
@@ -155,17 +165,19 @@ class Resumable:
         if len(self._last_missing) > MAX_REMEMBERED:
             self._last_missing.popitem(last=False)
 
-    def _ended(self, task: "asyncio.Task[Media]") -> None:
+    def _ended(self, ending: _Ending, task: "asyncio.Task[Media]") -> None:
         self._running.discard(task)
-        if task.cancelled() or (error := task.exception()) is None:
+        if task.cancelled():
             return
-        metrics.COMPOSITION_OUTCOMES.labels("failed").inc()
+        metrics.COMPOSITION_OUTCOMES.labels(ending.outcome).inc()
+        if (error := task.exception()) is None:
+            return
         if isinstance(error, BrokerError):
             log.warning("composition failed", reason=str(error))
         elif task not in self._awaited:
             log.error("composition failed", exc_info=error)
 
-    async def _compose(self, media: Media, staged: list[Any] | None) -> Media:
+    async def _compose(self, media: Media, staged: list[Any] | None, ending: _Ending) -> Media:
         try:
             async with self._leases.renewed(self._store, media) as lease:
                 async with self._turns:
@@ -173,15 +185,18 @@ class Resumable:
                         composed = await self._composer.compose(lease, staged)
                 reason, facts = ("", {}) if composed is None else await self._check(lease, composed)
         except LeaseLost:
-            metrics.COMPOSITION_OUTCOMES.labels("lost").inc()
+            ending.outcome = "lost"
             return await self._verdicts.lost(lease.media)
-        metrics.COMPOSITION_OUTCOMES.labels("overwritten" if composed is None else "composed").inc()
         if composed is None:
+            ending.outcome = "overwritten"  # a failure from here on is that of the next composition
             return await self._verdicts.judge_again(lease.media)
         facts |= {"etag": composed.etag, "etag_is_md5": composed.etag_is_md5, "checksum": composed.checksum}
         if reason:
-            return await self._verdicts.reject(lease.media, Event.DIFFER, reason, **facts)
-        return await self._verdicts.become_ready(lease.media, **facts)
+            ended = await self._verdicts.reject(lease.media, Event.DIFFER, reason, **facts)
+        else:
+            ended = await self._verdicts.become_ready(lease.media, **facts)
+        ending.outcome = "composed"
+        return ended
 
     async def _check(self, lease: HeldLease, composed: Arrived) -> tuple[str, dict[str, object]]:
         media = lease.held()
