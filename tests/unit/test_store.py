@@ -150,7 +150,7 @@ def test_the_types_are_those_of_the_database() -> None:
         assert Instant().result_processor(dialect, None)(None) is None
 
 
-def test_an_instant_is_text_on_sqlite_and_itself_on_postgresql() -> None:
+def test_an_instant_is_text_on_sqlite_alone() -> None:
     sqlite, postgresql = (sa.create_engine(url).dialect for url in ("sqlite://", "postgresql+psycopg://"))
     noon = datetime(2026, 1, 31, 12, tzinfo=UTC)
     in_tokyo = noon.astimezone(timezone(timedelta(hours=9)))
