@@ -80,7 +80,7 @@ def upload_in_parts(
     """
     try:
         issued = _issued(client, file, content_type, unfinished)
-        media = client.resume(issued.media_id, file, on_progress=on_progress)
+        media = client.resume(issued, file, on_progress=on_progress)
     except (BrokerProblem, FileChanged) as error:
         if isinstance(error, FileChanged) or error.slug in ENDED:
             unfinished.forget()

@@ -83,8 +83,7 @@ class AsyncClient:
                 body["resumable"] = True
             issued = await self._issue(key, body)
             if local.size > over:
-                first_page = issued.document if issued.document["parts"] else None
-                return await self._in_parts(local, issued.media_id, issued.upload_token, on_progress, first_page)
+                return await self._in_parts(local, issued, issued.upload_token, on_progress)
             sending = self._sending(local, issued.upload_token, on_progress)
             send = partial(sending.whole, issued, partial(self._issue, key, body))
             await send()
@@ -92,7 +91,7 @@ class AsyncClient:
 
     async def resume(
         self,
-        media_id: str,
+        upload: str | Issued,
         file: str | os.PathLike[str],
         *,
         upload_token: str | None = None,
@@ -100,10 +99,13 @@ class AsyncClient:
     ) -> Media:
         """Send the missing parts of an upload that was issued as resumable, and return the ready media.
 
-        Raises what `upload` does, and FileChanged if the size of the file is not that of the upload.
+        `upload` is its media id, or the answer of `issue`, whose forms save a request, and whose token is used.
+        Raises what the method `upload` does, and FileChanged if the size of the file is not that of the upload.
         """
+        if upload_token is None and not isinstance(upload, str):
+            upload_token = upload.upload_token
         with opened(Path(file)) as local:
-            return await self._in_parts(local, media_id, upload_token, on_progress)
+            return await self._in_parts(local, upload, upload_token, on_progress)
 
     async def complete(self, media_id: str, *, upload_token: str | None = None) -> Media:
         """Complete an upload and return the ready media; wait while the broker composes it. Raises BrokerProblem."""
@@ -166,11 +168,11 @@ class AsyncClient:
     async def _in_parts(
         self,
         file: LocalFile,
-        media_id: str,
+        upload: str | Issued,
         upload_token: str | None,
         on_progress: OnProgress | None,
-        first_page: Mapping[str, Any] | None = None,
     ) -> Media:
+        media_id, first_page = (upload, None) if isinstance(upload, str) else (upload.media_id, _first_page(upload))
         sending = self._sending(file, upload_token, on_progress)
         await sending.missing_parts(media_id, first_page)
         return await self._completed(media_id, upload_token, partial(sending.missing_parts, media_id))
@@ -192,3 +194,8 @@ class AsyncClient:
     ) -> Media:
         path = f"/{media_id}/complete"
         return Media.of(await self._requests.send("POST", path, token=upload_token, retried=retried))
+
+
+def _first_page(issued: Issued) -> Mapping[str, Any] | None:
+    """Return the issued forms of the first parts, or None if the answer to a repeated request has none any more."""
+    return issued.document if issued.document["parts"] else None

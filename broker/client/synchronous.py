@@ -43,14 +43,14 @@ class Client:
 
     def resume(
         self,
-        media_id: str,
+        upload: str | Issued,
         file: str | os.PathLike[str],
         *,
         upload_token: str | None = None,
         on_progress: OnProgress | None = None,
     ) -> Media:
         """Send the missing parts of an upload that was issued as resumable, and return the ready media."""
-        return self._run(self._client.resume(media_id, file, upload_token=upload_token, on_progress=on_progress))
+        return self._run(self._client.resume(upload, file, upload_token=upload_token, on_progress=on_progress))
 
     def complete(self, media_id: str, *, upload_token: str | None = None) -> Media:
         """Complete an upload and return the ready media."""

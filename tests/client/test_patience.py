@@ -3,12 +3,13 @@
 import json
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 from freezegun import freeze_time
 
-from broker.client import AsyncClient, BrokerProblem, ClientError, Unreachable
+from broker.client import AsyncClient, BrokerProblem, ClientError, Issued, Unreachable
 from tests.support.scripted import Reply, scripted
 
 READY = Reply(200, json.dumps({"success": True, "media_id": "7", "status": "ready"}).encode())
@@ -66,6 +67,16 @@ async def test_a_completion_is_repeated_as_long_as_that_may_help(
                     await client.complete("7")
     assert len(server.requests) == requests
     assert len(clock.pauses) == requests - 1
+
+
+async def test_the_forms_of_an_issued_upload_are_not_asked_for_again(tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").write_bytes(b"film")
+    page = {"url": "", "part_size": 4, "count": 1, "fields": {}, "forms": [], "arrived": [1], "next_from": None}
+    issued = Issued.of({"media_id": "7", "status": "pending", "upload_token": "of-bert", "parts": page})
+    async with scripted(READY) as server, AsyncClient(server.url, "token") as client:
+        await client.resume(issued, tmp_path / "film.mp4")
+    assert server.requests == ["POST /7/complete"]
+    assert "authorization: bearer of-bert" in server.heads[0].lower()
 
 
 async def test_every_request_is_repeated_as_often_once_the_broker_was_reached() -> None:
