@@ -14,7 +14,7 @@ from broker.client.answers import Issued, Media
 from broker.client.failures import BrokerProblem, FileRefused
 from broker.client.forms import Forms
 from broker.client.names import content_type_of, printable
-from broker.client.options import IssueOptions, IssueRequest, Progress, UploadOptions
+from broker.client.options import IssueOptions, NewUpload, OnProgress, UploadOptions
 from broker.client.requests import RETRIED_PROBLEMS, Requests, Token, problem_of
 from broker.client.sending import LocalFile, Sending, opened
 from broker.client.wire import Rest
@@ -51,7 +51,7 @@ class AsyncClient:
         return await self._issue(key, {"content_type": content_type, **options})
 
     async def issue_many(
-        self, uploads: Iterable[IssueRequest], *, idempotency_key: str | None = None
+        self, uploads: Iterable[NewUpload], *, idempotency_key: str | None = None
     ) -> list[Issued | BrokerProblem]:
         """Issue up to 100 uploads in one request; return for each, in order, the answer or the problem.
 
@@ -96,7 +96,7 @@ class AsyncClient:
         file: str | os.PathLike[str],
         *,
         upload_token: str | None = None,
-        on_progress: Progress | None = None,
+        on_progress: OnProgress | None = None,
     ) -> Media:
         """Send the missing parts of an upload that was issued as resumable, and return the ready media.
 
@@ -160,7 +160,7 @@ class AsyncClient:
         headers = {"Idempotency-Key": key}
         return Issued.of(await self._requests.send("POST", "/upload", json=body, headers=headers))
 
-    def _sending(self, file: LocalFile, upload_token: str | None, on_progress: Progress | None) -> Sending:
+    def _sending(self, file: LocalFile, upload_token: str | None, on_progress: OnProgress | None) -> Sending:
         return Sending(self._requests, self._forms, self._rest, file, token=upload_token, on_progress=on_progress)
 
     async def _in_parts(
@@ -168,7 +168,7 @@ class AsyncClient:
         file: LocalFile,
         media_id: str,
         upload_token: str | None,
-        on_progress: Progress | None,
+        on_progress: OnProgress | None,
         first_page: Mapping[str, Any] | None = None,
     ) -> Media:
         sending = self._sending(file, upload_token, on_progress)

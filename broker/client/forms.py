@@ -20,7 +20,7 @@ CHUNK = 256 * 1024
 """Bytes that are read from the file at a time, in a thread."""
 SPARE_SECONDS = 30.0
 """A form that expires sooner is replaced before it is used."""
-Progress = Callable[[int], object]
+OnSent = Callable[[int], object]
 
 
 class Outcome(Enum):
@@ -70,7 +70,7 @@ class Forms:
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
         self._http = httpx.AsyncClient(timeout=httpx.Timeout(60, read=300), mounts=dict.fromkeys(DIRECT), limits=limits)
 
-    async def post(self, form: Form, descriptor: int, on_progress: Progress) -> Outcome:
+    async def post(self, form: Form, descriptor: int, on_progress: OnSent) -> Outcome:
         """Post the form with its range of an open file. `on_progress` gets the bytes sent, negative if in vain.
 
         Raises FileRefused if no retry would help, FileChanged, OSError, and what `on_progress` raises.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Required, TypedDict
 
-Progress = Callable[[int, int], object]
+OnProgress = Callable[[int, int], object]
 """Called with the bytes sent and the file's size. An exception that it raises ends the upload, and is raised."""
 
 
@@ -33,7 +33,7 @@ class Promised(Description, total=False):
     redirect_url: str
 
 
-class IssueRequest(Promised, total=False):
+class NewUpload(Promised, total=False):
     """One upload of `issue_many`."""
 
     content_type: Required[str]
@@ -53,6 +53,6 @@ class UploadOptions(Description, total=False):
     """By default, from the file's name."""
     resumable_over: int
     """Files of more bytes go in parts; 32 MiB by default."""
-    on_progress: Progress
+    on_progress: OnProgress
     idempotency_key: str
     """Repeating a key returns the same media. By default a random one."""

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, Unpack
 from broker.client.answers import Issued, Media
 from broker.client.asynchronous import AsyncClient
 from broker.client.failures import BrokerProblem
-from broker.client.options import IssueOptions, IssueRequest, Progress, UploadOptions
+from broker.client.options import IssueOptions, NewUpload, OnProgress, UploadOptions
 from broker.client.requests import Token
 from broker.client.wire import Rest
 
@@ -32,7 +32,7 @@ class Client:
         return self._run(self._client.issue(content_type, **options))
 
     def issue_many(
-        self, uploads: Iterable[IssueRequest], *, idempotency_key: str | None = None
+        self, uploads: Iterable[NewUpload], *, idempotency_key: str | None = None
     ) -> list[Issued | BrokerProblem]:
         """Issue up to 100 uploads in one request; return for each, in order, the answer or the problem."""
         return self._run(self._client.issue_many(uploads, idempotency_key=idempotency_key))
@@ -47,7 +47,7 @@ class Client:
         file: str | os.PathLike[str],
         *,
         upload_token: str | None = None,
-        on_progress: Progress | None = None,
+        on_progress: OnProgress | None = None,
     ) -> Media:
         """Send the missing parts of an upload that was issued as resumable, and return the ready media."""
         return self._run(self._client.resume(media_id, file, upload_token=upload_token, on_progress=on_progress))

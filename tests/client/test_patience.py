@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from freezegun import freeze_time
@@ -28,14 +29,14 @@ BUSY = problem(503, "storage-away", 5)
 class Clock:
     """A frozen clock that each pause moves: the broker itself takes `answer_seconds` each time."""
 
-    frozen: object
+    frozen: Any
     answer_seconds: float = 0
     pauses: list[float] = field(default_factory=list)
 
     async def rest(self, seconds: float) -> None:
         """Pause without waiting."""
         self.pauses.append(seconds)
-        self.frozen.tick(seconds + self.answer_seconds)  # type: ignore[attr-defined]
+        self.frozen.tick(seconds + self.answer_seconds)
 
 
 @pytest.mark.parametrize(
@@ -65,3 +66,12 @@ async def test_a_completion_is_repeated_as_long_as_that_may_help(
                     await client.complete("7")
     assert len(server.requests) == requests
     assert len(clock.pauses) == requests - 1
+
+
+async def test_every_request_is_repeated_as_often_once_the_broker_was_reached() -> None:
+    with freeze_time("2026-01-01", real_asyncio=True) as frozen:
+        script = [READY, *[LOST] * 9, READY]
+        async with scripted(*script) as server, AsyncClient(server.url, "token", rest=Clock(frozen).rest) as client:
+            await client.link("7")
+            await client.link("7")
+    assert len(server.requests) == len(script)
