@@ -97,16 +97,12 @@ COURSES = {
 REPEATABLE = {name: course for name, course in COURSES.items() if course.repeatable}
 
 
-on_postgresql = pytest.mark.parametrize("kind", ["postgresql"])
-
-
-@on_postgresql
 @pytest.mark.parametrize("course", COURSES.values(), ids=COURSES.keys())
 def test_the_sweep_recovers_from_a_death_before_any_step(world: World, course: Course) -> None:
     the_sweep_recovers(world, course)
 
 
-@on_postgresql
+@pytest.mark.parametrize("kind", ["postgresql"])
 @pytest.mark.parametrize("course", REPEATABLE.values(), ids=REPEATABLE.keys())
 def test_a_retrying_client_recovers_from_a_death_before_any_step(world: World, course: Course) -> None:
     a_retrying_client_recovers(world, course, "issued")
