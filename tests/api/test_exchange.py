@@ -144,6 +144,9 @@ def test_two_new_ids_differ() -> None:
 class Route:
     path = "/{media_id}"
 
+    def __repr__(self) -> str:
+        return self.path
+
 
 @pytest.mark.parametrize(
     ("members", "logged"),
@@ -151,7 +154,7 @@ class Route:
         ({}, {"route": None, "media_id": None, "client": "198.51.100.1"}),
         ({"client": None}, {"client": None}),
         ({"route": Route()}, {"route": "/{media_id}"}),
-        ({"route": object()}, {"route": None}),
+        ({"route": "of another kind"}, {"route": None}),
         ({"path_params": {}}, {"media_id": None}),
         ({"path_params": {"media_id": ID}}, {"media_id": ID}),
         ({"path_params": {"media_id": ID.upper()}}, {"media_id": ID}),

@@ -141,7 +141,7 @@ async def test_the_bounds_of_a_tokens_time(leeway: int | None, changes: dict[str
         ({"iat": 0}, True),
         ({"nbf": 0.5}, True),
         ({"exp": MAX_NUMERIC_DATE}, True),
-        ({"exp": time.time() + 600.5}, True),
+        ({"exp": MAX_NUMERIC_DATE - 0.5}, True),
         ({"exp": MAX_NUMERIC_DATE + 1}, False),
         ({"nbf": -1}, False),
         ({"iat": True}, False),
@@ -296,7 +296,7 @@ def test_a_bound_of_zero_turns_the_cache_off(size: int, seconds: float, is_cache
         ({"prefix": "api/"}, {"scope": "api/media:read media:delete api/api/media:upload"}, {"media:read"}),
         ({"permissions": ("a.b",)}, {"a": {"b": ["media:read"]}}, {"media:read"}),
     ],
-    ids=str,
+    ids=lambda value: str(sorted(value)) if isinstance(value, set) else str(value),
 )  # fmt: skip
 def test_permissions_are_read_from_the_claims(
     names: dict[str, Any], changes: dict[str, Any], granted: set[str]
