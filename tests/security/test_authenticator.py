@@ -1,6 +1,5 @@
 """The verification of tokens without an application around it: each rule, at its bounds, and the reason it gives."""
 
-import time
 from datetime import UTC, datetime
 from typing import Any
 
