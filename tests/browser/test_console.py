@@ -31,6 +31,7 @@ def console(page: Page, stack: Stack) -> Page:
     """Open the console."""
     page.goto(stack.broker)
     expect(page.locator("#health")).to_have_attribute("data-health", "healthy")
+    until(page, "document.querySelector('#library').children.length > 0 || !document.querySelector('#empty').hidden")
     return page
 
 
