@@ -18,31 +18,28 @@ from broker.errors import PromotionRunning, UploadRejected
 from broker.lifecycle import leases
 from broker.lifecycle.leases import LEASE
 from broker.lifecycle.resumable import settlement
-from tests.support.gates import Gate, OverwrittenPart, OverwrittenUnconditionally
-from tests.support.in_parts import COUNT, FILE, PART, left_over, page_of, piece, post_parts, uploaded
+from tests.support.gates import Gate, OverwrittenPart, OverwrittenUnconditionally, calls
+from tests.support.in_parts import (
+    COUNT,
+    FILE,
+    LIMITS,
+    OTHER_PART,
+    left_over,
+    page_of,
+    piece,
+    post_parts,
+    uploaded,
+)
 from tests.support.s3_proxy import PASS, Fate, Request, S3Proxy
 from tests.support.world import GRACE_SECONDS, POLICY_SECONDS, MakeWorld, World, outcome_of
 
-LIMITS = {"max_size": 100_000_000, "part_size": PART}
 AFTER_LEASE = {"seconds": LEASE.total_seconds() + 1}
 AFTER_POLICIES = {"seconds": 2 * POLICY_SECONDS + GRACE_SECONDS + 1}
-OTHER_PART = piece(FILE, 2)[::-1]
 
 
 @pytest.fixture
 def world_url(database_url: str) -> str:
     return database_url
-
-
-@pytest.fixture
-def gate(make_world: MakeWorld) -> World:
-    """Return a broker whose calls to S3 can be held."""
-    return make_world(Gate, **LIMITS)
-
-
-def calls(world: World) -> Gate:
-    assert isinstance(world.bucket, Gate)
-    return world.bucket
 
 
 async def settled(world: World, *media: object) -> None:

@@ -10,23 +10,9 @@ from broker.aws.client import Answer
 from broker.dev.s3 import EmbeddedS3, Fault
 from broker.domain.keys import current_key, part_key
 from broker.domain.media import Media, State
-from tests.support.gates import Gate
-from tests.support.in_parts import COUNT, FILE, PART, left_over, piece, uploaded
+from tests.support.gates import Gate, calls
+from tests.support.in_parts import COUNT, FILE, LIMITS, OTHER_PART, left_over, piece, uploaded
 from tests.support.world import MakeWorld, World, outcome_of
-
-LIMITS = {"max_size": 100_000_000, "part_size": PART}
-OTHER_PART = piece(FILE, 2)[::-1]
-
-
-@pytest.fixture
-def gate(make_world: MakeWorld) -> World:
-    """Return a broker whose calls to S3 can be held."""
-    return make_world(Gate, **LIMITS)
-
-
-def calls(world: World) -> Gate:
-    assert isinstance(world.bucket, Gate)
-    return world.bucket
 
 
 async def test_a_deletion_before_the_first_copy_leaves_no_multipart_upload(gate: World) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from broker.aws.bucket import Bucket
 from broker.aws.client import Answer
 from tests.support import overwriter
+from tests.support.world import World
 
 
 class Gate(Bucket):
@@ -24,6 +25,12 @@ class Gate(Bucket):
             self.reached.set()
             await self.let_go.wait()
         return await super()._call(operation, method, key, **options)
+
+
+def calls(world: World) -> Gate:
+    """Return the gate of a broker that was made with one."""
+    assert isinstance(world.bucket, Gate)
+    return world.bucket
 
 
 class OverwrittenPart(Bucket):

@@ -17,11 +17,17 @@ FILE = os.urandom(PART) + os.urandom(PART) + os.urandom(1000)
 """A file of three parts; the last one is small."""
 COUNT = 3
 DAY = 86_400
+LIMITS = {"max_size": 100_000_000, "part_size": PART}
+"""Of a broker for uploads in parts."""
 
 
 def piece(content: bytes, number: int, part_size: int = PART) -> bytes:
     """Return the bytes of one part."""
     return content[(number - 1) * part_size : number * part_size]
+
+
+OTHER_PART = piece(FILE, 2)[::-1]
+"""Of the size of the second part, with other bytes."""
 
 
 async def issue(world: World, content: bytes = FILE, **asked: Any) -> Issued:
