@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from broker.app import create_app, create_router
-    from broker.lifecycle.deciding import IssueAccepted, IssueRefused, IssueRequest
+    from broker.lifecycle.application.deciding import IssueAccepted, IssueRefused, IssueRequest
     from broker.settings import Settings, load_settings
     from broker.worker.ready_calls import ReadyMedia
 
@@ -25,9 +25,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "IssueAccepted": "broker.lifecycle.deciding",
-    "IssueRefused": "broker.lifecycle.deciding",
-    "IssueRequest": "broker.lifecycle.deciding",
+    "IssueAccepted": "broker.lifecycle.application.deciding",
+    "IssueRefused": "broker.lifecycle.application.deciding",
+    "IssueRequest": "broker.lifecycle.application.deciding",
     "ReadyMedia": "broker.worker.ready_calls",
     "Settings": "broker.settings",
     "create_app": "broker.app",

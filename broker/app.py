@@ -27,7 +27,7 @@ from broker.api.routes.refusals import refusals
 from broker.api.routes.web import web_router
 from broker.api.state import STATE_NAME, Services
 from broker.clock import Clock, utc_now
-from broker.lifecycle.deciding import IssueHandler
+from broker.lifecycle.application.deciding import IssueHandler
 from broker.settings import Settings
 from broker.wiring import Hooks, running, video_probe
 

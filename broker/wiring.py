@@ -27,7 +27,7 @@ from broker.clock import Clock, utc_now
 from broker.domain.access.rate import rate_of
 from broker.domain.announcement import ON_READY
 from broker.errors import SettingsInvalid
-from broker.lifecycle.deciding import Deciding, IssueHandler
+from broker.lifecycle.application.deciding import Deciding, IssueHandler
 from broker.lifecycle.erasure import Erasure
 from broker.lifecycle.probe import Probe
 from broker.lifecycle.settlement import Settlement
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from broker.api.auth.jwks import Jwks
     from broker.api.limits.redis import RedisWindows
     from broker.egress.proxy import EgressProxy
-    from broker.lifecycle.issue_hook import IssueHook
+    from broker.lifecycle.application.issue_hook import IssueHook
     from broker.worker.ready_calls import ReadyHandler
     from broker.worker.sender import Sender
 
@@ -189,7 +189,7 @@ def issue_hook(settings: Settings, clock: Clock = utc_now) -> "IssueHook | None"
         return None
     from broker.egress.public_network import PublicNetwork
     from broker.egress.signed_posts import SignedPosts
-    from broker.lifecycle.issue_hook import IssueHook
+    from broker.lifecycle.application.issue_hook import IssueHook
 
     network = PublicNetwork(loopback=settings.issue_hook_loopback_http, private=settings.private_networks)
     secrets, count = _revealed(settings.issue_hook_secrets), ISSUE_HOOK_CONNECTIONS

@@ -35,8 +35,8 @@ from broker.errors import (
     UploadExpired,
     UploadRejected,
 )
-from broker.lifecycle.agreement import agree
-from broker.lifecycle.deciding import Deciding
+from broker.lifecycle.application.agreement import agree
+from broker.lifecycle.application.deciding import Deciding
 from broker.lifecycle.forms import Forms, UploadedUrl
 from broker.lifecycle.requests import FormUploaded, Issued, PartsPage, Playback, Terms, UploadRequest
 from broker.lifecycle.resumable.forms import Parts

@@ -19,8 +19,8 @@ from broker import metrics
 from broker.egress.public_network import PublicNetwork
 from broker.egress.signed_posts import SignedPosts
 from broker.errors import SettingsInvalid
-from broker.lifecycle.deciding import IssueRequest
-from broker.lifecycle.issue_hook import MAX_ANSWER_BYTES, HookFailed, IssueHook
+from broker.lifecycle.application.deciding import IssueRequest
+from broker.lifecycle.application.issue_hook import MAX_ANSWER_BYTES, HookFailed, IssueHook
 from broker.lifecycle.requests import UploadRequest
 from tests.support.receiver import Receiver, receiving
 from tests.support.serving import bearing, served, settings_of, token

@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from broker.errors import ApplicationUnavailable, UploadRefused
-from broker.lifecycle.deciding import (
+from broker.lifecycle.application.deciding import (
     MAX_REASON_LENGTH,
     NO_REASON,
     Deciding,

@@ -3,8 +3,8 @@
 import pytest
 
 from broker.domain.media import Media
-from broker.lifecycle.agreement import agree
-from broker.lifecycle.deciding import Deciding, IssueAccepted, IssueRequest
+from broker.lifecycle.application.agreement import agree
+from broker.lifecycle.application.deciding import Deciding, IssueAccepted, IssueRequest
 from broker.lifecycle.requests import Terms, UploadRequest
 from broker.store import Store
 from tests.support.samples import pending

@@ -30,9 +30,9 @@ HOOKS = ("tests/api/test_issue_hook.py", "tests/api/test_host_hooks.py")
 ROOMS = {
     "broker/domain/origin.py": ("tests/unit", "tests/worker/test_public_network.py"),
     "broker/domain": ("tests/unit",),
-    "broker/lifecycle/agreement.py": ("tests/lifecycle/test_terms.py", *HOOKS),
-    "broker/lifecycle/deciding.py": ("tests/lifecycle/test_deciding.py", *HOOKS),
-    "broker/lifecycle/issue_hook.py": HOOKS,
+    "broker/lifecycle/application/agreement.py": ("tests/lifecycle/test_terms.py", *HOOKS),
+    "broker/lifecycle/application/deciding.py": ("tests/lifecycle/test_deciding.py", *HOOKS),
+    "broker/lifecycle/application/issue_hook.py": HOOKS,
     "broker/lifecycle/probe.py": ("tests/worker/test_probe.py",),
     "broker/lifecycle/token_verbs.py": ("tests/security/test_upload_tokens.py",),
     "broker/lifecycle/waiting.py": ("tests/worker/test_waiting.py",),

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.app import PREFIX, create_app
 from broker.dev.s3 import EmbeddedS3
-from broker.lifecycle.deciding import IssueHandler
+from broker.lifecycle.application.deciding import IssueHandler
 from broker.settings import Settings, load_settings
 from tests.support.databases import sqlite_url
 

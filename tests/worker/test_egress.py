@@ -17,7 +17,7 @@ from broker.api.auth.jwks import Jwks
 from broker.egress.proxy import EgressProxy
 from broker.egress.public_network import PublicNetwork
 from broker.errors import ApplicationUnavailable, KeysUnavailable, NotAuthenticated
-from broker.lifecycle.deciding import IssueRequest
+from broker.lifecycle.application.deciding import IssueRequest
 from broker.lifecycle.requests import UploadRequest
 from broker.settings import Settings
 from broker.wiring import egress_proxy, issue_hook, running, webhook_sender

@@ -10,8 +10,8 @@ from broker.doctor.finding import Finding, fail, ok
 from broker.domain.origin import bare
 from broker.egress.public_network import PublicNetwork
 from broker.egress.signed_posts import SignedPosts
-from broker.lifecycle.deciding import IssueAccepted, IssueRequest
-from broker.lifecycle.issue_hook import HookFailed, IssueHook
+from broker.lifecycle.application.deciding import IssueAccepted, IssueRequest
+from broker.lifecycle.application.issue_hook import HookFailed, IssueHook
 from broker.lifecycle.requests import UploadRequest
 
 CHECK = "issue hook"

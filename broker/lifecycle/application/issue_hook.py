@@ -24,7 +24,7 @@ from broker.clock import Clock, utc_now
 from broker.egress.public_network import AddressRefused
 from broker.egress.signed_posts import Received, SignedPosts
 from broker.errors import ApplicationUnavailable
-from broker.lifecycle.deciding import IssueAccepted, IssueRefused, IssueRequest
+from broker.lifecycle.application.deciding import IssueAccepted, IssueRefused, IssueRequest
 
 log = structlog.get_logger()
 

@@ -1,7 +1,7 @@
 """The terms of an upload on which the application decides, or which a backend issues on behalf of an owner."""
 
 from broker.domain.media import NO_METADATA, Media
-from broker.lifecycle.deciding import Deciding, IssueRequest
+from broker.lifecycle.application.deciding import Deciding, IssueRequest
 from broker.lifecycle.requests import Terms, UploadRequest
 from broker.store import Store
 
