@@ -19,7 +19,7 @@ def test_the_tree_names_every_folder_and_module_of_the_package() -> None:
     tree = TEXT.partition("```\n")[2].partition("```")[0]
     named = set(re.findall(r"^ +([\w.]+/?)  ", tree, re.MULTILINE))
     entries = [path for path in (ROOT / "broker").iterdir() if not path.name.startswith(("__", "."))]
-    folders = [path for room in ("api", "domain") for path in (ROOT / "broker" / room).glob("[!_]*/")]
+    folders = [path for room in ("api", "domain", "lifecycle") for path in (ROOT / "broker" / room).glob("[!_]*/")]
     expected = {f"{path.name}/" if path.is_dir() else path.name for path in (*entries, *folders)}
     assert expected - named == {"py.typed"}
     assert named <= expected
