@@ -8,12 +8,13 @@ from datetime import timedelta
 
 import pytest
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from broker.domain.ids import created_on
 from broker.domain.keys import current_key
-from broker.domain.media import Media
-from broker.errors import NotReady, PermissionMissing
-from broker.lifecycle.requests import UploadRequest
+from broker.domain.media import Media, State
+from broker.errors import MediaNotFound, NotReady, PermissionMissing
+from broker.lifecycle.requests import FormUploaded, UploadRequest
 from tests.support.in_parts import DAY, PART, page_of
 from tests.support.world import GRACE_SECONDS, OVER, POLICY_SECONDS, VIDEO, MakeWorld, World, outcome_of
 
@@ -140,11 +141,27 @@ async def test_a_ready_media_is_not_deleted_unless_that_is_allowed(world: World)
 
 async def test_a_link_of_a_media_that_is_not_ready_names_its_state(world: World) -> None:
     media = (await world.issue()).media
-    facts = []
+    facts, rows = [], []
     for _ in range(2):
         with pytest.raises(NotReady) as refused:
             await world.verbs.playback(media.id, "anna", expires_in=60, download=False)
         facts.append(refused.value.facts)
+        rows.append(await world.store.get(media.id, "anna"))
         await world.sweep_after(**OVER)
     assert [fact["media_status"] for fact in facts] == ["pending", "expired"]
     assert ["retry_after" in fact for fact in facts] == [False, True]
+    assert [fact["media"] for fact in facts] == rows
+
+
+async def test_the_return_of_a_plain_form_completes_its_upload(world: World) -> None:
+    redirect_url = "https://app.example/done"
+    uploaded, unused, plain = [await world.uploaded(), await world.issue(), await world.uploaded()]
+    for issued in (uploaded, unused):
+        assert await world.store.amend(issued.media, redirect_url=redirect_url) is not None
+    with capture_logs() as logs:
+        states = {await world.verbs.complete_form(issued.media.id) for issued in (uploaded, unused)}
+    assert states == {FormUploaded(redirect_url, State.READY), FormUploaded(redirect_url, State.PENDING)}
+    reason = {"media_id": str(unused.media.id), "reason": "NothingUploaded"}
+    assert logs == [{"event": "form is not complete", "log_level": "info"} | reason]
+    with pytest.raises(MediaNotFound):
+        await world.verbs.complete_form(plain.media.id)

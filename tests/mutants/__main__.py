@@ -27,20 +27,50 @@ from mutmut.utils.format_utils import get_mutant_name
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "mutants"
 HOOKS = ("tests/api/test_issue_hook.py", "tests/api/test_host_hooks.py")
+ISSUE = "tests/lifecycle/test_issue.py"
 ROOMS = {
     "broker/domain/origin.py": ("tests/unit", "tests/worker/test_public_network.py"),
     "broker/domain": ("tests/unit",),
     "broker/lifecycle/application/agreement.py": ("tests/lifecycle/test_terms.py", *HOOKS),
     "broker/lifecycle/application/deciding.py": ("tests/lifecycle/test_deciding.py", *HOOKS),
-    "broker/lifecycle/application/issue_hook.py": HOOKS,
+    "broker/lifecycle/application/issue_hook.py": ("tests/lifecycle/test_issue_hook.py",),
     "broker/lifecycle/erasure.py": ("tests/lifecycle/test_erasure.py",),
+    "broker/lifecycle/forms.py": ("tests/lifecycle/test_idempotency.py", "tests/lifecycle/test_lifetimes.py", ISSUE),
     "broker/lifecycle/probe.py": ("tests/worker/test_probe.py",),
+    "broker/lifecycle/purging.py": (
+        "tests/lifecycle/test_purges.py",
+        "tests/lifecycle/test_due_work.py",
+        "tests/lifecycle/test_many_versions.py",
+        "tests/lifecycle/test_open_policies.py",
+    ),
+    "broker/lifecycle/requests.py": ("tests/lifecycle/test_idempotency.py",),
+    "broker/lifecycle/resumable/forms.py": ("tests/lifecycle/test_resumable.py", ISSUE),
+    "broker/lifecycle/settlement.py": (
+        "tests/lifecycle/test_completion.py",
+        "tests/lifecycle/test_due_dates.py",
+        "tests/lifecycle/test_due_work.py",
+        "tests/lifecycle/test_judging.py",
+        "tests/lifecycle/test_overtaken.py",
+        "tests/worker/test_probe.py",
+    ),
     "broker/lifecycle/token_verbs.py": ("tests/security/test_upload_tokens.py",),
+    "broker/lifecycle/verbs.py": (
+        "tests/lifecycle/test_idempotency.py",
+        "tests/lifecycle/test_lifetimes.py",
+        "tests/lifecycle/test_resumable.py",
+        "tests/lifecycle/test_sweep.py",
+        ISSUE,
+    ),
     "broker/lifecycle/waiting.py": ("tests/worker/test_waiting.py",),
     "broker/lifecycle": ("tests/lifecycle",),
     "broker/aws/cloudfront.py": ("tests/aws/test_addresses.py", "tests/lifecycle/test_cloudfront.py"),
     "broker/aws": ("tests/aws", "tests/lifecycle/test_completion.py", "tests/lifecycle/test_slow_copies.py"),
-    "broker/store/batching": ("tests/unit/test_batcher.py", "tests/contract/test_concurrency.py"),
+    "broker/store/batching": ("tests/unit/test_batcher.py",),
+    "broker/store/connections": (
+        "tests/unit/test_database_url.py",
+        "tests/unit/test_deadlines.py",
+        "tests/unit/test_engine.py",
+    ),
     "broker/store/migration.py": ("tests/contract/test_schema.py", "tests/contract/test_shared_database.py"),
     "broker/store/schema.py": ("tests/unit/test_store.py", "tests/contract/test_schema.py"),
     "broker/store": (

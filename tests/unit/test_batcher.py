@@ -15,6 +15,8 @@ from broker.errors import DatabaseUnavailable
 from broker.store.batching import batcher as batching
 from broker.store.batching.batcher import Batcher, Operation
 
+pytestmark = pytest.mark.timeout(20)
+
 
 class Number(Operation[int]):
     """An operation with a number, which is its outcome."""
@@ -37,13 +39,13 @@ class Runs:
     def __call__(self, operations: Sequence[Any]) -> Sequence[object]:
         self.batches.append([operation.number for operation in operations])
         self.begun.release()
-        assert self.may_end.wait(30)
+        assert self.may_end.wait(10)
         if self.error:
             raise self.error
         return [ValueError(each.number) if each.number < 0 else each.number for each in operations]
 
     async def until_one_begins(self) -> None:
-        assert await asyncio.to_thread(self.begun.acquire, timeout=30)
+        assert await asyncio.to_thread(self.begun.acquire, timeout=10)
 
 
 Open = Callable[..., Batcher]
@@ -212,12 +214,12 @@ async def test_an_operation_that_is_not_answered_in_time_fails_though_it_may_hav
     assert not begun.done()
     now[0] += 1
     with pytest.raises(DatabaseUnavailable):
-        await asyncio.wait_for(begun, 30)
+        await asyncio.wait_for(begun, 10)
     assert not any(future.done() for future in waiting)
     now[0] += 5
-    outcomes = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 30)
+    outcomes = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 10)
     assert [type(outcome) for outcome in outcomes] == [DatabaseUnavailable] * 2
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(10):
         while batcher._unanswered:  # nothing is watched any more
             await asyncio.sleep(0.001)
     again = batcher.submit(Number(3))
