@@ -4,7 +4,9 @@ import hashlib
 import json
 from base64 import b64decode, b64encode
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from prometheus_client import REGISTRY
@@ -63,6 +65,23 @@ async def test_a_known_size_makes_the_range_of_the_form_exact(
     issued = await world.issue(size=size)
     conditions = json.loads(b64decode(issued.fields["policy"]))["conditions"]
     assert [each for each in conditions if isinstance(each, list)] == [["content-length-range", *bounds]]
+
+
+def returned_to(media_id: UUID) -> str:
+    return f"https://broker.example/{media_id}"
+
+
+@pytest.mark.parametrize(
+    ("redirect_url", "uploaded_url", "is_named"),
+    [("https://app.example/", returned_to, True), ("https://app.example/", None, False), (None, returned_to, False)],
+)
+async def test_a_plain_form_names_where_s3_sends_the_browser(
+    world: World, redirect_url: str | None, uploaded_url: Callable[[UUID], str] | None, is_named: bool
+) -> None:
+    media = (await world.issue()).media._replace(redirect_url=redirect_url)
+    now = world.clock()
+    form = world.verbs._forms.signed(media, await world.bucket.credentials(now), now, uploaded_url)
+    assert form.fields.get("success_action_redirect") == (returned_to(media.id) if is_named else None)
 
 
 async def test_a_form_without_a_key_is_recorded_without_a_digest(world: World) -> None:

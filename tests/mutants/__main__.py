@@ -36,7 +36,7 @@ ROOMS = {
     "broker/lifecycle/application/issue_hook.py": ("tests/lifecycle/test_issue_hook.py",),
     "broker/lifecycle/erasure.py": ("tests/lifecycle/test_erasure.py",),
     "broker/lifecycle/forms.py": ("tests/lifecycle/test_idempotency.py", "tests/lifecycle/test_lifetimes.py", ISSUE),
-    "broker/lifecycle/probe.py": ("tests/worker/test_probe.py",),
+    "broker/lifecycle/probe.py": ("tests/worker/test_probe_answers.py",),
     "broker/lifecycle/purging.py": (
         "tests/lifecycle/test_purges.py",
         "tests/lifecycle/test_due_work.py",

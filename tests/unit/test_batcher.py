@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from queue import Empty
 from types import SimpleNamespace
@@ -57,8 +57,8 @@ def runs() -> Runs:
 
 
 @pytest.fixture
-async def open_batcher(runs: Runs) -> AsyncIterator[Open]:
-    """Return a function that opens a batcher of `runs`; all are closed afterwards."""
+def open_batcher(runs: Runs) -> Iterator[Open]:
+    """Return a function that opens a batcher of `runs`; the threads of all are ended afterwards."""
     opened: list[Batcher] = []
 
     def open_one(*, limit: int = 3, threads: int = 1, patience_seconds: float = 30) -> Batcher:
@@ -68,7 +68,7 @@ async def open_batcher(runs: Runs) -> AsyncIterator[Open]:
     yield open_one
     runs.may_end.set()
     for batcher in opened:
-        await batcher.close()
+        batcher._queue.put(None)
 
 
 @pytest.fixture
