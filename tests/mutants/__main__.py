@@ -53,7 +53,7 @@ ROOMS = {
         "tests/lifecycle/test_overtaken.py",
         "tests/worker/test_probe.py",
     ),
-    "broker/lifecycle/token_verbs.py": ("tests/security/test_upload_tokens.py",),
+    "broker/lifecycle/token_verbs.py": ("tests/lifecycle/test_token_verbs.py",),
     "broker/lifecycle/verbs.py": (
         "tests/lifecycle/test_idempotency.py",
         "tests/lifecycle/test_lifetimes.py",
@@ -98,6 +98,7 @@ ROOMS = {
         "tests/security/test_counting.py",
     ),
     "broker/worker/ready_calls.py": ("tests/worker/test_ready_calls.py",),
+    "broker/worker/sender.py": ("tests/worker/test_sender.py",),
     "broker/worker/sweep.py": ("tests/worker/test_sweeping.py", "tests/lifecycle/test_sweep.py"),
     "broker/worker/tidying.py": ("tests/worker/test_tidying.py",),
     "broker/worker": ("tests/worker",),
