@@ -64,6 +64,8 @@ ROOMS = {
     "broker/lifecycle/waiting.py": ("tests/worker/test_waiting.py",),
     "broker/lifecycle": ("tests/lifecycle",),
     "broker/aws/cloudfront.py": ("tests/aws/test_addresses.py", "tests/lifecycle/test_cloudfront.py"),
+    "broker/aws/credentials.py": ("tests/aws/test_credentials.py",),
+    "broker/aws/queue.py": ("tests/aws/test_queue.py",),
     "broker/aws": ("tests/aws", "tests/lifecycle/test_completion.py", "tests/lifecycle/test_slow_copies.py"),
     "broker/store/batching": ("tests/unit/test_batcher.py",),
     "broker/store/connections": (
@@ -71,8 +73,13 @@ ROOMS = {
         "tests/unit/test_deadlines.py",
         "tests/unit/test_engine.py",
     ),
+    "broker/store/migrations/earlier.py": ("tests/contract/test_earlier_releases.py",),
     "broker/store/migration.py": ("tests/contract/test_schema.py", "tests/contract/test_shared_database.py"),
-    "broker/store/schema.py": ("tests/unit/test_store.py", "tests/contract/test_schema.py"),
+    "broker/store/schema.py": (
+        "tests/unit/test_statements.py",
+        "tests/unit/test_store.py",
+        "tests/contract/test_schema.py",
+    ),
     "broker/store": (
         "tests/unit/test_prepared.py",
         "tests/unit/test_statements.py",
@@ -101,6 +108,7 @@ ROOMS = {
     "broker/worker/sender.py": ("tests/worker/test_sender.py",),
     "broker/worker/sweep.py": ("tests/worker/test_sweeping.py", "tests/lifecycle/test_sweep.py"),
     "broker/worker/tidying.py": ("tests/worker/test_tidying.py",),
+    "broker/worker/webhooks.py": ("tests/worker/test_delivering.py", "tests/worker/test_webhooks.py"),
     "broker/worker": ("tests/worker",),
     "broker/dev/s3/policy.py": ("tests/s3/test_policy_document.py",),
     "broker/dev/s3/auth.py": ("tests/s3/test_authenticator.py",),
@@ -109,9 +117,11 @@ ROOMS = {
 """The suites that run for each mutated file or folder. A file belongs to the first one that holds it."""
 LEFT_OUT = ("test_suites.py", "test_diagram.py", "test_errors.py", "test_words.py")
 """Files whose tests read the source text, which mutmut rewrites."""
-ONE_DATABASE = ("-k", "not postgresql")
-"""The tests with PostgreSQL start a server each time. Tests with SQLite notice the same faults, and test_statements.py
-those in what is asked of PostgreSQL alone."""
+ONE_DATABASE = ("-k", "not postgresql or unit")
+"""The tests with PostgreSQL start a server each time. Tests with SQLite notice the same faults, and those of tests/unit
+the faults in what is asked of PostgreSQL alone."""
+BOTH_DATABASES = {"broker/store/migration.py", "broker/store/migrations/earlier.py"}
+"""Files whose suites run with PostgreSQL, too, because half of their code is for it."""
 HANGS_AFTER = 40
 """A test that takes this many seconds hangs, which counts as noticed."""
 FROZEN = """
@@ -208,7 +218,7 @@ def _configuration(room: str, suites: tuple[str, ...], also_copy: list[str]) -> 
         "source_paths": ["broker"],
         "only_mutate": [room if room.endswith(".py") else f"{room}/*"],
         "also_copy": [name for name in also_copy if name not in {"broker", "tests", "pyproject.toml"}],
-        "pytest_add_cli_args": [*arguments, *ONE_DATABASE],
+        "pytest_add_cli_args": arguments if room in BOTH_DATABASES else [*arguments, *ONE_DATABASE],
         "pytest_add_cli_args_test_selection": list(suites),
         "timeout_multiplier": 3.0,
         "timeout_constant": 60.0,

@@ -200,6 +200,18 @@ async def test_a_cancelled_operation_is_not_begun(open_batcher: Open, runs: Runs
     assert runs.batches == [[0, 2]]
 
 
+async def test_an_operation_that_is_cancelled_while_it_runs_keeps_no_other_from_its_outcome(
+    open_batcher: Open, runs: Runs
+) -> None:
+    batcher = open_batcher()
+    first, cancelled, other = (batcher.submit(Number(each)) for each in range(3))
+    await runs.until_one_begins()
+    cancelled.cancel()
+    runs.may_end.set()
+    assert [await first, await other] == [0, 2]
+    assert runs.batches == [[0, 1, 2]]
+
+
 async def test_an_operation_that_is_not_answered_in_time_fails_though_it_may_have_happened(
     open_batcher: Open, runs: Runs, now: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
