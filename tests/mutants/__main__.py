@@ -44,7 +44,11 @@ ROOMS = {
         "tests/lifecycle/test_open_policies.py",
     ),
     "broker/lifecycle/requests.py": ("tests/lifecycle/test_idempotency.py",),
-    "broker/lifecycle/resumable/forms.py": ("tests/lifecycle/test_resumable.py", ISSUE),
+    "broker/lifecycle/resumable/forms.py": (
+        "tests/lifecycle/test_lifetimes.py",
+        "tests/lifecycle/test_resumable.py",
+        ISSUE,
+    ),
     "broker/lifecycle/settlement.py": (
         "tests/lifecycle/test_completion.py",
         "tests/lifecycle/test_due_dates.py",
@@ -105,7 +109,7 @@ ROOMS = {
         "tests/security/test_counting.py",
     ),
     "broker/worker/ready_calls.py": ("tests/worker/test_ready_calls.py",),
-    "broker/worker/sender.py": ("tests/worker/test_sender.py",),
+    "broker/worker/sender.py": ("tests/worker/test_sender.py", "tests/worker/test_egress.py"),
     "broker/worker/sweep.py": ("tests/worker/test_sweeping.py", "tests/lifecycle/test_sweep.py"),
     "broker/worker/tidying.py": ("tests/worker/test_tidying.py",),
     "broker/worker/webhooks.py": ("tests/worker/test_delivering.py", "tests/worker/test_webhooks.py"),

@@ -148,6 +148,7 @@ async def test_a_thread_takes_what_was_handed_over_meanwhile_up_to_a_batch(open_
     runs.may_end.set()
     assert await asyncio.gather(*futures) == [0, 1, 2, 3, 4, 5]
     assert runs.batches == [[0], [1, 2, 3, 4], [5]]
+    assert await batcher.submit(Number(6)) == 6
 
 
 async def test_each_operation_has_its_own_outcome(open_batcher: Open, runs: Runs) -> None:
@@ -253,6 +254,23 @@ async def test_a_closed_batcher_takes_nothing_and_has_ended_its_threads(open_bat
     assert not any(thread.is_alive() for thread in threads)
     with pytest.raises(DatabaseUnavailable):
         batcher.submit(Number(2))
+
+
+async def test_a_thread_that_finds_the_end_behind_a_batch_runs_that_batch_first(open_batcher: Open, runs: Runs) -> None:
+    batcher = open_batcher(threads=2)
+    held = [batcher.submit(Number(0))]
+    await runs.until_one_begins()
+    held.append(batcher.submit(Number(1)))
+    await runs.until_one_begins()
+    last = batcher.submit(Number(2))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    batcher._queue.put(None)  # as closing does
+    runs.may_end.set()
+    assert [await held[0], await held[1], await last] == [0, 1, 2]
+    for thread in batcher._threads:
+        await asyncio.to_thread(thread.join, 10)
+    assert not any(thread.is_alive() for thread in batcher._threads)
 
 
 async def test_a_batcher_that_is_closed_before_its_first_operation_starts_no_thread(open_batcher: Open) -> None:
