@@ -33,6 +33,11 @@ def test_a_durable_file_is_flushed_before_it_gets_its_name(tmp_path, steps):
     disk.move(scratch, tmp_path / "a")
     assert steps == [("flush", scratch.name), ("move", "a"), ("flush", tmp_path.name)]
     steps.clear()
+    directory = disk.scratch_path()
+    directory.mkdir()
+    disk.move(directory, tmp_path / "c")
+    assert steps == [("flush", directory.name), ("move", "c"), ("flush", tmp_path.name)]
+    steps.clear()
     disk.make_directory(tmp_path / "b")
     disk.remove(tmp_path / "a")
     assert steps == [("flush", tmp_path.name)] * 2

@@ -163,6 +163,24 @@ def test_an_upload_completed_just_before_a_crash_is_in_progress_no_more(tmp_path
         assert not directory.exists()
 
 
+def test_a_composition_without_its_facts_is_completed_after_a_crash(tmp_path):
+    started = {"data_dir": tmp_path, "credentials": [KEY], "buckets": ["kept"]}
+    with start_embedded_s3(**started) as s3:
+        upload, parts = create_upload(client(s3))
+        shutil.copytree(tmp_path / "uploads", tmp_path / "copy")
+        client(s3).complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+    # As if the process had ended between the move of the bytes and that of the facts.
+    shutil.rmtree(tmp_path / "uploads")
+    (tmp_path / "copy").rename(tmp_path / "uploads")
+    (facts,) = (tmp_path / "objects" / "kept").glob("*.json")
+    facts.unlink()
+    with start_embedded_s3(**started) as s3:
+        assert "Contents" not in client(s3).list_objects_v2(Bucket="kept")
+        assert list((tmp_path / "objects" / "kept").iterdir()) == []
+        client(s3).complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+        assert client(s3).get_object(Bucket="kept", Key="a")["Body"].read() == b"1" * 5 * MIB + b"2"
+
+
 def test_a_condition_of_complete_holds_across_a_restart(tmp_path):
     started = {"data_dir": tmp_path, "credentials": [KEY], "buckets": ["kept"]}
     with start_embedded_s3(**started) as s3:
@@ -219,7 +237,8 @@ def test_only_a_durable_server_flushes_what_it_stores(durable, tmp_path, monkeyp
         upload, parts = create_upload(client(s3), "b")
         client(s3).complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
     flushed = (tmp_path / "log").read_text().split()
-    # Of the object, of the upload, of its parts, and of the composed object: facts and their directory, and bytes.
+    # Of the object, of the upload, of its parts, and of the composed object: facts and their directory, and bytes,
+    # but the bytes of the composed object are flushed already.
     assert flushed.count("file") >= 7 if durable else flushed == []
     assert flushed.count("directory") >= 7 if durable else flushed == []
 

@@ -4,7 +4,6 @@ Source: Amazon S3 API Reference, "CopyObject".
 """
 
 import asyncio
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from broker.dev.s3 import facts
 from broker.dev.s3.answers import Content, xml_answer
 from broker.dev.s3.checksums import DEFAULT_ALGORITHM, FULL_OBJECT, Digests, supported
 from broker.dev.s3.clock import iso8601
+from broker.dev.s3.composed import link, open_range
 from broker.dev.s3.conditional import check_copy_source, check_write
 from broker.dev.s3.errors import S3Error, invalid_argument
 from broker.dev.s3.objects import NULL_VERSION, ObjectVersion
@@ -94,19 +94,16 @@ def find_source(plane: Plane, copy_source: str) -> tuple[str, ObjectVersion]:
 @contextmanager
 def linked(plane: Plane, bucket: str, source: ObjectVersion) -> Iterator[Path]:
     """Give the bytes of a version a second name, removed at the end, so that they outlast a change of the source."""
-    path = plane.store.scratch_path()
-    os.link(plane.store.path(bucket, source), path)
-    try:
+    with plane.store.scratch() as path:
+        link(plane.store.path(bucket, source), path)
         yield path
-    finally:
-        path.unlink(missing_ok=True)
 
 
 async def content_digests(path: Path, source: ObjectVersion, algorithm: str) -> tuple[str, dict[str, str]]:
     """Return the MD5 (hex) and the checksum of a version's bytes; they are read only if these are not known."""
     if source.checksum_type == FULL_OBJECT and "-" not in source.etag and algorithm in source.checksums:
         return source.etag, source.checksums
-    digests = await asyncio.to_thread(_digest, path, algorithm)
+    digests = await asyncio.to_thread(_digest, path, source.size, algorithm)
     return digests.md5.hex(), digests.checksums
 
 
@@ -117,9 +114,9 @@ def source_version_header(plane: Plane, bucket: str, source: ObjectVersion) -> d
     return {"x-amz-copy-source-version-id": source.version_id}
 
 
-def _digest(path: Path, algorithm: str) -> Digests:
+def _digest(path: Path, size: int, algorithm: str) -> Digests:
     digests = Digests([algorithm])
-    with path.open("rb") as data:
+    with open_range(path, 0, size) as data:
         while chunk := data.read(_CHUNK_BYTES):
             digests.update(chunk)
     return digests

@@ -1,4 +1,4 @@
-"""Files that appear whole: written aside, then moved to their place in one step."""
+"""Files, and directories of files, that appear whole: written aside, then moved to their place in one step."""
 
 import json
 import logging
@@ -36,7 +36,7 @@ class Disk:
             self._flush(path.parent)
 
     def move(self, source: Path, target: Path) -> None:
-        """Move a complete file to its place, and replace the file that is there."""
+        """Move a complete file to its place, and replace the file that is there; or a directory of flushed files."""
         self._flush(source)
         os.replace(source, target)
         self._flush(target.parent)
@@ -59,11 +59,18 @@ class Disk:
             return None
 
     def remove(self, *paths: Path) -> None:
-        """Remove files; a missing one does no harm."""
+        """Remove files, and directories with what they hold; a missing one does no harm."""
         for path in paths:
-            path.unlink(missing_ok=True)
+            self.discard(path)
         for directory in {path.parent for path in paths}:
             self._flush(directory)
+
+    def discard(self, path: Path) -> None:
+        """Remove a file or a directory that the next start would clear, too: nothing is flushed."""
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
     def _flush(self, path: Path) -> None:
         if not self._durable:

@@ -6,13 +6,9 @@ with conditional requests".
 
 import asyncio
 import hashlib
-import os
 import re
-import shutil
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
-from pathlib import Path
-from typing import BinaryIO
 from urllib.parse import quote
 
 from starlette.responses import Response
@@ -20,6 +16,7 @@ from starlette.responses import Response
 from broker.dev.s3 import facts
 from broker.dev.s3.answers import Content, xml_answer
 from broker.dev.s3.checksums import ALGORITHMS
+from broker.dev.s3.composed import compose
 from broker.dev.s3.conditional import check_write
 from broker.dev.s3.documents import children, parse_xml, text
 from broker.dev.s3.errors import S3Error, invalid_argument
@@ -38,8 +35,6 @@ from broker.dev.s3.plane import Plane, Stored
 from broker.dev.s3.request import Request
 
 _LIST_BYTES_MAX = 8 * 1024**2
-_CHUNK_BYTES = 1024 * 1024
-_RANGE_BYTES = 1024**3
 _SIZE_HEADER = "x-amz-mp-object-size"
 
 
@@ -71,11 +66,10 @@ async def _completed(plane: Plane, request: Request, upload: Upload, body: bytes
     _check_size(request_headers.get(_SIZE_HEADER), sum(part.size for part in parts))
     checksum = object_checksum(upload, parts)
     check_object(upload, checksum, request_headers)
-    scratch = plane.store.scratch_path()
-    try:
-        await asyncio.to_thread(_join, [plane.uploads.path(upload, part) for part in parts], scratch)
+    with plane.store.scratch() as path:
+        await asyncio.to_thread(compose, [(plane.uploads.path(upload, part), part.size) for part in parts], path)
         stored = Stored(
-            scratch,
+            path,
             sum(part.size for part in parts),
             _etag(part.etag for part in parts),
             {upload.algorithm: checksum},
@@ -94,8 +88,6 @@ async def _completed(plane: Plane, request: Request, upload: Upload, body: bytes
             metadata=upload.metadata,
             tags=upload.tags,
         )
-    finally:
-        scratch.unlink(missing_ok=True)
     plane.uploads.remove(upload)
     return version
 
@@ -176,27 +168,6 @@ def _etag(part_etags: Iterable[str]) -> str:
         digest.update(bytes.fromhex(etag) if re.fullmatch(r"[0-9a-f]{32}", etag) else etag.encode())
         count += 1
     return f"{digest.hexdigest()}-{count}"
-
-
-def _join(paths: list[Path], target: Path) -> None:
-    with target.open("wb") as joined:
-        for path in paths:
-            with path.open("rb") as data:
-                _append(data, joined)
-
-
-def _append(data: BinaryIO, joined: BinaryIO) -> None:
-    """Append a file to another one within the kernel, where that is possible: four times as fast as by reads."""
-    if not hasattr(os, "copy_file_range"):
-        shutil.copyfileobj(data, joined, _CHUNK_BYTES)
-        return
-    try:
-        while os.copy_file_range(data.fileno(), joined.fileno(), _RANGE_BYTES):
-            pass
-    except OSError:  # these file systems cannot copy between each other
-        joined.seek(0, os.SEEK_END)
-        shutil.copyfileobj(data, joined, _CHUNK_BYTES)
-        joined.flush()
 
 
 def _answer(request: Request, version: ObjectVersion) -> Response:

@@ -8,6 +8,7 @@ import asyncio
 import re
 import secrets
 from pathlib import Path
+from typing import BinaryIO
 
 from starlette.responses import Response
 
@@ -86,15 +87,15 @@ async def upload_part_copy(plane: Plane, request: Request, payload: Payload) -> 
     bucket, source = find_source(plane, request_headers["x-amz-copy-source"])
     check_copy_source(request_headers, source, plane.clock.now())
     first, size = copied_range(request_headers.get(_RANGE_HEADER), source.size)
-    with linked(plane, bucket, source) as path:
-        if size == source.size:
+    if size == source.size:
+        with linked(plane, bucket, source) as path:
             etag, checksums = await content_digests(path, source, upload.algorithm)
             part = await _keep(plane, upload, number, path, size, etag, checksums)
-        else:
-            with plane.store.incoming(upload.algorithm) as incoming:
-                await asyncio.to_thread(_copy_range, path, first, size, incoming)
-                digests = incoming.digests
-                part = await _keep(plane, upload, number, incoming.path, size, digests.md5.hex(), digests.checksums)
+    else:
+        with plane.store.open(bucket, source, first, size) as data, plane.store.incoming(upload.algorithm) as incoming:
+            await asyncio.to_thread(_copy, data, size, incoming)
+            digests = incoming.digests
+            part = await _keep(plane, upload, number, incoming.path, size, digests.md5.hex(), digests.checksums)
     content: list[tuple[str, Content]] = [("LastModified", part.modified_at), ("ETag", f'"{part.etag}"')]
     if upload.named_algorithm:
         content.append((f"Checksum{upload.algorithm}", part.checksum))
@@ -161,10 +162,8 @@ async def _keep(
         )
 
 
-def _copy_range(path: Path, first: int, size: int, incoming: Incoming) -> None:
-    with path.open("rb") as data:
-        data.seek(first)
-        while size > 0 and (chunk := data.read(min(_CHUNK_BYTES, size))):
-            incoming.write(chunk)
-            size -= len(chunk)
+def _copy(data: BinaryIO, size: int, incoming: Incoming) -> None:
+    while size > 0 and (chunk := data.read(min(_CHUNK_BYTES, size))):
+        incoming.write(chunk)
+        size -= len(chunk)
     incoming.close()

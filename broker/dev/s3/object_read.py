@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from broker.dev.s3 import facts
 from broker.dev.s3.checksums import COMPOSITE, TYPE_HEADER, header_name
@@ -34,14 +35,26 @@ class _Selection:
     part_number: int = 0
 
 
+class _ObjectResponse(StreamingResponse):
+    """The selected bytes of an object, which is closed once they are sent or the client has gone away."""
+
+    def __init__(self, data: BinaryIO, selection: _Selection, headers: dict[str, str]) -> None:
+        super().__init__(_chunks(data, selection.size), selection.status, headers)
+        self._data = data
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._data:
+            await super().__call__(scope, receive, send)
+
+
 async def get_object(plane: Plane, request: Request, payload: Payload) -> Response:
     """Answer with an object's bytes, or with those of a range or a part."""
     version = _find(plane, request)
     check_restored(version)
     selection = _selection(request, version)
     headers = _headers(plane, request, version, selection)
-    data = plane.store.open(request.bucket, version)
-    return StreamingResponse(_read(data, selection.first, selection.size), selection.status, headers)
+    data = plane.store.open(request.bucket, version, selection.first, selection.size)
+    return _ObjectResponse(data, selection, headers)
 
 
 async def head_object(plane: Plane, request: Request, payload: Payload) -> Response:
@@ -132,9 +145,7 @@ def _part_checksum(version: ObjectVersion, number: int) -> dict[str, str]:
     return {header_name(name): checksum for name in version.checksums} | {TYPE_HEADER: COMPOSITE}
 
 
-def _read(data: BinaryIO, offset: int, size: int) -> Iterator[bytes]:
-    with data:
-        data.seek(offset)
-        while size > 0 and (chunk := data.read(min(_CHUNK_BYTES, size))):
-            size -= len(chunk)
-            yield chunk
+def _chunks(data: BinaryIO, size: int) -> Iterator[bytes]:
+    while size > 0 and (chunk := data.read(min(_CHUNK_BYTES, size))):
+        size -= len(chunk)
+        yield chunk

@@ -1,18 +1,23 @@
-"""The objects of all buckets: a file of bytes for each version, with a JSON file of its facts beside it.
+"""The objects of all buckets: the bytes of each version, with a JSON file of its facts beside them.
 
-The bytes stream to a scratch file and are moved to their place once all checks have passed, so that a refused or
-broken upload leaves nothing. Each change of the index happens within one iteration of the event loop: a precondition
-that is checked in the same iteration still holds when the object is stored.
+The bytes are one file, or a directory of the files of an object's parts (composed.py). They stream to a scratch file
+and are moved to their place once all checks have passed, so that a refused or broken upload leaves nothing. Each
+change of the index happens within one iteration of the event loop: a precondition that is checked in the same
+iteration still holds when the object is stored.
 """
 
+import io
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from broker.dev.s3.checksums import FULL_OBJECT, Digests
+from broker.dev.s3.composed import link_range, open_range
 from broker.dev.s3.disk import Disk
 
 NULL_VERSION = "null"
@@ -102,9 +107,14 @@ class ObjectStore:
         """Open a file for new bytes, whose checksums by the given algorithms are computed as they pass."""
         return Incoming(self.disk.scratch_path(), algorithms)
 
-    def scratch_path(self) -> Path:
-        """Return a fresh path for bytes that are not in their place yet; the next start clears it."""
-        return self.disk.scratch_path()
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Give a fresh path for bytes; leaving the context removes them unless they were moved to their place."""
+        path = self.disk.scratch_path()
+        try:
+            yield path
+        finally:
+            self.disk.discard(path)
 
     def next_sequence(self) -> int:
         """Return a number that is larger than every earlier one, across restarts too."""
@@ -134,12 +144,20 @@ class ObjectStore:
         return next((v for v in self.versions(bucket, key) if v.version_id == version_id), None)
 
     def path(self, bucket: str, version: ObjectVersion) -> Path:
-        """Return the file that holds the bytes of a version."""
+        """Return the file, or the directory of files, that holds the bytes of a version."""
         return self._objects / bucket / f"{version.sequence:x}"
 
-    def open(self, bucket: str, version: ObjectVersion) -> BinaryIO:
-        """Open the bytes of a version; they stay readable after the object is replaced or deleted."""
-        return self.path(bucket, version).open("rb")
+    def open(self, bucket: str, version: ObjectVersion, first: int, size: int) -> io.BufferedReader:
+        """Open a range of a version's bytes; it stays readable after the object is replaced or deleted.
+
+        The files of a composed object are opened one after another, so they get second names until then.
+        """
+        path = self.path(bucket, version)
+        if not path.is_dir():
+            return open_range(path, first, size)
+        links = self.disk.scratch_path()
+        link_range(path, links, first, size)
+        return open_range(links, first, size, on_close=partial(self.disk.discard, links))
 
     def add(self, bucket: str, version: ObjectVersion, data: Path | None, *, versioned: bool) -> None:
         """Store a version and its bytes; without versioning it replaces the null version."""
@@ -190,7 +208,7 @@ class ObjectStore:
         stored = {self.path(bucket, v) for vs in self._buckets.get(bucket, {}).values() for v in vs}
         for path in directory.iterdir():
             if path.suffix != ".json" and path not in stored:
-                path.unlink()
+                self.disk.remove(path)
 
     def _read_facts(self, directory: Path) -> Iterator[ObjectVersion]:
         for path in directory.glob("*.json"):

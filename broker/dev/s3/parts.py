@@ -18,7 +18,10 @@ _FACTS = "upload.json"
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """An uploaded part: its bytes in `file`, its `etag` unquoted, and its checksum by the upload's algorithm."""
+    """An uploaded part: its `etag` unquoted, and its checksum by the upload's algorithm.
+
+    Its bytes are in `file`, which is a directory if the part is a copy of a composed object.
+    """
 
     number: int
     file: str
@@ -118,7 +121,7 @@ class Uploads:
         return part
 
     def path(self, upload: Upload, part: Part) -> Path:
-        """Return the file that holds the bytes of a part."""
+        """Return the file, or the directory of files, that holds the bytes of a part."""
         return self._root / upload.id / part.file
 
     def remove(self, upload: Upload) -> None:
@@ -144,7 +147,7 @@ class Uploads:
         files = {part.file for part in upload.parts.values()}
         for path in directory.iterdir():
             if path.suffix != ".json" and path.name not in files:
-                path.unlink()
+                self._disk.remove(path)
         return upload
 
 
