@@ -139,6 +139,13 @@ async def test_keys_are_gathered_only_while_a_request_is_under_way(held: Held, m
     assert held.requests == [["a"], ["b", "c"]]
 
 
+async def test_a_key_on_its_own_is_removed_at_once(odd: Odd) -> None:
+    purging.Purges(odd).add("key")
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert odd.requests == [["key"]]
+
+
 async def test_gathered_keys_wait_for_a_moment_alone(held: Held) -> None:
     purges = purging.Purges(held)
     purges.add("a")
