@@ -121,9 +121,12 @@ async def test_without_an_answer_of_the_chain_nothing_is_signed_and_the_next_cal
     threads: ThreadPoolExecutor, answer: Exception | None
 ) -> None:
     own = source(threads, Chain(answer, keys()))
+    unhandled: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
     with pytest.raises(CredentialsExpired):
         await own.current(NOW)
     assert (await own.current(NOW)).access_key == "AKIA1"
+    assert unhandled == []
 
 
 async def test_callers_share_one_fetch_and_one_that_leaves_ends_it_for_no_other(threads: ThreadPoolExecutor) -> None:
