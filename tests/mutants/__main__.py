@@ -55,7 +55,6 @@ ROOMS = {
         "tests/lifecycle/test_due_work.py",
         "tests/lifecycle/test_judging.py",
         "tests/lifecycle/test_overtaken.py",
-        "tests/worker/test_probe.py",
     ),
     "broker/lifecycle/token_verbs.py": ("tests/lifecycle/test_token_verbs.py",),
     "broker/lifecycle/verbs.py": (
@@ -64,6 +63,8 @@ ROOMS = {
         "tests/lifecycle/test_resumable.py",
         "tests/lifecycle/test_sweep.py",
         ISSUE,
+        "tests/api/test_form_return.py",
+        "tests/api/test_issue_hook.py",
     ),
     "broker/lifecycle/waiting.py": ("tests/worker/test_waiting.py",),
     "broker/lifecycle": ("tests/lifecycle",),

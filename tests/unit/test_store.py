@@ -1,7 +1,8 @@
 """The store without operations: how it is opened, and how a batch that fails is run again or answered."""
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -150,13 +151,24 @@ def test_the_types_are_those_of_the_database() -> None:
         assert Instant().result_processor(dialect, None)(None) is None
 
 
+@pytest.fixture
+def in_tokyo() -> Iterator[None]:
+    """Let the machine be in Tokyo."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("in_tokyo")
 def test_an_instant_is_text_on_sqlite_alone() -> None:
     sqlite, postgresql = (sa.create_engine(url).dialect for url in ("sqlite://", "postgresql+psycopg://"))
     noon = datetime(2026, 1, 31, 12, tzinfo=UTC)
-    in_tokyo = noon.astimezone(timezone(timedelta(hours=9)))
-    assert Instant().bind_processor(sqlite)(in_tokyo) == "2026-01-31T12:00:00.000000Z"
-    assert Instant().bind_processor(postgresql)(in_tokyo) is in_tokyo
-    for dialect, stored in ((sqlite, "2026-01-31T12:00:00.000000Z"), (postgresql, in_tokyo)):
+    there = noon.astimezone(timezone(timedelta(hours=9)))
+    assert Instant().bind_processor(sqlite)(there) == "2026-01-31T12:00:00.000000Z"
+    assert Instant().bind_processor(postgresql)(there) is there
+    for dialect, stored in ((sqlite, "2026-01-31T12:00:00.000000Z"), (postgresql, there)):
         instant = Instant().result_processor(dialect, None)(stored)
         assert instant == noon
         assert instant is not None

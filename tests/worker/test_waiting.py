@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -15,7 +16,8 @@ from broker import load_settings
 from broker.api.state import STATE_NAME
 from broker.app import PREFIX, create_app
 from broker.dev.s3 import EmbeddedS3
-from broker.lifecycle.waiting import FIRST_REST_SECONDS, MAX_WAITERS_PER_CALLER, Waiting
+from broker.lifecycle import waiting as waits
+from broker.lifecycle.waiting import FIRST_REST_SECONDS, MAX_WAIT_SECONDS, MAX_WAITERS_PER_CALLER, Waiting
 from broker.store import Store
 from tests.support.databases import sqlite_url
 from tests.support.samples import UNLIMITED, pending
@@ -173,6 +175,26 @@ async def test_the_waits_of_one_owner_are_bounded_and_do_not_affect_other_owners
     assert not again.done()
     waiting.end()
     await again
+
+
+@pytest.mark.parametrize(("seconds", "ends"), [(20, 20.0), (100, float(MAX_WAIT_SECONDS))])
+async def test_the_rests_between_looks_grow_to_two_seconds_until_the_wait_ends(
+    store: Store, monkeypatch: pytest.MonkeyPatch, seconds: float, ends: float
+) -> None:
+    now, rests = [0.0], []
+
+    def rest(seconds: float) -> asyncio.Timeout:
+        rests.append(seconds)
+        now[0] += seconds
+        return asyncio.timeout(0)
+
+    monkeypatch.setattr(waits, "asyncio", SimpleNamespace(Event=asyncio.Event, timeout=rest))
+    monkeypatch.setattr(waits, "monotonic", lambda: now[0])
+    media = await store.add(pending(), UNLIMITED)
+    await Waiting(store).until_settled(media.id, None, waiter="ann", seconds=seconds, wanted=always)
+    assert rests[:8] == [0.25, 0.375, 0.5625, 0.84375, 1.265625, 1.8984375, 2.0, 2.0]
+    assert max(rests) == 2
+    assert now == [ends]
 
 
 async def test_a_wait_ends_when_its_client_disconnects(store: Store) -> None:
