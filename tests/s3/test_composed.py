@@ -18,6 +18,7 @@ MIB = 1024**2
 PARTS = [b"abc", b"d", b"efgh", b"ij", b""]
 WHOLE = b"".join(PARTS)
 MANY = 300
+KEY = ("AKIAEMBEDDEDTESTKEY1", "a secret of the tests")
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +34,7 @@ def server(data):
         yield s3
 
 
-@pytest.fixture(scope="module")
-def s3(server):
+def client(server):
     return boto3.client(
         "s3",
         endpoint_url=server.endpoint_url,
@@ -43,6 +43,11 @@ def s3(server):
         region_name=server.region,
         config=Config(signature_version="s3v4", retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
     )
+
+
+@pytest.fixture(scope="module")
+def s3(server):
+    return client(server)
 
 
 @pytest.fixture(autouse=True)
@@ -180,6 +185,16 @@ def test_a_read_of_many_parts_opens_one_at_a_time_and_leaves_nothing(s3, server,
     assert read(s3, "film") == b"".join(pieces)
     s3.copy_object(Bucket="films", Key="copy", CopySource="films/film")
     until(lambda: process.num_fds() <= idle)
+
+
+def test_composed_objects_and_parts_outlive_a_restart(tmp_path):
+    started = {"data_dir": tmp_path, "credentials": [KEY], "part_bytes_min": 0, "buckets": ["films"]}
+    with start_embedded_s3(**started) as server:
+        composed(client(server), "film", PARTS)
+        upload = begin(client(server), "twice", [{"CopySource": "films/film"}] * 2)
+    with start_embedded_s3(**started) as server:
+        client(server).complete_multipart_upload(**upload)
+        assert (read(client(server), "film"), read(client(server), "twice")) == (WHOLE, WHOLE * 2)
 
 
 @pytest.fixture
