@@ -12,7 +12,7 @@ import pytest
 
 from broker.errors import DatabaseUnavailable, SettingsInvalid
 from broker.store import Store, is_current, migrate
-from broker.store.connections.address import driver_options, parse_url
+from broker.store.connections.address import parse_url
 from broker.store.connections.engine import reading_engine, writing_engine
 from tests.support.pgbouncer import OpenPooler
 from tests.support.processes import BROKER, running
@@ -126,35 +126,6 @@ async def _answers(store: Store) -> bool:
     except DatabaseUnavailable:
         return False
     return True
-
-
-@pytest.mark.parametrize(
-    ("query", "options"),
-    [
-        ("prepare_threshold=0", {"prepare_threshold": 0}),
-        ("prepare_threshold=none", {"prepare_threshold": None}),
-        ("connect_timeout=7&sslmode=require", {"connect_timeout": 7}),
-        ("", {}),
-    ],
-)
-def test_the_options_of_an_url_are_read_by_their_types(query: str, options: dict[str, int | None]) -> None:
-    assert driver_options(parse_url(f"postgresql://ann@db.example/broker?{query}")) == options
-
-
-@pytest.mark.parametrize(
-    ("url", "problem"),
-    [
-        ("postgresql://ann@db.example/broker?prepare_threshold=often", "prepare_threshold should be a number"),
-        ("postgresql://ann@db.example/broker?connect_timeout=soon", "connect_timeout should be a number"),
-        ("postgresql://ann@db.example/broker?autocommit=1", "autocommit is not one of libpq's"),
-        ("postgresql://ann@db.example/broker?nonsense=1", "nonsense is not one of libpq's"),
-        ("sqlite:///broker.db?nonsense=1", "nonsense is unknown; known are cached_statements, check_same_thread"),
-        ("sqlite:///broker.db?timeout=soon", "an option's value is not of its type"),
-    ],
-)
-def test_an_option_that_is_unknown_or_of_another_type_is_named(url: str, problem: str) -> None:
-    with pytest.raises(SettingsInvalid, match=f"BROKER_DATABASE_URL: .*{problem}"):
-        parse_url(url)
 
 
 def test_a_value_that_libpq_cannot_use_is_an_invalid_setting() -> None:

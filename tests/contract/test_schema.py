@@ -12,7 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from broker.errors import DatabaseUnavailable, SettingsInvalid
-from broker.store import Store, is_current, migrate, pending_revision
+from broker.store import is_current, migrate, pending_revision
 from broker.store.connections.address import parse_url
 from broker.store.indexes import METADATA
 from broker.store.migration import ADVISORY_LOCK, VERSION_TABLE, known_revisions
@@ -165,26 +165,3 @@ def test_a_file_that_cannot_be_a_database_is_an_invalid_setting(
         migrate(f"sqlite:///{address}")
     assert str(refusal.value).startswith("BROKER_DATABASE_URL: should name a file in an existing, writable directory")
     assert str(refusal.value).endswith(f"; {path}: {cause}")
-
-
-@pytest.mark.parametrize(
-    ("url", "problem"),
-    [
-        ("sqlite://", "in memory"),
-        ("sqlite:///:memory:", "in memory"),
-        ("sqlite:///file:x?mode=memory&uri=true", "in memory"),
-        ("mysql://host/broker", "'mysql', which is not supported"),
-        ("nonsense", "cannot be read"),
-        ("postgresql://ann:its:secret@host:port/broker", "port should be a number"),
-        ("postgresql://ann:its:secret@one:5432,two:5432/broker", r"several hosts: \?host=one,two&port=5432,5432$"),
-    ],
-)
-def test_an_unusable_url_is_refused(url: str, problem: str) -> None:
-    with pytest.raises(SettingsInvalid, match=problem) as refusal:
-        Store(url)
-    assert "secret" not in str(refusal.value)
-
-
-@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
-def test_every_scheme_of_postgresql_selects_psycopg_3(scheme: str) -> None:
-    assert parse_url(f"{scheme}://ann@db.example/broker").drivername == "postgresql+psycopg"

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from structlog.testing import capture_logs
 
 from broker.domain.media import Event, Media, State
 from broker.errors import MediaNotFound
@@ -75,7 +76,9 @@ async def test_nothing_of_the_owner_is_left_and_another_owner_loses_nothing(worl
     media, other = await filled(world)
     erasing = Erasure(world.store, world.settlement, clock=world.clock)
     assert await erasing.request("anna") == (len(media), False)
-    await finish(world, erasing)
+    with capture_logs() as logs:
+        await finish(world, erasing)
+    assert logs.count({"event": "an owner is erased", "log_level": "info"}) == 1
     assert rows_that_name(world, world_url, "anna") == []
     assert [key for key in world.stored_keys() if str(other.id) not in key] == []
     assert world.final_bytes(other) == VIDEO
@@ -102,6 +105,28 @@ async def test_what_is_issued_while_the_erasure_runs_is_erased_too(world: World,
     await finish(world, erasing)
     assert rows_that_name(world, world_url, "anna") == []
     assert [key for key in world.stored_keys() if str(late.id) in key] == []
+
+
+async def test_an_erased_media_counts_until_its_policy_can_bring_nothing_back(world: World) -> None:
+    await world.issue()
+    await Erasure(world.store, world.settlement, clock=world.clock).request("anna")
+    assert (await world.store.usage("anna")).promised_bytes == len(VIDEO)
+
+
+async def test_a_turn_removes_a_bounded_number_of_records(world: World) -> None:
+    for issued in [await world.issue() for _ in range(erasure.TURN + 2)]:
+        await world.verbs.delete(issued.media.id, "anna")
+    for move in (OVER, {"hours": 3}):
+        await world.sweep_after(**move)
+    assert await Erasure(world.store, world.settlement, clock=world.clock).request("anna") == (2, False)
+
+
+async def test_a_bounded_number_of_owners_has_a_turn_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(erasure, "OWNERS", 2)
+    for owner in ("anna", "bob", "carla"):
+        await world.store.removal.record_erasure(owner, world.clock())
+    erasing = Erasure(world.store, world.settlement, clock=world.clock)
+    assert [await erasing.once() for _ in range(3)] == [2, 1, 0]
 
 
 async def issued_by_anna(world: World, count: int) -> list[Media]:

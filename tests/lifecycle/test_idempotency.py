@@ -10,7 +10,7 @@ from broker.domain.media import State
 from broker.domain.s3.policy import MAX_POLICY_SECONDS
 from broker.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, UploadExpired
 from broker.lifecycle.requests import Issued, UploadRequest
-from tests.support.world import OVER, POLICY_SECONDS, VIDEO, World, overtaken
+from tests.support.world import GRACE_SECONDS, OVER, POLICY_SECONDS, VIDEO, World, overtaken
 
 ASKED = UploadRequest(content_type="video/mp4", size=len(VIDEO))
 
@@ -39,6 +39,7 @@ async def test_a_renewal_that_loses_a_race_reads_the_row_again(world: World) -> 
     assert again.media.id == first.media.id
     assert again.media.policy_expires_at == again.expires_at == world.clock() + timedelta(seconds=POLICY_SECONDS)
     assert again.media.version == 2
+    assert again.media.due_at == again.expires_at + timedelta(seconds=GRACE_SECONDS)
 
 
 async def test_no_policy_is_renewed_after_an_hour(world: World) -> None:
@@ -55,7 +56,7 @@ async def test_a_completed_media_gets_no_further_policy(world: World) -> None:
     await world.verbs.complete(first.media.id, "anna")
     again = await issue(world)
     assert (again.media.id, again.media.state, again.fields) == (first.media.id, State.READY, {})
-    assert again.expires_in == 0
+    assert (again.url, again.expires_in) == (first.url, 0)
 
 
 @pytest.mark.parametrize("ends", ["deleted", "expired"])
@@ -97,5 +98,13 @@ def test_unset_fields_do_not_change_the_digest() -> None:
     """A later version with more fields still recognizes the requests of an earlier one."""
     bare = UploadRequest(content_type="video/mp4")
     assert bare.digest() == UploadRequest(content_type="video/mp4", size=None, metadata={}).digest()
+    assert bare.digest() == bare._replace(resumable=False).digest()
     # Pinned, because a retry may reach another version than the first request.
     assert bare.digest() == "28353330e824a039e93673c332262e49725a3914efe76ab2d90699382f2b8b26"
+    resumable = bare._replace(size=7, resumable=True)
+    assert resumable.digest() == "e4a2aaf73ecdfb4a1463830ea408efe828bea5118106de49e0d7923c0dbd597f"
+
+
+def test_the_order_of_metadata_does_not_change_the_digest() -> None:
+    one, other = ({"b": "2", "a": "1"}, {"a": "1", "b": "2"})
+    assert ASKED._replace(metadata=one).digest() == ASKED._replace(metadata=other).digest()

@@ -4,16 +4,19 @@ import hashlib
 import json
 from base64 import b64decode, b64encode
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from broker.domain.ids import created_on
 from broker.domain.keys import current_key
-from broker.domain.media import Media
-from broker.errors import NotReady, PermissionMissing
-from broker.lifecycle.requests import UploadRequest
+from broker.domain.media import Media, State
+from broker.errors import MediaNotFound, NotReady, PermissionMissing
+from broker.lifecycle.requests import FormUploaded, UploadRequest
 from tests.support.in_parts import DAY, PART, page_of
 from tests.support.world import GRACE_SECONDS, OVER, POLICY_SECONDS, VIDEO, MakeWorld, World, outcome_of
 
@@ -62,6 +65,23 @@ async def test_a_known_size_makes_the_range_of_the_form_exact(
     issued = await world.issue(size=size)
     conditions = json.loads(b64decode(issued.fields["policy"]))["conditions"]
     assert [each for each in conditions if isinstance(each, list)] == [["content-length-range", *bounds]]
+
+
+def returned_to(media_id: UUID) -> str:
+    return f"https://broker.example/{media_id}"
+
+
+@pytest.mark.parametrize(
+    ("redirect_url", "uploaded_url", "is_named"),
+    [("https://app.example/", returned_to, True), ("https://app.example/", None, False), (None, returned_to, False)],
+)
+async def test_a_plain_form_names_where_s3_sends_the_browser(
+    world: World, redirect_url: str | None, uploaded_url: Callable[[UUID], str] | None, is_named: bool
+) -> None:
+    media = (await world.issue()).media._replace(redirect_url=redirect_url)
+    now = world.clock()
+    form = world.verbs._forms.signed(media, await world.bucket.credentials(now), now, uploaded_url)
+    assert form.fields.get("success_action_redirect") == (returned_to(media.id) if is_named else None)
 
 
 async def test_a_form_without_a_key_is_recorded_without_a_digest(world: World) -> None:
@@ -140,11 +160,27 @@ async def test_a_ready_media_is_not_deleted_unless_that_is_allowed(world: World)
 
 async def test_a_link_of_a_media_that_is_not_ready_names_its_state(world: World) -> None:
     media = (await world.issue()).media
-    facts = []
+    facts, rows = [], []
     for _ in range(2):
         with pytest.raises(NotReady) as refused:
             await world.verbs.playback(media.id, "anna", expires_in=60, download=False)
         facts.append(refused.value.facts)
+        rows.append(await world.store.get(media.id, "anna"))
         await world.sweep_after(**OVER)
     assert [fact["media_status"] for fact in facts] == ["pending", "expired"]
     assert ["retry_after" in fact for fact in facts] == [False, True]
+    assert [fact["media"] for fact in facts] == rows
+
+
+async def test_the_return_of_a_plain_form_completes_its_upload(world: World) -> None:
+    redirect_url = "https://app.example/done"
+    uploaded, unused, plain = [await world.uploaded(), await world.issue(), await world.uploaded()]
+    for issued in (uploaded, unused):
+        assert await world.store.amend(issued.media, redirect_url=redirect_url) is not None
+    with capture_logs() as logs:
+        states = {await world.verbs.complete_form(issued.media.id) for issued in (uploaded, unused)}
+    assert states == {FormUploaded(redirect_url, State.READY), FormUploaded(redirect_url, State.PENDING)}
+    reason = {"media_id": str(unused.media.id), "reason": "NothingUploaded"}
+    assert logs == [{"event": "form is not complete", "log_level": "info"} | reason]
+    with pytest.raises(MediaNotFound):
+        await world.verbs.complete_form(plain.media.id)

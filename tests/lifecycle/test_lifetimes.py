@@ -48,6 +48,18 @@ async def test_a_policy_lives_no_longer_than_the_credentials(
     assert issued.expires_at == issued.media.policy_expires_at == NOW + timedelta(seconds=told)
 
 
+@pytest.mark.parametrize(("credentials_end_in", "told"), [(600, 600), (5000, 900)])
+async def test_the_policies_of_parts_live_no_longer_than_the_credentials(
+    tmp_path: Path, credentials_end_in: int, told: int
+) -> None:
+    with freeze_time(NOW, real_asyncio=True):
+        async with verbs_of(settings_for(tmp_path, **ending(credentials_end_in))) as verbs:
+            issued = await verbs.issue(MP4._replace(resumable=True), "anna")
+    assert issued.parts is not None
+    assert issued.parts.expires_in == told
+    assert issued.parts.expires_at == NOW + timedelta(seconds=told)
+
+
 async def test_the_expiry_of_the_credential_chain_is_honored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "ASIAEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")

@@ -50,6 +50,12 @@ async def test_an_object_that_another_caller_promoted_is_kept(slow: World, make_
     assert world.final_bytes(issued.media) == OTHER
 
 
+async def test_a_lease_that_another_caller_took_first_is_not_taken(world: World) -> None:
+    issued = await world.uploaded()
+    ready = (await world.verbs.complete(issued.media.id, "anna")).media
+    assert await world.settlement.take_lease(issued.media) == ready
+
+
 async def test_a_copy_that_was_made_after_the_rejection_is_removed(slow: World, make_world: MakeWorld) -> None:
     issued = await slow.uploaded()
     overtaken = asyncio.create_task(outcome_of(slow.verbs.complete(issued.media.id, "anna")))

@@ -2,6 +2,7 @@
 
 import hashlib
 from contextlib import suppress
+from datetime import timedelta
 
 import pytest
 
@@ -80,6 +81,8 @@ async def test_the_parts_come_in_pages(world: World) -> None:
     page = await parts(world, issued.media, first=4)
     assert (page.arrived, page.forms, page.next_from) == ([], [], None)
     assert (await parts(world, issued.media, max_forms=0)).forms == []
+    post_parts(page_of(issued), numbers=[2])
+    assert (await parts(world, issued.media, first=3, limit=1)).arrived == [3]
 
 
 async def test_a_ready_media_tells_that_all_parts_arrived(world: World) -> None:
@@ -130,6 +133,16 @@ async def test_a_renewal_of_forms_that_loses_a_race_reads_the_row_again(world: W
         page = await parts(world, issued.media)
     assert (page.expires_in, page.media.filename, page.media.version) == (POLICY_SECONDS, "renamed.mp4", 2)
     assert page.media.policy_expires_at >= page.expires_at
+    assert page.media.due_at == page.media.policy_expires_at + timedelta(seconds=GRACE_SECONDS)
+
+
+async def test_a_media_that_is_deleted_during_the_renewal_of_its_forms_gets_none(world: World) -> None:
+    media = (await issue(world)).media
+    world.clock.move(seconds=POLICY_SECONDS + 5)
+    await world.verbs.delete(media.id, "anna")
+    now = world.clock()
+    with pytest.raises(MediaNotFound):
+        await world.verbs._parts.page(media, await world.bucket.credentials(now), now, first=1, limit=9, max_forms=9)
 
 
 async def test_a_resumable_upload_without_parts_expires_with_its_last_policy(world: World) -> None:

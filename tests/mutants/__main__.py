@@ -27,20 +27,63 @@ from mutmut.utils.format_utils import get_mutant_name
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "mutants"
 HOOKS = ("tests/api/test_issue_hook.py", "tests/api/test_host_hooks.py")
+ISSUE = "tests/lifecycle/test_issue.py"
 ROOMS = {
     "broker/domain/origin.py": ("tests/unit", "tests/worker/test_public_network.py"),
     "broker/domain": ("tests/unit",),
     "broker/lifecycle/application/agreement.py": ("tests/lifecycle/test_terms.py", *HOOKS),
     "broker/lifecycle/application/deciding.py": ("tests/lifecycle/test_deciding.py", *HOOKS),
-    "broker/lifecycle/application/issue_hook.py": HOOKS,
-    "broker/lifecycle/probe.py": ("tests/worker/test_probe.py",),
-    "broker/lifecycle/token_verbs.py": ("tests/security/test_upload_tokens.py",),
+    "broker/lifecycle/application/issue_hook.py": ("tests/lifecycle/test_issue_hook.py",),
+    "broker/lifecycle/erasure.py": ("tests/lifecycle/test_erasure.py",),
+    "broker/lifecycle/forms.py": ("tests/lifecycle/test_idempotency.py", "tests/lifecycle/test_lifetimes.py", ISSUE),
+    "broker/lifecycle/probe.py": ("tests/worker/test_probe_answers.py",),
+    "broker/lifecycle/purging.py": (
+        "tests/lifecycle/test_purges.py",
+        "tests/lifecycle/test_due_work.py",
+        "tests/lifecycle/test_many_versions.py",
+        "tests/lifecycle/test_open_policies.py",
+    ),
+    "broker/lifecycle/requests.py": ("tests/lifecycle/test_idempotency.py",),
+    "broker/lifecycle/resumable/forms.py": (
+        "tests/lifecycle/test_lifetimes.py",
+        "tests/lifecycle/test_resumable.py",
+        ISSUE,
+    ),
+    "broker/lifecycle/settlement.py": (
+        "tests/lifecycle/test_completion.py",
+        "tests/lifecycle/test_due_dates.py",
+        "tests/lifecycle/test_due_work.py",
+        "tests/lifecycle/test_judging.py",
+        "tests/lifecycle/test_overtaken.py",
+        "tests/worker/test_probe.py",
+    ),
+    "broker/lifecycle/token_verbs.py": ("tests/lifecycle/test_token_verbs.py",),
+    "broker/lifecycle/verbs.py": (
+        "tests/lifecycle/test_idempotency.py",
+        "tests/lifecycle/test_lifetimes.py",
+        "tests/lifecycle/test_resumable.py",
+        "tests/lifecycle/test_sweep.py",
+        ISSUE,
+    ),
     "broker/lifecycle/waiting.py": ("tests/worker/test_waiting.py",),
     "broker/lifecycle": ("tests/lifecycle",),
     "broker/aws/cloudfront.py": ("tests/aws/test_addresses.py", "tests/lifecycle/test_cloudfront.py"),
+    "broker/aws/credentials.py": ("tests/aws/test_credentials.py",),
+    "broker/aws/queue.py": ("tests/aws/test_queue.py",),
     "broker/aws": ("tests/aws", "tests/lifecycle/test_completion.py", "tests/lifecycle/test_slow_copies.py"),
+    "broker/store/batching": ("tests/unit/test_batcher.py",),
+    "broker/store/connections": (
+        "tests/unit/test_database_url.py",
+        "tests/unit/test_deadlines.py",
+        "tests/unit/test_engine.py",
+    ),
+    "broker/store/migrations/earlier.py": ("tests/contract/test_earlier_releases.py",),
     "broker/store/migration.py": ("tests/contract/test_schema.py", "tests/contract/test_shared_database.py"),
-    "broker/store/schema.py": ("tests/unit/test_store.py", "tests/contract/test_schema.py"),
+    "broker/store/schema.py": (
+        "tests/unit/test_statements.py",
+        "tests/unit/test_store.py",
+        "tests/contract/test_schema.py",
+    ),
     "broker/store": (
         "tests/unit/test_prepared.py",
         "tests/unit/test_statements.py",
@@ -65,7 +108,11 @@ ROOMS = {
         "tests/api/test_limits.py",
         "tests/security/test_counting.py",
     ),
+    "broker/worker/ready_calls.py": ("tests/worker/test_ready_calls.py",),
+    "broker/worker/sender.py": ("tests/worker/test_sender.py", "tests/worker/test_egress.py"),
     "broker/worker/sweep.py": ("tests/worker/test_sweeping.py", "tests/lifecycle/test_sweep.py"),
+    "broker/worker/tidying.py": ("tests/worker/test_tidying.py",),
+    "broker/worker/webhooks.py": ("tests/worker/test_delivering.py", "tests/worker/test_webhooks.py"),
     "broker/worker": ("tests/worker",),
     "broker/dev/s3/policy.py": ("tests/s3/test_policy_document.py",),
     "broker/dev/s3/auth.py": ("tests/s3/test_authenticator.py",),
@@ -74,9 +121,11 @@ ROOMS = {
 """The suites that run for each mutated file or folder. A file belongs to the first one that holds it."""
 LEFT_OUT = ("test_suites.py", "test_diagram.py", "test_errors.py", "test_words.py")
 """Files whose tests read the source text, which mutmut rewrites."""
-ONE_DATABASE = ("-k", "not postgresql")
-"""The tests with PostgreSQL start a server each time. Tests with SQLite notice the same faults, and test_statements.py
-those in what is asked of PostgreSQL alone."""
+ONE_DATABASE = ("-k", "not postgresql or unit")
+"""The tests with PostgreSQL start a server each time. Tests with SQLite notice the same faults, and those of tests/unit
+the faults in what is asked of PostgreSQL alone."""
+BOTH_DATABASES = {"broker/store/migration.py", "broker/store/migrations/earlier.py"}
+"""Files whose suites run with PostgreSQL, too, because half of their code is for it."""
 HANGS_AFTER = 40
 """A test that takes this many seconds hangs, which counts as noticed."""
 FROZEN = """
@@ -173,7 +222,7 @@ def _configuration(room: str, suites: tuple[str, ...], also_copy: list[str]) -> 
         "source_paths": ["broker"],
         "only_mutate": [room if room.endswith(".py") else f"{room}/*"],
         "also_copy": [name for name in also_copy if name not in {"broker", "tests", "pyproject.toml"}],
-        "pytest_add_cli_args": [*arguments, *ONE_DATABASE],
+        "pytest_add_cli_args": arguments if room in BOTH_DATABASES else [*arguments, *ONE_DATABASE],
         "pytest_add_cli_args_test_selection": list(suites),
         "timeout_multiplier": 3.0,
         "timeout_constant": 60.0,

@@ -42,6 +42,15 @@ async def test_a_webhook_has_the_headers_and_the_body_of_the_specification() -> 
     assert document["data"]["metadata"] == {"title": "Größe 🎬"}
 
 
+async def test_a_long_failure_is_cut() -> None:
+    sender = local_sender()
+    answer = await sender.send(announced(f"{'x' * 300}://app.example/hook"), datetime.now(UTC))
+    await sender.close()
+    assert answer.status is None
+    assert answer.reason.startswith("UnsupportedProtocol: ")
+    assert len(answer.reason) == 200
+
+
 @pytest.mark.parametrize("known", [SECRET, NEXT_SECRET], ids=["the first", "the next"])
 async def test_during_a_rotation_either_secret_verifies(known: str) -> None:
     async with receiving(200) as receiver:

@@ -4,10 +4,11 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from broker.domain.access.quota import Quota
 from broker.domain.media import Event, Media, State
-from broker.errors import MediaNotFound
+from broker.errors import DatabaseUnavailable, MediaNotFound
 from broker.lifecycle.erasure import Erasure
 from broker.worker import tidying
 from broker.worker.tidying import Tidying
@@ -81,3 +82,42 @@ async def test_the_job_removes_records_and_erases_owners_until_it_is_stopped(wor
     await until(is_tidy)
     await tidy.stop()
     await asyncio.wait_for(running, 10)
+
+
+class Turns(Erasure):
+    """An erasure whose turns end as the test says, one after another, and then with nothing to do."""
+
+    def __init__(self, *turns: int | Exception) -> None:
+        self.turns = list(turns)
+
+    async def once(self) -> int:
+        turn = self.turns.pop(0) if self.turns else 0
+        if isinstance(turn, Exception):
+            raise turn
+        return turn
+
+
+@pytest.mark.parametrize("rest_seconds", [0.001, 3600])
+async def test_the_job_rests_unless_more_is_due_and_survives_failures(world: World, rest_seconds: float) -> None:
+    turns: list[int | Exception] = [20, 1, 0]
+    if rest_seconds < 1:  # it rests after each failure
+        turns[2:] = [DatabaseUnavailable(), ZeroDivisionError(), 1, 0]
+    erasing = Turns(*turns)
+    tidy = Tidying(world.store, erasing, keep={}, rest_seconds=rest_seconds, clock=world.clock)
+    with capture_logs() as logs:
+        running = asyncio.create_task(tidy.run())
+        await until(lambda: not erasing.turns)
+        await tidy.stop()
+        await asyncio.wait_for(running, 10)
+    pauses = {"event": "tidying pauses", "log_level": "warning", "seconds": rest_seconds}
+    failure = {"event": "tidying failed", "log_level": "error", "exc_info": True}
+    assert logs == ([pauses | {"reason": str(DatabaseUnavailable())}, failure] if rest_seconds < 1 else [])
+
+
+async def test_a_job_that_is_stopped_begins_no_further_batch(world: World) -> None:
+    expired = await ended(world, State.EXPIRED)
+    world.clock.move(days=8)
+    tidy = job(world, expired=7)
+    await tidy.stop()
+    assert not await tidy.once()
+    assert await left(world, expired) == 1

@@ -105,8 +105,9 @@ class Batcher:
 
     async def close(self) -> None:
         """Finish the submitted operations, then end the threads."""
-        # Operations of this iteration of the loop are handed over first.
-        await asyncio.sleep(0)
+        # What is still being gathered is handed over only in a later iteration of the loop.
+        if gathered := self._gathered.get(asyncio.get_running_loop()):
+            await asyncio.wait([submitted.future for submitted in gathered])
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
