@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 
 import boto3
 import httpx
@@ -63,9 +64,11 @@ def emptied(request, data):
 
 
 def files(data):
-    """Return the files of bytes in a data directory, in the order of their names."""
+    """Return the files of bytes in a data directory, in the order of their names, while the server changes them."""
     directories = [data / name for name in ("objects", "uploads", "incoming")]
-    return sorted(file for folder in directories for file in folder.rglob("*") if file.is_file() and not file.suffix)
+    # os.walk passes over a directory that is removed meanwhile; rglob raises.
+    walked = [Path(folder) / name for top in directories for folder, _, names in os.walk(top) for name in names]
+    return sorted(file for file in walked if not file.suffix)
 
 
 def until(condition):
