@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 
 import boto3
 import httpx
@@ -18,6 +19,7 @@ MIB = 1024**2
 PARTS = [b"abc", b"d", b"efgh", b"ij", b""]
 WHOLE = b"".join(PARTS)
 MANY = 300
+KEY = ("AKIAEMBEDDEDTESTKEY1", "a secret of the tests")
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +35,7 @@ def server(data):
         yield s3
 
 
-@pytest.fixture(scope="module")
-def s3(server):
+def client(server):
     return boto3.client(
         "s3",
         endpoint_url=server.endpoint_url,
@@ -43,6 +44,11 @@ def s3(server):
         region_name=server.region,
         config=Config(signature_version="s3v4", retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
     )
+
+
+@pytest.fixture(scope="module")
+def s3(server):
+    return client(server)
 
 
 @pytest.fixture(autouse=True)
@@ -58,9 +64,11 @@ def emptied(request, data):
 
 
 def files(data):
-    """Return the files of bytes in a data directory, in the order of their names."""
+    """Return the files of bytes in a data directory, in the order of their names, while the server changes them."""
     directories = [data / name for name in ("objects", "uploads", "incoming")]
-    return sorted(file for folder in directories for file in folder.rglob("*") if file.is_file() and not file.suffix)
+    # os.walk passes over a directory that is removed meanwhile; rglob raises.
+    walked = [Path(folder) / name for top in directories for folder, _, names in os.walk(top) for name in names]
+    return sorted(file for file in walked if not file.suffix)
 
 
 def until(condition):
@@ -180,6 +188,16 @@ def test_a_read_of_many_parts_opens_one_at_a_time_and_leaves_nothing(s3, server,
     assert read(s3, "film") == b"".join(pieces)
     s3.copy_object(Bucket="films", Key="copy", CopySource="films/film")
     until(lambda: process.num_fds() <= idle)
+
+
+def test_composed_objects_and_parts_outlive_a_restart(tmp_path):
+    started = {"data_dir": tmp_path, "credentials": [KEY], "part_bytes_min": 0, "buckets": ["films"]}
+    with start_embedded_s3(**started) as server:
+        composed(client(server), "film", PARTS)
+        upload = begin(client(server), "twice", [{"CopySource": "films/film"}] * 2)
+    with start_embedded_s3(**started) as server:
+        client(server).complete_multipart_upload(**upload)
+        assert (read(client(server), "film"), read(client(server), "twice")) == (WHOLE, WHOLE * 2)
 
 
 @pytest.fixture

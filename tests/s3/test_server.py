@@ -174,7 +174,12 @@ def test_a_composition_without_its_facts_is_completed_after_a_crash(tmp_path):
     (tmp_path / "copy").rename(tmp_path / "uploads")
     (facts,) = (tmp_path / "objects" / "kept").glob("*.json")
     facts.unlink()
+    # The same of a part that is a copy of a composed object.
+    copied = tmp_path / "uploads" / upload["UploadId"] / "copied"
+    copied.mkdir()
+    (copied / "0").write_bytes(b"x")
     with start_embedded_s3(**started) as s3:
+        assert not copied.exists()
         assert "Contents" not in client(s3).list_objects_v2(Bucket="kept")
         assert list((tmp_path / "objects" / "kept").iterdir()) == []
         client(s3).complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})

@@ -2,7 +2,7 @@
 
 A composed object keeps the files of its parts: its directory holds a hard link to each, named by the offset of its
 first byte. Composing therefore writes no byte again, and the object outlasts the upload and the sources of its parts.
-A link takes about 0.03 ms: an object of 10,000 parts is composed in 0.3 s.
+A link takes about 0.03 ms, so 10,000 parts take 0.3 s; a read of all of them takes as long to begin.
 """
 
 import io
