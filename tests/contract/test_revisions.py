@@ -75,7 +75,11 @@ def test_a_migration_by_older_code_leaves_a_newer_database_unchanged(database_ur
     assert revision_of(database_url) == after(1)
 
 
-@pytest.mark.parametrize("revision", ["3001", "f00ba4c0ffee", "0000"], ids=["another generation", "foreign", "unknown"])
+@pytest.mark.parametrize(
+    "revision",
+    ["3000", "3001", "f00ba4c0ffee", "0000"],
+    ids=["the next thousand", "another generation", "foreign", "unknown"],
+)
 def test_a_revision_that_this_code_cannot_use_is_refused_and_kept(database_url: str, revision: str) -> None:
     move(database_url, revision)
     for ask in (pending_revision, is_current, migrate):

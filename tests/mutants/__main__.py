@@ -55,6 +55,8 @@ ROOMS = {
         "tests/lifecycle/test_due_work.py",
         "tests/lifecycle/test_judging.py",
         "tests/lifecycle/test_overtaken.py",
+        "tests/lifecycle/test_resumable.py",
+        "tests/worker/test_probe.py",
     ),
     "broker/lifecycle/token_verbs.py": ("tests/lifecycle/test_token_verbs.py",),
     "broker/lifecycle/verbs.py": (
