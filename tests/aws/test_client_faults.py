@@ -151,6 +151,7 @@ OPERATIONS: dict[Call, set[str]] = {
     promote: {"copy_object"},
     purge: {"delete_objects"},
 }
+ENTITY = b'<!DOCTYPE c [<!ENTITY e "a">]><CopyObjectResult><ETag>&e;</ETag></CopyObjectResult>'
 FAILED: list[tuple[str, Call, Reply, type[BrokerError], str, int]] = [
     ("500 for ever", head, Reply(500), StorageUnavailable, "500", 3),
     ("a reset of each connection", head, Reply(reset=True), StorageUnavailable, "ConnectionBroken", 3),
@@ -158,6 +159,7 @@ FAILED: list[tuple[str, Call, Reply, type[BrokerError], str, int]] = [
     ("SlowDown for ever", promote, error(503, "SlowDown"), StorageUnavailable, "SlowDown", 3),
     ("200 with an error for ever", promote, error(200, "InternalError"), StorageUnavailable, "InternalError", 3),
     ("an answer that is no XML", promote, Reply(body=b"<html>"), StorageUnavailable, "InvalidAnswer", 3),
+    ("an answer with an entity", promote, Reply(body=ENTITY), StorageUnavailable, "InvalidAnswer", 3),
     ("a head without a length", head, Reply(headers={"etag": "x", "content-length": ""}), StorageUnavailable, "", 3),
     ("a head without an ETag", head, Reply(), StorageUnavailable, "InvalidAnswer", 1),
     ("an expired session token of a head", head, Reply(400), StorageRefused, "400", 1),

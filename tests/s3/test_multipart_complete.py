@@ -227,12 +227,18 @@ def test_a_refused_condition_leaves_the_upload_as_it_is(sent, s3_client):
             None,
         ),
         (
+            b'<!DOCTYPE c [<!ENTITY e "a">]><CompleteMultipartUpload><Part><ETag>&e;</ETag><PartNumber>1</PartNumber>'
+            b"</Part></CompleteMultipartUpload>",
+            "MalformedXML",
+            None,
+        ),
+        (
             b"<CompleteMultipartUpload><Part><ETag>a</ETag><PartNumber>0</PartNumber></Part></CompleteMultipartUpload>",
             "InvalidArgument",
             "PartNumber must be >= 1",
         ),
     ],
-    ids=["no body", "no part", "cut", "another document", "no ETag", "no number", "no integer", "zero"],
+    ids=["no body", "no part", "cut", "another document", "no ETag", "no number", "no integer", "an entity", "zero"],
 )
 def test_complete_refuses_a_list_without_parts(body, code, text, sent):
     response = sent.send("POST", f"uploadId={sent.id}", body=body)
