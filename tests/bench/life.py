@@ -38,8 +38,8 @@ from tests.bench.workplace import Workplace, with_ready_media, workplace
 FAST = {"head": 0.0, "put": 0.0, "post": 0.0}
 SLOW = {"head": 20.0, "put": 300.0, "post": 20.0}
 """Milliseconds of a HEAD, a copy and a delete, as S3 takes for a video of some hundred megabytes."""
-WARM_UP, NODE_WARM_UP = 200, 2_000
-"""How many media a peer completes before it is measured, so that its code is compiled and its connections are open."""
+WARM_UP, NODE_WARM_UP = 1_000, 2_000
+"""How many media a server completes before it is measured: its code is compiled then, its connections are open."""
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, OTHER_CORE = frozenset(CORES[:1]), frozenset(CORES[-1:])
 
@@ -144,11 +144,17 @@ def measure(server: Running, what: str, request: Request, *, callers: int) -> Fi
     return Figures(len(took) / seconds, cpu, p50)
 
 
+def completions(place: Workplace, ids: list[str]) -> Request:
+    """Return what completes each media once."""
+    return Request("POST", [f"{PREFIX}/{one}/complete" for one in ids], place.headers)
+
+
 def live(place: Workplace, kind: str, milliseconds: dict[str, float], *, count: int, callers: int) -> Figures:
     """Run the life of `count` media on one broker process; return the figures of its completions."""
     url = place.new_database(kind)
     ready = with_ready_media(url)
-    ids = asyncio.run(record(url, count))
+    ids = asyncio.run(record(url, WARM_UP + count))
+    first, ids = ids[:WARM_UP], ids[WARM_UP:]
     with stand_in(milliseconds) as endpoint:
         contender = ours(place, kind, name=f"life-{kind}", filled=(url, ready), workers=1)
         contender = replace(
@@ -164,12 +170,8 @@ def live(place: Workplace, kind: str, milliseconds: dict[str, float], *, count: 
         with serving(contender, SERVER_CORE, place.directory) as server:
             issue = contender.requests["issue"]
             measure(server, "issue", replace(issue, paths=list(issue.paths) * count), callers=callers)
-            completed = measure(
-                server,
-                "complete",
-                Request("POST", [f"{PREFIX}/{one}/complete" for one in ids], place.headers),
-                callers=callers,
-            )
+            uvloop.run(answered(server.base, completions(place, first), callers))
+            completed = measure(server, "complete", completions(place, ids), callers=callers)
             measure(server, "playback", place.playback(PREFIX, ids), callers=callers)
             measure(
                 server, "delete", Request("DELETE", [f"{PREFIX}/{one}" for one in ids], place.headers), callers=callers
