@@ -55,6 +55,7 @@ ROOMS = {
         "tests/lifecycle/test_due_work.py",
         "tests/lifecycle/test_judging.py",
         "tests/lifecycle/test_overtaken.py",
+        "tests/lifecycle/test_properties.py",
         "tests/lifecycle/test_resumable.py",
         "tests/worker/test_probe.py",
     ),

@@ -203,6 +203,8 @@ async def test_a_film_that_is_too_long_or_no_film_is_rejected(name: str, looking
     assert raised.value.facts["differences"] == reason
     await looking.purged()
     assert looking.staged_bytes(media) is None
+    seen = (await looking.store.get(media.id, None)).video
+    assert (seen is None) == (reason == "it is not a video")
 
 
 PADDED_CLIP = CLIP.read_bytes() + struct.pack(">I4s", 6 * MIB, b"free") + bytes(6 * MIB - 8)
