@@ -10,6 +10,8 @@ import pytest
 import redis
 from limits.errors import StorageError
 
+from broker.api.limits import redis as limits_redis
+from broker.api.limits import redis_storage
 from broker.api.limits.redis import RedisWindows
 from broker.api.limits.redis_storage import count_everywhere, reason_of
 from broker.api.limits.windows import Limit
@@ -19,6 +21,13 @@ from tests.support.redis_server import running_redis
 
 OWNERS = [f"owner {number}" for number in range(40)]
 LIMIT = Limit("issue", Rate(5, 60))
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait long for Redis: on a loaded machine, a process would count by itself meanwhile."""
+    monkeypatch.setattr(redis_storage, "ANSWER_SECONDS", 60.0)
+    monkeypatch.setattr(limits_redis, "COUNT_SECONDS", 60.0)
 
 
 @asynccontextmanager

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 import redis
 
+STARTS = 5
+"""How many free ports are tried: another process may take one before Redis does."""
+
 
 def redis_program(name: str) -> str:
     """Return the path of a program of Redis; skip by name where it is missing, but not in CI."""
@@ -37,27 +40,31 @@ def running_redis(
     `port`: where it listens; 0: wherever there is room. `persistence`: whether it knows the options that turn it off.
     """
     program = redis_program("redis-server")
-    with socket.create_server(("127.0.0.1", port)) as free:
-        port = free.getsockname()[1]
     volatile = ["--save", "", "--appendonly", "no"] if persistence else []
-    listening = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
-    server = subprocess.Popen([program, *arguments, *listening, *volatile, *options], stdout=subprocess.DEVNULL)
-    try:
-        _wait(port)
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        server.terminate()
-        server.wait(10)
+    for _ in range(1 if port else STARTS):
+        with socket.create_server(("127.0.0.1", port)) as free:
+            at = free.getsockname()[1]
+        listening = ["--port", str(at), "--bind", "127.0.0.1", "--dir", str(folder)]
+        server = subprocess.Popen([program, *arguments, *listening, *volatile, *options], stdout=subprocess.DEVNULL)
+        try:
+            if _answers(server, at):
+                yield f"redis://127.0.0.1:{at}/0"
+                return
+        finally:
+            server.terminate()
+            server.wait(10)
+    pytest.fail("Redis did not start")
 
 
-def _wait(port: int) -> None:
+def _answers(server: subprocess.Popen[bytes], port: int) -> bool:
+    """Wait for the first answer; return False if the server ended, as it does where its port, or that of the cluster's
+    bus 10,000 above it, is taken."""
     deadline = time.monotonic() + 100
     with redis.Redis(port=port) as client:
-        while True:
+        while server.poll() is None:
             try:
-                client.ping()
+                return client.ping() is True
             except redis.ConnectionError:
                 assert time.monotonic() < deadline, "Redis did not start"
                 time.sleep(0.05)
-            else:
-                return
+    return False
