@@ -70,7 +70,7 @@ async def test_requests_in_flight_are_answered_and_every_record_was_acknowledged
         world.client.upload(upload)
     embedded_s3.order_fault(Fault(operation="CopyObject", delay_seconds=1, count=len(uploads)))
     told = {upload["media_id"] for upload in uploads}
-    async with httpx.AsyncClient(timeout=30, limits=httpx.Limits(max_connections=100)) as http:
+    async with httpx.AsyncClient(timeout=30, limits=httpx.Limits(max_connections=100, keepalive_expiry=None)) as http:
 
         async def complete(media_id: str) -> httpx.Response:
             return await http.post(f"{world.broker.url}/{media_id}/complete", headers=bearer("anna"))

@@ -203,7 +203,8 @@ async def test_no_media_is_promoted_twice_lost_or_counted_wrongly(
         s3_timeout_seconds=30,
     )
     engine = sa.create_engine(parse_url(url), poolclass=sa.NullPool)
-    limits = httpx.Limits(max_connections=4 * AT_ONCE)
+    # Where the machine stands still for longer than the expiry, httpx closes connections that requests have just got.
+    limits = httpx.Limits(max_connections=4 * AT_ONCE, keepalive_expiry=None)
     async with replicas(settings) as brokers, httpx.AsyncClient(timeout=60, limits=limits) as http:
         clients = Clients(http, brokers)
         await asyncio.gather(*(clients.live(number) for number in range(UPLOADS)))
