@@ -4,11 +4,10 @@ import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 
 from broker.dev.s3 import EmbeddedS3, start_embedded_s3
+from tests.support.s3_clients import client_of
 
 pytest_plugins = (
     "tests.support.ceph_rgw",
@@ -38,14 +37,7 @@ def embedded_s3() -> Iterator[EmbeddedS3]:
 @pytest.fixture(scope="session")
 def s3_client(embedded_s3: EmbeddedS3) -> Any:
     """Return a boto3 client of the embedded S3 that does not retry."""
-    return boto3.client(
-        "s3",
-        endpoint_url=embedded_s3.endpoint_url,
-        aws_access_key_id=embedded_s3.access_key,
-        aws_secret_access_key=embedded_s3.secret_key,
-        region_name=embedded_s3.region,
-        config=Config(signature_version="s3v4", retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
-    )
+    return client_of(embedded_s3)
 
 
 @pytest.fixture(scope="session")

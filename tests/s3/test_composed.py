@@ -4,16 +4,15 @@ import os
 import time
 from pathlib import Path
 
-import boto3
 import httpx
 import psutil
 import pytest
-from botocore.config import Config
 
 from broker.dev.s3 import start_embedded_s3
 from broker.dev.s3.composed import compose, link_range, open_range
 from broker.dev.s3.disk import Disk
 from broker.dev.s3.objects import ObjectPart, ObjectStore, ObjectVersion
+from tests.support.s3_clients import client_of
 
 MIB = 1024**2
 PARTS = [b"abc", b"d", b"efgh", b"ij", b""]
@@ -35,20 +34,9 @@ def server(data):
         yield s3
 
 
-def client(server):
-    return boto3.client(
-        "s3",
-        endpoint_url=server.endpoint_url,
-        aws_access_key_id=server.access_key,
-        aws_secret_access_key=server.secret_key,
-        region_name=server.region,
-        config=Config(signature_version="s3v4", retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
-    )
-
-
 @pytest.fixture(scope="module")
 def s3(server):
-    return client(server)
+    return client_of(server)
 
 
 @pytest.fixture(autouse=True)
@@ -193,11 +181,11 @@ def test_a_read_of_many_parts_opens_one_at_a_time_and_leaves_nothing(s3, server,
 def test_composed_objects_and_parts_outlive_a_restart(tmp_path):
     started = {"data_dir": tmp_path, "credentials": [KEY], "part_bytes_min": 0, "buckets": ["films"]}
     with start_embedded_s3(**started) as server:
-        composed(client(server), "film", PARTS)
-        upload = begin(client(server), "twice", [{"CopySource": "films/film"}] * 2)
+        composed(client_of(server), "film", PARTS)
+        upload = begin(client_of(server), "twice", [{"CopySource": "films/film"}] * 2)
     with start_embedded_s3(**started) as server:
-        client(server).complete_multipart_upload(**upload)
-        assert (read(client(server), "film"), read(client(server), "twice")) == (WHOLE, WHOLE * 2)
+        client_of(server).complete_multipart_upload(**upload)
+        assert (read(client_of(server), "film"), read(client_of(server), "twice")) == (WHOLE, WHOLE * 2)
 
 
 @pytest.fixture
