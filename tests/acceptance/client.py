@@ -1,6 +1,5 @@
 """A client of the broker's HTTP interface that uploads to S3 as a browser does."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -83,14 +82,6 @@ class Client:
             for prefix in _prefixes(media_id).values():
                 for key in self.s3.keys(prefix):
                     self.s3.client.delete_object(Bucket=self.s3.bucket, Key=key)
-
-
-def eventually(condition: Callable[[], bool], within_seconds: float = 60) -> bool:
-    """Poll `condition` until it is true. Return False if it is still false after `within_seconds`."""
-    deadline = time.monotonic() + within_seconds
-    while not (fulfilled := condition()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return fulfilled
 
 
 def _prefixes(media_id: UUID) -> dict[str, str]:

@@ -14,10 +14,11 @@ import pytest
 
 from broker.app import PREFIX
 from broker.domain.keys import final_key
-from tests.acceptance.client import TYPE, Client, eventually
+from tests.acceptance.client import TYPE, Client
 from tests.acceptance.forms import VIDEO, Form, replaced
 from tests.acceptance.servers import PAGE_ORIGIN, S3
 from tests.acceptance.serving import served_broker
+from tests.support.waiting import until
 
 OTHER_VIDEO = VIDEO[::-1]
 StartBroker = Callable[..., Client]
@@ -55,7 +56,7 @@ def test_a_video_is_issued_uploaded_completed_and_played(client: Client) -> None
         == completed.json()
     )
     assert client.s3.http.get(completed.json()["signed_url"]).content == VIDEO
-    assert eventually(lambda: client.objects(issued) == {"final"})
+    until(lambda: client.objects(issued) == {"final"})
 
 
 def test_a_video_of_many_megabytes_is_copied_whole(client: Client) -> None:
@@ -101,7 +102,7 @@ def test_the_sweep_completes_an_upload_that_no_client_completed(start_broker: St
     issued = client.issue()
     assert client.upload(issued).status_code == 201
     clock.ahead = timedelta(hours=1)
-    assert eventually(lambda: client.playback(issued).status_code == 200)
+    until(lambda: client.playback(issued).status_code == 200)
 
 
 def test_the_bucket_is_reported_as_healthy(client: Client) -> None:
@@ -143,7 +144,7 @@ def test_an_upload_after_its_policy_expired_is_refused_and_the_media_expires(sta
     issued = client.issue()
     sleep(2.1)
     assert client.upload(issued).status_code == 403
-    assert eventually(lambda: client.complete(issued).status_code == 410)
+    until(lambda: client.complete(issued).status_code == 410)
     assert client.objects(issued) == set()
 
 
@@ -158,7 +159,7 @@ def test_a_video_with_another_checksum_is_refused(client: Client) -> None:
     client.upload(issued, OTHER_VIDEO)
     assert client.complete(issued).status_code in {409, 422}
     assert client.playback(issued).status_code == 409
-    assert eventually(lambda: client.objects(issued) == set())
+    until(lambda: client.objects(issued) == set())
 
 
 # A policy can be used again until it expires.
@@ -187,7 +188,7 @@ def test_an_object_that_is_overwritten_each_time_is_rejected(
     before_promotion += [partial(client.upload, issued, content) for content in (OTHER_VIDEO, VIDEO, OTHER_VIDEO)]
     assert client.complete(issued).status_code == 422
     assert client.playback(issued).status_code == 409
-    assert eventually(lambda: client.objects(issued) == set())
+    until(lambda: client.objects(issued) == set())
 
 
 def test_a_replayed_upload_does_not_change_a_ready_media(client: Client) -> None:
@@ -208,7 +209,7 @@ def test_the_sweep_removes_a_replayed_upload_once_the_policy_has_expired(start_b
     assert client.upload(issued).status_code == 201
     assert client.objects(issued) == {"staging"}
     clock.ahead = timedelta(hours=1)
-    assert eventually(lambda: client.objects(issued) == set())
+    until(lambda: client.objects(issued) == set())
 
 
 # Playback.

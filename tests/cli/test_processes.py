@@ -6,8 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -15,6 +14,7 @@ import psutil
 import pytest
 
 from tests.support.processes import BROKER, done, environment, running
+from tests.support.waiting import answers, until
 
 SECRET = "an operator's secret of more than 32 bytes"
 REQUESTS = 1600
@@ -104,17 +104,3 @@ def test_a_server_for_all_addresses_of_ipv6_answers_ipv4_too(
         until(lambda: answers(f"http://[::1]:{port}"))
         assert answers(f"http://127.0.0.1:{port}")
         assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/healthz").status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-def until(holds: Callable[[], bool], seconds: float = 100) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)

@@ -5,7 +5,7 @@ import re
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import jwt
 import pytest
 
 from tests.support.processes import CLIP, done, read_variables, running
+from tests.support.waiting import until
 
 SECRET = "an operator's secret of more than 32 bytes"
 VALID = {"SECRET_KEY": SECRET, "AWS_S3_BUCKET_NAME": "videos", "AWS_S3_REGION": "eu-central-1"}
@@ -273,7 +274,7 @@ def test_a_worker_completes_an_unannounced_upload_and_ends_on_sigterm(
         with CLIP.open("rb") as file:
             sent = httpx.post(form["upload"]["url"], data=form["upload"]["fields"], files={"file": file})
         assert sent.status_code == 201
-        _until(lambda: httpx.get(f"{url}/{form['media_id']}", headers=bearer).status_code == 200)
+        until(lambda: httpx.get(f"{url}/{form['media_id']}", headers=bearer).status_code == 200)
         assert worker.end(signal.SIGTERM) == 0
         assert "Traceback" not in worker.said
 
@@ -287,10 +288,3 @@ def test_a_server_may_run_the_embedded_s3(tmp_path: Path) -> None:
         uploaded = done("upload", str(CLIP), cwd=tmp_path, **variables)
         assert uploaded.returncode == 0, uploaded.stderr
         assert server.end(signal.SIGTERM) == 0
-
-
-def _until(holds: Callable[[], bool], seconds: float = 100) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from tests.cli.conftest import no_rest
 from tests.cli.relay import Relay
 from tests.support.databases import sqlite_url
 from tests.support.processes import done, environment, running
+from tests.support.waiting import until
 
 MIB = 1024**2
 PART = 5 * MIB
@@ -86,6 +88,9 @@ class Place:
 
     def stored(self) -> int:
         return len(self.staged())
+
+    def has_stored(self, parts: float) -> bool:
+        return self.stored() >= parts
 
     def unfinished(self, file: Path) -> Unfinished:
         return Unfinished(self.folder / "state", url=self.url, token=self.token, file=file, content_type="video/mp4")
@@ -192,21 +197,14 @@ def digest_of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def until(condition: Any) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 @pytest.mark.timeout(900)
 def test_a_large_upload_that_is_killed_twice_goes_on_within_little_memory(place: Place) -> None:
     file = place.file("film.mp4", SIZE)
     parts = -(-SIZE // PART)
     most = 0
-    for share in (0.3, 0.6):
+    for dies_after in (parts * 0.3, parts * 0.6):
         with place.starting(str(file)) as process:
-            until(lambda share=share: place.stored() >= parts * share)
+            until(partial(place.has_stored, dies_after))
             most = max(most, _rss(process.pid))
             process.send_signal(signal.SIGKILL)
             process.wait(10)
@@ -237,7 +235,7 @@ def test_ctrl_c_says_how_to_go_on(place: Place) -> None:
     file = place.file("film.mp4", OVER)
     place.relay.limit = 6 * PART  # of eight, of which four are on their way
     with place.starting(file.name) as process:
-        until(lambda: place.stored() >= 2)
+        until(partial(place.has_stored, 2))
         process.send_signal(signal.SIGINT)
         told, errors = process.communicate(timeout=60)
     assert (process.returncode, told) == (130, "")

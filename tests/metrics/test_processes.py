@@ -2,9 +2,6 @@
 
 import signal
 import stat
-import time
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -15,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.metrics.promtool import promtool
 from tests.support.processes import BROKER, ROOT, done, running
 from tests.support.queries import series
+from tests.support.waiting import answers, until
 
 SERVES = r"running on (http://127\.0\.0\.1:\d+)"
 PREFIX = "/api/v1/s3-media"
@@ -65,14 +63,14 @@ def test_any_process_of_a_server_serves_the_metrics_of_all_even_dead_ones(
     assert done("migrate", cwd=tmp_path, **told).returncode == 0
     with running("serve", "--workers", "2", "--port", "0", cwd=tmp_path, program=BROKER, **told) as server:
         url = server.wait_for(SERVES)[1]
-        _until(lambda: _answers(url))
+        until(lambda: answers(url, "/readyz"))
         serving = _processes_of(server.process.pid)
         assert len(serving) == 2
-        _until(lambda: _who_counted(temporary) == set(serving), lambda: _refuse(url))
+        until(lambda: _refuse(url) and _who_counted(temporary) == set(serving))
         refused_then = _refuse(url)
         assert {refused(_scrape(url)) for _ in range(20)} == {refused_then}
         serving[min(serving)].kill()
-        _until(lambda: len(_who_counted(temporary)) == 3, lambda: _refuse(url))
+        until(lambda: _refuse(url) and len(_who_counted(temporary)) == 3)
         assert all(
             (refused(text) >= refused_then, text.count("\nbroker_pending_media ")) == (True, 1)
             for text in (_scrape(url) for _ in range(20))
@@ -97,7 +95,7 @@ def test_a_server_without_a_writable_directory_reports_it_and_serves(
     ) as server:
         url = server.wait_for(SERVES)[1]
         assert "each process exposes its own metrics" in server.said
-        _until(lambda: _answers(url))
+        until(lambda: answers(url, "/readyz"))
         assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)
 
 
@@ -126,13 +124,6 @@ def test_two_servers_with_a_shared_directory_serve_each_others_metrics(
         assert other.end(signal.SIGTERM) in (0, -signal.SIGTERM)
 
 
-def _answers(url: str) -> bool:
-    """Say whether a process listens already: the first says where, before any does."""
-    with suppress(httpx.ConnectError):
-        return httpx.get(f"{url}/readyz").status_code == 200
-    return False
-
-
 def _refuse(url: str) -> float:
     """Send requests without a token, each on a connection of its own; return how many were refused by now."""
     for _ in range(10):
@@ -157,11 +148,3 @@ def _who_counted(temporary: Path) -> set[int]:
         for file in temporary.glob("*/counter_*.db")
         if b"not-authenticated" in file.read_bytes()
     }
-
-
-def _until(holds: Callable[[], bool], again: Callable[[], object] = lambda: None, seconds: float = 100) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        again()
-        time.sleep(0.1)

@@ -82,7 +82,11 @@ ROOMS = {
         "tests/unit/test_engine.py",
     ),
     "broker/store/migrations/earlier.py": ("tests/contract/test_earlier_releases.py",),
-    "broker/store/migration.py": ("tests/contract/test_schema.py", "tests/contract/test_shared_database.py"),
+    "broker/store/migration.py": (
+        "tests/contract/test_revisions.py",
+        "tests/contract/test_schema.py",
+        "tests/contract/test_shared_database.py",
+    ),
     "broker/store/schema.py": (
         "tests/unit/test_statements.py",
         "tests/unit/test_store.py",

@@ -1,7 +1,6 @@
 """Composed objects, which keep the files of their parts: reads, copies, deletions, descriptors, and old data."""
 
 import os
-import time
 from pathlib import Path
 
 import httpx
@@ -13,6 +12,7 @@ from broker.dev.s3.composed import compose, link_range, open_range
 from broker.dev.s3.disk import Disk
 from broker.dev.s3.objects import ObjectPart, ObjectStore, ObjectVersion
 from tests.support.s3_clients import client_of
+from tests.support.waiting import until
 
 MIB = 1024**2
 PARTS = [b"abc", b"d", b"efgh", b"ij", b""]
@@ -57,13 +57,6 @@ def files(data):
     # os.walk passes over a directory that is removed meanwhile; rglob raises.
     walked = [Path(folder) / name for top in directories for folder, _, names in os.walk(top) for name in names]
     return sorted(file for file in walked if not file.suffix)
-
-
-def until(condition):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def begin(s3, key, sources):
