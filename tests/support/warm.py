@@ -21,8 +21,10 @@ import broker.cli.upload
 import broker.doctor
 import broker.server.serve
 import broker.store.migration
+from broker.settings import Settings
 from tests.support import dying
 
 WARM = (alembic, broker, psycopg, sqlalchemy, typer, uvicorn)
 dying.shared_session()
+Settings.model_rebuild()
 gc.freeze()

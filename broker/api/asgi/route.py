@@ -4,6 +4,7 @@ Both hold wherever the router is mounted, without the application's middleware a
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from functools import cached_property
 from typing import Any
 
 from fastapi import Request, Response
@@ -35,7 +36,6 @@ class ProblemRoute(APIRoute):
         route = self._included()
         dependant = route.dependant
         demands = [dependency.call for dependency in dependant.dependencies if isinstance(dependency.call, Demand)]
-        parameters = Parameters(dependant)
         endpoint: Callable[..., Awaitable[Response]] = self.endpoint
 
         async def answer(request: Request, **solved: Any) -> Response:
@@ -44,7 +44,7 @@ class ProblemRoute(APIRoute):
                 for demand in demands:
                     standing = await demand.admit(request) or standing
                 check_announced(request.scope)
-                arguments = await parameters.read(request, request.scope.get(CALLER))
+                arguments = await self._parameters.read(request, request.scope.get(CALLER))
                 response = await endpoint(**arguments, **solved)
             except BrokerError as error:
                 response = problem_response(error)
@@ -61,6 +61,11 @@ class ProblemRoute(APIRoute):
         if dependencies := host_dependencies(dependant):
             return behind(dependencies, answer, dependant.path, route.dependency_overrides_provider)
         return answer
+
+    @cached_property
+    def _parameters(self) -> Parameters:
+        """Return the endpoint's arguments, which no inclusion changes."""
+        return Parameters(self.dependant)
 
     def _included(self) -> Any:
         """Return this route with the dependencies of the router that includes it, or the route by itself.
