@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 import boto3
@@ -66,16 +67,15 @@ class Bucket:
         self._final_headers = config.properties.final_headers()
         self._checks = Shared(self.check)
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="credentials")
-        self._credentials = CredentialSource(boto3.Session(), config.credentials, self._threads)
+        session = get_session()
+        self._credentials = CredentialSource(boto3.Session(botocore_session=session), config.credentials, self._threads)
         self._client = S3Client(
             self._internal_address,
             self.credentials,
             region=config.region,
             timeout_seconds=config.timeout_seconds,
             pool_size=config.pool_size,
-            authorities=ssl.create_default_context(
-                cafile=get_session().get_config_variable("ca_bundle") or certifi.where()
-            ),
+            authorities=_trusting(session.get_config_variable("ca_bundle") or certifi.where()),
         )
         self.multipart = Multipart(config.name, self._call, self._final_headers)
         self.deletion = Deletion(self._call, self._client.failure)
@@ -225,6 +225,12 @@ def _arrived(answer: Answer) -> Arrived:
         checksum=checksum,
         etag_is_md5=not is_opaque(answer),
     )
+
+
+@cache
+def _trusting(authorities: str) -> ssl.SSLContext:
+    """Return a context that trusts the authorities in a file. It takes 18 ms, a quarter of an application's start."""
+    return ssl.create_default_context(cafile=authorities)
 
 
 def _url(config: BucketConfig, endpoint_url: str | None) -> str:

@@ -147,7 +147,7 @@ async def test_callers_share_one_fetch_and_one_that_leaves_ends_it_for_no_other(
 async def test_a_bucket_closes_while_the_chain_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     chain = Chain(None)
     chain.let_go.clear()
-    monkeypatch.setattr(boto3, "Session", lambda: chain)
+    monkeypatch.setattr(boto3, "Session", lambda botocore_session: chain)
     bucket = bucket_at("http://127.0.0.1:1", credentials=None)
     asking = asyncio.create_task(bucket.credentials(NOW))
     while not chain.asked:

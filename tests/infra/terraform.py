@@ -66,7 +66,7 @@ class Workspace:
         done = subprocess.run(
             ["terraform", *command],
             cwd=self.home,
-            env={**environment, "CHECKPOINT_DISABLE": "1", "TF_CLI_ARGS": "-no-color"},
+            env={**environment, "CHECKPOINT_DISABLE": "1", "GOGC": "400", "TF_CLI_ARGS": "-no-color"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

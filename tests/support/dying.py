@@ -18,11 +18,9 @@ import socket
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from multiprocessing.connection import Connection
 from typing import Any
 
-import boto3
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -169,13 +167,8 @@ class Steered:
             COURSE.reset(token)
 
 
-shared_session = cache(boto3.Session)
-"""Return a session for all brokers: it reads the description of AWS, which takes longer than the rest of a start."""
-
-
 def serve(overrides: dict[str, Any], told: Connection) -> None:
     """Serve on a free port, which is sent to `told`, until SIGTERM or death."""
-    vars(boto3)["Session"] = shared_session
     vars(wiring)["Store"] = CountedStore
     vars(wiring)["Bucket"] = CountedBucket
     vars(wiring)["Sweep"] = KeptSweep
@@ -191,5 +184,4 @@ def serve(overrides: dict[str, Any], told: Connection) -> None:
 
 def work(overrides: dict[str, Any]) -> None:
     """Sweep until SIGTERM, as `broker worker` does."""
-    vars(boto3)["Session"] = shared_session
     asyncio.run(work_until_stopped(load_settings(None, **overrides)))

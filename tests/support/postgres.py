@@ -66,6 +66,7 @@ class PostgreSQL:
                     self._binaries / "postgres",
                     *("-D", self._data, "-p", str(self.port), "-k", self._home),
                     *("-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200"),
+                    *("-c", "fsync=off"),  # no test survives the machine
                 ],
                 stdout=log,
                 stderr=log,

@@ -21,10 +21,9 @@ import broker.cli.upload
 import broker.doctor
 import broker.server.serve
 import broker.store.migration
+import tests.support.dying
 from broker.settings import Settings
-from tests.support import dying
 
-WARM = (alembic, broker, psycopg, sqlalchemy, typer, uvicorn)
-dying.shared_session()
+WARM = (alembic, broker, psycopg, sqlalchemy, tests, typer, uvicorn)
 Settings.model_rebuild()
 gc.freeze()

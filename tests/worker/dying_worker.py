@@ -11,8 +11,6 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from typing import Any
 
-import boto3
-
 from broker import wiring
 from broker.aws.queue import Message, Queue, QueueConfig
 from broker.domain.announcement import Announcement
@@ -21,7 +19,7 @@ from broker.settings import load_settings
 from broker.store import Outbox, Store
 from broker.worker import sender as sending
 from broker.worker.sender import Answer, Sender
-from tests.support.dying import COURSE, CountedBucket, CountedStore, Course, reach, shared_session
+from tests.support.dying import COURSE, CountedBucket, CountedStore, Course, reach
 from tests.support.forking import FORKING
 
 
@@ -89,7 +87,6 @@ class CountedSender(Sender):
 
 def work(overrides: dict[str, Any], die_before: int, ahead: timedelta, told: Connection) -> None:
     """Do what `broker worker` does until it is ended; its clock is `ahead` of the machine's."""
-    vars(boto3)["Session"] = shared_session
     vars(wiring)["Store"] = CountedWorkerStore
     vars(wiring)["Bucket"] = CountedBucket
     vars(wiring)["Queue"] = CountedQueue
