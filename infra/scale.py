@@ -36,7 +36,7 @@ class Figures:
     playback_ms: float = _figure(0.17, "processor time of `serve` for a link; measured")
     busy: float = _figure(0.6, "highest share of a core in use, so that latency stays low")
     replica_cores: float = _figure(1, "cores of one replica; one process uses one")
-    pool: float = _figure(6, "connections that one replica opens: 5 to read, 1 to write")
+    pool: float = _figure(5, "connections that one replica opens: 4 to read, 1 to write")
 
     database_ms: float = _figure(1.6, "processor time of PostgreSQL for an upload and its playbacks; measured")
     wal_bytes: float = _figure(1_750, "write-ahead log of an upload; measured")

@@ -26,7 +26,7 @@ from broker.aws.shared import Shared
 from broker.domain.media import Arrived
 from broker.domain.s3.policy import Promise, presign_post
 from broker.domain.s3.properties import ObjectProperties
-from broker.domain.s3.sigv4 import Address, Credentials, presign_get, uri_encode
+from broker.domain.s3.sigv4 import Address, Credentials, SignedRead, presign_get, signed_headers, uri_encode
 from broker.errors import CredentialsExpired, StorageRefused, StorageUnavailable
 
 CHECKSUMS = ("SHA256", "CRC64NVME", "CRC32C", "CRC32", "SHA1")
@@ -120,17 +120,20 @@ class Bucket:
             overrides=overrides,
         )
 
-    async def internal_link(self, key: str, *, expires_in: int) -> str:
-        """Return a GET URL for `key`, for `expires_in` seconds, at the address where the broker itself reaches S3.
+    async def signed_read(self, key: str, etag: str) -> SignedRead:
+        """Return a request for the object with that ETag, at the address where the broker itself reaches S3.
 
-        Raises StorageUnavailable if there are no credentials.
+        It is no link, because the bucket's policy may deny links to staging objects. Raises StorageUnavailable if there
+        are no credentials.
         """
         now = self._client.clock()
         try:
             keys = await self.credentials(now)
         except CredentialsExpired as error:
             raise StorageUnavailable(operation="get_object", cause="CredentialsExpired") from error
-        return presign_get(keys, self._internal_address, key, now=now, region=self.config.region, expires_in=expires_in)
+        address, region, condition = self._internal_address, self.config.region, {"if-match": f'"{etag}"'}
+        headers = signed_headers(keys, address, "GET", key, now=now, region=region, headers=condition)
+        return SignedRead(address.url + uri_encode(key, safe="/"), headers)
 
     async def head(self, key: str) -> Arrived | None:
         """Return what is stored under `key`, or None if S3 answers 404 and the bucket is there.

@@ -15,6 +15,7 @@ from typing import Any
 
 from broker.domain.media import Video
 from broker.domain.picture import displayed_size
+from broker.domain.s3.sigv4 import SignedRead
 from broker.errors import ProbeFailed, SettingsInvalid, StorageUnavailable
 
 FORMATS = "mov,mp4,matroska,webm,mpeg,mpegts,ogg,avi,flv,asf"
@@ -43,29 +44,28 @@ class Probe:
         self._program = path
         self._slots = asyncio.Semaphore(CONCURRENCY)
 
-    async def inspect(self, link: Callable[[], Awaitable[str]], etag: str) -> Video | None:
-        """Return the facts of the video behind a link, or None if it is not a video.
+    async def inspect(self, sign: Callable[[], Awaitable[SignedRead]]) -> Video | None:
+        """Return the facts of the video that a signed request reads, or None if it is not a video.
 
-        The object must still have that ETag. `link` is called once a slot is free, because the link expires after the
-        time of one probe. Raises StorageUnavailable if S3 does not serve the object, and ProbeFailed if the probe takes
-        too much time, memory or output.
+        `sign` is called once a slot is free, because a signature expires. Raises StorageUnavailable if S3 does not
+        serve the object, and ProbeFailed if the probe takes too much time, memory or output.
         """
         async with self._slots:
             try:
                 async with asyncio.timeout(self.timeout_seconds):
-                    url = await link()
-                    facts = await self._facts(url, etag)
+                    read = await sign()
+                    facts = await self._facts(read)
                     video = _video(facts)
                     if video is not None and video.seconds is None:
                         # A browser's recording names no duration, so its packets are read up to the last one.
-                        seconds = await self._last_instant(url, etag)
+                        seconds = await self._last_instant(read)
                         video = Video(seconds, video.codec, video.width, video.height)
                     return video
             except TimeoutError:
                 raise ProbeFailed(cause="it took too long") from None
 
-    async def _facts(self, url: str, etag: str) -> dict[str, Any]:
-        async with self._running(url, etag, "-show_error", "-show_entries", _FACTS, "-of", "json") as process:
+    async def _facts(self, read: SignedRead) -> dict[str, Any]:
+        async with self._running(read, "-show_error", "-show_entries", _FACTS, "-of", "json") as process:
             output = b""
             while chunk := await _output(process).read(MAX_OUTPUT_BYTES):
                 output += chunk
@@ -82,11 +82,11 @@ class Probe:
             raise ProbeFailed(cause=f"it ended with status {status}")
         return facts
 
-    async def _last_instant(self, url: str, etag: str) -> float | None:
+    async def _last_instant(self, read: SignedRead) -> float | None:
         """Return the end of the last video packet, in seconds. Memory stays bounded for any number of packets."""
         last = None
         arguments = ("-select_streams", "v:0", "-show_entries", "packet=pts_time,duration_time", "-of", "csv=p=0")
-        async with self._running(url, etag, *arguments) as process:
+        async with self._running(read, *arguments) as process:
             async for line in _output(process):
                 numbers = [number for number in map(_number, line.decode().split(",")) if number is not None]
                 if numbers:
@@ -96,17 +96,17 @@ class Probe:
         return last
 
     @asynccontextmanager
-    async def _running(self, url: str, etag: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    async def _running(self, read: SignedRead, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
         """Run ffprobe, and end it with the body of the `with`."""
-        encrypted = url.startswith("https:")
+        encrypted = read.url.startswith("https:")
         process = await asyncio.create_subprocess_exec(
             *(self._program, "-v", "quiet"),
             *("-protocol_whitelist", "https,tls,tcp" if encrypted else "http,tcp"),
             *(("-tls_verify", "1") if encrypted else ()),
             *("-format_whitelist", FORMATS),
-            *("-headers", f'If-Match: "{etag}"\r\n'),
+            *("-headers", "".join(f"{name}: {value}\r\n" for name, value in read.headers.items())),
             *arguments,
-            *("-i", url),
+            *("-i", read.url),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,

@@ -31,7 +31,6 @@ S3 may carry out a request long after its caller gave up. Each such effect is ha
 import asyncio
 from datetime import datetime, timedelta
 from functools import partial
-from math import ceil
 
 from broker import metrics
 from broker.aws.bucket import Bucket
@@ -127,9 +126,8 @@ class Settlement:
         """
         if (probe := self._probe) is None:
             return "", {}
-        link = partial(self._bucket.internal_link, key, expires_in=ceil(probe.timeout_seconds))
         try:
-            video = await probe.inspect(link, arrived.etag)
+            video = await probe.inspect(partial(self._bucket.signed_read, key, arrived.etag))
         except ProbeFailed:
             if media.judgements + 1 >= MAX_JUDGEMENTS:
                 return "it could not be inspected", {}

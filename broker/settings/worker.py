@@ -34,8 +34,8 @@ class WorkerSettings(HookSettings):
     """Whether ffprobe checks each upload's real duration; uploads that are too long, or not a video, are rejected."""
     probe_program: str = "ffprobe"
     """The name or path of ffprobe."""
-    probe_seconds: float = Field(default=20, gt=0)
-    """The timeout of one probe."""
+    probe_seconds: float = Field(default=20, gt=0, le=900)
+    """The timeout of one probe; the signature of its requests holds for 15 minutes."""
 
     # How long records are kept.
     keep_rejected_days: Days = 30

@@ -11,7 +11,7 @@ from freezegun import freeze_time
 from broker.aws.bucket import Bucket
 from broker.domain.s3.policy import Promise
 from broker.domain.s3.properties import ObjectProperties
-from broker.domain.s3.sigv4 import Address, Credentials, presign_get
+from broker.domain.s3.sigv4 import Address, Credentials, presign_get, signed_headers
 from broker.errors import CredentialsExpired, StorageUnavailable
 from tests.support.scripted import bucket_at
 
@@ -82,17 +82,22 @@ async def test_a_playback_link_of_a_distribution_outlives_the_keys() -> None:
     await bucket.close()
 
 
-async def test_the_broker_reads_at_its_own_address() -> None:
+async def test_another_program_reads_by_signed_headers_at_the_brokers_own_address() -> None:
     bucket = bucket_of()
     with freeze_time(NOW, real_asyncio=True):
-        assert await bucket.internal_link("media/a", expires_in=30) == link(INTERNAL, 30)
+        read = await bucket.signed_read("staging/a b", "abc")
+    address, condition = Address.of(f"{INTERNAL}/videos/"), {"if-match": '"abc"'}
+    assert read.url == f"{INTERNAL}/videos/staging/a%20b"
+    assert read.headers == signed_headers(
+        KEYS, address, "GET", "staging/a b", now=NOW, region="eu-central-1", headers=condition
+    )
     await bucket.close()
 
 
 async def test_the_broker_reads_nothing_with_expired_keys() -> None:
     bucket = bucket_of(0)
     with pytest.raises(StorageUnavailable) as failure:
-        await bucket.internal_link("media/a", expires_in=30)
+        await bucket.signed_read("media/a", "abc")
     assert failure.value.facts == {"operation": "get_object", "cause": "CredentialsExpired"}
     await bucket.close()
 

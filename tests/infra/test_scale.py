@@ -39,7 +39,7 @@ def test_each_sum_by_hand(scale: ModuleType) -> None:
     need = scale.need(1_000, figures)
     assert need.cores == pytest.approx(40)  # 20 ms of 1,000 a second, at half load
     assert need.replicas == 40
-    assert need.connections == 240
+    assert need.connections == 200
     assert need.database_cores == pytest.approx(4)
     assert need.wal_megabytes == pytest.approx(2)
     assert need.primaries == 1

@@ -62,7 +62,7 @@ async def test_no_object_counts_as_absent_without_credentials(open_bucket: Bucke
     for asked in (
         open_bucket.head("key"),
         open_bucket.deletion.purge("key"),
-        open_bucket.internal_link("key", expires_in=9),
+        open_bucket.signed_read("key", "abc"),
     ):
         with pytest.raises(StorageUnavailable):
             await asked

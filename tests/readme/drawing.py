@@ -102,9 +102,10 @@ def _bounds(field: FieldInfo) -> str:
     bounds = {
         name: getattr(rule, name) for rule in field.metadata for name in ("ge", "gt", "le") if hasattr(rule, name)
     }
+    lowest = f"over {bounds['gt']}" if "gt" in bounds else bounds.get("ge")
     if "le" in bounds:
-        return f", {bounds['ge']} to {bounds['le']}"
-    return f", over {bounds['gt']}" if "gt" in bounds else ""
+        return f", {lowest} to {bounds['le']}"
+    return f", {lowest}" if "gt" in bounds else ""
 
 
 def _cell(text: str) -> str:

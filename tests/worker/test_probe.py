@@ -20,6 +20,7 @@ from broker.aws.bucket import Bucket
 from broker.dev.s3 import EmbeddedS3, Fault
 from broker.domain.keys import staging_key
 from broker.domain.media import Media, State, Video
+from broker.domain.s3.sigv4 import SignedRead
 from broker.errors import ProbeFailed, SettingsInvalid, StorageUnavailable, UploadRejected
 from broker.lifecycle.probe import CONCURRENCY, Probe
 from broker.lifecycle.settlement import MAX_JUDGEMENTS
@@ -351,39 +352,41 @@ async def test_a_playlist_opens_no_other_file_or_address(looking: World, films: 
 async def test_only_the_judged_object_is_probed(looking: World, films: Path, probe: Probe) -> None:
     media = await put(looking, CLIP, "video/mp4")
     with pytest.raises(StorageUnavailable):
-        await probe.inspect(lambda: looking.bucket.internal_link(staging_key(media.id), expires_in=20), "0" * 32)
+        await probe.inspect(lambda: looking.bucket.signed_read(staging_key(media.id), "0" * 32))
 
 
-async def test_a_probe_that_waits_for_its_turn_gets_its_link_afterwards(make_world: MakeWorld, tmp_path: Path) -> None:
+async def test_a_probe_that_waits_for_its_turn_gets_its_signature_afterwards(
+    make_world: MakeWorld, tmp_path: Path
+) -> None:
     released = tmp_path / "released"
     hangs_on_others = f'case "$*" in *elsewhere*) until [ -e "{released}" ]; do /bin/sleep 0.05; done; exit 3;; esac'
     path = pretended(tmp_path / "program", f'{hangs_on_others}\nexec {program("ffprobe")} "$@"')
     inspected = 0
-    released_before_link: list[bool] = []
+    released_before_signing: list[bool] = []
 
     class CountedProbe(Probe):
-        async def inspect(self, link: Callable[[], Awaitable[str]], etag: str) -> Video | None:
+        async def inspect(self, sign: Callable[[], Awaitable[SignedRead]]) -> Video | None:
             nonlocal inspected
             inspected += 1
-            return await super().inspect(link, etag)
+            return await super().inspect(sign)
 
     class ObservedBucket(Bucket):
-        async def internal_link(self, key: str, *, expires_in: int) -> str:
-            released_before_link.append(released.exists())
-            return await super().internal_link(key, expires_in=expires_in)
+        async def signed_read(self, key: str, etag: str) -> SignedRead:
+            released_before_signing.append(released.exists())
+            return await super().signed_read(key, etag)
 
-    async def elsewhere() -> str:
-        return "http://127.0.0.1:1/elsewhere"
+    async def elsewhere() -> SignedRead:
+        return SignedRead("http://127.0.0.1:1/elsewhere", {})
 
     probe = CountedProbe(str(path), timeout_seconds=60)
     world = make_world(ObservedBucket, probe=probe, max_video_seconds=MAX_SECONDS)
     media = await put(world, CLIP, "video/mp4")
-    others = [asyncio.create_task(probe.inspect(elsewhere, "etag")) for _ in range(CONCURRENCY)]
+    others = [asyncio.create_task(probe.inspect(elsewhere)) for _ in range(CONCURRENCY)]
     completing = asyncio.create_task(world.verbs.complete(media.id, "anna"))
     await until(lambda: inspected == CONCURRENCY + 1)
     released.touch()
     assert (await completing).media.state is State.READY
-    assert released_before_link == [True]
+    assert released_before_signing == [True]
     assert {type(end) for end in await asyncio.gather(*others, return_exceptions=True)} == {ProbeFailed}
 
 
@@ -439,7 +442,7 @@ async def test_the_sweep_also_rejects_an_upload_that_cannot_be_probed(make_world
 async def test_the_program_gets_bounds_and_no_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a secret")
     probe = pretending(tmp_path / "program", "/bin/sleep 0.2; /usr/bin/env; ulimit -v; ulimit -f")
-    async with probe._running("http://127.0.0.1/", "etag") as process:
+    async with probe._running(SignedRead("http://127.0.0.1/", {})) as process:
         assert process.stdout is not None
         said = (await process.stdout.read()).decode().split()
     assert "AWS_SECRET_ACCESS_KEY" not in "".join(said)

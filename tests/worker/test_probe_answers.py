@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from broker.domain.media import Video
+from broker.domain.s3.sigv4 import SignedRead
 from broker.errors import ProbeFailed, StorageUnavailable
 from broker.lifecycle import probe as probing
 from broker.lifecycle.probe import FORMATS, MAX_OUTPUT_BYTES, NOT_A_VIDEO, Probe
@@ -49,10 +50,10 @@ def script(tmp_path: Path) -> Script:
 
 
 async def asked(probe: Probe, url: str = URL) -> Video | None:
-    async def link() -> str:
-        return url
+    async def sign() -> SignedRead:
+        return SignedRead(url, {"if-match": '"abc"', "authorization": "AWS4 abc"})
 
-    return await probe.inspect(link, "abc")
+    return await probe.inspect(sign)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ async def test_the_program_is_told_one_address_one_object_and_what_it_may_read(
     script: Script, url: str, protocols: list[str]
 ) -> None:
     before = ["-v", "quiet", "-protocol_whitelist", *protocols, "-format_whitelist", FORMATS]
-    before += ["-headers", 'If-Match: "abc"\r\n']
+    before += ["-headers", 'if-match: "abc"\r\nauthorization: AWS4 abc\r\n']
     first = [*before, "-show_error", "-show_entries", ENTRIES, "-of", "json", "-i", url]
     second = [*before, "-select_streams", "v:0", "-show_entries", "packet=pts_time,duration_time"]
     second += ["-of", "csv=p=0", "-i", url]

@@ -157,6 +157,17 @@ def presign_get(
     return f"{address.url}{path}?{sent}&X-Amz-Signature={signature}"
 
 
+@dataclass(frozen=True, slots=True)
+class SignedRead:
+    """A GET request that another program can send: its signature is in the header fields, and holds for 15 minutes.
+
+    Source: Amazon S3 API Reference, "RequestTimeTooSkewed".
+    """
+
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+
+
 def signed_headers(
     credentials: Credentials,
     address: Address,
