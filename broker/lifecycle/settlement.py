@@ -172,12 +172,12 @@ class Settlement:
             return await self._resumable.promote(media)
         if media.judged is None:
             raise AssertionError("a media is judged before it is promoted")
-        async with self.leases.ended_on_failure(self._store, media):
+        async with self.leases.renewed(self._store, media) as lease:
             with metrics.PROMOTION_SECONDS.time():
                 promoted = await self._bucket.promote(staging_key(media.id), current_key(media), media.judged)
         if not promoted:
-            return await self.judge_again(media)
-        return await self.become_ready(media)
+            return await self.judge_again(lease.media)
+        return await self.become_ready(lease.media)
 
     async def become_ready(self, media: Media, **facts: object) -> Media:
         """Record that the object under the final key is the judged one, and purge the upload."""
