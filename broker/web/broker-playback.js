@@ -16,7 +16,7 @@ export async function link(mediaId, options) {
   for (let renewed = false; ; renewed = true) {
     const headers = { Authorization: `Bearer ${await getToken({ renewed })}` };
     const response = await fetch(url, { headers, signal, cache: "no-store" });
-    const answer = await response.json().catch(() => ({}));
+    const answer = await response.json().catch(noAnswer);
     if (response.ok && answer.signed_url) return answer;
     if (response.ok) throw new Error(`${base} is not the address of a broker.`);
     if (response.status !== 401 || renewed)
@@ -80,6 +80,12 @@ export async function play(video, mediaId, { onLink, onError, ...options }) {
   video.addEventListener("error", failed);
   video.addEventListener("playing", plays);
   return { replace, stop };
+}
+
+/** Return an empty answer for a body that is not JSON, such as a proxy's page. Throws what broke the connection. */
+function noAnswer(error) {
+  if (error instanceof SyntaxError) return {};
+  throw error;
 }
 
 function isFullyLoaded({ buffered, duration }) {

@@ -79,6 +79,18 @@ async def test_each_upload_counts_against_the_rate_limit(tmp_path: Path) -> None
         assert (answer.status_code, answer.json()["type"]) == (429, "urn:s3-media:problem:rate-limited")
 
 
+async def test_the_rate_limit_refuses_no_media_that_the_key_has_issued_before(tmp_path: Path) -> None:
+    async with served(tmp_path, rate_limit_issue="5/minute") as client:
+        key = {"Idempotency-Key": "batch-1"}
+        once = await issue(client, VIDEO, VIDEO, VIDEO, **key)
+        again = await issue(client, VIDEO, VIDEO, VIDEO, VIDEO, **key)
+        assert [outcome.get("media_id") for outcome in again] == [*(outcome["media_id"] for outcome in once), None]
+        assert again[3]["status"] == 429
+        assert len(await listed(client)) == 3
+        flood = await client.post("/uploads", json={"uploads": [VIDEO]}, headers=bearing(token()) | key)
+        assert flood.status_code == 429
+
+
 async def test_a_repeated_request_with_its_key_gets_the_same_media(tmp_path: Path) -> None:
     async with served(tmp_path) as client:
         key = {"Idempotency-Key": "batch-1"}

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 
 import { link, play } from "../../../broker/web/broker-playback.js";
+import { cut } from "./world.mjs";
 
 const HOUR = 3600;
 
@@ -54,6 +55,11 @@ test("an expired token is renewed once", async () => {
 test("an address that is not a broker's gives an error", async () => {
   broker({ signed_url: undefined });
   await assert.rejects(link("m1", options), { message: "https://api.example/v/ is not the address of a broker." });
+});
+
+test("an answer that is cut off is an error of the network", async () => {
+  globalThis.fetch = async () => cut();
+  await assert.rejects(link("m1", options), TypeError);
 });
 
 test("a film starts at its beginning, and a new link continues at the same position", async () => {
