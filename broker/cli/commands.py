@@ -93,10 +93,13 @@ def write_first_settings(
 
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option(envvar="BROKER_HOST", help="The address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str | None, typer.Option(help="The address to listen on; by default BROKER_HOST, or 127.0.0.1.")
+    ] = None,
     port: Annotated[
-        int, typer.Option(envvar="BROKER_PORT", help="The port to listen on; 0: a free one.", min=0, max=65535)
-    ] = 8000,
+        int | None,
+        typer.Option(help="The port to listen on, 0: a free one; by default BROKER_PORT, or 8000.", min=0, max=65535),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(help="The number of processes; by default one per core on PostgreSQL, and 1 on SQLite.", min=1),
@@ -123,11 +126,12 @@ def serve(
             from broker.cli.dev import beside_s3
 
             embedded = partial(beside_s3, data_dir=data_dir)
+        settings = load_settings()
         run_server(
-            load_settings(),
+            settings,
             embedded_s3=embedded,
-            host=host,
-            port=port,
+            host=settings.host if host is None else host,
+            port=settings.port if port is None else port,
             workers=workers,
             timeout_graceful_shutdown=graceful_seconds,
             timeout_keep_alive=keep_alive_seconds,

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import jwt
@@ -282,8 +283,10 @@ def test_a_worker_completes_an_unannounced_upload_and_ends_on_sigterm(
 def test_a_server_may_run_the_embedded_s3(tmp_path: Path) -> None:
     variables = {"SECRET_KEY": SECRET, "USE_CLOUD_STORAGE": "false"}
     assert done("migrate", cwd=tmp_path).returncode == 0
-    with running("serve", "--embedded-s3", "--port", "0", cwd=tmp_path, **variables) as server:
+    (tmp_path / ".env").write_text("BROKER_PORT=0\n")
+    with running("serve", "--embedded-s3", cwd=tmp_path, **variables) as server:
         url = server.wait_for(SERVES)[1] + "/api/v1/s3-media"
+        assert urlsplit(url).port != 8000
         variables |= {"BROKER_URL": url, "BROKER_TOKEN": _token(tmp_path, variables)}
         uploaded = done("upload", str(CLIP), cwd=tmp_path, **variables)
         assert uploaded.returncode == 0, uploaded.stderr

@@ -15,7 +15,7 @@ from tests.support.processes import ROOT
 from tests.support.queries import series
 
 SETUPS = ("infra/Dockerfile", "infra/compose.yaml", "infra/broker.service", "infra/broker-worker.service")
-OTHERS = {"BROKER_URL", "BROKER_TOKEN", "BROKER_HOST", "BROKER_PORT", "BROKER_DEV_S3_KEYS"}
+OTHERS = {"BROKER_URL", "BROKER_TOKEN", "BROKER_DEV_S3_KEYS"}
 """Variables of one command each, that are no settings."""
 
 OTHER_PROGRAMS = ("docker ", "systemctl ")
