@@ -40,6 +40,7 @@ export async function play(video, mediaId, { onLink, onError, ...options }) {
   const replace = async () => {
     clearTimeout(timer);
     const next = await link(mediaId, options);
+    options.signal?.throwIfAborted(); // the answer may have come just before
     if (stopped) return next;
     const { currentTime, playbackRate } = video;
     const started = current !== undefined; // otherwise the element may still show another video
@@ -54,7 +55,7 @@ export async function play(video, mediaId, { onLink, onError, ...options }) {
     onLink?.(next);
     return next;
   };
-  const report = (error) => onError?.(error);
+  const report = (error) => stopped || onError?.(error);
   const plan = () => {
     const before = Math.min(REPLACE_BEFORE, current.expires_in / 10) * 1000;
     const wait = Math.max(0, current.endsAt - before - Date.now());

@@ -102,6 +102,30 @@ test("a lost connection is retried once, and then reported", async () => {
   assert.equal(messages.length, 1);
 });
 
+test("a link that comes after an abort or a stop changes nothing, and neither does an error", async () => {
+  const answers = [];
+  globalThis.fetch = () => new Promise((resolve) => answers.push(resolve));
+  const video = new Video();
+  const messages = [];
+  const onError = ({ message }) => messages.push(message);
+  const controller = new AbortController();
+  const first = start(video, { signal: controller.signal, onError });
+  controller.abort();
+  const second = start(video, { onError });
+  await settled();
+  for (const [index, answer] of [...answers.entries()].reverse())
+    answer(Response.json({ signed_url: `https://bucket/${index}`, expires_in: HOUR }));
+  await assert.rejects(first, { name: "AbortError" });
+  const playback = await second;
+  assert.equal(video.src, "https://bucket/1");
+  video.fail(2);
+  playback.stop();
+  await settled();
+  answers[2](Response.json({}, { status: 503 }));
+  await settled();
+  assert.deepEqual(messages, []);
+});
+
 test("a video that the browser cannot decode is reported as such", async () => {
   broker({});
   const video = new Video();
