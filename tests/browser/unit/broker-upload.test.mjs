@@ -66,6 +66,11 @@ const STORIES = [
     "upload s3 upload s3 complete",
   ],
   [
+    "a policy whose session token has expired is renewed",
+    { upload: [issued(), issued()], s3: [refused(400, "ExpiredToken"), stored], complete: [ready()] },
+    "upload s3 upload s3 complete",
+  ],
+  [
     "a policy that is about to expire is not used for a retry",
     { upload: [issued({ expires_in: 5 }), issued()], s3: [dropped, stored], complete: [ready()] },
     "upload s3 upload s3 complete",
