@@ -129,7 +129,7 @@ class WatchedLock:
         self.lock.release()
 
 
-def test_a_use_that_begins_during_a_check_does_not_end_the_checks(soon: Deadlines, connection: Connection) -> None:
+def test_a_use_that_begins_during_a_check_does_not_end_the_checks(soon: Deadlines) -> None:
     is_checking, arrived = threading.Event(), threading.Event()
     soon._changing = WatchedLock(arrived)  # type: ignore[assignment]
 
@@ -139,21 +139,25 @@ def test_a_use_that_begins_during_a_check_does_not_end_the_checks(soon: Deadline
             assert arrived.wait(30)
             return super().fileno()
 
+    class Late(Connection):
+        def await_answer(self) -> None:
+            arrived.set()
+            super().await_answer()
+
     def use() -> None:
         with pytest.raises(DatabaseUnavailable):
             checked.ask(soon)
 
-    checked = Checked()
+    checked, late = Checked(), Late()
+    late.socket.settimeout(30)  # it would wait forever if nothing checked its deadline
     thread = threading.Thread(target=use)
     thread.start()
     assert is_checking.wait(30)
-    with pytest.raises(DatabaseUnavailable), soon.limit():
-        arrived.set()
-        soon._attach(connection)
-        connection.socket.settimeout(30)  # it would wait forever if nothing checked its deadline
-        connection.await_answer()
+    with pytest.raises(DatabaseUnavailable):
+        late.ask(soon)
     thread.join(30)
-    checked.close()
+    for each in (checked, late):
+        each.close()
 
 
 class Checks(threading.Event):
