@@ -29,7 +29,8 @@ export async function link(mediaId, options) {
  *
  * A link is replaced shortly before it expires, and when the element fails because it has expired, for example after
  * the device slept. It is also replaced when the connection breaks, but only once until playback resumes. The new link
- * keeps position, speed, and whether the video plays. A video that is fully loaded needs no new link.
+ * keeps position, speed, and whether the video plays. A video that is fully loaded needs no new link. An abort of the
+ * signal is a `stop`; before the first link it rejects.
  */
 export async function play(video, mediaId, { onLink, onError, ...options }) {
   let current;
@@ -77,6 +78,7 @@ export async function play(video, mediaId, { onLink, onError, ...options }) {
     video.removeEventListener("playing", plays);
   };
 
+  options.signal?.addEventListener("abort", stop, { once: true });
   await replace();
   video.addEventListener("error", failed);
   video.addEventListener("playing", plays);

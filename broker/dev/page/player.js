@@ -57,7 +57,6 @@ export function player({ helper, playback, getToken, prefix, expiresIn }) {
   const close = (mediaId) => {
     if (!current || (mediaId && current.mediaId !== mediaId)) return;
     current.stop.abort();
-    current.controls?.stop();
     current = null;
     video.removeAttribute("src");
     video.load();

@@ -102,29 +102,50 @@ test("a lost connection is retried once, and then reported", async () => {
   assert.equal(messages.length, 1);
 });
 
-test("a link that comes after an abort or a stop changes nothing, and neither does an error", async () => {
+/** Hold the broker's answers back until they are called. */
+function held() {
   const answers = [];
-  globalThis.fetch = () => new Promise((resolve) => answers.push(resolve));
+  const answer = (resolve) => (number, status = 200) =>
+    resolve(Response.json({ signed_url: `https://bucket/${number}`, expires_in: HOUR }, { status }));
+  globalThis.fetch = () => new Promise((resolve) => answers.push(answer(resolve)));
+  return answers;
+}
+
+test("the first link of an aborted playback does not replace that of the next one", async () => {
+  const answers = held();
   const video = new Video();
-  const messages = [];
-  const onError = ({ message }) => messages.push(message);
   const controller = new AbortController();
-  const first = start(video, { signal: controller.signal, onError });
+  const first = start(video, { signal: controller.signal });
   controller.abort();
-  const second = start(video, { onError });
+  const second = start(video);
   await settled();
-  for (const [index, answer] of [...answers.entries()].reverse())
-    answer(Response.json({ signed_url: `https://bucket/${index}`, expires_in: HOUR }));
+  answers[1](2);
+  await second;
+  answers[0](1);
   await assert.rejects(first, { name: "AbortError" });
-  const playback = await second;
-  assert.equal(video.src, "https://bucket/1");
-  video.fail(2);
-  playback.stop();
-  await settled();
-  answers[2](Response.json({}, { status: 503 }));
-  await settled();
-  assert.deepEqual(messages, []);
+  assert.equal(video.src, "https://bucket/2");
 });
+
+for (const [name, end] of [
+  ["a stop", (playback) => playback.stop()],
+  ["an abort", (playback, controller) => controller.abort()],
+])
+  test(`after ${name}, no error of a running request is reported`, async () => {
+    const answers = held();
+    const video = new Video();
+    const controller = new AbortController();
+    const messages = [];
+    const starting = start(video, { signal: controller.signal, onError: ({ message }) => messages.push(message) });
+    await settled();
+    answers[0](1);
+    const playback = await starting;
+    video.fail(2);
+    await settled();
+    end(playback, controller);
+    answers[1](2, 503);
+    await settled();
+    assert.deepEqual(messages, []);
+  });
 
 test("a video that the browser cannot decode is reported as such", async () => {
   broker({});
