@@ -166,7 +166,7 @@ def test_a_useless_token_is_not_minted(tmp_path: Path, arguments: list[str], wor
         {"BROKER_JWT_AUDIENCE": "broker", "BROKER_JWT_AUDIENCE_CLAIM": "client_id"},
         {"BROKER_JWT_OWNER_CLAIM": "oid"},
         {"BROKER_JWT_PERMISSION_PREFIX": "https://api.example/"},
-        {"BROKER_JWT_PERMISSION_CLAIMS": "resource_access.my.app.roles,scope"},
+        {"BROKER_JWT_PERMISSION_CLAIMS": "resource_access.my.app.roles,roles"},
     ],
     ids=str,
 )
