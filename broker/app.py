@@ -71,7 +71,6 @@ def create_app(
     app.include_router(refusals(health.router, fixed=True))
     app.include_router(metrics.router)
     _add_documentation(app)
-    app.add_exception_handler(HTTPException, _http_error)
     return app
 
 
@@ -94,6 +93,8 @@ class Application(FastAPI):
     def __init__(self, settings: Settings, **options: Any) -> None:
         is_traced = find_spec("opentelemetry.sdk") is not None
         super().__init__(telemetry=None if is_traced else NO_TELEMETRY, **options)
+        self.add_exception_handler(HTTPException, _http_error)
+        self._own_handlers = dict(self.exception_handlers)
         self._settings = settings
 
     def openapi(self) -> dict[str, Any]:
@@ -106,7 +107,8 @@ class Application(FastAPI):
         """Return the whole stack; the layer added last sees a request first."""
         settings = self._settings
         app = super().build_middleware_stack()
-        if not self.user_middleware:  # the fast path would bypass a host's own middleware
+        is_extended = self.user_middleware or self.exception_handlers != self._own_handlers
+        if not is_extended:  # the fast path would bypass middleware and exception handlers that were added
             app = FastPath(app, PREFIX, self.routes)
         if settings.cors_origins:
             app = with_cors(app, origins=settings.cors_origins, headers=settings.cors_headers)

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
+import structlog
+from botocore.exceptions import BotoCoreError
 from botocore.parsers import ResponseParserError
 
 from broker.domain.s3.sigv4 import Credentials
@@ -17,6 +18,8 @@ REFRESH_BEFORE = timedelta(minutes=15)
 REFRESH_EVERY = timedelta(seconds=10)
 NO_ANSWER = (BotoCoreError, ResponseParserError, RuntimeError)
 """The errors of botocore without a readable response. It raises RuntimeError if keys stay expired after a refresh."""
+
+log = structlog.get_logger()
 
 
 def client_keys(credentials: Credentials | None) -> dict[str, str | None]:
@@ -31,7 +34,10 @@ def client_keys(credentials: Credentials | None) -> dict[str, str | None]:
 
 
 class CredentialSource:
-    """A source of valid keys that never blocks; new keys are fetched on a thread, in one fetch at a time."""
+    """A source of valid keys that never blocks; new keys are fetched on a thread, in one fetch at a time.
+
+    Nothing waits for a fetch while the current keys are valid, so an unavailable STS is noticed only once they expire.
+    """
 
     def __init__(self, session: boto3.Session, fixed: Credentials | None, threads: ThreadPoolExecutor) -> None:
         self._session = session
@@ -44,41 +50,47 @@ class CredentialSource:
     async def current(self, now: datetime) -> Credentials:
         """Return keys that are valid at `now`. Raises CredentialsExpired."""
         keys = self._keys
-        if keys is None:
-            return await self._fetch()
-        if keys.expires_at is None or now < keys.expires_at - REFRESH_BEFORE:
-            return keys
-        if self._fixed:
-            if now >= keys.expires_at:
-                raise CredentialsExpired
-            return keys
-        if now < keys.expires_at and self._not_before is not None and now < self._not_before:
-            return keys
-        self._not_before = now + REFRESH_EVERY
-        keys = await self._fetch()
-        if keys.expires_at is not None and now >= keys.expires_at:
+        if keys is None or (_has_expired(keys, now) and not self._fixed):
+            keys = await asyncio.shield(self._fetch())
+        elif keys.expires_at is not None and now >= keys.expires_at - REFRESH_BEFORE and not self._fixed:
+            self._refresh(now)
+        if _has_expired(keys, now):
             raise CredentialsExpired
         return keys
 
-    async def _fetch(self) -> Credentials:
+    def _refresh(self, now: datetime) -> None:
+        """Fetch new keys in the background, unless that was begun less than REFRESH_EVERY ago."""
+        if self._not_before is None or now >= self._not_before:
+            self._not_before = now + REFRESH_EVERY
+            self._fetch()
+
+    def _fetch(self) -> "asyncio.Future[Credentials]":
         if self._fetching is None:
             self._fetching = asyncio.get_running_loop().run_in_executor(self._threads, self._read)
             self._fetching.add_done_callback(self._fetched)
-        return await asyncio.shield(self._fetching)
+        return self._fetching
 
     def _fetched(self, fetch: "asyncio.Future[Credentials]") -> None:
         self._fetching = None
-        if not fetch.cancelled() and fetch.exception() is None:
+        if fetch.cancelled():
+            return
+        if (failure := fetch.exception()) is None:
             self._keys = fetch.result()
+        else:
+            log.warning("no new S3 credentials", error=type(failure.__cause__ or failure).__name__)
 
     def _read(self) -> Credentials:
         try:
             source: Any = self._session.get_credentials()
             frozen = source.get_frozen_credentials() if source is not None else None
-        except (ClientError, *NO_ANSWER) as error:  # the keys of a role come from STS
+        except Exception as error:  # a provider of the chain reads files, runs programs and asks services
             raise CredentialsExpired from error
         if frozen is None:
             raise CredentialsExpired
         expiry: datetime | None = getattr(source, "_expiry_time", None)  # botocore has no public name for it
         expires_at = expiry.astimezone(UTC) if expiry is not None else None
         return Credentials(frozen.access_key, frozen.secret_key, frozen.token, expires_at)
+
+
+def _has_expired(keys: Credentials, now: datetime) -> bool:
+    return keys.expires_at is not None and now >= keys.expires_at

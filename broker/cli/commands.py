@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -19,9 +19,6 @@ from broker.cli.media import media
 from broker.cli.terminal import ask, errors_as_exit_status, note, out, refuse, say
 from broker.cli.upload import upload
 from broker.cli.webhooks import webhooks
-
-if TYPE_CHECKING:
-    from broker.settings import Settings
 
 DATA_DIR = Path("var")
 
@@ -93,10 +90,13 @@ def write_first_settings(
 
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option(envvar="BROKER_HOST", help="The address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str | None, typer.Option(help="The address to listen on; by default BROKER_HOST, or 127.0.0.1.")
+    ] = None,
     port: Annotated[
-        int, typer.Option(envvar="BROKER_PORT", help="The port to listen on; 0: a free one.", min=0, max=65535)
-    ] = 8000,
+        int | None,
+        typer.Option(help="The port to listen on, 0: a free one; by default BROKER_PORT, or 8000.", min=0, max=65535),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(help="The number of processes; by default one per core on PostgreSQL, and 1 on SQLite.", min=1),
@@ -123,11 +123,12 @@ def serve(
             from broker.cli.dev import beside_s3
 
             embedded = partial(beside_s3, data_dir=data_dir)
+        settings = load_settings()
         run_server(
-            load_settings(),
+            settings,
             embedded_s3=embedded,
-            host=host,
-            port=port,
+            host=settings.host if host is None else host,
+            port=settings.port if port is None else port,
             workers=workers,
             timeout_graceful_shutdown=graceful_seconds,
             timeout_keep_alive=keep_alive_seconds,
@@ -218,33 +219,36 @@ def print_token(
     scope: Annotated[
         str, typer.Option(help="The permissions, separated by spaces; also media:delegate and media:admin.")
     ] = "media:upload media:read media:delete",
-    ttl: Annotated[int, typer.Option(help="The token's lifetime in seconds.", min=1)] = 3600,
+    ttl: Annotated[int, typer.Option(help="The token's lifetime in seconds.", min=1, max=100 * 365 * 86_400)] = 3600,
 ) -> None:
-    """Print a token that is signed with SECRET_KEY, to try the broker by hand."""
+    """Print a token that is signed with SECRET_KEY and that these settings accept, to try the broker by hand."""
     with errors_as_exit_status():
         from broker import load_settings
         from broker.dev.tokens import mint_token
+        from broker.wiring import token_rules
 
         settings = load_settings(use_cloud_storage=False)
-    _require_useful(settings, sub, scope)
-    secret = settings.secret_key.get_secret_value()
-    say(mint_token(secret, owner=sub, scope=scope, ttl_seconds=ttl, now=datetime.now(UTC)))
+        rules = token_rules(settings)
+        _require_owner(sub)
+        permissions = _permissions(scope, prefix=rules.claims.prefix)
+        secret = settings.secret_key.get_secret_value()
+        token = mint_token(secret, owner=sub, scope=permissions, ttl_seconds=ttl, now=datetime.now(UTC), rules=rules)
+    say(token)
 
 
-def _require_useful(settings: "Settings", sub: str, scope: str) -> None:
-    """Refuse an owner that the broker does not accept, and a scope with an unknown permission.
+def _permissions(scope: str, *, prefix: str) -> str:
+    """Return the permissions of a scope without their prefix. Refuse a scope with an unknown permission."""
+    from broker.api.auth.caller import GRANTS
 
-    The scope is not checked if the settings read permissions from elsewhere.
-    """
-    from broker.api.auth.caller import GRANTS, ClaimNames
-    from broker.errors import NotAuthenticated
-
-    try:
-        ClaimNames().caller({"sub": sub})
-    except NotAuthenticated:
-        refuse("--sub: should be 1 to 255 printable characters, with no space at either end")
-    if settings.jwt_permission_prefix or "scope" not in settings.jwt_permission_claims:
-        return
-    names = [name for name in scope.split(" ") if name]
+    names = [name.removeprefix(prefix) for name in scope.split()]
     if not names or not GRANTS.keys() >= set(names):
         refuse(f"--scope: should name permissions, separated by spaces: {', '.join(GRANTS)}")
+    return " ".join(names)
+
+
+def _require_owner(sub: str) -> None:
+    """Refuse an owner that the broker does not accept."""
+    from broker.domain.access.owners import is_owner
+
+    if not is_owner(sub):
+        refuse("--sub: should be 1 to 255 printable characters, with no space at either end")

@@ -32,6 +32,7 @@ from broker.logs import configure_logging
 from broker.server.connections import SERVING
 from broker.settings import Settings, load_settings
 from broker.store import migrate
+from broker.wiring import token_rules
 
 OWNER = "dev"
 SCOPE = "media:upload media:read media:delete"
@@ -48,10 +49,13 @@ def run_broker(*, data_dir: Path, port: int, s3_keys: str, console: Console) -> 
     with _owning(data_dir), _listening(port, console) as listener:
         bound = listener.getsockname()[1]
         origins = (f"http://{HOST}:{bound}", f"http://localhost:{bound}")
-        cors_origins = load_settings(**_without_s3()).cors_origins
-        with embedded_s3(data_dir, cors_origins=(*origins, *cors_origins), keys=keys) as s3:
+        configured = load_settings(**_without_s3())
+        if configured.jwks_url or configured.jwt_public_key:
+            _say(console, "BROKER_JWKS_URL and BROKER_JWT_PUBLIC_KEY are ignored here: only `broker dev` signs tokens.")
+        with embedded_s3(data_dir, cors_origins=(*origins, *configured.cors_origins), keys=keys) as s3:
             settings = load_settings(
                 **settings_for(s3),
+                **dict.fromkeys(("jwt_algorithm", "jwks_url", "jwt_public_key")),
                 database_url=f"sqlite:///{(data_dir / 'broker.db').resolve()}",
                 secret_key=kept_in(data_dir).secret,
                 redirect_origins=origins,
@@ -109,8 +113,8 @@ class _Server(uvicorn.Server):
 
 def _serve(settings: Settings, listener: socket.socket, s3: EmbeddedS3, data_dir: Path, console: Console) -> None:
     def token() -> str:
-        secret = settings.secret_key.get_secret_value()
-        return mint_token(secret, owner=OWNER, scope=SCOPE, ttl_seconds=TOKEN_SECONDS, now=datetime.now(UTC))
+        secret, rules, now = settings.secret_key.get_secret_value(), token_rules(settings), datetime.now(UTC)
+        return mint_token(secret, owner=OWNER, scope=SCOPE, ttl_seconds=TOKEN_SECONDS, now=now, rules=rules)
 
     address = f"http://{HOST}:{listener.getsockname()[1]}"
     configure_logging("warning", secrets=settings.secrets(), stream=sys.stderr, pretty=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from broker.aws.endpoint import bucket_url
+from broker.domain.access.jws import SECRET_BYTES
 from broker.errors import SettingsInvalid
 from broker.settings import Settings, environment_name, load_settings
 
@@ -93,7 +94,7 @@ def missing(settings: Settings) -> Iterator[tuple[str, str]]:
         )
     else:
         yield "worker", "`broker serve` runs no background jobs; run `broker worker` beside it."
-    if settings.algorithm == "HS256":
+    if settings.algorithm in SECRET_BYTES:
         yield (
             "tokens",
             "Your backend signs them with SECRET_KEY (`broker token` prints one to try). For an identity provider set "

@@ -8,10 +8,12 @@ import base64
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 from uuid import uuid4
 
 from broker.client import BrokerProblem, Client, FileChanged, Issued, Media
@@ -19,6 +21,10 @@ from broker.client.names import printable
 
 KEPT_SECONDS = 14 * 86_400
 """Longer than any resumable upload is accepted; older notes are removed."""
+KEY_LENGTH = 36
+"""The length of a note: the text of a UUID."""
+NOTE = re.compile(r"[0-9a-f]{32}(\.part)?")
+"""The names of notes, and of notes that are being written."""
 RENEWED = frozenset({"upload-expired", "media-not-found", "idempotency-key-reused"})
 """The problems with which the broker answers a remembered upload that cannot go on; a new one can begin."""
 ENDED = RENEWED | {"upload-rejected"}
@@ -48,6 +54,7 @@ class Unfinished:
             self._key = str(uuid4())
             with suppress(OSError):  # without a note the upload works, and cannot be resumed by a later run
                 self._write()
+                _remove_old_notes(self._path.parent)
         return self._key
 
     def forget(self) -> None:
@@ -58,13 +65,20 @@ class Unfinished:
 
     def _write(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for note in self._path.parent.iterdir():
-            if time.time() - note.stat().st_mtime > KEPT_SECONDS:
-                note.unlink(missing_ok=True)
         part = self._path.with_suffix(".part")
         part.touch(mode=0o600)
         part.write_text(self._key, "ascii")
         part.replace(self._path)
+
+
+def _remove_old_notes(folder: Path) -> None:
+    """Remove the notes of uploads that cannot go on. `folder` may be one of the user's own; its other files stay."""
+    for note in folder.iterdir():
+        with suppress(OSError):  # another run may remove or rename it meanwhile
+            facts = note.lstat()
+            is_note = NOTE.fullmatch(note.name) and S_ISREG(facts.st_mode) and facts.st_size <= KEY_LENGTH
+            if is_note and time.time() - facts.st_mtime > KEPT_SECONDS:
+                note.unlink()
 
 
 def upload_in_parts(

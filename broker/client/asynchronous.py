@@ -197,5 +197,8 @@ class AsyncClient:
 
 
 def _first_page(issued: Issued) -> Mapping[str, Any] | None:
-    """Return the issued forms of the first parts, or None if the answer to a repeated request has none any more."""
-    return issued.document if issued.document["parts"] else None
+    """Return the issued forms of the first parts, or None if the answer has none.
+
+    A request that is repeated after the completion gets none, and neither does an upload that is not resumable.
+    """
+    return issued.document if issued.document.get("parts") else None

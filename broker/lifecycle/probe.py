@@ -6,7 +6,9 @@ Source: ffprobe documentation, "Protocol Options" and "Format Options".
 """
 
 import asyncio
+import errno
 import json
+import math
 import resource
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -19,8 +21,18 @@ from broker.domain.s3.sigv4 import SignedRead
 from broker.errors import ProbeFailed, SettingsInvalid, StorageUnavailable
 
 FORMATS = "mov,mp4,matroska,webm,mpeg,mpegts,ogg,avi,flv,asf"
-NOT_A_VIDEO = frozenset({-1094995529, -541478725, -1296385272, -22})
-"""FFmpeg's errors for invalid data, an early end, an unknown format, and a forbidden format (libavutil/error.h)."""
+NOT_A_VIDEO = frozenset({-1094995529, -1296385272, -22})
+"""FFmpeg's errors for invalid data, an unknown format, and a forbidden format (libavutil/error.h)."""
+_HTTP_ERRORS = (
+    -int.from_bytes(b"\xf8" + status, "little") for status in (b"400", b"401", b"403", b"404", b"429", b"5XX")
+)
+_CONNECTION_ERRORS = ("ECONNREFUSED", "ECONNRESET", "EHOSTUNREACH", "ENETUNREACH", "EPIPE", "ETIMEDOUT")
+S3_UNAVAILABLE = frozenset({*_HTTP_ERRORS, *(-getattr(errno, name) for name in _CONNECTION_ERRORS)})
+"""FFmpeg's errors of HTTP and of the connection that no file can cause (libavutil/error.h).
+
+The others are ambiguous: an early end or an input/output error is what a lost connection and a truncated file give, and
+other statuses of HTTP (4XX) may be the answer to a range that the file refers to.
+"""
 MAX_OUTPUT_BYTES = 256 * 1024
 MAX_MEMORY_BYTES = 1024**3
 CONCURRENCY = 4
@@ -76,11 +88,19 @@ class Probe:
             facts: dict[str, Any] = json.loads(output)
         except ValueError:
             raise ProbeFailed(cause=f"it ended with status {status}") from None
-        if "error" in facts and facts["error"].get("code") not in NOT_A_VIDEO:
-            raise StorageUnavailable(operation="get_object", cause=str(facts["error"].get("string")))
-        if status != 0 and "error" not in facts:
+        error = facts.get("error")
+        if status != 0 and error is None:
             raise ProbeFailed(cause=f"it ended with status {status}")
+        if error is not None and error["code"] not in NOT_A_VIDEO:
+            if error["code"] in S3_UNAVAILABLE or not await self._is_served(read):
+                raise StorageUnavailable(operation="get_object", cause=error["string"])
+            raise ProbeFailed(cause=error["string"])
         return facts
+
+    async def _is_served(self, read: SignedRead) -> bool:
+        """Return whether S3 serves the object, whose bytes are not parsed here: then an error is one of the file."""
+        async with self._running(read, "-f", "data", "-probesize", "32", formats="data") as process:
+            return await process.wait() == 0
 
     async def _last_instant(self, read: SignedRead) -> float | None:
         """Return the end of the last video packet, in seconds. Memory stays bounded for any number of packets."""
@@ -96,14 +116,16 @@ class Probe:
         return last
 
     @asynccontextmanager
-    async def _running(self, read: SignedRead, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    async def _running(
+        self, read: SignedRead, *arguments: str, formats: str = FORMATS
+    ) -> AsyncIterator[asyncio.subprocess.Process]:
         """Run ffprobe, and end it with the body of the `with`."""
         encrypted = read.url.startswith("https:")
         process = await asyncio.create_subprocess_exec(
             *(self._program, "-v", "quiet"),
             *("-protocol_whitelist", "https,tls,tcp" if encrypted else "http,tcp"),
             *(("-tls_verify", "1") if encrypted else ()),
-            *("-format_whitelist", FORMATS),
+            *("-format_whitelist", formats),
             *("-headers", "".join(f"{name}: {value}\r\n" for name, value in read.headers.items())),
             *arguments,
             *("-i", read.url),
@@ -152,13 +174,15 @@ def _displayed(stream: Mapping[str, Any]) -> tuple[int | None, int | None]:
         return None, None
     rotations = [data["rotation"] for data in stream.get("side_data_list", ()) if "rotation" in data]
     # Before FFmpeg 5 the rotation was a tag, as text.
-    rotation = rotations[0] if rotations else _number(stream.get("tags", {}).get("rotate"))
+    rotation = _number(rotations[0] if rotations else stream.get("tags", {}).get("rotate"))
     pixel_shape = stream.get("sample_aspect_ratio", "1:1")
-    return displayed_size(width, height, pixel_shape=pixel_shape, rotation=rotation or 0)
+    return displayed_size(width, height, pixel_shape=pixel_shape, rotation=rotation or 0) or (None, None)
 
 
-def _number(text: str | None) -> float | None:
+def _number(value: str | float | None) -> float | None:
+    """Return a finite number, or None: an upload may also name `nan` and `inf`."""
     try:
-        return float(text or "")
+        number = float(value or "")
     except ValueError:
         return None
+    return number if math.isfinite(number) else None

@@ -35,7 +35,7 @@ from broker.errors import (
     UploadExpired,
     UploadRejected,
 )
-from broker.lifecycle.application.agreement import agree
+from broker.lifecycle.application.agreement import agree, earlier_media
 from broker.lifecycle.application.deciding import Deciding
 from broker.lifecycle.forms import Forms, UploadedUrl
 from broker.lifecycle.requests import FormUploaded, Issued, PartsPage, Playback, Terms, UploadRequest
@@ -122,6 +122,12 @@ class Lifecycle:
             return await self._issue(request, caller, permissions, idempotency_key, uploaded_url)
         finally:
             self._in_flight.discard(claim)
+
+    async def has_issued(self, caller: str, idempotency_key: str) -> bool:
+        """Return whether the caller has used its key before, so that the same request issues nothing new."""
+        if (caller, idempotency_key) in self._in_flight:
+            return True
+        return await earlier_media(self._store, caller, idempotency_key) is not None
 
     async def _issue(
         self,

@@ -71,7 +71,8 @@ class AccessSettings(BaseSettings):
     jwks_loopback_http: bool = False
     """Whether BROKER_JWKS_URL may be http on the loopback interface; for tests."""
     jwks_fresh_seconds: Positive = 600
-    """How long published keys are cached; a withdrawn key stays valid for this time."""
+    """How long published keys are cached. A withdrawn key stays valid for this time and BROKER_TOKEN_MEMORY_SECONDS
+    together, and for a day while the address does not answer."""
     jwt_public_key: str | None = None
     """The PEM public key that verifies tokens, or the path of its file, if there is no JWKS URL."""
     jwt_issuer: CommaSeparated = ()
@@ -91,7 +92,8 @@ class AccessSettings(BaseSettings):
     jwt_default_permissions: Permissions = ()
     """The permissions of a token without any of these claims, comma-separated; none by default."""
     token_memory_seconds: Annotated[int, Field(ge=0, le=3600)] = 60
-    """How long a verified token is cached, never beyond its expiry; 0: every request verifies its token."""
+    """How long a verified token is cached, never beyond its expiry; one by a withdrawn key works for this time more. 0:
+    every request verifies its token."""
     token_memory_size: Annotated[int, Field(ge=0)] = 10_000
     """The maximum number of verified tokens in one process's cache."""
 

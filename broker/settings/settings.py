@@ -121,6 +121,12 @@ class Settings(PropertySettings):
     database_timeout_seconds: float = Field(default=5, gt=0)
     """The timeout for a connection, a lock or a statement."""
 
+    # The server.
+    host: str = "127.0.0.1"
+    """The address on which `broker serve` listens, unless `--host` names another."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """The port on which it listens, unless `--port` names another; 0: a free one."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The lowest level that is logged."""
 

@@ -15,6 +15,8 @@ export interface LinkOptions {
 }
 
 export interface PlayOptions extends LinkOptions {
+  /** Its abort ends the playback's requests, as `stop` does; before the first link, `play` rejects with its reason. */
+  signal?: AbortSignal | undefined;
   onLink?: ((link: PlaybackLink) => void) | undefined;
   onError?: ((error: Error) => void) | undefined;
 }

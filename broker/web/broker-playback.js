@@ -16,7 +16,7 @@ export async function link(mediaId, options) {
   for (let renewed = false; ; renewed = true) {
     const headers = { Authorization: `Bearer ${await getToken({ renewed })}` };
     const response = await fetch(url, { headers, signal, cache: "no-store" });
-    const answer = await response.json().catch(() => ({}));
+    const answer = await response.json().catch(noAnswer);
     if (response.ok && answer.signed_url) return answer;
     if (response.ok) throw new Error(`${base} is not the address of a broker.`);
     if (response.status !== 401 || renewed)
@@ -29,7 +29,8 @@ export async function link(mediaId, options) {
  *
  * A link is replaced shortly before it expires, and when the element fails because it has expired, for example after
  * the device slept. It is also replaced when the connection breaks, but only once until playback resumes. The new link
- * keeps position, speed, and whether the video plays. A video that is fully loaded needs no new link.
+ * keeps position, speed, and whether the video plays. A video that is fully loaded needs no new link. An abort of the
+ * signal is a `stop`; before the first link it rejects.
  */
 export async function play(video, mediaId, { onLink, onError, ...options }) {
   let current;
@@ -40,6 +41,7 @@ export async function play(video, mediaId, { onLink, onError, ...options }) {
   const replace = async () => {
     clearTimeout(timer);
     const next = await link(mediaId, options);
+    options.signal?.throwIfAborted(); // the answer may have come just before
     if (stopped) return next;
     const { currentTime, playbackRate } = video;
     const started = current !== undefined; // otherwise the element may still show another video
@@ -54,7 +56,7 @@ export async function play(video, mediaId, { onLink, onError, ...options }) {
     onLink?.(next);
     return next;
   };
-  const report = (error) => onError?.(error);
+  const report = (error) => stopped || onError?.(error);
   const plan = () => {
     const before = Math.min(REPLACE_BEFORE, current.expires_in / 10) * 1000;
     const wait = Math.max(0, current.endsAt - before - Date.now());
@@ -76,10 +78,17 @@ export async function play(video, mediaId, { onLink, onError, ...options }) {
     video.removeEventListener("playing", plays);
   };
 
+  options.signal?.addEventListener("abort", stop, { once: true });
   await replace();
   video.addEventListener("error", failed);
   video.addEventListener("playing", plays);
   return { replace, stop };
+}
+
+/** Return an empty answer for a body that is not JSON, such as a proxy's page. Throws what broke the connection. */
+function noAnswer(error) {
+  if (error instanceof SyntaxError) return {};
+  throw error;
 }
 
 function isFullyLoaded({ buffered, duration }) {

@@ -123,7 +123,9 @@ class BrokerUploads(private val folder: File, private val prefix: String, privat
                 output.write(last)
             }
             val status = connection.responseCode
-            if (status != 201 && status != 403 && status < 500) throw Refused("S3 answers $status.")
+            if (status == 201 || status == 403 || status >= 500) return
+            val error = connection.errorStream?.bufferedReader()?.use { it.readText() }.orEmpty()
+            if (RETRIED_BY_S3.none { "<Code>$it</Code>" in error }) throw Refused("S3 answers $status.")
         } finally {
             connection.disconnect()
         }
@@ -193,5 +195,6 @@ class BrokerUploads(private val folder: File, private val prefix: String, privat
         const val RETRY_MILLIS = 1000L
         const val TIMEOUT_MILLIS = 60_000
         val RETRIED = setOf(401, 408, 409, 429)
+        val RETRIED_BY_S3 = setOf("ExpiredToken", "RequestTimeout", "SlowDown")
     }
 }

@@ -69,11 +69,15 @@ def client_of_failing(app: Any, *, raised: bool = False) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=transport, base_url="http://broker.example")
 
 
-def host_with(tmp_path: Path) -> FastAPI:
-    """Return an application that includes the router."""
-    host = FastAPI()
-    host.include_router(create_router(settings_of(tmp_path)), prefix=PREFIX)
-    return host
+@pytest.fixture(params=["mounted", "standalone"])
+def host(request: pytest.FixtureRequest, tmp_path: Path) -> FastAPI:
+    """Return an application that includes the router, or the broker's own."""
+    settings = settings_of(tmp_path)
+    if request.param == "standalone":
+        return create_app(settings)
+    mounting = FastAPI()
+    mounting.include_router(create_router(settings), prefix=PREFIX)
+    return mounting
 
 
 @pytest.mark.parametrize("way", ["mounted", "standalone"])
@@ -85,8 +89,7 @@ def test_an_error_tracker_sees_the_exception_once(tmp_path: Path, way: str) -> N
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, Exception, 500])
-async def test_an_exception_handler_of_the_host_answers(tmp_path: Path, kind: type[Exception] | int) -> None:
-    host = host_with(tmp_path)
+async def test_an_exception_handler_of_the_host_answers(host: FastAPI, kind: type[Exception] | int) -> None:
     seen: list[Exception] = []
 
     async def handle(request: Request, error: Exception) -> Response:
@@ -100,9 +103,7 @@ async def test_an_exception_handler_of_the_host_answers(tmp_path: Path, kind: ty
     assert [str(error) for error in seen] == [NOT_STARTED]
 
 
-async def test_a_handler_of_other_exceptions_leaves_the_problem(tmp_path: Path) -> None:
-    host = host_with(tmp_path)
-
+async def test_a_handler_of_other_exceptions_leaves_the_problem(host: FastAPI) -> None:
     async def handle(request: Request, error: Exception) -> Response:
         raise AssertionError
 
@@ -112,10 +113,8 @@ async def test_a_handler_of_other_exceptions_leaves_the_problem(tmp_path: Path) 
     assert answer.json()["type"] == "urn:s3-media:problem:internal"
 
 
-@pytest.mark.parametrize("way", ["mounted", "standalone"])
-async def test_the_server_sees_the_exception(tmp_path: Path, way: str) -> None:
-    app: Any = host_with(tmp_path) if way == "mounted" else create_app(settings_of(tmp_path))
-    async with client_of_failing(app, raised=True) as client:
+async def test_the_server_sees_the_exception(host: FastAPI) -> None:
+    async with client_of_failing(host, raised=True) as client:
         with pytest.raises(RuntimeError):
             await client.post(f"{PREFIX}/upload", **REQUEST)
 

@@ -1,13 +1,14 @@
 """Several uploads in one request: each has its own answer or problem, and one commit records them."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from broker import metrics
-from tests.support.serving import bearing, served, token
+from broker import IssueRequest, metrics
+from tests.support.serving import asking, bearing, served, token
 
 VIDEO = {"content_type": "video/mp4", "size": 7}
 PICTURE = {"content_type": "image/png"}
@@ -77,6 +78,44 @@ async def test_each_upload_counts_against_the_rate_limit(tmp_path: Path) -> None
         assert [outcome["status"] for outcome in outcomes] == ["pending", "pending", "pending", 429]
         answer = await client.post("/uploads", json={"uploads": [VIDEO]}, headers=bearing(token()))
         assert (answer.status_code, answer.json()["type"]) == (429, "urn:s3-media:problem:rate-limited")
+
+
+async def test_the_rate_limit_refuses_no_media_that_the_key_has_issued_before(tmp_path: Path) -> None:
+    async with served(tmp_path, rate_limit_issue="5/minute") as client:
+        key = {"Idempotency-Key": "batch-1"}
+        once = await issue(client, VIDEO, VIDEO, VIDEO, **key)
+        again = await issue(client, VIDEO, VIDEO, VIDEO, VIDEO, **key)
+        assert [outcome.get("media_id") for outcome in again] == [*(outcome["media_id"] for outcome in once), None]
+        assert again[3]["status"] == 429
+        assert len(await listed(client)) == 3
+        flood = await client.post("/uploads", json={"uploads": [VIDEO]}, headers=bearing(token()) | key)
+        assert flood.status_code == 429
+
+
+async def test_the_rate_limit_refuses_a_backend_that_repeats_only_what_it_has_issued(tmp_path: Path) -> None:
+    backend = bearing(token("backend", "media:upload media:delegate")) | {"Idempotency-Key": "batch-1"}
+    body = {"uploads": [VIDEO | {"owner": "anna"}, VIDEO | {"owner": "anna"}]}
+    async with served(tmp_path, rate_limit_issue="2/minute") as client:
+        await client.post("/uploads", json=body, headers=backend)
+        again = await client.post("/uploads", json=body, headers=backend)
+    assert [outcome["status"] for outcome in again.json()["uploads"]] == [429, "pending"]
+
+
+async def test_the_rate_limit_refuses_no_upload_that_is_being_issued(tmp_path: Path) -> None:
+    asked, decided = asyncio.Event(), asyncio.Event()
+
+    async def on_issue(_: IssueRequest) -> None:
+        asked.set()
+        await decided.wait()
+
+    key = {"Idempotency-Key": "batch-1"}
+    async with asking(on_issue, tmp_path, rate_limit_issue="5/minute") as client:
+        first = asyncio.create_task(issue(client, VIDEO, VIDEO, VIDEO, **key))
+        await asked.wait()
+        again = await issue(client, VIDEO, VIDEO, VIDEO, **key)
+        decided.set()
+        assert [outcome["status"] for outcome in again] == [409, 409, 409]
+        assert [outcome["status"] for outcome in await first] == ["pending", "pending", "pending"]
 
 
 async def test_a_repeated_request_with_its_key_gets_the_same_media(tmp_path: Path) -> None:

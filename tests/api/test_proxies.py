@@ -53,6 +53,8 @@ async def reported(
         ("::ffff:10.0.0.1", [(RFC, 'For="[2001:db8:2::1]:4711";Proto=HTTPS')], "2001:db8:2::1", "https"),
         ("10.0.0.1", [(RFC, "for=1.1.1.1, for=203.0.113.7;proto=https, for=10.0.0.2")], "203.0.113.7", "https"),
         ("10.0.0.1", [(RFC, "for=198.51.100.1"), (RFC, 'for="203.0.113.7:80"')], "203.0.113.7", "http"),
+        ("10.0.0.1", [(RFC, "for=6.6.6.6"), (RFC, "for=203.0.113.7;proto=https;")], "203.0.113.7", "https"),
+        ("10.0.0.1", [(RFC, "for=203.0.113.7"), (RFC, "")], "203.0.113.7", "http"),
         ("10.0.0.1", [(RFC, "for=_hidden;proto=https")], "10.0.0.1", "https"),
         ("10.0.0.1", [(RFC, 'for="203.0.113.7')], "10.0.0.1", "http"),
         ("10.0.0.1", [(RFC, "203.0.113.7")], "10.0.0.1", "http"),
@@ -87,6 +89,13 @@ async def test_only_the_named_header_counts(kind: ProxyHeaders, client: str) -> 
         ("", []),
         ("for=1.2.3.4 for=5.6.7.8", []),
         ("for=1.2.3.4;;proto=https", [Hop("1.2.3.4", "https")]),
+        ("for=6.6.6.6, for=1.2.3.4;proto=https;", [Hop("6.6.6.6"), Hop("1.2.3.4", "https")]),
+        ("for=6.6.6.6, for=1.2.3.4;proto=https; ", [Hop("6.6.6.6"), Hop("1.2.3.4", "https")]),
+        ("for=6.6.6.6;, ;for=1.2.3.4 ; proto=https", [Hop("6.6.6.6"), Hop("1.2.3.4", "https")]),
+        (", for=6.6.6.6,, for=1.2.3.4 , ", [Hop("6.6.6.6"), Hop("1.2.3.4")]),
+        ('for="[2001:db8::1]:80";by="a;b", For="_a\\\\b"', [Hop("[2001:db8::1]:80"), Hop("_a\\b")]),
+        ('for=6.6.6.6;by="x, for=1.2.3.4', []),
+        (" " * 100_000 + '"', []),
     ],
 )
 def test_a_header_of_rfc_7239_is_parsed_by_its_grammar(header: str, hops: list[Hop]) -> None:

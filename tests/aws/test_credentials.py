@@ -1,17 +1,20 @@
 """The keys that sign: fixed ones, and those of botocore's chain, fetched on a thread and refreshed in time."""
 
 import asyncio
+import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError
+from structlog.testing import capture_logs
 
 from broker.aws.credentials import REFRESH_BEFORE, REFRESH_EVERY, CredentialSource, client_keys
 from broker.domain.s3.sigv4 import Credentials
@@ -61,6 +64,14 @@ def source(threads: ThreadPoolExecutor, chain: Chain, fixed: Credentials | None 
     return CredentialSource(chain, fixed, threads)
 
 
+async def current(own: CredentialSource, now: datetime) -> str:
+    """Return the current access key, once the fetch that this call may have begun has ended."""
+    access_key = (await own.current(now)).access_key
+    while own._fetching is not None:
+        await asyncio.sleep(0.001)
+    return access_key
+
+
 @pytest.mark.parametrize("expires_at", [None, NOW + SECOND, NOW + 2 * REFRESH_BEFORE])
 async def test_fixed_keys_are_used_until_they_expire(threads: ThreadPoolExecutor, expires_at: datetime | None) -> None:
     chain, fixed = Chain(keys()), replace(FIXED, expires_at=expires_at)
@@ -90,9 +101,8 @@ async def test_keys_are_refreshed_when_botocore_would(threads: ThreadPoolExecuto
     first = await own.current(NOW)
     assert (first.expires_at, str(first.expires_at)) == (ends, "2026-01-02 04:04:05+00:00")
     assert (await own.current(ends - REFRESH_BEFORE - SECOND), chain.asked) == (first, 1)
-    second = await own.current(ends - REFRESH_BEFORE)
-    assert (second.access_key, chain.asked) == ("AKIA2", 2)
-    assert (await own.current(ends), chain.asked) == (second, 2)
+    assert (await current(own, ends - REFRESH_BEFORE), chain.asked) == ("AKIA1", 2)
+    assert (await current(own, ends), chain.asked) == ("AKIA2", 2)
 
 
 async def test_keys_that_botocore_cannot_refresh_are_used_and_asked_for_every_ten_seconds(
@@ -104,10 +114,10 @@ async def test_keys_that_botocore_cannot_refresh_are_used_and_asked_for_every_te
     times = [NOW, NOW + SECOND, NOW + REFRESH_EVERY, NOW + REFRESH_EVERY + SECOND, NOW + 2 * REFRESH_EVERY + SECOND]
     asked = []
     for at in times:
-        assert (await own.current(at)).access_key == "AKIA1"
+        assert await current(own, at) == "AKIA1"
         asked.append(chain.asked)
     assert asked == [1, 2, 2, 3, 4]
-    await own.current(ends - SECOND)
+    await current(own, ends - SECOND)
     with pytest.raises(CredentialsExpired):
         await own.current(ends)
     assert chain.asked == 6
@@ -116,7 +126,39 @@ async def test_keys_that_botocore_cannot_refresh_are_used_and_asked_for_every_te
 NO_ACCESS = ClientError({"Error": {"Code": "AccessDenied"}}, "AssumeRole")
 
 
-@pytest.mark.parametrize("answer", [None, NO_ACCESS, NoCredentialsError(), RuntimeError("still expired")], ids=repr)
+async def test_keys_are_used_until_they_expire_while_the_chain_fails(threads: ThreadPoolExecutor) -> None:
+    ends = NOW + timedelta(minutes=9)
+    own = source(threads, Chain(keys(1, ends), NO_ACCESS))
+    with capture_logs() as logs:
+        used = [await current(own, NOW + number * SECOND) for number in range(9 * 60)]
+        assert set(used) == {"AKIA1"}
+        with pytest.raises(CredentialsExpired):
+            await own.current(ends)
+    assert logs[0] == {"event": "no new S3 credentials", "error": "ClientError", "log_level": "warning"}
+
+
+async def test_nothing_waits_for_a_refresh_while_the_keys_are_valid(threads: ThreadPoolExecutor) -> None:
+    ends = NOW + timedelta(minutes=9)
+    chain = Chain(keys(1, ends), keys(2, ends + timedelta(hours=1)))
+    own = source(threads, chain)
+    await own.current(NOW)
+    chain.let_go.clear()
+    assert (await own.current(NOW)).access_key == "AKIA1"
+    waiting = asyncio.create_task(own.current(ends))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    chain.let_go.set()
+    assert (await waiting).access_key == "AKIA2"
+
+
+BAD_CACHE = json.JSONDecodeError("Expecting value", "", 0)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [None, NO_ACCESS, NoCredentialsError(), RuntimeError("still expired"), FileNotFoundError("token"), BAD_CACHE],
+    ids=repr,
+)
 async def test_without_an_answer_of_the_chain_nothing_is_signed_and_the_next_call_asks_again(
     threads: ThreadPoolExecutor, answer: Exception | None
 ) -> None:
@@ -127,6 +169,18 @@ async def test_without_an_answer_of_the_chain_nothing_is_signed_and_the_next_cal
         await own.current(NOW)
     assert (await own.current(NOW)).access_key == "AKIA1"
     assert unhandled == []
+
+
+async def test_without_the_token_file_of_a_web_identity_nothing_is_signed(
+    threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/broker")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "absent"))
+    own = CredentialSource(boto3.Session(region_name="eu-central-1"), None, threads)
+    with pytest.raises(CredentialsExpired) as expired:
+        await own.current(NOW)
+    assert isinstance(expired.value.__cause__, FileNotFoundError)
 
 
 async def test_callers_share_one_fetch_and_one_that_leaves_ends_it_for_no_other(threads: ThreadPoolExecutor) -> None:

@@ -91,6 +91,28 @@ def test_a_film_continues_after_its_link_has_expired(page: Page, console_stack: 
     until(page, f"!{VIDEO}.seeking && {VIDEO}.readyState >= 2 && {VIDEO}.currentTime > 100.3")
 
 
+def test_the_last_of_two_quick_clicks_decides_what_plays(console: Page, films: list[Path]) -> None:
+    held: list[Route] = []
+
+    def answer_the_last_one_first(route: Route) -> None:
+        held.append(route)
+        if len(held) == 2:
+            for each in reversed(held):
+                each.fulfill(response=each.fetch())
+
+    console.set_input_files("#files", films[:2])
+    expect(console.locator("#queue-count")).to_have_text("2 of 2 uploaded")
+    console.route("**/*?expires_in=*", answer_the_last_one_first)
+    rows = console.locator("#library .row")
+    for position in (0, 1):
+        rows.nth(position).get_by_role("button", name="Play").click()
+    until(console, f"{VIDEO}.readyState >= 2")
+    expect(console.locator("#player-title")).to_have_text(rows.nth(1).locator(".name").inner_text())
+    media_id = str(rows.nth(1).get_attribute("id")).removeprefix("media-")
+    assert media_id in console.evaluate(f"{VIDEO}.src")
+    expect(console.locator("#nothing")).to_be_hidden()
+
+
 def test_a_link_can_be_copied_and_a_film_downloaded_under_its_name(
     console: Page, context: BrowserContext, film: Path
 ) -> None:

@@ -149,6 +149,9 @@ def test_the_developers_own_keys_profile_proxy_and_settings_do_not_reach_it(tmp_
         "SECRET_KEY": "short",
         "BROKER_DATABASE_URL": "postgresql://production.example/broker",
         "BROKER_S3_PUBLIC_ENDPOINT_URL": "https://cdn.example",
+        "BROKER_JWKS_URL": "https://id.example/jwks",
+        "BROKER_JWT_ISSUER": "https://id.example/",
+        "BROKER_JWT_AUDIENCE": "videos",
     }
     (tmp_path / ".env").write_text("USE_CLOUD_STORAGE=true\nBROKER_PUBLIC_URL=https://api.example\n")
     with running("dev", "--port", "0", cwd=tmp_path, **surroundings) as started:

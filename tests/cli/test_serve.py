@@ -8,11 +8,16 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
-import jwt
 import pytest
 
+from broker.api.auth.caller import ADMIN, DELETE, READ, UPLOAD, Caller
+from broker.api.auth.keys import FixedKey
+from broker.api.auth.tokens import Authenticator, RememberedTokens
+from broker.settings import load_settings
+from broker.wiring import token_rules
 from tests.support.processes import CLIP, done, read_variables, running
 from tests.support.waiting import until
 
@@ -152,19 +157,37 @@ def test_a_useless_token_is_not_minted(tmp_path: Path, arguments: list[str], wor
 
 
 @pytest.mark.parametrize(
-    ("scope", "variables"),
+    "variables",
     [
-        ("media:* media:admin", {}),
-        ("https://api.example/media:read", {"BROKER_JWT_PERMISSION_PREFIX": "https://api.example/"}),
-        ("openid", {"BROKER_JWT_PERMISSION_CLAIMS": "roles"}),
+        {},
+        {"BROKER_JWT_ALGORITHM": "HS512"},
+        {"BROKER_JWT_ISSUER": "https://id.example/,https://other.example/"},
+        {"BROKER_JWT_AUDIENCE": "broker,shop"},
+        {"BROKER_JWT_AUDIENCE": "broker", "BROKER_JWT_AUDIENCE_CLAIM": "client_id"},
+        {"BROKER_JWT_OWNER_CLAIM": "oid"},
+        {"BROKER_JWT_PERMISSION_PREFIX": "https://api.example/"},
+        {"BROKER_JWT_PERMISSION_CLAIMS": "resource_access.my.app.roles,roles"},
     ],
+    ids=str,
 )
-def test_a_token_has_the_scope_that_these_settings_may_grant(
-    tmp_path: Path, scope: str, variables: dict[str, str]
-) -> None:
-    minted = done("token", "--scope", scope, cwd=tmp_path, SECRET_KEY=SECRET, **variables)
-    assert minted.returncode == 0, minted.stderr
-    assert jwt.decode(minted.stdout.strip(), SECRET, ["HS256"])["scope"] == scope
+async def test_a_printed_token_passes_the_same_settings(tmp_path: Path, variables: dict[str, str]) -> None:
+    file, secret = tmp_path / ".env", SECRET * 2
+    file.write_text("".join(f"{name}={value}\n" for name, value in (variables | {"SECRET_KEY": secret}).items()))
+    prefix = variables.get("BROKER_JWT_PERMISSION_PREFIX", "")
+    printed = done("token", "--sub", "anna", "--scope", f"media:* {prefix}media:admin", cwd=tmp_path)
+    assert printed.returncode == 0, printed.stderr
+    rules = token_rules(load_settings(file, use_cloud_storage=False))
+    verifier = Authenticator(FixedKey(secret.encode()), rules, RememberedTokens(size=0, seconds=0))
+    caller = await verifier.caller(printed.stdout.strip())
+    assert caller == Caller("anna", frozenset({UPLOAD, READ, DELETE, ADMIN}))
+
+
+def test_no_token_is_printed_if_only_a_private_key_can_sign_it(tmp_path: Path) -> None:
+    refused = done("token", cwd=tmp_path, SECRET_KEY=SECRET, BROKER_JWKS_URL="https://id.example/jwks")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith(
+        "BROKER_JWKS_URL, BROKER_JWT_PUBLIC_KEY: one is set, so tokens are signed by RS256"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -282,8 +305,10 @@ def test_a_worker_completes_an_unannounced_upload_and_ends_on_sigterm(
 def test_a_server_may_run_the_embedded_s3(tmp_path: Path) -> None:
     variables = {"SECRET_KEY": SECRET, "USE_CLOUD_STORAGE": "false"}
     assert done("migrate", cwd=tmp_path).returncode == 0
-    with running("serve", "--embedded-s3", "--port", "0", cwd=tmp_path, **variables) as server:
+    (tmp_path / ".env").write_text("BROKER_PORT=0\n")
+    with running("serve", "--embedded-s3", cwd=tmp_path, **variables) as server:
         url = server.wait_for(SERVES)[1] + "/api/v1/s3-media"
+        assert urlsplit(url).port != 8000
         variables |= {"BROKER_URL": url, "BROKER_TOKEN": _token(tmp_path, variables)}
         uploaded = done("upload", str(CLIP), cwd=tmp_path, **variables)
         assert uploaded.returncode == 0, uploaded.stderr

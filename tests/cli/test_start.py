@@ -55,6 +55,8 @@ def test_a_port_of_metrics_that_is_taken_is_named(tmp_path: Path) -> None:
 
 
 def test_a_service_of_kubernetes_changes_no_command(tmp_path: Path) -> None:
-    link = {"BROKER_WORKER_METRICS_PORT": "tcp://10.96.14.2:9100"}
+    link = {"BROKER_PORT": "tcp://10.96.14.2:8000", "BROKER_WORKER_METRICS_PORT": "tcp://10.96.14.2:9100"}
+    unmigrated = done("serve", cwd=tmp_path, **VALID | link)
+    assert unmigrated.stderr.startswith("BROKER_DATABASE_URL: lacks revision")
     assert done("migrate", cwd=tmp_path, **link).returncode == 0
     assert done("token", cwd=tmp_path, **VALID | link).returncode == 0

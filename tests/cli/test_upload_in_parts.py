@@ -462,11 +462,18 @@ def test_a_folder_that_cannot_be_written_only_forbids_resuming(place: Place) -> 
     assert digest_of(link(place.upload(file))) == digest_of_file(file)
 
 
-def test_old_notes_are_removed(place: Place) -> None:
-    file = place.file("film.mp4", SMALL)
-    old = place.folder / "state" / "old"
-    old.parent.mkdir()
-    old.write_text("a key")
-    os.utime(old, (1, 1))
-    place.upload(file)
-    assert list(old.parent.iterdir()) == []
+def test_a_note_removes_old_notes_alone(tmp_path: Path) -> None:
+    name = "0123456789abcdef" * 2
+    notes = {name: b"a key", f"{name[::-1]}.part": b""}
+    others = {"holiday.mp4": b"", name.replace("0", "f"): bytes(1000)}
+    for each, content in (notes | others).items():
+        (tmp_path / each).write_bytes(content)
+    (tmp_path / name.replace("0", "e")).mkdir()
+    before = set(tmp_path.iterdir())
+    for path in before:
+        os.utime(path, (1, 1))
+    file = tmp_path / "holiday.mp4"
+    key = Unfinished(tmp_path, url="", token="", file=file, content_type="video/mp4").key()
+    after = set(tmp_path.iterdir())
+    assert {path.name for path in before - after} == notes.keys()
+    assert [path.read_text() for path in after - before] == [key]

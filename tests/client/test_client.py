@@ -129,6 +129,19 @@ def test_a_stopped_upload_is_resumed_by_its_id_and_token(served: PartsBroker, vi
     assert played(media) == video.read_bytes()
 
 
+def test_an_upload_that_is_not_resumable_is_refused(broker: Client, served: PartsBroker) -> None:
+    issued = broker.issue("video/mp4", size=CLIP.stat().st_size)
+
+    async def resume() -> None:
+        async with AsyncClient(served.prefix, served.token) as other:
+            await other.resume(issued, CLIP)
+
+    for refused in (lambda: broker.resume(issued, CLIP), lambda: asyncio.run(resume())):
+        with pytest.raises(BrokerProblem) as problem:
+            refused()
+        assert (problem.value.status, problem.value.slug) == (409, "not-resumable")
+
+
 async def test_a_cancelled_upload_stops_and_can_go_on(served: PartsBroker, video: Path) -> None:
     began = asyncio.Event()
     async with AsyncClient(served.prefix, served.token) as broker:

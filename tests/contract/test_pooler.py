@@ -53,7 +53,7 @@ async def test_two_processes_serve_through_three_sessions(
         statuses: Counter[tuple[str, int]] = Counter()
         # A new connection for each request, so that both processes answer.
         limits = httpx.Limits(max_keepalive_connections=0, max_connections=16)
-        async with httpx.AsyncClient(headers=headers, limits=limits, timeout=30) as client:
+        async with httpx.AsyncClient(headers=headers, limits=limits, timeout=httpx.Timeout(60, pool=None)) as client:
 
             async def one_round() -> None:
                 issued = await client.post(f"{base}/upload", json={"content_type": "video/mp4"})

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import time
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Iterator
@@ -13,16 +14,21 @@ from uuid import uuid4
 import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed448
+from freezegun import freeze_time
 from structlog.testing import capture_logs
 
 from broker.api.auth import jwks
 from broker.api.auth.jwks import COOLDOWN_SECONDS, FETCHES_IN_A_ROW, MAX_BYTES, MAX_KEYS, STALE_SECONDS, Jwks
 from broker.api.auth.keys import FixedKey, fits, public_key, published_key
+from broker.api.auth.tokens import Authenticator, RememberedTokens, TokenRules
 from broker.errors import KeysUnavailable, NotAuthenticated, SettingsInvalid
 from tests.security import keys
+from tests.security.forging import claims, rs256
 from tests.security.key_server import KeyServer, running_key_server
 
 FRESH = 300.0
+MEMORY = 60.0
+NEVER = 4_000_000_000
 P384, P521 = ec.generate_private_key(ec.SECP384R1()), ec.generate_private_key(ec.SECP521R1())
 NOW, NEXT = keys.jwk(keys.PROVIDER, "now"), keys.jwk(keys.NEXT, "next")
 
@@ -160,6 +166,23 @@ async def test_a_key_that_is_no_longer_fresh_is_not_used_before_it_is_fetched_ag
     provider.keys = [NEXT]
     clock.at += FRESH + 1
     assert not await is_known(cache, "now")
+
+
+async def test_a_withdrawn_key_is_valid_for_the_time_of_both_caches_together(provider: KeyServer) -> None:
+    token = rs256(claims(exp=NEVER), keys.PROVIDER, {"alg": "RS256", "kid": "now"})
+    with freeze_time(real_asyncio=True) as frozen:
+        cache = Jwks(provider.url, "RS256", fresh_seconds=FRESH, clock=lambda: time.time())
+        verifier = Authenticator(cache, TokenRules(algorithm="RS256"), RememberedTokens(size=1, seconds=MEMORY))
+        assert await is_known(cache, "now")
+        provider.keys = [NEXT]
+        for passed in (FRESH, MEMORY - 1):
+            frozen.tick(passed)
+            assert (await verifier.caller(token)).owner == "anna"
+        frozen.tick(1)
+        with pytest.raises(NotAuthenticated):
+            await verifier.caller(token)
+        await cache.close()
+    assert provider.fetches == 2
 
 
 async def test_waiting_requests_share_a_fetch_and_one_that_began_later_is_not_fobbed_off(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from broker.domain.picture import displayed_size
+from broker.domain.picture import MAX_SIDE, displayed_size
 from broker.lifecycle.probe import _video
 
 
@@ -31,6 +31,12 @@ def test_a_video_is_displayed_after_its_pixels_and_its_rotation(
     pixel_shape: str, rotation: float, size: tuple[int, int]
 ) -> None:
     assert displayed_size(320, 240, pixel_shape=pixel_shape, rotation=rotation) == size
+
+
+def test_a_side_that_no_row_can_hold_is_unknown() -> None:
+    assert displayed_size(1, 1, pixel_shape=f"{MAX_SIDE}:1", rotation=90) == (1, MAX_SIDE)
+    assert displayed_size(1, 1, pixel_shape=f"{MAX_SIDE + 1}:1", rotation=0) is None
+    assert displayed_size(1, 1, pixel_shape=f"1:{MAX_SIDE + 1}", rotation=0) is None
 
 
 @pytest.mark.parametrize(

@@ -400,6 +400,41 @@ async def test_an_unavailable_s3_is_no_verdict(looking: World, embedded_s3: Embe
     assert (await looking.verbs.complete(media.id, "anna")).media.state is State.READY
 
 
+NOT_IMPLEMENTED = b"\x1a\x45\xdf\xa3\xa3" + b"".join(
+    [
+        *(b"\x42\x86\x81\x01", b"\x42\xf7\x81\x01", b"\x42\xf2\x81\x08", b"\x42\xf3\x81\x08"),
+        *(b"\x42\x82\x88matroska", b"\x42\x87\x81\x04", b"\x42\x85\x81\x02"),
+        b"\x18\x53\x80\x67\x80",
+    ]
+)
+"""A Matroska file whose EBMLMaxIDLength (42F2) is 8, not supported by FFmpeg. Source: RFC 8794, section 11.2.4."""
+
+
+async def test_a_file_that_ffprobe_does_not_support_is_retried_and_then_rejected(looking: World, films: Path) -> None:
+    media = await put(looking, written(films, "unread.mkv", NOT_IMPLEMENTED), "video/x-matroska")
+    for _ in range(MAX_JUDGEMENTS - 1):
+        assert await outcome_of(looking.verbs.complete(media.id, "anna")) == "ProbeFailed"
+    assert await outcome_of(looking.verbs.complete(media.id, "anna")) == "UploadRejected"
+
+
+async def test_a_connection_that_is_closed_or_refused_is_no_verdict(probe: Probe) -> None:
+    async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(close, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+
+    async def sign() -> SignedRead:
+        return SignedRead(f"http://127.0.0.1:{port}/a", {})
+
+    async with server:
+        with pytest.raises(StorageUnavailable):
+            await probe.inspect(sign)
+    with pytest.raises(StorageUnavailable):
+        await probe.inspect(sign)
+
+
 def pretending(path: Path, script: str) -> Probe:
     """Return a probe whose program is a shell script."""
     return Probe(str(pretended(path, script)), timeout_seconds=1)

@@ -13,7 +13,7 @@ from broker.domain.media import Video
 from broker.domain.s3.sigv4 import SignedRead
 from broker.errors import ProbeFailed, StorageUnavailable
 from broker.lifecycle import probe as probing
-from broker.lifecycle.probe import FORMATS, MAX_OUTPUT_BYTES, NOT_A_VIDEO, Probe
+from broker.lifecycle.probe import FORMATS, MAX_OUTPUT_BYTES, NOT_A_VIDEO, S3_UNAVAILABLE, Probe
 
 PICTURE = {"codec_type": "video", "codec_name": "h264", "width": 320, "height": 180}
 FACTS: dict[str, Any] = {"streams": [PICTURE], "format": {"duration": "2.5"}}
@@ -21,6 +21,8 @@ SEEN = Video(2.5, "h264", 320, 180)
 LIVE: dict[str, Any] = {"streams": [PICTURE]}
 SCRIPT = """#!{python} -SE
 import json, os, sys
+if "data" in sys.argv:
+    os._exit(sys.argv[-6:-2] != ["-f", "data", "-probesize", "32"] or {data_status})
 is_second = "-select_streams" in sys.argv
 os.environ.pop("LC_CTYPE", None)  # which Python sets itself
 sys.stdout.write({packets} if is_second else {facts})
@@ -39,9 +41,17 @@ Script = Callable[..., Probe]
 def script(tmp_path: Path) -> Script:
     """Return a function that returns a probe whose program answers with these expressions and statuses."""
 
-    def make(facts: str, status: int = 0, packets: str = "''", packets_status: int = 0, seconds: float = 20) -> Probe:
+    def make(
+        facts: str,
+        status: int = 0,
+        packets: str = "''",
+        packets_status: int = 0,
+        data_status: int = 0,
+        seconds: float = 20,
+    ) -> Probe:
         path = tmp_path / "ffprobe"
         answers = {"facts": facts, "status": status, "packets": packets, "packets_status": packets_status}
+        answers["data_status"] = data_status
         path.write_text(SCRIPT.format(python=sys.executable, **answers))
         path.chmod(0o700)
         return Probe(str(path), timeout_seconds=seconds)
@@ -84,10 +94,35 @@ async def test_an_error_about_the_file_is_a_verdict(script: Script, code: int) -
     assert await asked(script(error(code), status=1)) is None
 
 
-async def test_another_error_is_one_of_s3(script: Script) -> None:
+@pytest.mark.parametrize("code", sorted(S3_UNAVAILABLE))
+async def test_an_error_of_http_or_of_the_connection_is_one_of_s3(script: Script, code: int) -> None:
     with pytest.raises(StorageUnavailable) as unavailable:
-        await asked(script(error(-858797304), status=1))
+        await asked(script(error(code), status=1))
     assert unavailable.value.facts == {"operation": "get_object", "cause": "Server returned 403 Forbidden"}
+
+
+def test_the_errors_of_s3_are_those_of_ffmpeg() -> None:
+    http = {-808465656, -825242872, -858797304, -875574520, -959591672, -1482175992}
+    refused, reset = -111, -104
+    assert {*http, refused, reset} < S3_UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(-1163346256, id="not implemented"),
+        pytest.param(-541478725, id="end of file"),
+        pytest.param(-5, id="input/output error"),
+        pytest.param(-1482175736, id="another 4XX"),
+        pytest.param(-1, id="not permitted"),
+    ],
+)
+async def test_another_error_is_one_of_the_file_if_s3_serves_it(script: Script, code: int) -> None:
+    with pytest.raises(ProbeFailed) as failed:
+        await asked(script(error(code), status=1))
+    assert failed.value.facts == {"cause": "Server returned 403 Forbidden"}
+    with pytest.raises(StorageUnavailable):
+        await asked(script(error(code), status=1, data_status=1))
 
 
 @pytest.mark.parametrize(
@@ -152,6 +187,11 @@ SOUND = {"codec_type": "audio", "codec_name": "aac", "duration": "3.5"}
         ({"streams": [{**PICTURE, "sample_aspect_ratio": "2:1"}]}, Video(None, "h264", 640, 180)),
         ({"streams": [{**PICTURE, "side_data_list": [{}, {"rotation": -90}]}]}, Video(None, "h264", 180, 320)),
         ({"streams": [{**PICTURE, "side_data_list": [{}], "tags": {"rotate": "90"}}]}, Video(None, "h264", 180, 320)),
+        ({"streams": [{**PICTURE, "tags": {"rotate": "nan"}}]}, replace(SEEN, seconds=None)),
+        ({"streams": [{**PICTURE, "tags": {"rotate": "-inf"}}]}, replace(SEEN, seconds=None)),
+        ({"streams": [{**PICTURE, "side_data_list": [{"rotation": float("nan")}]}]}, replace(SEEN, seconds=None)),
+        ({"streams": [{**PICTURE, "duration": "inf"}], "format": {"duration": "nan"}}, replace(SEEN, seconds=None)),
+        ({"streams": [{**PICTURE, "sample_aspect_ratio": "1966050000:1"}]}, Video(None, "h264", None, None)),
         (
             {"streams": [{**PICTURE, "side_data_list": [{"rotation": 0}], "tags": {"rotate": "90"}}]},
             replace(SEEN, seconds=None),

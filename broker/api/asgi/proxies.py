@@ -18,7 +18,8 @@ ProxyHeaders = Literal["either", "x-forwarded", "forwarded"]
 SCHEMES = frozenset({"http", "https", "ws", "wss"})
 MAX_HOPS = 32
 """How many addresses of a header are looked at, from its end. No deployment has as many proxies."""
-_PAIR = re.compile(r'\s*(?:([A-Za-z0-9!#$%&\'*+.^_`|~-]+)=("(?:[^"\\]|\\.)*"|[^\s",;]*))?\s*([;,]|$)')
+_PAIR = re.compile(r'\s*+(?:([A-Za-z0-9!#$%&\'*+.^_`|~-]++)=("(?:[^"\\]|\\.)*"|[^\s",;]*+))?\s*+([;,]|$)')
+"""A pair and its end. The possessive quantifiers keep the time linear: 8,000 spaces took two seconds."""
 _NODE = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::\d+)?|([0-9.]+)(?::\d+)?|([0-9A-Fa-f:.]+)")
 
 
@@ -77,7 +78,10 @@ class Proxied:
 
 
 def forwarded_hops(header: str) -> list[Hop]:
-    """Return the hops of a `Forwarded` header, or none if it is malformed (RFC 7239, section 4)."""
+    """Return the hops of a `Forwarded` header, or none if it is malformed (RFC 7239, section 4).
+
+    A pair may be empty, also behind the last `;`. An empty element of the list is no hop (RFC 9110, section 5.6.1.2).
+    """
     hops, pairs, position = [], dict[str, str](), 0
     while position < len(header):
         match = _PAIR.match(header, position)
@@ -87,10 +91,10 @@ def forwarded_hops(header: str) -> list[Hop]:
         if name is not None:
             unquoted = re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value
             pairs[name.lower()] = unquoted
-        if end != ";":
+        position = match.end()
+        if pairs and (end != ";" or position == len(header)):
             hops.append(Hop(pairs.get("for", ""), pairs.get("proto", "").lower()))
             pairs = {}
-        position = match.end()
     return hops
 
 

@@ -90,18 +90,27 @@ async def issue_uploads(
 ) -> Response:
     """Issue up to 100 uploads in one commit, each with its own answer or problem, in the order of the request.
 
-    Each upload counts against the rate limit. With an `Idempotency-Key`, a repeated request gets the same media.
+    Each upload counts against the rate limit. With an `Idempotency-Key`, a repeated request gets the same media, and
+    the limit refuses only new ones.
     """
     built = services(request)
     base = base_address(request, "/uploads")
+
+    async def count(place: int, owner: str, key: str | None) -> None:
+        try:
+            await built.limits.count("issue", owner)
+        except errors.RateLimited:
+            # The first one is refused nevertheless, so that requests that repeat everything are limited, too.
+            if place == 0 or key is None or not await built.lifecycle.has_issued(caller.owner, key):
+                raise
 
     async def outcome(place: int, upload: schemas.UploadBody) -> schemas.Issued | schemas.RefusedUpload:
         try:
             if upload.owner is not None:
                 caller.require(DELEGATE)
-            if place > 0 or DELEGATE in caller.permissions:  # the first one was counted with the request
-                await built.limits.count("issue", upload.owner or caller.owner)
             key = None if idempotency_key is None else f"{idempotency_key}\n{place}"  # no client can send a line feed
+            if place > 0 or DELEGATE in caller.permissions:  # the first one was counted with the request
+                await count(place, upload.owner or caller.owner, key)
             return _answer(built, await _issue(built, caller, upload, key, base), base)
         except BrokerError as error:
             return schemas.RefusedUpload.model_validate(problem_document(error))

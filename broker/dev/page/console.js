@@ -56,16 +56,16 @@ const getToken = async ({ renewed }) => {
 
 const ask = async (method, path, renewed = false) => {
   const headers = { Authorization: `Bearer ${await getToken({ renewed })}` };
-  let response;
+  let response, answer;
   try {
     response = await fetch(prefix + path, { method, headers, cache: "no-store" });
+    answer = await response.json().catch((error) => error instanceof SyntaxError ? {} : Promise.reject(error));
   } catch {
     showHealth("unavailable", "The broker does not answer");
     throw new Error(`The broker does not answer at ${new URL(prefix).host}. Check that it is running.`);
   }
   if (health.dataset.health === "unavailable") checkHealth();
   if (response.status === 401 && !renewed) return ask(method, path, true);
-  const answer = await response.json().catch(() => ({}));
   if (!response.ok) throw new Error(answer.detail ?? `The broker answered ${response.status}.`);
   return answer;
 };

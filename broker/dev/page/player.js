@@ -31,7 +31,9 @@ export function player({ helper, playback, getToken, prefix, expiresIn }) {
     nothing.hidden = visible;
     reason.textContent = text;
   };
-  const onError = (error) => {
+  /** Return a function that shows an error of the playback `opened`, unless it has been closed. */
+  const errorOf = (opened) => (error) => {
+    if (current !== opened) return;
     showVideo(false, error.message);
     facts.textContent = "The file can still be downloaded.";
     say(error.message);
@@ -54,7 +56,7 @@ export function player({ helper, playback, getToken, prefix, expiresIn }) {
   /** Close the player, or only if it plays this media. */
   const close = (mediaId) => {
     if (!current || (mediaId && current.mediaId !== mediaId)) return;
-    current.controls?.stop();
+    current.stop.abort();
     current = null;
     video.removeAttribute("src");
     video.load();
@@ -67,18 +69,19 @@ export function player({ helper, playback, getToken, prefix, expiresIn }) {
 
   const open = async (mediaId, name) => {
     close();
-    const opened = { mediaId, name };
+    const opened = { mediaId, name, stop: new AbortController() };
     current = opened;
     showVideo(true);
     actions.hidden = closing.hidden = false;
     section.dataset.state = "open";
     title.replaceChildren(isolated(name));
+    const { signal } = opened.stop;
+    const onError = errorOf(opened);
     try {
-      opened.controls = await playback.play(video, mediaId, { ...options, onLink, onError });
+      opened.controls = await playback.play(video, mediaId, { ...options, signal, onLink, onError });
     } catch (error) {
       return onError(error);
     }
-    if (current !== opened) return opened.controls.stop();
     video.play().catch(() => {}); // a browser may require a gesture; the user then uses the controls
     title.focus({ preventScroll: true });
     const smooth = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
@@ -89,7 +92,7 @@ export function player({ helper, playback, getToken, prefix, expiresIn }) {
   const [newLink, copyLink, download] = ["#new-link", "#copy-link", "#download"].map((id) => document.querySelector(id));
   newLink.onclick = () =>
     current.controls
-      ? current.controls.replace().then(() => flash(newLink, "Replaced"), onError)
+      ? current.controls.replace().then(() => flash(newLink, "Replaced"), errorOf(current))
       : open(current.mediaId, current.name);
   copyLink.onclick = () =>
     link(false)

@@ -23,8 +23,8 @@ async def agree(
     allow_link = bool(request.allow_link)
     issuers_key, earlier = None, None
     if idempotency_key is not None:
-        issuers_key = f"{caller}\n{idempotency_key}"  # no client can send a line feed in a key
-        earlier = await store.find_issued(caller, own_key=idempotency_key, issuers_key=issuers_key)
+        issuers_key = _issuers_key(caller, idempotency_key)
+        earlier = await earlier_media(store, caller, idempotency_key)
     if earlier is None and deciding is not None:
         question = IssueRequest(caller=caller, permissions=permissions, owner=owner, upload=request)
         accepted = await deciding.decide(question)
@@ -34,3 +34,13 @@ async def agree(
     if owner == caller and request.owner is None:
         return earlier, Terms(owner, metadata, idempotency_key)
     return earlier, Terms(owner, metadata, issuers_key, issued_by=caller, allow_link=allow_link)
+
+
+async def earlier_media(store: Store, caller: str, idempotency_key: str) -> Media | None:
+    """Return the media that the caller has issued with this key, for itself or on behalf of an owner."""
+    issuers_key = _issuers_key(caller, idempotency_key)
+    return await store.find_issued(caller, own_key=idempotency_key, issuers_key=issuers_key)
+
+
+def _issuers_key(caller: str, idempotency_key: str) -> str:
+    return f"{caller}\n{idempotency_key}"  # no client can send a line feed in a key

@@ -23,7 +23,7 @@ export class Broker {
       try {
         const request = { method, headers: sent, body: body && JSON.stringify(body), cache: "no-store" };
         response = await fetch(this.prefix + path, { ...request, signal: limited.signal });
-        answer = await response.json().catch(() => ({}));
+        answer = await response.json().catch(noAnswer);
       } catch (cause) {
         signal?.throwIfAborted();
         throw unreachable("The broker", this.prefix, { again: "same", cause });
@@ -54,6 +54,12 @@ export async function fromApplication(name, call) {
     const what = `The application could not get the ${name} (${cause.message}).`;
     throw new UploadError(isOffline() ? "offline" : "application", what, "", { again: "same", cause });
   }
+}
+
+/** Return an empty answer for a body that is not JSON, such as a proxy's page. Throws what broke the connection. */
+function noAnswer(error) {
+  if (error instanceof SyntaxError) return {};
+  throw error;
 }
 
 /** Return the `sub` of a JSON Web Token, or an empty string if the token is of another kind. */

@@ -28,7 +28,7 @@ export function s3Refusal(status, xml, maxSize) {
   const [, code = `HTTP ${status}`] = /<Code>([^<]*)<\/Code>/.exec(xml) ?? [];
   const [, message = ""] = /<Message>([^<]*)<\/Message>/.exec(xml) ?? [];
   const error = (what, cure, again) => new UploadError(code, what, cure, { status, again });
-  if (code === "AccessDenied" && /expired/i.test(message))
+  if (code === "ExpiredToken" || (code === "AccessDenied" && /expired/i.test(message)))
     return error("The permission to upload has expired.", "Start the upload again.", "issue");
   if (code === "EntityTooLarge") return error(tooLarge(maxSize), "Choose a smaller one.");
   if (code === "EntityTooSmall") return error("The file has become smaller since it was chosen.", "Choose it again.");

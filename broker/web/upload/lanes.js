@@ -24,12 +24,16 @@ export class Lanes {
       return;
     }
     if (lanes !== this.count) return;
-    const pace = lanes / seconds;
-    const enough = (1 + lanes / (lanes - 1)) / 2; // half of what one more lane can bring at best
-    const pays = seconds < FAST || lanes === 1 || pace >= enough * (this.paces[lanes - 1] ?? 0);
-    this.paces[lanes] = pace;
-    if (pays) this.count = Math.min(lanes + 1, this.most);
+    this.paces[lanes] = lanes / seconds;
+    if (seconds < FAST || this.pays(lanes)) this.count = Math.min(lanes + 1, this.most);
     else Object.assign(this, { count: lanes - 1, paces: [], rest: REST });
+  }
+
+  /** Return whether the last of these lanes brought half of what it could bring at best. */
+  pays(lanes) {
+    if (lanes === 1) return true;
+    const enough = (1 + lanes / (lanes - 1)) / 2;
+    return this.paces[lanes] >= enough * (this.paces[lanes - 1] ?? 0);
   }
 
   /** Learn that the connection broke. */

@@ -89,7 +89,7 @@ export class InParts {
       }
       return "complete";
     } catch (error) {
-      upload.turn.abort(error);
+      upload.turn.abort(error); // ends the other parts, too, and is why `decide` throws this error without another try
       await Promise.allSettled(active); // each puts its part back
       throw error;
     }

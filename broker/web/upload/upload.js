@@ -93,6 +93,7 @@ export class Upload {
       this.report("paused");
       await until(this.signal, (resolve) => void (this.goOn = resolve));
     }
+    this.signal?.throwIfAborted(); // the last turn may have ended with a pause, before this abort
     this.turn = new AbortController();
     const { signal } = this.turn;
     if (this.batch) await this.join(signal);

@@ -24,8 +24,8 @@ const STORIES = [
   ],
   [
     "a batch is retried as a whole",
-    { uploads: ["drop", problem(503, "database-away"), problem(429, "rate-limited"), three()], ...sent(3) },
-    "uploads uploads uploads uploads",
+    { uploads: ["drop", "cut", problem(503, "database-away"), problem(429, "rate-limited"), three()], ...sent(3) },
+    "uploads uploads uploads uploads uploads",
     "ready ready ready",
   ],
   [

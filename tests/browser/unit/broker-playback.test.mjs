@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 
 import { link, play } from "../../../broker/web/broker-playback.js";
+import { cut } from "./world.mjs";
 
 const HOUR = 3600;
 
@@ -56,6 +57,11 @@ test("an address that is not a broker's gives an error", async () => {
   await assert.rejects(link("m1", options), { message: "https://api.example/v/ is not the address of a broker." });
 });
 
+test("an answer that is cut off is an error of the network", async () => {
+  globalThis.fetch = async () => cut();
+  await assert.rejects(link("m1", options), TypeError);
+});
+
 test("a film starts at its beginning, and a new link continues at the same position", async () => {
   broker({}, {});
   const video = new Video();
@@ -95,6 +101,51 @@ test("a lost connection is retried once, and then reported", async () => {
   await settled();
   assert.equal(messages.length, 1);
 });
+
+/** Hold the broker's answers back until they are called. */
+function held() {
+  const answers = [];
+  const answer = (resolve) => (number, status = 200) =>
+    resolve(Response.json({ signed_url: `https://bucket/${number}`, expires_in: HOUR }, { status }));
+  globalThis.fetch = () => new Promise((resolve) => answers.push(answer(resolve)));
+  return answers;
+}
+
+test("the first link of an aborted playback does not replace that of the next one", async () => {
+  const answers = held();
+  const video = new Video();
+  const controller = new AbortController();
+  const first = start(video, { signal: controller.signal });
+  controller.abort();
+  const second = start(video);
+  await settled();
+  answers[1](2);
+  await second;
+  answers[0](1);
+  await assert.rejects(first, { name: "AbortError" });
+  assert.equal(video.src, "https://bucket/2");
+});
+
+for (const [name, end] of [
+  ["a stop", (playback) => playback.stop()],
+  ["an abort", (playback, controller) => controller.abort()],
+])
+  test(`after ${name}, no error of a running request is reported`, async () => {
+    const answers = held();
+    const video = new Video();
+    const controller = new AbortController();
+    const messages = [];
+    const starting = start(video, { signal: controller.signal, onError: ({ message }) => messages.push(message) });
+    await settled();
+    answers[0](1);
+    const playback = await starting;
+    video.fail(2);
+    await settled();
+    end(playback, controller);
+    answers[1](2, 503);
+    await settled();
+    assert.deepEqual(messages, []);
+  });
 
 test("a video that the browser cannot decode is reported as such", async () => {
   broker({});

@@ -50,11 +50,11 @@ const STORIES = [
   [
     "an unavailable broker is retried",
     {
-      upload: ["drop", problem(503, "storage-away"), issued()],
+      upload: ["drop", "cut", problem(503, "storage-away"), issued()],
       s3: [stored],
-      complete: ["drop", problem(503, "storage-away"), ready()],
+      complete: ["drop", "cut", problem(503, "storage-away"), ready()],
     },
-    "upload upload upload s3 complete complete complete",
+    "upload upload upload upload s3 complete complete complete complete",
   ],
   [
     "an expired policy is renewed",
@@ -63,6 +63,11 @@ const STORIES = [
       s3: [refused(403, "AccessDenied", "Invalid according to Policy: Policy expired."), stored],
       complete: [ready()],
     },
+    "upload s3 upload s3 complete",
+  ],
+  [
+    "a policy whose session token has expired is renewed",
+    { upload: [issued(), issued()], s3: [refused(400, "ExpiredToken"), stored], complete: [ready()] },
     "upload s3 upload s3 complete",
   ],
   [
@@ -317,6 +322,22 @@ test("an abort just before the transfer sends nothing", async () => {
   await new Promise(setImmediate);
   end();
   assert.deepEqual(steps, ["upload", "DELETE"]);
+});
+
+test("an abort after a pause and a resume deletes the media that the application issues meanwhile", async () => {
+  const { steps, options, end } = world({ DELETE: [ready()] });
+  const controller = new AbortController();
+  const issue = async () => {
+    running.pause();
+    running.resume();
+    controller.abort();
+    return issued().body;
+  };
+  const running = upload(film(), { ...options, issue, signal: controller.signal });
+  await assert.rejects(running, controller.signal.reason);
+  await new Promise(setImmediate);
+  end();
+  assert.deepEqual(steps, ["DELETE"]);
 });
 
 test("an abort during the wait for a retry ends the wait", async () => {

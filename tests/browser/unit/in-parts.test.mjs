@@ -68,6 +68,17 @@ const STORIES = [
     [1, 1],
   ],
   [
+    "the policy of a part whose session token has expired is renewed",
+    {
+      upload: [issuedParts(1, [1])],
+      s3: [refused(400, "ExpiredToken"), stored],
+      parts: [parts(1, [1])],
+      complete: [ready()],
+    },
+    "upload s3 parts s3 complete",
+    [1, 1],
+  ],
+  [
     "a policy that is about to expire is not used",
     { upload: [issuedParts(1, [1], { expires_in: 5 })], parts: [parts(1, [1])], s3: [stored], complete: [ready()] },
     "upload parts s3 complete",

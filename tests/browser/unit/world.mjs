@@ -33,6 +33,7 @@ export function world(answers, { bucketIsThere = true, onLine = true } = {}) {
     requests.push({ step, path, headers, body: body && JSON.parse(body) });
     const answer = next(step);
     if (answer === "drop") throw new TypeError("Failed to fetch");
+    if (answer === "cut") return cut();
     return Response.json(answer.body, { status: answer.status, headers: answer.headers });
   };
   globalThis.XMLHttpRequest = class {
@@ -75,6 +76,8 @@ export function world(answers, { bucketIsThere = true, onLine = true } = {}) {
   };
 }
 
+/** An answer whose connection breaks after its header. */
+export const cut = () => new Response(new ReadableStream({ start: (body) => body.error(new TypeError("network error")) }));
 export const issued = (more = {}) => ({
   status: 201,
   body: {
