@@ -80,9 +80,9 @@ class Settlement:
         self._resumable = Resumable(store, bucket, self.leases, self)
 
     async def close(self) -> None:
-        """Stop the compositions, and finish the purges in the background."""
+        """Stop the compositions, and finish the purges in the background, as far as a few seconds suffice."""
         await self._resumable.close()
-        await self.purges.finish()
+        await self.purges.close()
 
     def composes_more(self) -> bool:
         """Return whether the sweep should bring media that may have to be composed."""
