@@ -64,8 +64,8 @@ def pem_text(pem_or_path: str) -> str:
 
 
 def password_in(url: str) -> str:
-    """Return the password in a URL as it is written, or an empty text. It may hold any character."""
-    match = re.match(r"[^:/]+://[^:/@]*:(.*)@", url)
+    """Return the password in a URL as written, or an empty text. It may hold any character, and the user a `/`."""
+    match = re.match(r"[^:/]+://[^:@]*:(.*)@", url)
     return match[1] if match else ""
 
 

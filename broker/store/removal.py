@@ -3,8 +3,10 @@
 An erasure is recorded before anything of the owner is touched, so that a crash halfway loses nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 import sqlalchemy as sa
 
@@ -22,12 +24,13 @@ class Removal:
         self._writes = writes
         self._reads = reads
 
-    async def remove_ended(self, state: State, *, before: datetime, limit: int) -> int:
-        """Remove at most `limit` media that entered `state` before an instant, and return their number.
+    async def remove_ended(self, state: State, now: datetime, *, before: datetime, limit: int) -> int:
+        """Remove at most `limit` media that entered `state` before an instant, with their webhooks; return how many.
 
-        The sweep is done with them. Their idempotency keys can be used anew.
+        The sweep is done with them, and no webhook of theirs waits for its delivery at `now`. Their idempotency keys
+        can be used anew.
         """
-        return await self._writes.submit(_RemoveEnded(state, before, limit))
+        return await self._writes.submit(_RemoveEnded(state, before, now, limit))
 
     async def date_ended(self, state: State, *, limit: int) -> int:
         """Date at most `limit` media that an earlier release ended without a date, by their creation; return how many.
@@ -84,9 +87,15 @@ def _some_where(*conditions: sa.ColumnElement[bool] | sa.TextClause) -> sa.CTE:
     )
 
 
+_IS_DONE_WITH = sa.and_(
+    media.c.due_at.is_(None),
+    ~sa.exists().where(
+        outbox.c.media_id == media.c.id, outbox.c.next_at.is_not(None), outbox.c.give_up_at > sa.bindparam("now")
+    ),
+)
+"""The sweep is done with the media, and no webhook of it waits for its delivery."""
 _OF_STATE = (ENDED, media.c.state == sa.bindparam("of_state"))
-_OLD = _some_where(*_OF_STATE, media.c.ended_at < sa.bindparam("before"), media.c.due_at.is_(None))
-_REMOVE_OLD = media.delete().where(media.c.id.in_(sa.select(_OLD.c.id))).returning(media.c.id)
+_OLD = _some_where(*_OF_STATE, media.c.ended_at < sa.bindparam("before"), _IS_DONE_WITH)
 _UNDATED = _some_where(*_OF_STATE, media.c.ended_at.is_(None))
 _DATE = (
     media.update()
@@ -96,15 +105,22 @@ _DATE = (
 )
 
 
+def _remove(connection: sa.Connection, ids: Sequence[UUID]) -> int:
+    """Remove these locked media with their webhooks, which hold the owner's data too; return the number of media."""
+    connection.execute(outbox.delete().where(outbox.c.media_id.in_(ids)))
+    return connection.execute(media.delete().where(media.c.id.in_(ids))).rowcount
+
+
 @dataclass(slots=True)
 class _RemoveEnded(StandaloneOperation[int]):
     state: State
     before: datetime
+    now: datetime
     limit: int
 
     def run(self, connection: sa.Connection) -> int:
-        removed = {"of_state": self.state, "before": self.before, "at_most": self.limit}
-        return len(connection.execute(_REMOVE_OLD, removed).all())
+        old = {"of_state": self.state, "before": self.before, "now": self.now, "at_most": self.limit}
+        return _remove(connection, connection.execute(sa.select(_OLD.c.id), old).scalars().all())
 
 
 @dataclass(slots=True)
@@ -152,18 +168,13 @@ class _RemoveErased(StandaloneOperation[int]):
     limit: int
 
     def run(self, connection: sa.Connection) -> int:
-        waits = sa.exists().where(
-            outbox.c.media_id == media.c.id, outbox.c.next_at.is_not(None), outbox.c.give_up_at > self.now
-        )
         gone = (
             sa.select(media.c.id)
-            .where(media.c.owner == self.owner, media.c.state == State.DELETED, media.c.due_at.is_(None), ~waits)
+            .where(media.c.owner == self.owner, media.c.state == State.DELETED, _IS_DONE_WITH)
             .limit(self.limit)
             .with_for_update(skip_locked=True, of=media)
         )
-        ids = connection.execute(gone).scalars().all()
-        connection.execute(outbox.delete().where(outbox.c.media_id.in_(ids)))
-        return connection.execute(media.delete().where(media.c.id.in_(ids))).rowcount
+        return _remove(connection, connection.execute(gone, {"now": self.now}).scalars().all())
 
 
 @dataclass(slots=True)

@@ -189,12 +189,21 @@ def _guarded(
             if is_deadlock(error):
                 time.sleep(DEADLOCK_REST_SECONDS)
             return _guarded(run, operations, again=False)
-        logger.warning("the database is unavailable: %s", error.__cause__ or error)
+        logger.warning("the database is unavailable: %s", _unavailable(error).reason)
         return [DatabaseUnavailable() for _ in operations]
     except Exception as error:
         if len(operations) == 1:
             if is_unmigrated(error):
-                logger.warning("the database lacks a migration: %s", error.__cause__)
+                logger.warning("the database lacks a migration: %s", _unavailable(error).reason)
                 return [DatabaseUnavailable()]
             return [error]
         return [outcome for operation in operations for outcome in _guarded(run, [operation])]
+
+
+def _unavailable(error: Exception) -> DatabaseUnavailable:
+    """Return the error whose reason may be logged: the driver's own text may hold a part of the password."""
+    if isinstance(error, DatabaseUnavailable):
+        return error
+    unavailable = DatabaseUnavailable()
+    unavailable.__cause__ = error
+    return unavailable

@@ -12,6 +12,7 @@ import structlog
 
 from broker import metrics
 from broker.domain.announcement import Announcement
+from broker.lifecycle.application.cancellation import only_own_cancellation
 from broker.worker.sender import TIMEOUT_SECONDS, Answer
 
 log = structlog.get_logger()
@@ -51,12 +52,12 @@ class ReadyCalls:
     async def send(self, announcement: Announcement, now: datetime) -> Answer:
         """Call the function once. Its failure is logged and returned, not raised."""
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                with metrics.HOOK_SECONDS.labels("ready").time():
+            async with asyncio.timeout(self._timeout_seconds) as limit:
+                with metrics.HOOK_SECONDS.labels("ready").time(), only_own_cancellation():
                     await self._handler(_ready(announcement))
-        except TimeoutError:
-            return Answer(None, f"on_ready did not return within {self._timeout_seconds:g} seconds")
         except Exception as error:
+            if limit.expired():
+                return Answer(None, f"on_ready did not return within {self._timeout_seconds:g} seconds")
             log.exception("on_ready failed", media_id=str(announcement.media_id))
             return Answer(None, f"on_ready raised {type(error).__name__}")
         return Answer(HTTPStatus.OK)

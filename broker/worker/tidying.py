@@ -63,12 +63,12 @@ class Tidying:
         """Take one bounded turn, and return whether more is due. Raises DatabaseUnavailable."""
         has_more = await self._erasure.once() > 0
         for state, kept_for in self._keep.items():
-            before = self._clock() - kept_for
+            now = self._clock()
             for _ in range(MAX_BATCHES):
                 if self._stopping.is_set():
                     return False
                 dated = await self._store.removal.date_ended(state, limit=BATCH)
-                removed = await self._store.removal.remove_ended(state, before=before, limit=BATCH)
+                removed = await self._store.removal.remove_ended(state, now, before=now - kept_for, limit=BATCH)
                 if max(dated, removed) < BATCH:
                     break
             else:

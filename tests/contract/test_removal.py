@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from broker.domain.access.quota import Usage
+from broker.domain.announcement import PATIENCE
 from broker.domain.media import Event, Media, State
 from broker.errors import MediaNotFound
 from broker.store import Store
@@ -70,8 +71,8 @@ async def test_a_row_is_removed_once_it_has_been_in_its_state_for_long_enough(
     assert old.ended_at is not None
     clock.moved = 10 * DAY
     new = await ended(dated, state)
-    assert await dated.removal.remove_ended(state, before=clock() - 11 * DAY, limit=10) == 0
-    assert await dated.removal.remove_ended(state, before=clock() - 9 * DAY, limit=10) == 1
+    assert await dated.removal.remove_ended(state, clock(), before=clock() - 11 * DAY, limit=10) == 0
+    assert await dated.removal.remove_ended(state, clock(), before=clock() - 9 * DAY, limit=10) == 1
     assert [await is_there(dated, media) for media in (old, other, new)] == [False, True, True]
     await dated.close()
 
@@ -86,7 +87,7 @@ async def test_rows_that_the_sweep_still_visits_and_rows_of_other_states_stay(da
     waiting = await dated.add(pending(), UNLIMITED)
     clock.moved = 100 * DAY
     for state in State:
-        assert await dated.removal.remove_ended(state, before=clock(), limit=10) == 0
+        assert await dated.removal.remove_ended(state, clock(), before=clock(), limit=10) == 0
     assert all([await is_there(dated, media) for media in (rejected, expired, waiting)])
     await dated.close()
 
@@ -95,7 +96,7 @@ async def test_a_removal_is_bounded_and_takes_the_oldest_first(dated: Store, clo
     media = [await ended(dated, State.EXPIRED) for _ in range(5)]
     clock.moved = DAY
     for left in (3, 1, 0):
-        assert await dated.removal.remove_ended(State.EXPIRED, before=clock(), limit=2) > 0
+        assert await dated.removal.remove_ended(State.EXPIRED, clock(), before=clock(), limit=2) > 0
         assert [await is_there(dated, each) for each in media] == [False] * (5 - left) + [True] * left
     await dated.close()
 
@@ -110,7 +111,7 @@ async def test_a_row_without_a_date_is_dated_by_its_creation(dated: Store, datab
     assert await dated.removal.date_ended(State.EXPIRED, limit=1) == 1
     assert await dated.removal.date_ended(State.EXPIRED, limit=10) == 1
     assert await dated.removal.date_ended(State.EXPIRED, limit=10) == 0
-    assert await dated.removal.remove_ended(State.EXPIRED, before=clock() - 30 * DAY, limit=10) == 1
+    assert await dated.removal.remove_ended(State.EXPIRED, clock(), before=clock() - 30 * DAY, limit=10) == 1
     assert [await is_there(dated, media) for media in (old, new)] == [False, True]
     await dated.close()
 
@@ -119,7 +120,7 @@ async def test_an_idempotency_key_can_be_used_anew_once_its_media_is_removed(dat
     old = await ended(dated, State.EXPIRED, idempotency_key="k")
     assert (await dated.add(pending(idempotency_key="k"), UNLIMITED)).id == old.id
     clock.moved = DAY
-    await dated.removal.remove_ended(State.EXPIRED, before=clock(), limit=10)
+    await dated.removal.remove_ended(State.EXPIRED, clock(), before=clock(), limit=10)
     assert (await dated.add(again := pending(idempotency_key="k"), UNLIMITED)).id == again.id
     await dated.close()
 
@@ -191,5 +192,32 @@ async def test_a_webhook_that_waits_keeps_its_media_until_it_is_delivered_or_giv
     assert await store.removal.remove_erased("ann", now, limit=9) == 0
     assert await store.removal.remove_erased("ann", now + 30 * DAY, limit=9) == 1
     assert not await is_there(store, gone)
+    assert await store.outbox.kept(9) == []
+    await store.close()
+
+
+@pytest.mark.parametrize("state", [State.REJECTED, State.EXPIRED, State.DELETED])
+async def test_the_retention_removes_a_media_with_its_webhooks_once_none_waits(
+    database_url: str, clock: Clock, state: State
+) -> None:
+    store = Store(database_url, announce_to=(HOOK,), clock=clock)
+    media = await ended(store, state, filename="private.mp4")
+    clock.moved = DAY
+    assert await store.removal.remove_ended(state, clock(), before=clock(), limit=9) == 0
+    for each in await store.outbox.kept(9):
+        await store.outbox.postpone(each, None, "it answered 500")
+    assert await store.outbox.kept(9) != []
+    assert await store.removal.remove_ended(state, clock(), before=clock(), limit=9) == 1
+    assert (await is_there(store, media), await store.outbox.kept(9)) == (False, [])
+    await store.close()
+
+
+async def test_a_webhook_of_a_target_that_is_gone_from_the_settings_is_removed_with_its_media(
+    database_url: str, clock: Clock
+) -> None:
+    store = Store(database_url, announce_to=(HOOK,), clock=clock)
+    await ended(store, State.DELETED)
+    clock.moved = 2 * PATIENCE  # nothing delivers or tidies the outbox
+    assert await store.removal.remove_ended(State.DELETED, clock(), before=clock(), limit=9) == 1
     assert await store.outbox.kept(9) == []
     await store.close()

@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from broker.errors import ApplicationUnavailable, UploadRefused
+from broker.lifecycle.application.cancellation import HandlerCancelled
 from broker.lifecycle.application.deciding import (
     MAX_REASON_LENGTH,
     NO_REASON,
@@ -31,7 +32,7 @@ ACCEPTED = IssueAccepted(owner="bob", metadata={"plan": "gold"}, allow_link=True
 def answering(answer: Any) -> Callable[[IssueRequest], Awaitable[Any]]:
     async def handler(request: IssueRequest) -> Any:
         assert request is REQUEST
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
         return answer
 
@@ -62,6 +63,7 @@ async def test_an_upload_is_accepted_as_the_application_says(answer: Any, accept
         (ApplicationUnavailable(), ApplicationUnavailable, None, "unavailable"),
         (ZeroDivisionError("a defect"), ZeroDivisionError, "a defect", "failed"),
         (TimeoutError("its own"), TimeoutError, "its own", "failed"),
+        (asyncio.CancelledError(), HandlerCancelled, "it awaited a task that was cancelled", "failed"),
         ("yes", TypeError, "on_issue should return IssueAccepted, IssueRefused or None, not str", "failed"),
         (True, TypeError, "not bool$", "failed"),
     ],
@@ -86,6 +88,20 @@ async def test_an_application_that_is_silent_is_unavailable() -> None:
     assert logs == [
         {"event": "the application did not decide in time", "log_level": "warning", "seconds": 0.01},
     ]
+
+
+async def test_the_end_of_a_request_cancels_the_function_of_the_application() -> None:
+    is_called = asyncio.Event()
+
+    async def silent(request: IssueRequest) -> None:
+        is_called.set()
+        await asyncio.Event().wait()
+
+    deciding = asyncio.create_task(Deciding(silent, seconds=600).decide(REQUEST))
+    await is_called.wait()
+    deciding.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await deciding
 
 
 @pytest.mark.parametrize(

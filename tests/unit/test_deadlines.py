@@ -33,8 +33,10 @@ class Connection:
         """Wait for the answer of the server, with a deadline."""
         with deadlines.limit():
             deadlines._attach(self)
-            if self.socket.recv(1):
-                return
+            self.await_answer()
+
+    def await_answer(self) -> None:
+        if not self.socket.recv(1):
             raise exc.OperationalError("", None, psycopg.OperationalError("the connection was shut down"))
 
     def close(self) -> None:
@@ -108,6 +110,54 @@ def test_connections_that_have_ended_by_themselves_end_no_check(soon: Deadlines,
     with pytest.raises(DatabaseUnavailable):
         connection.ask(soon)
     cut.close()
+
+
+class WatchedLock:
+    """A lock that sets `asked_for` when this thread asks for it."""
+
+    def __init__(self, asked_for: threading.Event) -> None:
+        self.asked_for = asked_for
+        self.by = threading.get_ident()
+        self.lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        if threading.get_ident() == self.by:
+            self.asked_for.set()
+        self.lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+
+def test_a_use_that_begins_during_a_check_does_not_end_the_checks(soon: Deadlines) -> None:
+    is_checking, arrived = threading.Event(), threading.Event()
+    soon._changing = WatchedLock(arrived)  # type: ignore[assignment]
+
+    class Checked(Connection):
+        def fileno(self) -> int:
+            is_checking.set()
+            assert arrived.wait(30)
+            return super().fileno()
+
+    class Late(Connection):
+        def await_answer(self) -> None:
+            arrived.set()
+            super().await_answer()
+
+    def use() -> None:
+        with pytest.raises(DatabaseUnavailable):
+            checked.ask(soon)
+
+    checked, late = Checked(), Late()
+    late.socket.settimeout(30)  # it would wait forever if nothing checked its deadline
+    thread = threading.Thread(target=use)
+    thread.start()
+    assert is_checking.wait(30)
+    with pytest.raises(DatabaseUnavailable):
+        late.ask(soon)
+    thread.join(30)
+    for each in (checked, late):
+        each.close()
 
 
 class Checks(threading.Event):

@@ -218,6 +218,7 @@ def test_printed_settings_show_no_secret(monkeypatch: pytest.MonkeyPatch) -> Non
     assert [value for value in (VALID["SECRET_KEY"], "hush", "psst") if value in printed] == []
 
 
-def test_a_database_password_is_secret_both_encoded_and_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    _set(monkeypatch, VALID | {"BROKER_DATABASE_URL": "postgresql://anna:a%40long%2Fone@db.example/broker"})
+@pytest.mark.parametrize("user", ["anna", "team/anna"])
+def test_a_database_password_is_secret_both_encoded_and_decoded(monkeypatch: pytest.MonkeyPatch, user: str) -> None:
+    _set(monkeypatch, VALID | {"BROKER_DATABASE_URL": f"postgresql://{user}:a%40long%2Fone@db.example/broker"})
     assert {"a%40long%2Fone", "a@long/one"} <= set(load_settings().secrets())

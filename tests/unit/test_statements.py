@@ -86,8 +86,12 @@ def asked_by(call: Callable[[Any], object], *answers: Rows) -> Asked:
 SKIPPING_MEDIA = "FOR UPDATE OF broker_media SKIP LOCKED"
 STANDALONE: dict[str, tuple[Any, list[str]]] = {
     "remove ended": (
-        removal._RemoveEnded(State.EXPIRED, NOW, 5),
-        [rf"ORDER BY broker_media\.ended_at LIMIT \S+ {SKIPPING_MEDIA}\)"],
+        removal._RemoveEnded(State.EXPIRED, NOW, LATER, 5),
+        [
+            rf"ORDER BY broker_media\.ended_at LIMIT \S+ {SKIPPING_MEDIA}\)",
+            "^DELETE FROM broker_outbox",
+            "^DELETE FROM broker_media",
+        ],
     ),
     "date ended": (
         removal._DateEnded(State.EXPIRED, 5),

@@ -71,9 +71,24 @@ async def hangs(media: ReadyMedia) -> None:
     await asyncio.sleep(600)
 
 
+async def times_out(media: ReadyMedia) -> None:
+    raise TimeoutError
+
+
+async def awaits_a_cancelled_task(media: ReadyMedia) -> None:
+    task = asyncio.create_task(asyncio.sleep(600))
+    task.cancel()
+    await task
+
+
 @pytest.mark.parametrize(
     ("handler", "reason"),
-    [(fails, "on_ready raised ZeroDivisionError"), (hangs, "on_ready did not return within 0.2 seconds")],
+    [
+        (fails, "on_ready raised ZeroDivisionError"),
+        (hangs, "on_ready did not return within 0.2 seconds"),
+        (times_out, "on_ready raised TimeoutError"),
+        (awaits_a_cancelled_task, "on_ready raised HandlerCancelled"),
+    ],
 )
 async def test_after_a_failure_it_is_called_again_later(
     make_world: MakeWorld, handler: Callable[[ReadyMedia], Awaitable[None]], reason: str
@@ -163,9 +178,10 @@ async def test_a_webhook_and_the_function_are_told_independently(make_world: Mak
     assert (len(heard), left.target) == (1, receiver.url)
 
 
-async def test_a_failing_function_ends_no_job_and_leaks_nothing(make_world: MakeWorld) -> None:
+@pytest.mark.parametrize("handler", [fails, awaits_a_cancelled_task])
+async def test_a_failing_function_ends_no_job_and_leaks_nothing(make_world: MakeWorld, handler: ReadyHandler) -> None:
     world = make_world(announce_to=(ON_READY,))
-    calls = calls_of(world, fails)
+    calls = calls_of(world, handler)
     with capture_logs() as logs:
         running = asyncio.create_task(calls.run())
         issued = await world.uploaded(filename="canary.mp4")
@@ -175,6 +191,25 @@ async def test_a_failing_function_ends_no_job_and_leaks_nothing(make_world: Make
         await calls.stop()
         await running
     assert "canary" not in str([line for line in logs if line["event"] != "request"])
+
+
+async def test_a_cancelled_job_cancels_the_function_that_it_awaits(make_world: MakeWorld) -> None:
+    is_called = asyncio.Event()
+
+    async def on_ready(media: ReadyMedia) -> None:
+        is_called.set()
+        await asyncio.sleep(600)
+
+    world = make_world(announce_to=(ON_READY,))
+    issued = await world.uploaded()
+    await world.verbs.complete(issued.media.id, "anna")
+    running = asyncio.create_task(calls_of(world, on_ready, seconds=600).run())
+    await is_called.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    (waiting,) = await world.store.outbox.kept(2)
+    assert waiting.attempts == 0
 
 
 async def test_the_function_of_a_host_is_called_by_its_own_process(

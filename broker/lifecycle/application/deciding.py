@@ -11,6 +11,7 @@ from broker import metrics
 from broker.domain.access.owners import is_owner
 from broker.domain.rules import Rules
 from broker.errors import ApplicationUnavailable, MetadataTooLarge, UploadRefused
+from broker.lifecycle.application.cancellation import only_own_cancellation
 from broker.lifecycle.requests import UploadRequest
 
 log = structlog.get_logger()
@@ -110,7 +111,8 @@ class Deciding:
     async def _decision(self, request: IssueRequest) -> IssueAccepted | IssueRefused:
         try:
             async with asyncio.timeout(self._seconds) as limit:
-                decision = await self._handler(request)
+                with only_own_cancellation():
+                    decision = await self._handler(request)
         except TimeoutError:
             if not limit.expired():
                 raise

@@ -29,6 +29,7 @@ class Deadlines:
         self._uses: dict[int, _Use] = {}
         """The current use of each thread, by the thread's id."""
         self._changing = threading.Lock()
+        """Held to add or remove a use, and during a check, which iterates over them."""
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._check_until_ended, name="deadlines", daemon=True)
 
@@ -43,7 +44,9 @@ class Deadlines:
         """Shut down the connections of this thread if the body takes too long. Raises DatabaseUnavailable then."""
         if self._thread.ident is None:
             self._start()
-        use = self._uses[threading.get_ident()] = _Use(time.monotonic() + self._seconds)
+        use = _Use(time.monotonic() + self._seconds)
+        with self._changing:
+            self._uses[threading.get_ident()] = use
         try:
             yield
         except UNAVAILABLE as error:
