@@ -180,7 +180,7 @@ class Events:
                     await self._verbs.confirm(media_id, None, part=part)
                 except PromotionRunning:
                     if part is not None:
-                        return  # it may take long; if its lease holder crashed, the sweep continues
+                        return  # it takes long, or waits for room; the sweep takes care of it
                     # Another caller promotes it, or crashed while doing so; each round waits, until its lease expires.
                     continue
                 return
