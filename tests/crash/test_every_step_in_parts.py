@@ -81,10 +81,10 @@ COURSES = {
     "sweep a composition without a complete": Course(
         IN_PARTS.died_before("complete_multipart_upload"),
         sweep_early,
-        "claim amend head_object list_parts list_objects_v2 complete_multipart_upload head_object PROMOTE answer",
+        "claim amend list_parts list_objects_v2 complete_multipart_upload head_object PROMOTE answer",
     ),
     "sweep a completed composition": Course(
-        IN_PARTS.died_before("change PROMOTE"), sweep_early, "claim amend head_object PROMOTE answer"
+        IN_PARTS.died_before("change PROMOTE"), sweep_early, "claim amend list_parts head_object PROMOTE answer"
     ),
     "sweep replayed parts": Course(IN_PARTS.replayed, sweep, f"claim {PURGED} amend answer"),
     "sweep a deletion while policies are open": Course(
