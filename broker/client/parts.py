@@ -50,8 +50,8 @@ class MissingParts:
         self._next_from = page["next_from"]
         if page["forms"]:
             last = page["forms"][-1]["number"]
-            numbers_behind = (page["next_from"] or count + 1) - last - 1
-            if sum(number > last for number in arrived) < numbers_behind:
+            behind = range(last + 1, page["next_from"] or count + 1)
+            if not set(behind) <= set(arrived):  # the page has no forms for the others
                 self._next_from = last + 1
         found = set(arrived) - self._arrived
         self._arrived |= found

@@ -8,21 +8,20 @@ has a final key of its own.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from broker.clock import Clock, Stopwatch
 from broker.domain.media import Media
-from broker.errors import DatabaseUnavailable, StorageRefused, StorageUnavailable
+from broker.errors import DatabaseUnavailable
 from broker.store import Store
 
 LEASE = timedelta(seconds=120)
 """The duration of a lease. Once it expires, another caller may take over."""
 RENEW_SECONDS = LEASE.total_seconds() / 4
-"""The interval at which the holder of a lease renews it during a long composition."""
+"""The interval at which the holder of a lease renews it during a long copy or composition."""
 MAX_WATCHED = 10_000
 
 
@@ -42,32 +41,13 @@ class Leases:
         """Return the end of a lease that is taken now."""
         return self._clock() + LEASE
 
-    @asynccontextmanager
-    async def ended_on_failure(self, store: Store, media: Media) -> AsyncIterator[None]:
-        """End the lease at once if its holder cannot go on, so that the next caller can."""
-        try:
-            yield
-        except (StorageUnavailable, StorageRefused):
-            await store.amend(media, due_at=self._clock())
-            raise
+    def ended(self) -> datetime:
+        """Return the end of a lease that its holder gives up now."""
+        return self._clock()
 
-    @asynccontextmanager
-    async def renewed(self, store: Store, media: Media) -> AsyncIterator["HeldLease"]:
-        """Renew the lease on `media` until the body ends. If the body fails, end the lease, so that others go on."""
-        lease = HeldLease(store, self, media)
-        renewing = asyncio.create_task(lease.renew())
-        try:
-            yield lease
-        except LeaseLost:
-            await lease.stop(renewing)
-            raise
-        except BaseException:
-            await lease.stop(renewing)
-            with suppress(DatabaseUnavailable):
-                await store.amend(lease.media, due_at=self._clock())
-            raise
-        else:
-            await lease.stop(renewing)
+    def renewed(self, store: Store, media: Media) -> "HeldLease":
+        """Return the lease on `media`, which the caller has taken, as a context in which it is renewed."""
+        return HeldLease(store, self, media)
 
     def has_expired(self, media: Media) -> bool:
         """Return whether the lease on a media has expired, as far as this process can tell."""
@@ -85,7 +65,10 @@ class Leases:
 
 
 class HeldLease:
-    """A lease that its holder renews, with the row as the holder last wrote it."""
+    """A lease that its holder renews, with the row as the holder last wrote it.
+
+    As a context, it is renewed until the body ends. If the body fails, it ends at once, so that others go on.
+    """
 
     def __init__(self, store: Store, leases: Leases, media: Media) -> None:
         self.media = media
@@ -93,6 +76,18 @@ class HeldLease:
         self._leases = leases
         self._lost = False
         self._writing = asyncio.Lock()
+        self._renewing: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        # Nearly every copy ends before its first renewal, so it begins no task.
+        self._timer = asyncio.get_running_loop().call_later(RENEW_SECONDS, self._begin_to_renew)
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        await self._stop()
+        if error is not None and not isinstance(error, LeaseLost):
+            with suppress(DatabaseUnavailable):
+                await self._store.amend(self.media, due_at=self._leases.ended())
 
     def held(self) -> Media:
         """Return the row. Raises LeaseLost once the lease is known to be lost."""
@@ -109,20 +104,23 @@ class HeldLease:
                 raise LeaseLost
             self.media = changed
 
-    async def stop(self, renewing: "asyncio.Task[None]") -> None:
-        """End the renewals, but none halfway: `media` must be the row as it was last written."""
-        async with self._writing:
-            renewing.cancel()
-        with suppress(asyncio.CancelledError):
-            await renewing
+    def _begin_to_renew(self) -> None:
+        self._renewing = asyncio.create_task(self._renew())
 
-    async def renew(self) -> None:
+    async def _renew(self) -> None:
         """Renew the lease every RENEW_SECONDS, until it is lost."""
-        while True:
-            await asyncio.sleep(RENEW_SECONDS)
+        with suppress(LeaseLost):
+            while True:
+                with suppress(DatabaseUnavailable):  # the last renewal holds for a while
+                    await self.record()
+                await asyncio.sleep(RENEW_SECONDS)
+
+    async def _stop(self) -> None:
+        """End the renewals, but none halfway: `media` must be the row as it was last written."""
+        self._timer.cancel()
+        if self._renewing is not None:
             try:
-                await self.record()
-            except DatabaseUnavailable:
-                continue  # its last renewal holds for a while; the change at the end finds out whether it was lost
-            except LeaseLost:
-                return
+                async with self._writing:
+                    pass
+            finally:
+                self._renewing.cancel()

@@ -5,6 +5,7 @@ Nothing here must survive a crash. The row of each media has a due date, at whic
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from contextvars import Context, copy_context
 from typing import NamedTuple
 
@@ -23,6 +24,8 @@ JOBS_AT_ONCE = 4
 """The number of resumable uploads whose parts are removed at a time."""
 GATHER_SECONDS = 0.02
 """How long a key waits for others to share its request, if another request is under way."""
+STOP_SECONDS = 5.0
+"""How long a stop waits for the purges."""
 
 
 class _Removal(NamedTuple):
@@ -66,6 +69,17 @@ class Purges:
         for key, is_gone in zip(keys, outcomes, strict=True):
             self._gather(_Removal(key, is_gone))
         return all(await asyncio.gather(*outcomes))
+
+    async def close(self) -> None:
+        """Finish within STOP_SECONDS, and leave the rest to the sweep."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await self.finish()
+        if late := [*self._tasks]:
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+            log.info("objects are left to the sweep", count=len(late), reason="the process stops")
 
     async def finish(self) -> None:
         """Return once no key waits."""

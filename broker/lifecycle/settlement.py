@@ -80,9 +80,13 @@ class Settlement:
         self._resumable = Resumable(store, bucket, self.leases, self)
 
     async def close(self) -> None:
-        """Stop the compositions, and finish the purges in the background."""
+        """Stop the compositions, and finish the purges in the background, as far as a few seconds suffice."""
         await self._resumable.close()
-        await self.purges.finish()
+        await self.purges.close()
+
+    def composes_more(self) -> bool:
+        """Return whether the sweep should bring media that may have to be composed."""
+        return self._resumable.has_room()
 
     async def judge(self, media: Media, part: int | None = None) -> Media:
         """Compare the upload with the promise, record the verdict, and promote or reject.
@@ -160,24 +164,25 @@ class Settlement:
     async def take_lease(self, media: Media) -> Media:
         """Begin another attempt for a media whose lease has expired, unless another caller does.
 
-        A composition whose multipart upload is recorded is continued, as the same attempt.
+        A composition whose multipart upload is recorded is continued, as the same attempt. Raises PromotionRunning.
         """
         attempt = media.attempt + (media.multipart_id is None)
-        leased = await self._store.amend(media, attempt=attempt, due_at=self.leases.end())
+        take = partial(self._store.amend, media, attempt=attempt, due_at=self.leases.end())
+        if media.part_size is not None:
+            return await self._resumable.promote(media, take)
+        leased = await take()
         return await self._reread(media) if leased is None else await self._promote(leased)
 
     async def _promote(self, media: Media) -> Media:
         """Copy the judged object to the final key of this attempt; only the lease holder does so."""
-        if media.part_size is not None:
-            return await self._resumable.promote(media)
         if media.judged is None:
             raise AssertionError("a media is judged before it is promoted")
-        async with self.leases.ended_on_failure(self._store, media):
+        async with self.leases.renewed(self._store, media) as lease:
             with metrics.PROMOTION_SECONDS.time():
                 promoted = await self._bucket.promote(staging_key(media.id), current_key(media), media.judged)
         if not promoted:
-            return await self.judge_again(media)
-        return await self.become_ready(media)
+            return await self.judge_again(lease.media)
+        return await self.become_ready(lease.media)
 
     async def become_ready(self, media: Media, **facts: object) -> Media:
         """Record that the object under the final key is the judged one, and purge the upload."""

@@ -115,12 +115,16 @@ class Store:
         """
         return await self._reads.submit(reads.ReadPage(owner, state, limit, before))
 
-    async def claim_due(self, now: datetime, *, lease_until: datetime, limit: int) -> builtins.list[Media]:
+    async def claim_due(
+        self, now: datetime, *, lease_until: datetime, limit: int, composes: bool = True
+    ) -> builtins.list[Media]:
         """Claim at most `limit` due media, the longest overdue first, and return them as they now are.
+
+        Unless the caller `composes`, media that may have to be composed are left to others, or to a later claim.
 
         No other caller claims them before `lease_until`; the sweep finishes or amends them until then.
         """
-        return await self._writes.submit(writes.Claim(now, lease_until, limit))
+        return await self._writes.submit(writes.Claim(now, lease_until, limit, composes))
 
     async def usage(self, owner: str) -> Usage:
         """Return the usage of `owner`."""

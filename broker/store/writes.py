@@ -65,6 +65,8 @@ class Claim(Operation[list[Media]]):
     now: datetime
     lease_until: datetime
     limit: int
+    composes: bool = True
+    """Whether to claim media that may have to be composed."""
 
 
 CLOCK_SKEW = timedelta(minutes=1)
@@ -103,8 +105,14 @@ def _claim_where(*conditions: sa.ColumnElement[bool] | sa.TextClause) -> sa.Upda
     )
 
 
-_CLAIM = _claim_where(table.c.due_at <= sa.bindparam("now"))
-_CLAIM_STRAYS = _claim_where(PROMOTING, table.c.due_at > sa.bindparam("latest"))
+_DUE = table.c.due_at <= sa.bindparam("now")
+_STRAYS = sa.and_(PROMOTING, table.c.due_at > sa.bindparam("latest"))
+_NOT_COMPOSED = sa.or_(table.c.part_size.is_(None), sa.text("state NOT IN ('pending', 'promoting', 'expired')"))
+_CLAIMS = {
+    True: (_claim_where(_DUE), _claim_where(_STRAYS)),
+    False: (_claim_where(_DUE, _NOT_COMPOSED), _claim_where(_STRAYS, _NOT_COMPOSED)),
+}
+"""The claims of due media and of strays, by whether the caller composes."""
 
 
 def apply(connection: sa.Connection, operations: Sequence[Operation[Any]]) -> list[object]:
@@ -213,8 +221,9 @@ def _change(connection: sa.Connection, changes: Sequence[Change], ledger: Ledger
 
 def _claim(connection: sa.Connection, claim: Claim) -> list[Media]:
     lease = {"lease_until": claim.lease_until}
-    rows = [*connection.execute(_CLAIM, {"now": claim.now, "at_most": claim.limit, **lease})]
+    due, strays = _CLAIMS[claim.composes]
+    rows = [*connection.execute(due, {"now": claim.now, "at_most": claim.limit, **lease})]
     if room := claim.limit - len(rows):
         latest = claim.lease_until + CLOCK_SKEW
-        rows += connection.execute(_CLAIM_STRAYS, {"latest": latest, "at_most": room, **lease})
+        rows += connection.execute(strays, {"latest": latest, "at_most": room, **lease})
     return sorted(map(Media._make, rows), key=lambda media: media.id)

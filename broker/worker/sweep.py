@@ -23,6 +23,8 @@ OUTAGES = 16
 """The sweep pauses after S3 or the database was unavailable for this number of media without a success between."""
 MAX_REST_SECONDS = 300.0
 """The maximum pause while S3 or the database is unavailable; the pause doubles up to it."""
+ROOM_SECONDS = 1.0
+"""The pause of the sweep while this process has no room for more compositions; others may be due."""
 STOP_SECONDS = 5.0
 """How long a stop waits for the media that are being settled. Later ones are settled again once their claim expires, as
 after a crash."""
@@ -43,6 +45,7 @@ class Sweep:
         stopwatch: Stopwatch = monotonic,
     ) -> None:
         self._store = store
+        self._settlement = settlement
         self._due = DueWork(store, settlement, clock)
         self._rest_seconds = rest_seconds
         self._pause_seconds = rest_seconds
@@ -89,7 +92,8 @@ class Sweep:
     async def claim(self, limit: int) -> list[Media]:
         """Claim at most `limit` due media until the end of a lease. Raises DatabaseUnavailable."""
         now = self._clock()
-        return await self._store.claim_due(now, lease_until=now + LEASE, limit=limit)
+        composes = self._settlement.composes_more()
+        return await self._store.claim_due(now, lease_until=now + LEASE, limit=limit, composes=composes)
 
     async def _turn(self) -> float:
         """Begin to settle what is due, as far as there is room, and return the seconds until the next turn."""
@@ -113,7 +117,9 @@ class Sweep:
             self._places.release(limit - len(claimed))
         if not claimed:
             self._pause_seconds = self._rest_seconds
-        return 0.0 if len(claimed) == limit else self._rest_seconds
+        if len(claimed) == limit:
+            return 0.0
+        return self._rest_seconds if self._settlement.composes_more() else min(self._rest_seconds, ROOM_SECONDS)
 
     def _has_jumped(self) -> bool:
         """Return whether the wall clock has jumped since the last turn.

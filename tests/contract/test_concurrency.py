@@ -5,12 +5,14 @@ import random
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from functools import reduce
+from typing import Any
 
 import psycopg
 import pytest
 
 from broker.domain.access.quota import Quota, Usage, footprint
 from broker.domain.media import TRANSITIONS, Event, Media, State
+from broker.domain.parts import MIB
 from broker.errors import BrokerError, DatabaseUnavailable, QuotaExceeded
 from broker.store import Store, migrate
 from tests.contract.conftest import OpenStore
@@ -248,6 +250,26 @@ async def test_the_longest_overdue_media_is_claimed_first(store: Store) -> None:
         await store.add(one, UNLIMITED)
     claimed = await store.claim_due(now, lease_until=now + timedelta(minutes=1), limit=2)
     assert {one.id for one in claimed} == {media[3].id, media[1].id}
+
+
+async def test_a_caller_that_does_not_compose_claims_all_but_what_may_be_composed(store: Store) -> None:
+    now = datetime.now(UTC)
+    in_parts: dict[str, Any] = {"part_size": 5 * MIB, "promised_size": 6 * MIB, "due_at": now}
+    stray: dict[str, Any] = {"due_at": now + timedelta(hours=1)}
+    to_compose = [
+        *(pending(**in_parts, state=state) for state in (State.PENDING, State.PROMOTING, State.EXPIRED)),
+        pending(**in_parts | stray, state=State.PROMOTING),
+    ]
+    others = [
+        *(pending(**in_parts, state=state) for state in (State.READY, State.REJECTED, State.DELETING, State.DELETED)),
+        pending(due_at=now),
+        pending(**stray, state=State.PROMOTING),
+    ]
+    for media in to_compose + others:
+        await store.add(media, UNLIMITED)
+    for composes, due in ((False, others), (True, to_compose)):
+        claimed = await store.claim_due(now, lease_until=now + timedelta(minutes=1), limit=20, composes=composes)
+        assert {media.id for media in claimed} == {media.id for media in due}
 
 
 async def test_a_claim_invalidates_earlier_decisions(store: Store) -> None:

@@ -30,6 +30,7 @@ def promoting(count: int = 3, **fields: Any) -> Media:
         "part_size": PART,
         "promised_size": count * PART,
         "parts_digest": list_digest(parts(count)),
+        "etag": composed_etag([part.etag for part in parts(count)]),
         "attempt": 1,
     }
     return pending(**(judged | fields))

@@ -15,7 +15,7 @@ from broker.domain.parts import StoredPart
 from broker.errors import StorageRefused, StorageUnavailable
 from broker.lifecycle.leases import HeldLease, LeaseLost, Leases
 from broker.lifecycle.resumable.composition import COPIES, MAX_COPIES, Composer
-from tests.lifecycle.in_memory import PART, Memory, Rows, Uploads, composed, etag, parts, promoting
+from tests.lifecycle.in_memory import PART, Memory, Rows, composed, etag, parts, promoting
 
 pytestmark = pytest.mark.timeout(10)
 
@@ -83,8 +83,21 @@ async def test_a_composed_object_of_an_earlier_lease_holder_is_taken() -> None:
     media = promoting(multipart_id="old-id")
     own = Composing(media)
     own.bucket.objects[current_key(media)] = composed(media)
+    own.bucket.uploads.copied_already = None
     assert await own.compose() == composed(media)
-    assert own.bucket.calls == [("head", current_key(media))]
+    assert own.bucket.calls == [("copied", current_key(media), "old-id"), ("head", current_key(media))]
+
+
+@pytest.mark.parametrize("differs", [{"size": 16}, {"content_type": "a/b"}, {"etag": "another-3"}], ids=str)
+async def test_a_composed_object_that_is_not_the_judged_one_is_replaced_by_another_attempt(
+    differs: dict[str, Any],
+) -> None:
+    media = promoting(multipart_id="old-id")
+    own = Composing(media)
+    own.bucket.objects[current_key(media)] = composed(media, **differs)
+    own.bucket.uploads.copied_already = None
+    assert await own.compose() == composed(media)
+    assert (own.lease.media.attempt, own.copies()) == (2, [1, 2, 3])
 
 
 async def test_parts_that_an_earlier_lease_holder_copied_are_not_copied_again() -> None:
@@ -94,7 +107,7 @@ async def test_parts_that_an_earlier_lease_holder_copied_are_not_copied_again() 
     assert await own.compose() == composed(media)
     assert own.copies() == [2, 3]
     key = current_key(media)
-    assert own.bucket.calls[:2] == [("head", key), ("copied", key, "old-id")]
+    assert own.bucket.calls[0] == ("copied", key, "old-id")
     assert ("complete", key, "old-id", etag(1), etag(2), etag(3)) in own.bucket.calls
     assert "create" not in own.bucket.names()
 
@@ -105,8 +118,7 @@ async def test_an_upload_that_is_gone_without_an_object_is_replaced_by_another_a
     own.bucket.uploads.copied_already = None
     assert await own.compose() == composed(media)
     first, second = current_key(media), current_key(media._replace(attempt=2))
-    assert own.bucket.calls[:6] == [
-        ("head", first),
+    assert own.bucket.calls[:5] == [
         ("copied", first, "old-id"),
         ("head", first),
         ("record", {"attempt": 2, "multipart_id": None}),
@@ -114,21 +126,6 @@ async def test_an_upload_that_is_gone_without_an_object_is_replaced_by_another_a
         ("create", second, "video/mp4"),
     ]
     assert (own.copies(), list(own.bucket.objects)) == ([1, 2, 3], [second])
-
-
-async def test_an_upload_that_was_completed_between_two_questions_is_taken() -> None:
-    media = promoting(multipart_id="old-id")
-    own = Composing(media)
-
-    class Completed(Uploads):
-        async def copied(self, key: str, upload_id: str) -> dict[int, str] | None:
-            self.objects[key] = composed(media)
-            return None
-
-    own.bucket.multipart = Completed(own.bucket.calls, own.bucket.objects)
-    own.composer = Composer(own.bucket)
-    assert await own.compose() == composed(media)
-    assert own.bucket.names() == ["head", "head"]
 
 
 def raising(error: Exception) -> Any:

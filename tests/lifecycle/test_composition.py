@@ -1,8 +1,10 @@
 """The composition of parts: overwritten parts, long compositions, and those that another caller takes over."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -13,7 +15,7 @@ from structlog.testing import capture_logs
 from broker.aws.bucket import Bucket
 from broker.aws.client import Answer
 from broker.dev.s3 import EmbeddedS3, Fault
-from broker.domain.media import State
+from broker.domain.media import Event, State
 from broker.errors import PromotionRunning, UploadRejected
 from broker.lifecycle import leases
 from broker.lifecycle.leases import LEASE
@@ -31,7 +33,7 @@ from tests.support.in_parts import (
     uploaded,
 )
 from tests.support.s3_proxy import PASS, Fate, Request, S3Proxy
-from tests.support.world import GRACE_SECONDS, POLICY_SECONDS, MakeWorld, World, outcome_of
+from tests.support.world import GRACE_SECONDS, POLICY_SECONDS, VIDEO, MakeWorld, World, outcome_of
 
 AFTER_LEASE = {"seconds": LEASE.total_seconds() + 1}
 AFTER_POLICIES = {"seconds": 2 * POLICY_SECONDS + GRACE_SECONDS + 1}
@@ -113,8 +115,7 @@ async def test_a_long_composition_answers_its_caller_and_goes_on(gate: World, mo
     with pytest.raises(PromotionRunning):
         await gate.verbs.complete(issued.media.id, "anna")
     gate.clock.move(**AFTER_LEASE)
-    while (lease_end := (await gate.store.get(issued.media.id, None)).due_at) is None or lease_end <= gate.clock():
-        await asyncio.sleep(0.01)
+    await gate.renewed(issued.media.id)
     assert (await gate.store.get(issued.media.id, None)).state is State.PROMOTING
     assert await gate.sweep.once() == 0  # no other caller takes it over
     calls(gate).let_go.set()
@@ -153,6 +154,55 @@ async def test_an_unexpected_failure_is_raised_or_logged_and_never_both(
     failures = [(line["event"], line["log_level"], type(line["exc_info"])) for line in logs if "exc_info" in line]
     assert failures == ([] if waits else [("composition failed", "error", LookupError)])
     assert ended == {"failed": 1}
+
+
+async def test_compositions_beyond_the_bound_wait_in_the_database_for_any_replica(
+    gate: World, make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settlement, "MAX_ADMITTED", 4)
+    monkeypatch.setattr(settlement, "PATIENCE_SECONDS", 0.01)
+    ids = [(await uploaded(gate, VIDEO)).media.id for _ in range(9)]
+
+    async def counts() -> Counter[str]:
+        return Counter([await gate.state(media_id) for media_id in ids])
+
+    calls(gate).held = {"create_multipart_upload"}
+    gate.clock.move(**AFTER_POLICIES)
+    await gate.sweep.once()
+    assert await counts() == {State.PROMOTING: 4, State.PENDING: 5}
+    lists = calls(gate).operations.count("list_objects_v2")
+    waiting = [media_id for media_id in ids if await gate.state(media_id) is State.PENDING]
+    assert await gate.sweep.once() == 0
+    assert await outcome_of(gate.verbs.complete(waiting[0], "anna")) == "PromotionRunning"
+    assert calls(gate).operations.count("list_objects_v2") == lists > 0
+
+    other = make_world(**LIMITS)
+    while (await counts())[State.READY] < 5:
+        await other.sweep.once()
+        await settled(other)
+    assert await counts() == {State.PROMOTING: 4, State.READY: 5}
+    calls(gate).let_go.set()
+    await settled(gate)
+    assert await counts() == {State.READY: 9}
+
+
+@pytest.mark.parametrize("state", [State.PENDING, State.EXPIRED])
+async def test_a_media_without_room_is_due_at_once_unless_that_is_its_last_look(
+    gate: World, monkeypatch: pytest.MonkeyPatch, state: State
+) -> None:
+    media = (await uploaded(gate, VIDEO)).media
+    if state is State.EXPIRED:
+        expired = await gate.store.change(media, Event.EXPIRE, due_at=gate.clock() + timedelta(hours=1))
+        assert expired is not None
+        media = expired
+    monkeypatch.setattr(settlement, "MAX_ADMITTED", 0)
+    before = media.due_at
+    assert before is not None
+    assert await outcome_of(gate.verbs.complete(media.id, "anna")) == "PromotionRunning"
+    after = (await gate.store.get(media.id, None)).due_at
+    assert after is not None
+    assert (after == before) is (state is State.EXPIRED)
+    assert (after <= gate.clock()) is (state is State.PENDING)
 
 
 async def test_a_process_that_stops_hands_its_composition_over(gate: World, make_world: MakeWorld) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from broker.domain.media import Media, State
-from broker.errors import DatabaseUnavailable, StorageRefused, StorageUnavailable
+from broker.errors import DatabaseUnavailable, StorageRefused
 from broker.lifecycle import leases
 from broker.lifecycle.leases import LEASE, LeaseLost, Leases
 from broker.store import Store
@@ -97,26 +97,6 @@ def test_the_rows_that_were_watched_last_are_remembered(
         assert not own.has_expired(each)
     time.seconds += SECONDS
     assert [own.has_expired(each) for each in (first._replace(version=1), third, second)] == [True, True, False]
-
-
-@pytest.mark.parametrize("error", [REFUSED, StorageUnavailable(operation="copy_object", cause="SlowDown")])
-async def test_a_lease_ends_at_once_if_s3_fails_its_holder(
-    time: Time, store: Rows, media: Media, error: Exception
-) -> None:
-    with pytest.raises(type(error)):
-        async with time.leases().ended_on_failure(store, media):
-            raise error
-    assert store.amended == [{"due_at": NOW}]
-
-
-async def test_a_lease_stays_after_success_and_after_a_defect(time: Time, store: Rows, media: Media) -> None:
-    own = time.leases()
-    async with own.ended_on_failure(store, media):
-        pass
-    with pytest.raises(ZeroDivisionError):
-        async with own.ended_on_failure(store, media):
-            raise ZeroDivisionError
-    assert store.amended == []
 
 
 async def until_amended(store: Rows, times: int) -> None:
@@ -219,3 +199,24 @@ async def test_a_renewal_that_is_under_way_ends_before_the_lease_does(
     assert not holding.done()
     store.let_go.set()
     assert (await holding).version == 1
+
+
+async def test_a_holder_that_is_cancelled_while_its_renewal_is_under_way_renews_no_more(
+    time: Time, store: Rows, media: Media, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.005)
+    store.let_go.clear()
+
+    async def hold() -> None:
+        async with time.leases().renewed(store, media):
+            await until_amended(store, 1)
+
+    holding = asyncio.create_task(hold())
+    await until_amended(store, 1)
+    await asyncio.sleep(0.01)
+    holding.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await holding
+    store.let_go.set()
+    await asyncio.sleep(0.03)
+    assert len(store.amended) == 1

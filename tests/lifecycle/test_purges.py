@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 from contextvars import ContextVar
+from datetime import timedelta
 from itertools import chain
 
 import pytest
@@ -11,7 +12,10 @@ from structlog.testing import capture_logs
 from broker.aws.deletion import Deleted, Deletion
 from broker.errors import StorageRefused, StorageUnavailable
 from broker.lifecycle import purging
-from broker.lifecycle.purging import MAX_KEYS
+from broker.lifecycle.purging import JOBS_AT_ONCE, MAX_KEYS
+from broker.lifecycle.settlement import Settlement
+from broker.store import Store
+from tests.lifecycle.in_memory import Memory
 
 
 class Odd(Deletion):
@@ -208,6 +212,34 @@ async def test_jobs_run_a_few_at_a_time_and_beyond_their_bound_are_left_to_the_s
         purges.add_job(job)
     await purges.finish()
     assert len(under_way) == 6
+
+
+@pytest.mark.timeout(20)
+async def test_a_stop_leaves_the_purges_that_s3_does_not_answer_to_the_sweep(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(purging, "STOP_SECONDS", 0.05)
+    bucket = Memory()
+    bucket.deletion = held
+    settlement = Settlement(Store.__new__(Store), bucket, grace=timedelta())
+    cancelled = 0
+
+    async def job() -> None:
+        nonlocal cancelled
+        try:
+            await held.let_go.wait()
+        except asyncio.CancelledError:
+            cancelled += 1
+            raise
+
+    settlement.purges.add("a")
+    for _ in range(50):
+        settlement.purges.add_job(job)
+    with capture_logs() as logs:
+        await settlement.close()
+    assert held.requests == [["a"]]
+    assert cancelled == JOBS_AT_ONCE
+    assert logs == [LEFT | {"count": 51, "reason": "the process stops"}]
 
 
 async def test_what_is_left_to_the_sweep_is_logged_once(held: Held) -> None:

@@ -7,9 +7,12 @@ import pytest
 
 from broker.dev.s3 import EmbeddedS3
 from broker.domain.media import State
+from broker.lifecycle import leases
+from broker.lifecycle.leases import LEASE
+from tests.support.gates import Gate, calls
 from tests.support.in_parts import COUNT, FILE, PART, uploaded
 from tests.support.s3_proxy import PASS, Fate, Request, S3Proxy
-from tests.support.world import MakeWorld, outcome_of
+from tests.support.world import VIDEO, MakeWorld, outcome_of
 
 PLACES, COPIES = 4, 3
 """The size of the pool, and how many of its places copies may take."""
@@ -69,6 +72,25 @@ async def test_issue_playback_delete_and_judgement_do_not_wait_behind_copies(
     assert not any(completion.done() for completion in completions)
     held.let_go.set()
     assert {playback.media.state for playback in await asyncio.gather(*completions)} == {State.READY}
+
+
+@pytest.mark.timeout(20)
+async def test_a_copy_that_takes_longer_than_a_lease_is_made_once(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.01)
+    world = make_world(Gate)
+    media = (await world.uploaded()).media
+    calls(world).held = {"copy_object"}
+    completion = asyncio.create_task(world.verbs.complete(media.id, "anna"))
+    await calls(world).reached.wait()
+    world.clock.move(seconds=LEASE.total_seconds() + 1)
+    await world.renewed(media.id)
+    assert await world.sweep.once() == 0
+    calls(world).let_go.set()
+    assert (await completion).media.attempt == 1
+    assert calls(world).operations.count("copy_object") == 1
+    assert await world.ready_bytes(media.id) == VIDEO
 
 
 async def test_the_copies_of_parts_leave_the_same_places_free(

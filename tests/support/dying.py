@@ -92,9 +92,9 @@ class CountedStore(Store):
         reach(f"amend {' '.join(sorted(changes))}")
         return await super().amend(media, **changes)
 
-    async def claim_due(self, now: datetime, *, lease_until: datetime, limit: int) -> list[Media]:
+    async def claim_due(self, now: datetime, **options: Any) -> list[Media]:
         reach("claim")
-        return await super().claim_due(now, lease_until=lease_until, limit=limit)
+        return await super().claim_due(now, **options)
 
 
 class CountedBucket(Bucket):

@@ -1,5 +1,6 @@
 """The verbs over a real database and the embedded S3, with a clock that tests move."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -81,6 +82,11 @@ class World:
 
     async def state(self, media_id: UUID) -> str:
         return (await self.store.get(media_id, None)).state
+
+    async def renewed(self, media_id: UUID) -> None:
+        """Return once the lease on a media ends later than now."""
+        while (ends := (await self.store.get(media_id, None)).due_at) is None or ends <= self.clock():
+            await asyncio.sleep(0.01)
 
     async def purged(self) -> None:
         """Return once the purges in the background are done."""

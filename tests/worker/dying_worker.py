@@ -73,8 +73,8 @@ class CountedWorkerStore(CountedStore):
         super().__init__(*arguments, **options)
         self.outbox = CountedOutbox(self._writes, self._reads)
 
-    async def claim_due(self, now: datetime, *, lease_until: datetime, limit: int) -> list[Media]:
-        return await Store.claim_due(self, now, lease_until=lease_until, limit=limit)
+    async def claim_due(self, now: datetime, **options: Any) -> list[Media]:
+        return await Store.claim_due(self, now, **options)
 
 
 class CountedSender(Sender):

@@ -34,9 +34,14 @@ class Due(Store):
     def __init__(self, *claims: int | Exception) -> None:
         self.claims = list(claims)
         self.claimed: list[tuple[datetime, datetime, int]] = []
+        self.composing: list[bool] = []
+        """Of each claim, whether it takes media that may have to be composed."""
 
-    async def claim_due(self, now: datetime, *, lease_until: datetime, limit: int) -> list[Media]:
+    async def claim_due(
+        self, now: datetime, *, lease_until: datetime, limit: int, composes: bool = True
+    ) -> list[Media]:
         self.claimed.append((now, lease_until, limit))
+        self.composing.append(composes)
         await asyncio.sleep(0)
         claim = self.claims.pop(0) if self.claims else 0
         if isinstance(claim, Exception):
@@ -54,6 +59,10 @@ class Settling(Settlement):
         self.judged = 0
         self.let_go = asyncio.Event()
         self.let_go.set()
+        self.has_room = True
+
+    def composes_more(self) -> bool:
+        return self.has_room
 
     async def judge(self, media: Media, part: int | None = None) -> Media:
         outcome = self.outcomes.pop(0) if self.outcomes else None
@@ -146,6 +155,19 @@ async def test_full_batches_follow_each_other_and_a_short_one_rests(monkeypatch:
         await until(lambda: settlement.judged == 5)
         await asyncio.sleep(0.05)
     assert [limit for _, _, limit in store.claimed] == [2, 2, 2]
+
+
+async def test_a_sweep_without_room_for_compositions_claims_the_other_media_and_comes_again_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sweep, "ROOM_SECONDS", 0.01)
+    store, settlement = Due(1, 1), Settling()
+    settlement.has_room = False
+    async with sweeping(job(store, settlement)):
+        await until(lambda: settlement.judged == 2)
+        settlement.has_room = True
+        await until(lambda: store.composing[-1])
+    assert store.composing[:2] == [False, False]
 
 
 async def test_an_idle_sweep_comes_again_after_its_rest() -> None:

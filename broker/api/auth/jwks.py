@@ -35,12 +35,25 @@ STALE_SECONDS = 24 * 3600.0
 log = structlog.get_logger()
 
 
+class FetchBudget:
+    """A bound on fetches: FETCHES_IN_A_ROW at once, and one more after each cooldown."""
+
+    def __init__(self) -> None:
+        self._spent_until = float("-inf")
+
+    def take(self, now: float) -> bool:
+        """Return whether a fetch may begin now, and count it."""
+        if self._spent_until - now > (FETCHES_IN_A_ROW - 1) * COOLDOWN_SECONDS:
+            return False
+        self._spent_until = max(self._spent_until, now) + COOLDOWN_SECONDS
+        return True
+
+
 class Jwks:
     """Cache the keys of a JWKS address for one algorithm.
 
     All waiting requests share one fetch. Keys older than `fresh_seconds` are fetched again, and so they are for an
-    unknown key id. Both together are bounded: FETCHES_IN_A_ROW at once, and one more after each cooldown. If the
-    address does not answer, the cached keys stay in use.
+    unknown key id; FetchBudget bounds both together. If the address does not answer, the cached keys stay in use.
     """
 
     def __init__(
@@ -70,7 +83,7 @@ class Jwks:
         self._fetched_at = float("-inf")
         self._looked_at = float("-inf")
         """When the latest finished fetch began."""
-        self._spent_until = float("-inf")
+        self._budget = FetchBudget()
         self._absent: OrderedDict[str | None, float] = OrderedDict()
         self._failing = False
         self._fetching: asyncio.Task[None] | None = None
@@ -81,13 +94,7 @@ class Jwks:
         Raises NotAuthenticated for an unknown key, or KeysUnavailable if the keys cannot be fetched.
         """
         now = self._clock()
-        age = now - self._fetched_at
-        if age > STALE_SECONDS:
-            self._forget()
-        if age > self._fresh_seconds:
-            fetching = self._fetch()
-            if fetching is not None and not (self._keys and self._failing):
-                await asyncio.shield(fetching)
+        await self._renew_if_old(now)
         key = self._find(key_id)
         if key is None and not self._is_absent(key_id):
             key = await self._look_for(key_id, now)
@@ -102,6 +109,16 @@ class Jwks:
         if self._fetching is not None:
             self._fetching.cancel()
         await self._http.aclose()
+
+    async def _renew_if_old(self, now: float) -> None:
+        """Fetch keys that are no longer fresh. If the last fetch failed, cached keys are used meanwhile."""
+        age = now - self._fetched_at
+        if age > STALE_SECONDS:
+            self._forget()
+        if age > self._fresh_seconds:
+            fetching = self._fetch()
+            if fetching is not None and not (self._keys and self._failing):
+                await asyncio.shield(fetching)
 
     def _find(self, key_id: str | None) -> Key | None:
         if key_id is None and len(self._keys) == 1:
@@ -132,9 +149,7 @@ class Jwks:
 
     def _fetch(self) -> "asyncio.Task[None] | None":
         """Return the current fetch, or start one. Return None if too many have followed one another."""
-        now = self._clock()
-        if self._fetching is None and self._spent_until - now <= (FETCHES_IN_A_ROW - 1) * COOLDOWN_SECONDS:
-            self._spent_until = max(self._spent_until, now) + COOLDOWN_SECONDS
+        if self._fetching is None and self._budget.take(self._clock()):
             self._fetching = asyncio.create_task(self._refresh())
         return self._fetching
 

@@ -2,7 +2,9 @@
 
 S3 copies the parts, several at a time, into a multipart upload. Each copy names the judged ETag as a condition, and its
 answer is compared with it where the store makes ETags comparable. The id of the multipart upload is recorded before
-the first copy. A caller that takes over continues it: parts that are copied already are not copied again.
+the first copy. A caller that takes over continues it: parts that are copied already are not copied again. A multipart
+upload that is gone is replaced by another attempt, unless it has become the object that the judged parts make. A store
+whose ETags do not show that composes once more after a crash between completion and record.
 """
 
 import asyncio
@@ -12,8 +14,8 @@ from typing import NamedTuple
 from broker.aws.bucket import Bucket
 from broker.aws.client import Absent, PreconditionFailed
 from broker.domain.keys import current_key, part_key, parts_prefix
-from broker.domain.media import Arrived
-from broker.domain.parts import StoredPart, composed_etag, list_digest
+from broker.domain.media import Arrived, Media
+from broker.domain.parts import StoredPart, list_digest
 from broker.errors import StorageRefused
 from broker.lifecycle.leases import HeldLease, LeaseLost
 
@@ -47,16 +49,15 @@ class Composer:
 
         `staged` is the judged list, if the caller has it. Raises LeaseLost, StorageUnavailable and StorageRefused.
         """
-        copied: dict[int, str] = {}
-        if (upload_id := lease.media.multipart_id) is not None:
-            continued = await self._continued(lease, upload_id)
-            if isinstance(continued, Arrived):
-                return continued
-            copied = continued
+        copied = await self._continued(lease)
+        if copied is None:
+            if (composed := await self._composed(lease.media, proven=True)) is not None:
+                return composed
+            await lease.record(attempt=lease.media.attempt + 1, multipart_id=None)
         try:
             if staged is None:
                 staged = await self._listed(lease)
-            return await self._complete(lease, staged, await self._copy_all(lease, staged, copied))
+            return await self._complete(lease, await self._copy_all(lease, staged, copied or {}))
         except Overwritten:
             await lease.record()  # another lease holder may be about to complete it
             if lease.media.multipart_id is not None:
@@ -71,21 +72,11 @@ class Composer:
             raise Overwritten
         return staged
 
-    async def _continued(self, lease: HeldLease, upload_id: str) -> Arrived | dict[int, str]:
-        """Return what an earlier lease holder left: the object, or the ETags of the parts that are copied.
-
-        A multipart upload that is gone without an object is replaced by another attempt.
-        """
-        key = current_key(lease.media)
-        if (composed := await self._bucket.head(key)) is not None:
-            return composed
-        copied = await self._multipart.copied(key, upload_id)
-        if copied is not None:
-            return copied
-        if (composed := await self._bucket.head(key)) is not None:  # completed between the two questions
-            return composed
-        await lease.record(attempt=lease.media.attempt + 1, multipart_id=None)
-        return {}
+    async def _continued(self, lease: HeldLease) -> dict[int, str] | None:
+        """Return the ETags of the parts that are copied already, or None if their multipart upload is gone."""
+        if lease.media.multipart_id is None:
+            return {}
+        return await self._multipart.copied(current_key(lease.media), lease.media.multipart_id)
 
     async def _copy_all(self, lease: HeldLease, staged: list[StoredPart], copied: dict[int, str]) -> _Copies:
         if lease.media.multipart_id is None:
@@ -126,7 +117,7 @@ class Composer:
                 raise Overwritten
             etags[part.number] = copied.etag
 
-    async def _complete(self, lease: HeldLease, staged: list[StoredPart], copies: _Copies) -> Arrived:
+    async def _complete(self, lease: HeldLease, copies: _Copies) -> Arrived:
         """Complete the multipart upload, look at the object, and return it. Raises Overwritten.
 
         An answer that leaves the outcome open is no failure: the object decides.
@@ -140,9 +131,17 @@ class Composer:
             if error.facts.get("code") != "InvalidPart":
                 raise
             raise Overwritten from None
-        composed = await self._bucket.head(current_key(media))
-        if composed is None or (composed.size, composed.content_type) != (media.promised_size, media.content_type):
-            raise Overwritten
-        if copies.proven and composed.etag_is_md5 and composed.etag != composed_etag([part.etag for part in staged]):
+        composed = await self._composed(media, proven=copies.proven)
+        if composed is None:
             raise Overwritten
         return composed
+
+    async def _composed(self, media: Media, *, proven: bool) -> Arrived | None:
+        """Return the object of this attempt, or None if there is none, or another than the judged parts make.
+
+        Its ETag is compared if the copies have `proven` that the store makes the judged ones.
+        """
+        composed = await self._bucket.head(current_key(media))
+        if composed is None or (composed.size, composed.content_type) != (media.promised_size, media.content_type):
+            return None
+        return None if proven and composed.etag_is_md5 and composed.etag != media.etag else composed

@@ -3,6 +3,9 @@
 A composition may take longer than a caller waits. So it runs as a task of its own, which renews its lease; the caller
 gets PromotionRunning after a while and asks again. A process that stops cancels its compositions and ends their leases,
 so that another one continues them.
+
+A process admits a bounded number of compositions. Beyond it, it lists no parts and takes no lease, so that the sweep of
+any replica with room can compose the media.
 """
 
 import asyncio
@@ -32,6 +35,10 @@ PATIENCE_SECONDS = 15.0
 """How long the caller that composes waits; proxies and load balancers time out after 30 to 60 seconds of silence."""
 MAX_COMPOSITIONS = 8
 """The number of compositions that run at a time in one process."""
+MAX_ADMITTED = 32
+"""The number of compositions that run in one process or wait for their turn there."""
+MAX_LISTS = 16
+"""The number of uploads whose parts are listed at a time in one process; a list takes up to 2 MB."""
 MAX_NAMED = 100
 """The number of missing parts that a problem names."""
 MAX_REMEMBERED = 10_000
@@ -39,6 +46,8 @@ MAX_REMEMBERED = 10_000
 
 Record = Callable[..., Awaitable[object]]
 """Change fields of a row within its state."""
+TakeLease = Callable[[], Awaitable[Media | None]]
+"""Record a lease on a media and return it as it then is, or None if another change came first."""
 
 
 class Verdicts(Protocol):
@@ -62,9 +71,9 @@ class Verdicts(Protocol):
 
 @dataclass(slots=True)
 class _Ending:
-    """The end of one composition, as `broker_composition_outcomes_total` counts it."""
+    """The end of one composition, as `broker_composition_outcomes_total` counts it; empty if it did not begin."""
 
-    outcome: str = "failed"
+    outcome: str = ""
 
 
 class Resumable:
@@ -77,6 +86,7 @@ class Resumable:
         self._verdicts = verdicts
         self._composer = Composer(bucket)
         self._turns = asyncio.Semaphore(MAX_COMPOSITIONS)
+        self._lists = asyncio.Semaphore(MAX_LISTS)
         self._running: set[asyncio.Task[Media]] = set()
         self._awaited: set[asyncio.Task[Media]] = set()
         """Those whose caller waits; an unexpected failure reaches its log."""
@@ -88,6 +98,10 @@ class Resumable:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
 
+    def has_room(self) -> bool:
+        """Return whether the sweep should bring compositions: only if a turn of it finds several places."""
+        return len(self._running) < MAX_ADMITTED // 2
+
     async def judge(self, media: Media, arrived: int | None) -> Media:
         """Compare the stored parts with the promise, record the verdict, and compose or reject.
 
@@ -96,9 +110,10 @@ class Resumable:
         """
         layout = media.layout
         await self._check_last_missing(media, arrived)
-        staged = [
-            part for part in await self._bucket.multipart.staged(parts_prefix(media.id)) if part.number <= layout.count
-        ]
+        async with self._lists:
+            await self._require_room(media)
+            listed = await self._bucket.multipart.staged(parts_prefix(media.id))
+        staged = [part for part in listed if part.number <= layout.count]
         reason = layout.differences(staged)
         if reason and media.state is State.EXPIRED:
             raise NothingUploaded
@@ -108,7 +123,8 @@ class Resumable:
             self._remember(media, missing[-1])
             raise _missing(missing, layout.count)
         self._last_missing.pop(media.id, None)
-        judged = await self._store.change(
+        match = partial(
+            self._store.change,
             media,
             Event.MATCH,
             size=layout.size,
@@ -120,14 +136,13 @@ class Resumable:
             attempt=media.attempt + 1,
             due_at=self._leases.end(),
         )
-        if judged is None:
-            return await self._store.get(media.id, None)
-        return await self.promote(judged, staged)
+        return await self.promote(media, match, staged)
 
-    async def promote(self, media: Media, staged: list[Any] | None = None) -> Media:
-        """Compose the judged parts; only the lease holder does so. Raises PromotionRunning after a while."""
+    async def promote(self, media: Media, take: TakeLease, staged: list[Any] | None = None) -> Media:
+        """Take a lease and compose the judged parts. Raises PromotionRunning after a while, or if there is no room."""
+        await self._require_room(media)
         ending = _Ending()
-        task = asyncio.create_task(self._compose(media, staged, ending))
+        task = asyncio.create_task(self._compose(media, take, staged, ending))
         self._running.add(task)
         task.add_done_callback(partial(self._ended, ending))
         self._awaited.add(task)
@@ -146,6 +161,17 @@ class Resumable:
         """
         aborted = await self._bucket.multipart.abort_all(final_prefix(media.id))
         return await self._bucket.deletion.purge_below(parts_prefix(media.id), part_key(media.id, 1)) and aborted
+
+    async def _require_room(self, media: Media) -> None:
+        """Raise PromotionRunning if no composition may begin. The media is then due, in the order of its policy's end.
+
+        An expired media keeps its due date, because its last look must not come early.
+        """
+        if len(self._running) < MAX_ADMITTED:
+            return
+        if media.state is not State.EXPIRED:
+            await self._store.amend(media, due_at=min(media.policy_expires_at, self._leases.ended()))
+        raise PromotionRunning
 
     async def _check_last_missing(self, media: Media, arrived: int | None) -> None:
         """Raise PartsMissing if another part than `arrived` was missing before, and still is.
@@ -169,7 +195,8 @@ class Resumable:
         self._running.discard(task)
         if task.cancelled():
             return
-        metrics.COMPOSITION_OUTCOMES.labels(ending.outcome).inc()
+        if ending.outcome:
+            metrics.COMPOSITION_OUTCOMES.labels(ending.outcome).inc()
         if (error := task.exception()) is None:
             return
         if isinstance(error, BrokerError):
@@ -177,9 +204,13 @@ class Resumable:
         elif task not in self._awaited:
             log.error("composition failed", exc_info=error)
 
-    async def _compose(self, media: Media, staged: list[Any] | None, ending: _Ending) -> Media:
+    async def _compose(self, media: Media, take: TakeLease, staged: list[Any] | None, ending: _Ending) -> Media:
+        leased = await take()
+        if leased is None:
+            return await self._store.get(media.id, None)
+        ending.outcome = "failed"
         try:
-            async with self._leases.renewed(self._store, media) as lease:
+            async with self._leases.renewed(self._store, leased) as lease:
                 async with self._turns:
                     with metrics.COMPOSITIONS.track_inprogress(), metrics.COMPOSITION_SECONDS.time():
                         composed = await self._composer.compose(lease, staged)
