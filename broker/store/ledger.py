@@ -1,10 +1,10 @@
 """The usage of owners, locked for one transaction."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import sqlalchemy as sa
 
-from broker.domain.access.quota import Quota, Usage, footprint, total
+from broker.domain.access.quota import Quota, Usage, footprint
 from broker.domain.media import Media
 from broker.errors import QuotaExceeded
 from broker.store.prepared import Prepared, insert_absent
@@ -65,18 +65,10 @@ class Ledger:
         rows = self._connection.execute(_LOCK, {"owners": owners})
         return {owner: Usage(*counters) for owner, *counters in rows}
 
-    def reserve(self, owner: str, media: Sequence[Media], quota: Quota) -> list[tuple[Media, QuotaExceeded]]:
-        """Reserve quota for new media of one owner, in order; return those that do not fit, each with the reason."""
-        exceeded = self._reserve(owner, total(map(footprint, media)), quota)
-        if exceeded is None:
-            return []  # each fits if all fit together, because no footprint is negative
-        if len(media) == 1:
-            return [(media[0], exceeded)]
-        return [refused for each in media for refused in self.reserve(owner, [each], quota)]
-
-    def _reserve(self, owner: str, extra: Usage, quota: Quota) -> QuotaExceeded | None:
+    def reserve(self, media: Media, quota: Quota) -> QuotaExceeded | None:
+        """Reserve quota for a new media; if that exceeds a limit, return the reason and reserve nothing."""
         try:
-            self._now[owner] = quota.reserve(self._now[owner], extra)
+            self._now[media.owner] = quota.reserve(self._now[media.owner], footprint(media))
         except QuotaExceeded as exceeded:
             return exceeded
         return None

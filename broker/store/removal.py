@@ -62,7 +62,10 @@ class Removal:
         return await self._writes.submit(_ForgetIssuer(caller, limit))
 
     async def finish_erasure(self, owner: str) -> bool:
-        """Remove the usage of `owner` and the record of its erasure, and return True, if no media names it any more."""
+        """Remove what is left of `owner`, and return True, if no media names it any more.
+
+        That is its usage, webhooks whose media are gone, and the record of the erasure.
+        """
         return await self._writes.submit(_FinishErasure(owner))
 
     async def count_of(self, owner: str) -> int:
@@ -208,6 +211,8 @@ class _FinishErasure(StandaloneOperation[bool]):
         left = any(connection.execute(sa.select(media.c.id).where(each).limit(1)).first() for each in names_it)
         if left or len(locked) < known:
             return False
+        # An earlier release removed media and left webhooks that had been given up.
+        connection.execute(outbox.delete().where(outbox.c.data["owner"].as_string() == self.owner))
         connection.execute(usage.delete().where(mine))
         connection.execute(erasure.delete().where(erasure.c.owner == self.owner))
         return True

@@ -126,17 +126,21 @@ def apply(connection: sa.Connection, operations: Sequence[Operation[Any]]) -> li
         [add.media.owner for add in adds]
         + [change.before.owner for change in changes if change.difference != _NOTHING],
     )
-    outcomes: dict[int, object] = {**_add(connection, adds, ledger)}
-    for change, changed in zip(changes, _change(connection, changes, ledger), strict=True):
-        outcomes[id(change)] = changed
+    added = iter(_add(connection, adds, ledger))
+    changed = iter(_change(connection, changes, ledger))
     ledger.write()
+    outcomes: list[object] = []
     for operation in operations:
         match operation:
+            case Add():
+                outcomes.append(next(added))
+            case Change():
+                outcomes.append(next(changed))
             case Claim():
-                outcomes[id(operation)] = _claim(connection, operation)
+                outcomes.append(_claim(connection, operation))
             case StandaloneOperation():
-                outcomes[id(operation)] = operation.run(connection)
-    return [outcomes[id(operation)] for operation in operations]
+                outcomes.append(operation.run(connection))
+    return outcomes
 
 
 def _added_at_once(connection: sa.Connection, adds: Sequence[Add]) -> bool:
@@ -149,40 +153,33 @@ def _added_at_once(connection: sa.Connection, adds: Sequence[Add]) -> bool:
     return add_at_once(connection, _INSERT, [add.media for add in adds], adds[0].quota)
 
 
-def _add(connection: sa.Connection, adds: Sequence[Add], ledger: Ledger) -> dict[int, Media | QuotaExceeded]:
-    """Record the new media that fit; return an outcome for each operation, by its identity."""
-    keys = [(add.media.owner, add.media.idempotency_key) for add in adds if add.media.idempotency_key is not None]
-    recorded: dict[tuple[str, str | None], Media] = {}
-    if keys:
-        for row in connection.execute(_REPEATED, {"keys": keys}):
-            earlier = Media._make(row)
-            recorded[earlier.owner, earlier.idempotency_key] = earlier
-    answers: list[Media] = []
-    new: dict[tuple[str, Quota], list[Media]] = {}
+def _add(connection: sa.Connection, adds: Sequence[Add], ledger: Ledger) -> list[Media | QuotaExceeded]:
+    """Record the new media that fit. One with a repeated key is the media that is recorded under this key."""
+    recorded = _recorded(connection, [add.media for add in adds if add.media.idempotency_key is not None])
+    new: list[Media] = []
+    outcomes: list[Media | QuotaExceeded] = []
     for add in adds:
         media = add.media
-        if media.idempotency_key is not None:
-            answer = recorded.setdefault((media.owner, media.idempotency_key), media)
-            if answer is not media:
-                answers.append(answer)
-                continue
-        new.setdefault((media.owner, add.quota), []).append(media)
-        answers.append(media)
-    # By identity, because a media holds a dictionary and has no hash.
-    refused = {
-        id(media): exceeded
-        for (owner, quota), candidates in new.items()
-        for media, exceeded in ledger.reserve(owner, candidates, quota)
-    }
-    _INSERT.run(connection, [media for candidates in new.values() for media in candidates if id(media) not in refused])
-    outcomes = {id(add): refused.get(id(answer), answer) for add, answer in zip(adds, answers, strict=True)}
-    if not refused:
-        return outcomes
-    # The first request with this key was refused, so the next one is now the first.
-    again = [
-        add for add, answer in zip(adds, answers, strict=True) if id(answer) in refused and answer is not add.media
-    ]
-    return outcomes | _add(connection, again, ledger)
+        key = (media.owner, media.idempotency_key)
+        if (earlier := recorded.get(key)) is not None:
+            outcomes.append(earlier)
+        elif (exceeded := ledger.reserve(media, add.quota)) is not None:
+            outcomes.append(exceeded)
+        else:
+            outcomes.append(media)
+            new.append(media)
+            if media.idempotency_key is not None:
+                recorded[key] = media
+    _INSERT.run(connection, new)
+    return outcomes
+
+
+def _recorded(connection: sa.Connection, media: Sequence[Media]) -> dict[tuple[str, str | None], Media]:
+    """Return what is recorded under the idempotency keys of `media`, by the owner and the key."""
+    if not media:
+        return {}
+    rows = connection.execute(_REPEATED, {"keys": [(each.owner, each.idempotency_key) for each in media]})
+    return {(earlier.owner, earlier.idempotency_key): earlier for earlier in map(Media._make, rows)}
 
 
 @lru_cache

@@ -156,6 +156,7 @@ def test_the_developers_own_keys_profile_proxy_and_settings_do_not_reach_it(tmp_
     (tmp_path / ".env").write_text("USE_CLOUD_STORAGE=true\nBROKER_PUBLIC_URL=https://api.example\n")
     with running("dev", "--port", "0", cwd=tmp_path, **surroundings) as started:
         started.wait_for("Try in another terminal")
+        assert "BROKER_JWKS_URL and BROKER_JWT_PUBLIC_KEY are ignored here" in started.said
         variables = read_variables((tmp_path / "var" / "dev.env").read_text())
         uploaded = done("upload", str(CLIP), cwd=tmp_path, **surroundings, **variables)
         assert uploaded.returncode == 0, uploaded.stderr

@@ -73,7 +73,8 @@ async def test_a_write_through_a_pooler_keeps_its_time_limit(
     postgresql_url: str, open_pooler: OpenPooler, options: dict[str, str]
 ) -> None:
     migrate(postgresql_url)
-    engine = writing_engine(parse_url(open_pooler(**options)), timeout_seconds=1.5)
+    url = open_pooler(default_pool_size=1, **options)
+    engine = writing_engine(parse_url(url), timeout_seconds=1.5)
     for _ in range(2):
         with engine.begin() as connection:
             limits = [
@@ -81,8 +82,15 @@ async def test_a_write_through_a_pooler_keeps_its_time_limit(
             ]
             assert limits == ["1500ms", "1500ms"]
     engine.dispose()
-    with psycopg.connect(postgresql_url) as other:  # the server's session is back at its defaults
+    with psycopg.connect(url) as other:  # PostgreSQL's only session is back at its defaults
         assert other.execute("SHOW statement_timeout").fetchone() == ("0",)
+
+
+def test_a_migration_through_a_pooler_leaves_no_schema_to_other_clients(open_pooler: OpenPooler) -> None:
+    url = open_pooler(default_pool_size=1)
+    migrate(url, schema="app")
+    with psycopg.connect(url) as other:
+        assert other.execute("SHOW search_path").fetchone() == ('"$user", public',)
 
 
 @pytest.mark.parametrize("through_pooler", [False, True])

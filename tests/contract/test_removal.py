@@ -221,3 +221,18 @@ async def test_a_webhook_of_a_target_that_is_gone_from_the_settings_is_removed_w
     assert await store.removal.remove_ended(State.DELETED, clock(), before=clock(), limit=9) == 1
     assert await store.outbox.kept(9) == []
     await store.close()
+
+
+async def test_an_erasure_removes_webhooks_that_an_earlier_release_left_without_their_media(database_url: str) -> None:
+    now = datetime.now(UTC)
+    store = Store(database_url, announce_to=(HOOK,))
+    for owner in ("ann", "bob"):
+        await ended(store, State.EXPIRED, owner=owner)
+    engine = sa.create_engine(parse_url(database_url))
+    with engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM broker_media"))
+    engine.dispose()
+    await store.removal.record_erasure("ann", now)
+    assert await store.removal.finish_erasure("ann")
+    assert [each.data["owner"] for each in await store.outbox.kept(9)] == ["bob"]
+    await store.close()

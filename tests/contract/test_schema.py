@@ -165,3 +165,12 @@ def test_a_file_that_cannot_be_a_database_is_an_invalid_setting(
         migrate(f"sqlite:///{address}")
     assert str(refusal.value).startswith("BROKER_DATABASE_URL: should name a file in an existing, writable directory")
     assert str(refusal.value).endswith(f"; {path}: {cause}")
+
+
+def test_checking_a_file_that_is_no_database_names_it_and_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "notes"
+    file.write_text("What was written here before is something else. " * 100)
+    before = file.read_bytes()
+    with pytest.raises(SettingsInvalid, match=r"/notes: file is not a database\Z"):
+        pending_revision(f"sqlite:///{file}")
+    assert file.read_bytes() == before

@@ -114,6 +114,7 @@ STANDALONE: dict[str, tuple[Any, list[str]]] = {
             r"FROM broker_usage WHERE broker_usage\.owner = \S+ FOR UPDATE SKIP LOCKED$",
             r"broker_media\.owner = \S+ LIMIT",
             r"broker_media\.issued_by = \S+ LIMIT",
+            "^DELETE FROM broker_outbox",
             "^DELETE FROM broker_usage",
             "^DELETE FROM broker_erasure",
         ],
