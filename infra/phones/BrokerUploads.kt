@@ -10,6 +10,7 @@ import java.util.concurrent.Callable
 import java.util.concurrent.ExecutionException
 import java.util.concurrent.Executors
 import org.json.JSONArray
+import org.json.JSONException
 import org.json.JSONObject
 
 /** The broker or S3 refused the upload for good; the message says why. */
@@ -153,13 +154,20 @@ class BrokerUploads(private val folder: File, private val prefix: String, privat
         try {
             val status = connection.responseCode
             val text = (if (status < 400) connection.inputStream else connection.errorStream)?.bufferedReader()?.use { it.readText() }
-            if (status < 400 || (conflict && status == 409)) return JSONObject(text ?: "{}")
+            if (status < 400 || (conflict && status == 409)) return answer(text ?: "{}")
             val problem = runCatching { JSONObject(text ?: "").getString("detail") }.getOrDefault("The broker answers $status.")
             if (status in RETRIED || status >= 500) throw IOException(problem)
             throw Refused(problem)
         } finally {
             connection.disconnect()
         }
+    }
+
+    /** A page that is not JSON comes from something between app and broker, such as the login of a hotel's network. */
+    private fun answer(text: String): JSONObject = try {
+        JSONObject(text)
+    } catch (error: JSONException) {
+        throw IOException("The answer is not the broker's.", error)
     }
 
     private fun open(method: String, url: String): HttpURLConnection {

@@ -4,12 +4,17 @@ import hashlib
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
 
 from broker.dev.s3 import Fault
+from tests.support.live import live
 from tests.support.npm import CACHE, missing, packages, program
 from tests.support.parts_broker import PartsBroker
 from tests.support.processes import ROOT
@@ -49,12 +54,13 @@ def jar() -> Path:
 @pytest.fixture
 def command(jar: Path, served: PartsBroker, tmp_path: Path) -> Callable[..., list[str]]:
     """Return a function that returns a command on the uploads of one folder."""
+    return partial(runner, jar, tmp_path, served.prefix, served.token)
 
-    def make(*arguments: str) -> list[str]:
-        started = [program("java"), "-cp", f"{jar}:{JSON}", "RunnerKt", str(tmp_path / "uploads")]
-        return [*started, served.prefix, served.token, *arguments]
 
-    return make
+def runner(jar: Path, folder: Path, prefix: str, token: str, *arguments: str) -> list[str]:
+    """Return a command on the uploads of a folder, through the broker at `prefix`."""
+    started = [program("java"), "-cp", f"{jar}:{JSON}", "RunnerKt", str(folder / "uploads")]
+    return [*started, prefix, token, *arguments]
 
 
 @pytest.fixture
@@ -104,6 +110,15 @@ def test_an_upload_goes_on_after_the_apps_death(
     progress, *_, media_id = ran.stdout.splitlines()
     assert int(progress.split()[0]) >= arrived
     assert content(served, media_id) == video.read_bytes()
+
+
+def test_an_upload_outlasts_a_network_that_answers_with_a_page_of_its_own(
+    jar: Path, tmp_path: Path, video: Path
+) -> None:
+    login = Route("/{path:path}", lambda _: HTMLResponse("<h1>Please log in</h1>"), methods=["POST"])
+    with live(Starlette(routes=[login])) as network:
+        for arguments, status in ((("add", str(video), "video/mp4"), 0), (("run",), 75), (("run",), 75)):
+            assert subprocess.run(runner(jar, tmp_path, network, "token", *arguments), check=False).returncode == status
 
 
 def test_a_refused_upload_is_forgotten_and_says_why(run: Run, tmp_path: Path) -> None:
