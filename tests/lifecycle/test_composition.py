@@ -114,6 +114,7 @@ async def test_a_long_composition_answers_its_caller_and_goes_on(gate: World, mo
     calls(gate).held = {"upload_part_copy"}
     with pytest.raises(PromotionRunning):
         await gate.verbs.complete(issued.media.id, "anna")
+    await calls(gate).reached.wait()
     gate.clock.move(**AFTER_LEASE)
     await gate.renewed(issued.media.id)
     assert (await gate.store.get(issued.media.id, None)).state is State.PROMOTING
@@ -169,6 +170,8 @@ async def test_compositions_beyond_the_bound_wait_in_the_database_for_any_replic
     calls(gate).held = {"create_multipart_upload"}
     gate.clock.move(**AFTER_POLICIES)
     await gate.sweep.once()
+    while (await counts())[State.PROMOTING] < 4:
+        await asyncio.sleep(0.01)
     assert await counts() == {State.PROMOTING: 4, State.PENDING: 5}
     lists = calls(gate).operations.count("list_objects_v2")
     waiting = [media_id for media_id in ids if await gate.state(media_id) is State.PENDING]
