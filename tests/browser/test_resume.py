@@ -19,14 +19,14 @@ from tests.support.stack import running_stack, token
 
 MB = 1_000_000
 MIB = 1024**2
-SIZE = int(os.environ.get("BROKER_TEST_RESUME_MB", "100")) * MB
+SIZE = int(os.environ.get("BROKER_TEST_RESUME_MB", "60")) * MB
 """The size of the file; 300 MB by hand, which takes a minute for each browser."""
-PART = 5 * MIB if SIZE <= 100 * MB else 16 * MIB
+PART = 5 * MIB if SIZE < 100 * MB else 16 * MIB
 FORM_BYTES = 4096
 """More than the fields and headers of one form."""
-MOST_GROWTH = 85 * MB
-"""Less than the file, and more than the copies of the parts that are under way: Chromium grew by 6 to 54 MB, on a loaded
-machine by most, and Firefox by 0.5 to 2 MB."""
+MOST_GROWTH = 65 * MB
+"""Chromium grew by 6 to 55 MB, most of it on a loaded machine, and Firefox by 2 MB at most, whatever the size of the
+file. With a page that kept the 60 MB which it sent, Chromium grew by 74 to 102 MB."""
 BROWSERS = {"chrome": ("chromium", "chromium-browser"), "firefox": ("firefox-esr", "firefox")}
 UPLOAD = """async ({ module, token, more }) => {
     const { upload } = await import(module);
