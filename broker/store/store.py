@@ -120,9 +120,8 @@ class Store:
     ) -> builtins.list[Media]:
         """Claim at most `limit` due media, the longest overdue first, and return them as they now are.
 
-        Unless the caller `composes`, media that may have to be composed are left to others, or to a later claim.
-
-        No other caller claims them before `lease_until`; the sweep finishes or amends them until then.
+        No other caller claims them before `lease_until`; the sweep finishes or amends them until then. Unless the
+        caller `composes`, media that may have to be composed are left to others, or to a later claim.
         """
         return await self._writes.submit(writes.Claim(now, lease_until, limit, composes))
 

@@ -182,9 +182,10 @@ async def test_a_holder_that_fails_during_an_outage_raises_its_own_error(time: T
             raise REFUSED
 
 
-async def test_a_renewal_that_is_under_way_ends_before_the_lease_does(
+async def ending_during_a_renewal(
     time: Time, store: Rows, media: Media, monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> "asyncio.Task[Media]":
+    """Return a holder whose work has ended, while the database has not yet recorded a renewal."""
     monkeypatch.setattr(leases, "RENEW_SECONDS", 0.005)
     store.let_go.clear()
 
@@ -196,6 +197,13 @@ async def test_a_renewal_that_is_under_way_ends_before_the_lease_does(
     holding = asyncio.create_task(hold())
     await until_amended(store, 1)
     await asyncio.sleep(0.01)
+    return holding
+
+
+async def test_a_renewal_that_is_under_way_ends_before_the_lease_does(
+    time: Time, store: Rows, media: Media, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holding = await ending_during_a_renewal(time, store, media, monkeypatch)
     assert not holding.done()
     store.let_go.set()
     assert (await holding).version == 1
@@ -204,16 +212,7 @@ async def test_a_renewal_that_is_under_way_ends_before_the_lease_does(
 async def test_a_holder_that_is_cancelled_while_its_renewal_is_under_way_renews_no_more(
     time: Time, store: Rows, media: Media, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.005)
-    store.let_go.clear()
-
-    async def hold() -> None:
-        async with time.leases().renewed(store, media):
-            await until_amended(store, 1)
-
-    holding = asyncio.create_task(hold())
-    await until_amended(store, 1)
-    await asyncio.sleep(0.01)
+    holding = await ending_during_a_renewal(time, store, media, monkeypatch)
     holding.cancel()
     with pytest.raises(asyncio.CancelledError):
         await holding

@@ -2,7 +2,6 @@
 
 import hashlib
 import subprocess
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from tests.support.live import live
 from tests.support.npm import CACHE, missing, packages, program
 from tests.support.parts_broker import PartsBroker
 from tests.support.processes import ROOT
+from tests.support.waiting import until
 
 KIT = ROOT / "infra" / "phones" / "BrokerUploads.kt"
 RUNNER = Path(__file__).with_name("Runner.kt")
@@ -97,10 +97,7 @@ def test_an_upload_goes_on_after_the_apps_death(
     run("add", str(video), "video/mp4").check_returncode()
     served.s3.order_fault(Fault("PostObject", count=6, delay_seconds=1))
     with subprocess.Popen(command("run"), stdout=subprocess.DEVNULL) as app:
-        deadline = time.monotonic() + 60
-        while not served.staged():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(served.staged)
         app.kill()
     served.s3.clear_faults()
     arrived = len(served.staged())

@@ -13,29 +13,17 @@ import boto3
 import httpx
 import psutil
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError
 
 from broker.dev.s3 import Fault, start_embedded_s3
+from tests.support.s3_clients import client_of
 
 KEY = ("AKIAEMBEDDEDTESTKEY1", "a secret of the tests")
 
 
-def client(s3):
-    """Return a boto3 client without retries."""
-    return boto3.client(
-        "s3",
-        endpoint_url=s3.endpoint_url,
-        aws_access_key_id=s3.access_key,
-        aws_secret_access_key=s3.secret_key,
-        region_name=s3.region,
-        config=Config(retries={"total_max_attempts": 1}),
-    )
-
-
 def test_objects_and_configuration_outlive_a_restart(tmp_path):
     with start_embedded_s3(data_dir=tmp_path, credentials=[KEY], buckets=["kept"]) as s3:
-        before = client(s3)
+        before = client_of(s3)
         before.put_bucket_versioning(Bucket="kept", VersioningConfiguration={"Status": "Enabled"})
         first = before.put_object(Bucket="kept", Key="a/ü", Body=b"first", Metadata={"m": "1"})
         before.put_object(Bucket="kept", Key="a/ü", Body=b"second")
@@ -44,7 +32,7 @@ def test_objects_and_configuration_outlive_a_restart(tmp_path):
     with start_embedded_s3(
         data_dir=tmp_path, credentials=[KEY], buckets=["kept"], cors_origins=["https://app.example"]
     ) as s3:
-        after = client(s3)
+        after = client_of(s3)
         assert [bucket["Name"] for bucket in after.list_buckets()["Buckets"]] == ["kept"]
         assert after.get_bucket_versioning(Bucket="kept")["Status"] == "Enabled"
         old = after.get_object(Bucket="kept", Key="a/ü", VersionId=first["VersionId"])
@@ -95,15 +83,15 @@ def test_multipart_uploads_outlive_a_restart(end, durable, tmp_path):
     started = {"data_dir": tmp_path, "durable": durable, "credentials": [KEY], "buckets": ["kept"]}
     with start_embedded_s3(**started) as s3:
         facts = {"Metadata": {"m": "1"}, "ContentType": "video/mp4", "StorageClass": "STANDARD_IA"}
-        upload, parts = create_upload(client(s3), ChecksumAlgorithm="SHA256", Tagging="k=v", **facts)
-        aborted, _ = create_upload(client(s3), "aborted")
-        client(s3).abort_multipart_upload(**aborted)
-        client(s3).upload_part(**upload, PartNumber=2, Body=b"22", ChecksumAlgorithm="SHA256")
-        listed = client(s3).list_parts(**upload)
+        upload, parts = create_upload(client_of(s3), ChecksumAlgorithm="SHA256", Tagging="k=v", **facts)
+        aborted, _ = create_upload(client_of(s3), "aborted")
+        client_of(s3).abort_multipart_upload(**aborted)
+        client_of(s3).upload_part(**upload, PartNumber=2, Body=b"22", ChecksumAlgorithm="SHA256")
+        listed = client_of(s3).list_parts(**upload)
         if end == "killed":
             kill(s3)
     with start_embedded_s3(**started) as s3:
-        after = client(s3)
+        after = client_of(s3)
         assert [entry["UploadId"] for entry in after.list_multipart_uploads(Bucket="kept")["Uploads"]] == [
             upload["UploadId"]
         ]
@@ -120,45 +108,45 @@ def test_multipart_uploads_outlive_a_restart(end, durable, tmp_path):
 def test_a_complete_repeated_after_a_restart_gets_the_first_answer(tmp_path):
     started = {"data_dir": tmp_path, "credentials": [KEY], "buckets": ["kept"]}
     with start_embedded_s3(**started) as s3:
-        upload, parts = create_upload(client(s3))
-        first = client(s3).complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+        upload, parts = create_upload(client_of(s3))
+        first = client_of(s3).complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
         kill(s3)
     with start_embedded_s3(**started) as s3:
-        second = client(s3).complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+        second = client_of(s3).complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
         names = ("ETag", "ChecksumCRC64NVME", "ChecksumType", "Key")
         assert [first[name] for name in names] == [second[name] for name in names]
-        assert client(s3).head_object(Bucket="kept", Key="a", PartNumber=2)["PartsCount"] == 2
+        assert client_of(s3).head_object(Bucket="kept", Key="a", PartNumber=2)["PartsCount"] == 2
 
 
 def test_a_page_holds_a_thousand_parts(tmp_path):
     started = {"data_dir": tmp_path, "credentials": [KEY], "buckets": ["kept"]}
     with start_embedded_s3(**started) as s3:
         upload = {"Bucket": "kept", "Key": "a"}
-        upload["UploadId"] = client(s3).create_multipart_upload(**upload)["UploadId"]
-        client(s3).upload_part(**upload, PartNumber=1, Body=b"1")
+        upload["UploadId"] = client_of(s3).create_multipart_upload(**upload)["UploadId"]
+        client_of(s3).upload_part(**upload, PartNumber=1, Body=b"1")
     facts = tmp_path / "uploads" / upload["UploadId"] / "1.json"
     for number in range(2, 1003):
         part = json.loads(facts.read_text()) | {"number": number}
         facts.with_name(f"{number}.json").write_text(json.dumps(part))
     with start_embedded_s3(**started) as s3:
-        first = client(s3).list_parts(**upload, MaxParts=2000)
+        first = client_of(s3).list_parts(**upload, MaxParts=2000)
         assert (len(first["Parts"]), first["MaxParts"], first["IsTruncated"]) == (1000, 1000, True)
-        second = client(s3).list_parts(**upload, PartNumberMarker=first["NextPartNumberMarker"])
+        second = client_of(s3).list_parts(**upload, PartNumberMarker=first["NextPartNumberMarker"])
         assert [part["PartNumber"] for part in second["Parts"]] == [1001, 1002]
 
 
 def test_an_upload_completed_just_before_a_crash_is_in_progress_no_more(tmp_path):
     started = {"data_dir": tmp_path, "credentials": [KEY], "buckets": ["kept"]}
     with start_embedded_s3(**started) as s3:
-        upload, parts = create_upload(client(s3))
+        upload, parts = create_upload(client_of(s3))
         directory = tmp_path / "uploads" / upload["UploadId"]
         shutil.copytree(directory, tmp_path / "copy")
-        client(s3).complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+        client_of(s3).complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
     # As if the process had ended between the object and the removal of its parts.
     (tmp_path / "copy").rename(directory)
     with start_embedded_s3(**started) as s3:
-        assert "Uploads" not in client(s3).list_multipart_uploads(Bucket="kept")
-        again = client(s3).complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+        assert "Uploads" not in client_of(s3).list_multipart_uploads(Bucket="kept")
+        again = client_of(s3).complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
         assert again["ETag"].endswith('-2"')
         assert not directory.exists()
 
@@ -166,9 +154,9 @@ def test_an_upload_completed_just_before_a_crash_is_in_progress_no_more(tmp_path
 def test_a_composition_without_its_facts_is_completed_after_a_crash(tmp_path):
     started = {"data_dir": tmp_path, "credentials": [KEY], "buckets": ["kept"]}
     with start_embedded_s3(**started) as s3:
-        upload, parts = create_upload(client(s3))
+        upload, parts = create_upload(client_of(s3))
         shutil.copytree(tmp_path / "uploads", tmp_path / "copy")
-        client(s3).complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+        client_of(s3).complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
     # As if the process had ended between the move of the bytes and that of the facts.
     shutil.rmtree(tmp_path / "uploads")
     (tmp_path / "copy").rename(tmp_path / "uploads")
@@ -180,21 +168,21 @@ def test_a_composition_without_its_facts_is_completed_after_a_crash(tmp_path):
     (copied / "0").write_bytes(b"x")
     with start_embedded_s3(**started) as s3:
         assert not copied.exists()
-        assert "Contents" not in client(s3).list_objects_v2(Bucket="kept")
+        assert "Contents" not in client_of(s3).list_objects_v2(Bucket="kept")
         assert list((tmp_path / "objects" / "kept").iterdir()) == []
-        client(s3).complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
-        assert client(s3).get_object(Bucket="kept", Key="a")["Body"].read() == b"1" * 5 * MIB + b"2"
+        client_of(s3).complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+        assert client_of(s3).get_object(Bucket="kept", Key="a")["Body"].read() == b"1" * 5 * MIB + b"2"
 
 
 def test_a_condition_of_complete_holds_across_a_restart(tmp_path):
     started = {"data_dir": tmp_path, "credentials": [KEY], "buckets": ["kept"]}
     with start_embedded_s3(**started) as s3:
-        client(s3).put_object(Bucket="kept", Key="a", Body=b"before")
-        upload, parts = create_upload(client(s3))
+        client_of(s3).put_object(Bucket="kept", Key="a", Body=b"before")
+        upload, parts = create_upload(client_of(s3))
     with start_embedded_s3(**started) as s3:
-        client(s3).delete_object(Bucket="kept", Key="a")
+        client_of(s3).delete_object(Bucket="kept", Key="a")
         with pytest.raises(ClientError) as refused:
-            client(s3).complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*")
+            client_of(s3).complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*")
         assert refused.value.response["Error"]["Code"] == "ConditionalRequestConflict"
 
 
@@ -202,13 +190,13 @@ def test_a_condition_of_complete_holds_across_a_restart(tmp_path):
 def test_an_upload_whose_facts_were_cut_short_loses_what_they_described(name, tmp_path):
     started = {"data_dir": tmp_path, "credentials": [KEY], "buckets": ["kept"]}
     with start_embedded_s3(**started) as s3:
-        upload, _ = create_upload(client(s3))
-        other, _ = create_upload(client(s3), "b")
+        upload, _ = create_upload(client_of(s3))
+        other, _ = create_upload(client_of(s3), "b")
     facts = tmp_path / "uploads" / upload["UploadId"] / name
     facts.write_bytes(facts.read_bytes()[:20])
     with start_embedded_s3(**started) as s3:
-        uploads = client(s3).list_multipart_uploads(Bucket="kept")["Uploads"]
-        kept = {entry["UploadId"]: client(s3).list_parts(Bucket="kept", **_names(entry)) for entry in uploads}
+        uploads = client_of(s3).list_multipart_uploads(Bucket="kept")["Uploads"]
+        kept = {entry["UploadId"]: client_of(s3).list_parts(Bucket="kept", **_names(entry)) for entry in uploads}
         assert len(kept[other["UploadId"]]["Parts"]) == 2
         if name == "1.json":
             assert [part["PartNumber"] for part in kept[upload["UploadId"]]["Parts"]] == [2]
@@ -224,7 +212,7 @@ def _names(entry):
 
 def test_no_credential_of_the_request_is_written_down(tmp_path):
     with start_embedded_s3(data_dir=tmp_path, credentials=[KEY], buckets=["kept"]) as s3:
-        create_upload(client(s3))
+        create_upload(client_of(s3))
     written = "".join(path.read_text() for path in tmp_path.rglob("*.json")).lower()
     assert "storage_class" in written
     assert not any(word in written for word in ("authorization", "signature", KEY[0].lower()))
@@ -238,9 +226,9 @@ def test_only_a_durable_server_flushes_what_it_stores(durable, tmp_path, monkeyp
     monkeypatch.setenv("PYTHONPATH", str(hook))
     with start_embedded_s3(data_dir=tmp_path / "data", durable=durable, credentials=[KEY], buckets=["kept"]) as s3:
         (tmp_path / "log").write_text("")
-        client(s3).put_object(Bucket="kept", Key="a", Body=b"x")
-        upload, parts = create_upload(client(s3), "b")
-        client(s3).complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+        client_of(s3).put_object(Bucket="kept", Key="a", Body=b"x")
+        upload, parts = create_upload(client_of(s3), "b")
+        client_of(s3).complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
     flushed = (tmp_path / "log").read_text().split()
     # Of the object, of the upload, of its parts, and of the composed object: facts and their directory, and bytes,
     # but the bytes of the composed object are flushed already.
@@ -251,11 +239,11 @@ def test_only_a_durable_server_flushes_what_it_stores(durable, tmp_path, monkeyp
 def test_an_object_whose_facts_were_cut_short_is_gone_and_the_others_are_there(tmp_path):
     with start_embedded_s3(data_dir=tmp_path, credentials=[KEY], buckets=["kept"]) as s3:
         for key in ("torn", "whole"):
-            client(s3).put_object(Bucket="kept", Key=key, Body=b"x")
+            client_of(s3).put_object(Bucket="kept", Key=key, Body=b"x")
     facts = sorted((tmp_path / "objects" / "kept").glob("*.json"))[0]
     facts.write_bytes(facts.read_bytes()[:20])
     with start_embedded_s3(data_dir=tmp_path, credentials=[KEY], buckets=["kept"]) as s3:
-        assert [entry["Key"] for entry in client(s3).list_objects_v2(Bucket="kept")["Contents"]] == ["whole"]
+        assert [entry["Key"] for entry in client_of(s3).list_objects_v2(Bucket="kept")["Contents"]] == ["whole"]
     assert len(list((tmp_path / "objects" / "kept").iterdir())) == 2
 
 
@@ -264,21 +252,21 @@ def test_what_lies_in_the_working_directory_is_not_taken_for_the_broker(monkeypa
     (tmp_path / "broker" / "__init__.py").write_text("raise SystemExit('not this one')")
     monkeypatch.chdir(tmp_path)
     with start_embedded_s3(buckets=["mine"]) as s3:
-        assert client(s3).list_buckets()["Buckets"]
+        assert client_of(s3).list_buckets()["Buckets"]
 
 
 def test_a_data_directory_serves_one_server_at_a_time(tmp_path):
     with start_embedded_s3(data_dir=tmp_path, buckets=["kept"]) as s3:
-        client(s3).put_object(Bucket="kept", Key="a", Body=b"x")
+        client_of(s3).put_object(Bucket="kept", Key="a", Body=b"x")
         with pytest.raises(RuntimeError, match="exit status 1"):
             start_embedded_s3(data_dir=tmp_path)
-        assert client(s3).get_object(Bucket="kept", Key="a")["Body"].read() == b"x"
+        assert client_of(s3).get_object(Bucket="kept", Key="a")["Body"].read() == b"x"
 
 
 def test_without_a_data_directory_nothing_is_left(monkeypatch, tmp_path):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     with start_embedded_s3(buckets=["mine"]) as s3:
-        client(s3).put_object(Bucket="mine", Key="a", Body=b"x")
+        client_of(s3).put_object(Bucket="mine", Key="a", Body=b"x")
         assert list(tmp_path.iterdir())
     assert list(tmp_path.iterdir()) == []
 
