@@ -229,12 +229,13 @@ def test_each_pipelined_request_gets_its_own_body(address: str) -> None:
     assert re.findall(rb'"max_size":(\d+)', answers) == [b"7", b"8", b"9"]
 
 
-def test_a_client_that_pipelines_without_end_is_answered_up_to_the_bound(address: str) -> None:
+def test_a_client_that_pipelines_without_end_is_cut_off(address: str) -> None:
+    """How many are answered is tested on a transport below: a reset loses what the client has not read yet."""
     with connected(address) as connection:
         with suppress(OSError):  # it may be closed before all is sent
             connection.sendall((GET + b"\r\n") * 20 * MAX_WAITING)
         answers = rest_of(connection)
-    assert MAX_WAITING <= answers.count(b"HTTP/1.1 200 ") < 20 * MAX_WAITING or answers == b""
+    assert answers.count(b"HTTP/1.1 200 ") < 20 * MAX_WAITING
     assert answers.count(b"connection: close") <= 1
     with httpx.Client() as client:
         assert client.get(f"{address}/healthz").status_code == 200
