@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -239,31 +239,41 @@ def test_no_line_is_for_a_terminal_or_asks_for_a_websocket_library(deployed: tup
     assert "WebSocket" not in server.said
 
 
+@contextmanager
+def _asked(address: str, method: str, path: str, headers: dict[str, str], body: str = "") -> Iterator[socket.socket]:
+    """Yield a connection whose request the server has read."""
+    url = httpx.URL(address)
+    lines = [f"{method} /api/v1/s3-media{path} HTTP/1.1", "Host: a", *map(": ".join, headers.items()), "", body]
+    with socket.create_connection((url.host, url.port or 80), timeout=30) as connection:
+        connection.sendall("\r\n".join(lines).encode())
+        assert httpx.get(f"{address}/healthz").status_code == 200  # it came later, and has its answer
+        yield connection
+
+
 def test_a_waiting_request_is_answered_when_the_server_stops(deployed: tuple[Path, dict[str, str]]) -> None:
     cwd, variables = deployed
     bearer = {"Authorization": f"Bearer {_token(cwd, variables)}"}
-    with running("serve", "--port", "0", cwd=cwd, **variables) as server, ThreadPoolExecutor(1) as pool:
-        url = server.wait_for(SERVES)[1] + "/api/v1/s3-media"
+    with running("serve", "--port", "0", cwd=cwd, **variables) as server:
+        address = server.wait_for(SERVES)[1]
+        url = f"{address}/api/v1/s3-media"
         issued = httpx.post(f"{url}/upload", json={"content_type": "video/mp4"}, headers=bearer).json()
-        address = f"{url}/{issued['media_id']}?wait=25"
-        waiting = pool.submit(httpx.get, address, headers=bearer, timeout=30)
-        time.sleep(1)
-        began = time.monotonic()
-        assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)
-        assert waiting.result().status_code == 409
-        assert time.monotonic() - began < 5
+        with _asked(address, "GET", f"/{issued['media_id']}?wait=25", bearer) as waiting:
+            began = time.monotonic()
+            assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)
+            assert waiting.recv(65536).startswith(b"HTTP/1.1 409 ")
+            assert time.monotonic() - began < 25 / 2
         assert "Traceback" not in server.said
 
 
 def test_a_request_that_does_not_end_in_time_gets_a_problem(deployed: tuple[Path, dict[str, str]]) -> None:
     cwd, variables = deployed
-    token = _token(cwd, variables)
+    headers = {
+        "Authorization": f"Bearer {_token(cwd, variables)}",
+        "Content-Type": "application/json",
+        "Content-Length": "40",
+    }
     with running("serve", "--port", "0", "--graceful-seconds", "1", cwd=cwd, **variables) as server:
-        url = httpx.URL(server.wait_for(SERVES)[1])
-        with socket.create_connection((url.host, url.port or 80), timeout=10) as connection:
-            head = f"POST /api/v1/s3-media/upload HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n"
-            connection.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 40\r\n\r\n{{".encode())
-            time.sleep(0.5)
+        with _asked(server.wait_for(SERVES)[1], "POST", "/upload", headers, "{") as connection:
             assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)
             answer = connection.recv(65536)
         assert answer.startswith(b"HTTP/1.1 503 ")

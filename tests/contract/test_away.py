@@ -76,7 +76,7 @@ async def test_a_database_locked_beyond_the_timeout_is_unavailable_until_it_is_f
             store.change(media, Event.DELETE),
             return_exceptions=True,
         )
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 20 * 0.3  # they wait together, not one after the other
         assert all(isinstance(end, DatabaseUnavailable) for end in ends)
         assert await store.get(media.id, "ann") == media
     await store.add(pending(), UNLIMITED)

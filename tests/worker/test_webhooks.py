@@ -92,7 +92,7 @@ async def test_a_failed_webhook_comes_again_later_and_later_with_the_same_id(mak
         world = make_world(announce_to=(receiver.url,))
         issued = await world.uploaded()
         await world.verbs.complete(issued.media.id, "anna")
-        async with sending(world, receiver, seconds=0.3) as webhooks:
+        async with sending(world, receiver, seconds=2) as webhooks:
             claimed = [await webhooks.once(receiver.url)]
             for attempts in range(1, 5):
                 claimed.append(await webhooks.once(receiver.url))
