@@ -230,7 +230,7 @@ def test_each_pipelined_request_gets_its_own_body(address: str) -> None:
 
 
 def test_a_client_that_pipelines_without_end_is_cut_off(address: str) -> None:
-    """How many are answered is tested on a transport below: a reset loses what the client has not read yet."""
+    """A reset loses what the client has not read, so the count of answers is tested on a transport below."""
     with connected(address) as connection:
         with suppress(OSError):  # it may be closed before all is sent
             connection.sendall((GET + b"\r\n") * 20 * MAX_WAITING)
