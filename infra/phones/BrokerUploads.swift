@@ -45,6 +45,7 @@ public final class BrokerUploads: NSObject, URLSessionTaskDelegate, @unchecked S
     private let ahead = 8 // parts that the system holds at a time, each with a file of its own
     private var session: URLSession!
     @MainActor private var last: Task<Void, Never>?
+    @MainActor private var failures: [String: Int] = [:] // how often in a row a part failed since the app started
 
     /// `prefix` is the address of the broker's routes; `token` returns the user's current token.
     public init(folder: URL, prefix: String, token: @escaping () async throws -> String) {
@@ -161,11 +162,18 @@ public final class BrokerUploads: NSObject, URLSessionTaskDelegate, @unchecked S
         task.resume()
     }
 
-    /// The system also calls these after it restarts the app. A refused form may have expired: the next page has fresh ones.
+    /// The system also calls these after it restarts the app. A form that S3 refused may have expired, and the next page has
+    /// fresh ones. If S3 refuses the part itself, the pauses grow until the media expires, which ends the upload.
     public func urlSession(_ session: URLSession, task: URLSessionTask, didCompleteWithError error: Error?) {
         guard let name = task.taskDescription, let id = name.split(separator: "/").first.map(String.init) else { return }
         try? FileManager.default.removeItem(at: folder.appendingPathComponent("\(name).body"))
-        Task { @MainActor in enqueue(id) }
+        let status = (task.response as? HTTPURLResponse)?.statusCode ?? 0
+        Task { @MainActor in
+            let count = status == 201 ? 0 : failures[name, default: 0] + 1
+            failures[name] = count
+            if count > 1 { try? await Task.sleep(nanoseconds: UInt64(min(3600, 5 << min(count, 10))) * 1_000_000_000) }
+            enqueue(id)
+        }
     }
 
     public func urlSessionDidFinishEvents(forBackgroundURLSession session: URLSession) {
