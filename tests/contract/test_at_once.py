@@ -17,7 +17,7 @@ from broker.domain.media import Event, Media
 from broker.store import Store, migrate
 from tests.contract.conftest import OpenStore
 from tests.support.postgres import PostgreSQL
-from tests.support.samples import UNLIMITED, pending, until_a_session_waits
+from tests.support.samples import UNLIMITED, pending, statistic, until_a_session_waits
 
 LIMITED = Quota(pending_count=4, promised_bytes=9000, stored_bytes=9000, media_count=5)
 
@@ -93,9 +93,8 @@ async def test_a_used_key_costs_the_rest_of_its_batch_no_row(store: Store, datab
             store.add(pending(idempotency_key="one"), UNLIMITED),
         )
     await store.close()
-    with psycopg.connect(database_url) as connection:
-        found = connection.execute("SELECT n_tup_ins FROM pg_stat_user_tables WHERE relname = 'broker_media'")
-        assert found.fetchone() == (61,)
+    inserted = "SELECT n_tup_ins FROM pg_stat_user_tables WHERE relname = 'broker_media'"
+    assert await statistic(database_url, inserted) == 61
 
 
 def insert(owner: str) -> str:
@@ -197,7 +196,5 @@ async def test_replicas_never_deadlock(open_store: OpenStore, database_url: str)
         assert await stores[1].usage(owner) == reduce(Usage.__add__, map(footprint, rows), Usage())
     for store in stores:
         await store.close()
-    with psycopg.connect(database_url) as connection:
-        # PostgreSQL counts the events of a connection when it closes.
-        found = connection.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
-        assert found.fetchone() == (0,)
+    deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    assert await statistic(database_url, deadlocks) == 0

@@ -52,3 +52,18 @@ async def until_a_session_waits(database_url: str) -> None:
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as watching:
         while await (await watching.execute(waiting)).fetchone() is None:
             await asyncio.sleep(0.01)
+
+
+async def statistic(database_url: str, query: str) -> object:
+    """Return a value of PostgreSQL's statistics once every other connection to the database has ended.
+
+    A connection adds what it counted when it ends, which is a moment after its client has closed it.
+    """
+    here = "datname = current_database() AND backend_type = 'client backend'"
+    clients = f"SELECT count(*) FROM pg_stat_activity WHERE {here}"  # noqa: S608 a test's own
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as watching:
+        while await (await watching.execute(clients)).fetchone() != (1,):
+            await asyncio.sleep(0.01)
+        row = await (await watching.execute(query)).fetchone()
+    assert row is not None
+    return row[0]
