@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 import broker
 from broker.domain.keys import staging_key
@@ -112,7 +112,6 @@ def test_uppy_pauses_and_resumes_all_and_cancels(
 def test_filepond_uploads_three_files(load: Load, page: Page, stack: Stack, films: list[Path]) -> None:
     owner = load("FilePond", "filepond@4.32.12")
     page.locator("input.filepond--browser").set_input_files(films)
-    page.evaluate("pond.processFiles()")
     _wait_for_three(stack, owner, page)
 
 
@@ -138,9 +137,24 @@ def test_uppy_shows_a_rejected_upload_as_failed(
 def test_filepond_shows_why_an_upload_was_rejected(load: Load, page: Page, rejected: None, film: Path) -> None:
     load("FilePond", "filepond@4.32.12")
     page.locator("input.filepond--browser").set_input_files(film)
-    page.evaluate("pond.processFiles().catch(() => {})")
-    status = page.locator(".filepond--file-status-main", has_text="the size is 3 bytes")
-    status.wait_for()
+    expect(page.locator(".filepond--file-status-main")).to_contain_text("the size is 3 bytes")
+
+
+def test_filepond_forgets_a_cancelled_upload_without_an_error(
+    load: Load, page: Page, stack: Stack, big_file: Callable[[int], Path]
+) -> None:
+    owner = load("FilePond", "filepond@4.32.12")
+    _throttle(page, bytes_per_second=4_000_000)
+    page.locator("input.filepond--browser").set_input_files(big_file(20_000_000))
+    until(page, "pond.getFiles()[0]?.status === 3")  # FilePond's FileStatus.PROCESSING
+    until(page, "performance.getEntriesByType('resource').some(({ name }) => name.endsWith('/upload'))")
+    page.evaluate("window.failures = []; pond.on('error', ({ body }) => failures.push(body))")
+    with page.expect_response(lambda answer: answer.request.method == "DELETE") as deleted:
+        page.get_by_role("button", name="Cancel").click()
+    assert deleted.value.status == 200
+    expect(page.locator(".filepond--item")).to_have_count(0)
+    assert page.evaluate("failures") == []
+    assert httpx.get(f"{stack.prefix}/", headers=_bearer(owner)).json()["media"] == []
 
 
 def test_filepond_undo_deletes_the_media(load: Load, page: Page, stack: Stack, film: Path) -> None:
