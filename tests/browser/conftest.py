@@ -28,7 +28,7 @@ def browser() -> Iterator[Browser]:
 
     It stops with its module. Until then, Playwright's event loop runs in this thread, so no other test could run one.
     """
-    expect.set_options(timeout=20_000)
+    expect.set_options(timeout=60_000)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=program("chromium", "chromium-browser"), args=FLAGS)
         yield chromium
@@ -55,7 +55,7 @@ def stack(shared_stack: Stack) -> Iterator[Stack]:
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """Open a fresh browser context."""
     fresh = browser.new_context()
-    fresh.set_default_timeout(20_000)
+    fresh.set_default_timeout(60_000)
     yield fresh
     fresh.close()
 

@@ -60,14 +60,14 @@ def _films(folder: Path) -> list[Path]:
 def _show(page: Page, stack: Stack, films: list[Path]) -> None:
     """Upload two films, play the first one, and have the third on its way."""
     page.set_input_files("#files", films[:2])
-    expect(page.locator("#queue-count")).to_have_text("2 of 2 uploaded", timeout=30_000)
+    expect(page.locator("#queue-count")).to_have_text("2 of 2 uploaded", timeout=60_000)
     page.locator("#library").get_by_role("button", name="Play").last.click()
     until(page, "document.querySelector('video').readyState >= 2")
     page.evaluate("Object.assign(document.querySelector('video'), { currentTime: 12 }).pause()")
     until(page, "!document.querySelector('video').seeking")
     stack.s3.order_fault(Fault("PostObject", count=100, delay_seconds=5))
     page.set_input_files("#files", films[2])
-    expect(page.locator("#queue")).to_contain_text(" % of ", timeout=30_000)
+    expect(page.locator("#queue")).to_contain_text(" % of ", timeout=60_000)
     page.evaluate("scrollTo(0, 0)")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, Response, Route, expect
+from playwright.sync_api import APIResponse, Browser, BrowserContext, Locator, Page, Response, Route, expect
 
 from broker.dev.s3 import Fault
 from tests.browser.waiting import until
@@ -14,8 +14,6 @@ from tests.support.npm import packages
 from tests.support.stack import Stack, running_stack, token
 
 VIDEO = "document.querySelector('video')"
-SLOW = 20_000
-"""Milliseconds for an upload over a slow link."""
 AXE = "async () => (await axe.run(document, { resultTypes: ['violations'] })).violations"
 
 
@@ -102,6 +100,7 @@ def test_the_last_of_two_quick_clicks_decides_what_plays(console: Page, films: l
 
     console.set_input_files("#files", films[:2])
     expect(console.locator("#queue-count")).to_have_text("2 of 2 uploaded")
+    expect(console.locator("#queue .row")).to_have_count(0)  # both are in the list now
     console.route("**/*?expires_in=*", answer_the_last_one_first)
     rows = console.locator("#library .row")
     for position in (0, 1):
@@ -189,12 +188,12 @@ def test_a_file_that_the_browser_cannot_play_shows_the_reason_in_place_of_the_vi
 def test_a_broker_that_does_not_answer_turns_the_health_red_and_says_so(console: Page, stack: Stack) -> None:
     console.route("**/api/**", lambda route: route.abort())
     host = stack.broker.removeprefix("http://")
-    expect(console.locator("#health")).to_have_attribute("data-health", "unavailable", timeout=6000)
+    expect(console.locator("#health")).to_have_attribute("data-health", "unavailable")
     expect(console.locator("#health-text")).to_have_text("The broker does not answer")
     trouble = console.locator("#library-trouble")
     expect(trouble).to_have_text(f"The broker does not answer at {host}. Check that it is running.")
     console.unroute("**/api/**")
-    expect(console.locator("#health")).to_have_attribute("data-health", "healthy", timeout=6000)
+    expect(console.locator("#health")).to_have_attribute("data-health", "healthy")
     expect(trouble).to_be_hidden()
 
 
@@ -206,6 +205,22 @@ def test_an_uploaded_file_appears_once_with_its_steps_and_its_time(console: Page
     row = console.locator("#library .row").first
     row.locator("summary").click()
     expect(row.locator(".trace li").last).to_have_text(re.compile(r"ready: [0-9.]+ [kM]B in [0-9]\.[0-9] s$"))
+
+
+def test_an_upload_is_shown_once_while_the_answer_to_its_completion_is_on_its_way(console: Page, film: Path) -> None:
+    held: list[tuple[Route, APIResponse]] = []
+    console.route("**/complete", lambda route: held.append((route, route.fetch())))
+    listed = console.locator("#library .row").evaluate_all("rows => rows.map(({ id }) => id)")
+    with console.expect_event("requestfinished", lambda request: "?limit=" in request.url and bool(held)):
+        console.set_input_files("#files", film)
+    console.wait_for_timeout(300)  # the list that was read knows the media as ready
+    assert console.locator("#library .row").evaluate_all("rows => rows.map(({ id }) => id)") == listed
+    for route, answer in held:
+        route.fulfill(response=answer)
+    expect(console.locator("#queue .row")).to_have_count(0)
+    row = console.locator("#library .row").first
+    row.locator("summary").click()
+    expect(row.locator(".trace li").last).to_contain_text("ready: ")
 
 
 @pytest.mark.parametrize("name", ["", "   "])
@@ -300,12 +315,12 @@ def test_a_paused_upload_keeps_what_arrived_and_goes_on(
     _throttle(console, context, bytes_per_second=20_000_000)
     console.set_input_files("#files", big_file(60_000_001))
     row = console.locator("#queue .row")
-    expect(row.locator(".facts")).to_contain_text(_spaced("(3[0-9]|[4-9][0-9]) % of 60 MB"), timeout=SLOW)
+    expect(row.locator(".facts")).to_contain_text(_spaced("(3[0-9]|[4-9][0-9]) % of 60 MB"))
     row.get_by_role("button", name="Pause").click()
     expect(row.locator(".facts")).to_have_text(_spaced("^Paused · (27|55|83) % of 60 MB$"))  # whole parts
     assert console.locator("#library .row", has_text="60000001.mp4").count() == 0
     row.get_by_role("button", name="Resume").click()
-    expect(console.locator("#library .row").first).to_contain_text("60000001.mp4", timeout=SLOW)
+    expect(console.locator("#library .row").first).to_contain_text("60000001.mp4")
     row = console.locator("#library .row").first
     expect(row).to_have_attribute("data-state", "ready")
     row.locator("summary").click()
@@ -319,7 +334,7 @@ def test_after_a_reload_the_same_file_continues_and_another_one_is_refused(
     film = big_file(60_000_002)
     console.set_input_files("#files", film)
     row = console.locator("#queue .row")
-    expect(row.locator(".facts")).to_contain_text(_spaced("(3[0-9]|[4-9][0-9]) % of 60 MB"), timeout=SLOW)
+    expect(row.locator(".facts")).to_contain_text(_spaced("(3[0-9]|[4-9][0-9]) % of 60 MB"))
     console.on("dialog", lambda dialog: dialog.accept())
     console.reload()
     expect(row.locator(".facts")).to_have_text(
@@ -330,7 +345,7 @@ def test_after_a_reload_the_same_file_continues_and_another_one_is_refused(
     _choose(console, row, other)
     expect(row.locator(".facts")).to_contain_text("that is another file: it has 12 bytes, not 60 MB")
     _choose(console, row, film)
-    expect(console.locator("#queue-count")).to_have_text("1 of 1 uploaded", timeout=SLOW)
+    expect(console.locator("#queue-count")).to_have_text("1 of 1 uploaded")
     expect(console.locator("#library .row").first).to_contain_text("60000002.mp4")
     expect(console.locator("#library .row").first).to_have_attribute("data-state", "ready")
 
@@ -343,12 +358,12 @@ def test_an_unfinished_upload_continues_with_a_dropped_or_chosen_file_or_is_disc
     console.set_input_files("#files", films)
     rows = console.locator("#queue .row")
     for position in (0, 1):
-        expect(rows.nth(position).locator(".facts")).to_contain_text(_spaced("[1-9][0-9]? % of 60 MB"), timeout=SLOW)
+        expect(rows.nth(position).locator(".facts")).to_contain_text(_spaced("[1-9][0-9]? % of 60 MB"))
     console.on("dialog", lambda dialog: dialog.accept())
     console.reload()
     expect(rows).to_have_count(2)
     console.set_input_files("#files", films[1])
-    expect(console.locator("#queue-count")).to_have_text("1 of 2 uploaded", timeout=SLOW)
+    expect(console.locator("#queue-count")).to_have_text("1 of 2 uploaded")
     expect(rows).to_have_count(1)
     rows.get_by_role("button", name="Discard 60000003.mp4").click()
     expect(rows).to_have_count(0)
@@ -363,11 +378,11 @@ def test_an_offline_device_is_said_to_be_offline_and_goes_on(
     _throttle(console, context, bytes_per_second=20_000_000)
     console.set_input_files("#files", big_file(60_000_005))
     row = console.locator("#queue .row")
-    expect(row.locator(".facts")).to_contain_text(_spaced("[1-9][0-9]? % of 60 MB"), timeout=SLOW)
+    expect(row.locator(".facts")).to_contain_text(_spaced("[1-9][0-9]? % of 60 MB"))
     context.set_offline(True)
     expect(row.locator(".facts")).to_contain_text(_spaced("^Offline · .*continues once it is connected$"))
     context.set_offline(False)
-    expect(console.locator("#queue-count")).to_have_text("1 of 1 uploaded", timeout=SLOW)
+    expect(console.locator("#queue-count")).to_have_text("1 of 1 uploaded")
 
 
 def test_failed_uploads_are_cleared_at_once(console: Page, tmp_path: Path) -> None:
@@ -474,7 +489,8 @@ def promised(page: Page, stack: Stack, name: str) -> str:
 def upload(page: Page, path: Path) -> None:
     """Choose one file and wait until it is ready."""
     page.set_input_files("#files", path)
-    expect(page.locator("#queue-count")).to_have_text(re.compile("^([0-9]+) of \\1 uploaded$"))
+    expect(page.locator("#queue-count")).to_have_text(re.compile("^([1-9][0-9]*) of \\1 uploaded$"))
+    expect(page.locator("#queue .row")).to_have_count(0)  # it is in the list now
     expect(page.locator("#library .row").first).to_contain_text(path.name)
     expect(page.locator("#library .row").first).to_have_attribute("data-state", "ready")
 

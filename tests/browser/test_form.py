@@ -17,7 +17,7 @@ from tests.support.stack import BUCKET, Stack, token
 def plain_page(browser: Browser) -> Iterator[Page]:
     """Open a page with JavaScript disabled."""
     context = browser.new_context(java_script_enabled=False)
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)
     yield context.new_page()
     context.close()
 

@@ -80,17 +80,17 @@ def test_three_files_one_paused_and_resumed_one_rejected(
     uploads.get_by_label("Choose videos").set_input_files([film, large_file, notes])
     ready, paused, rejected = (entry(uploads, file.name) for file in (film, large_file, notes))
 
-    expect(rejected.get_by_role("status")).to_contain_text("is not allowed", timeout=20_000)
+    expect(rejected.get_by_role("status")).to_contain_text("is not allowed")
     assert set(asked) == {f"{stack.prefix}/uploads"}
-    expect(paused.get_by_role("status")).to_have_text("sending", timeout=20_000)
+    expect(paused.get_by_role("status")).to_have_text("sending")
     paused.get_by_role("button", name="Pause").click()
-    expect(paused.get_by_role("status")).to_have_text("paused", timeout=20_000)
-    expect(ready.get_by_role("status")).to_have_text("ready", timeout=20_000)
+    expect(paused.get_by_role("status")).to_have_text("paused")
+    expect(ready.get_by_role("status")).to_have_text("ready")
     assert violations(uploads) == []
     stack.s3.clear_faults()
-    expect(paused.get_by_role("status")).to_have_text("paused", timeout=20_000)
+    expect(paused.get_by_role("status")).to_have_text("paused")
     paused.get_by_role("button", name="Resume").click()
-    expect(paused.get_by_role("status")).to_have_text("ready", timeout=40_000)
+    expect(paused.get_by_role("status")).to_have_text("ready")
 
     rejected.get_by_role("button", name="Remove").click()
     expect(rejected).to_have_count(0)
@@ -126,23 +126,23 @@ def test_a_failed_upload_can_be_retried(uploads: Page, stack: Stack, film: Path)
     stack.s3.order_fault(Fault("PostObject", code="AccessDenied", status=403))
     uploads.get_by_label("Choose videos").set_input_files(film)
     failed = entry(uploads, film.name)
-    expect(failed.get_by_role("status")).to_contain_text("S3 refused the upload", timeout=20_000)
+    expect(failed.get_by_role("status")).to_contain_text("S3 refused the upload")
     failed.get_by_role("button", name="Retry").click()
-    expect(failed.get_by_role("status")).to_have_text("ready", timeout=20_000)
+    expect(failed.get_by_role("status")).to_have_text("ready")
 
 
 def test_a_cancelled_upload_is_deleted_and_can_be_started_again(uploads: Page, stack: Stack, film: Path) -> None:
     stack.s3.order_fault(Fault("PostObject", delay_seconds=10))
     uploads.get_by_label("Choose videos").set_input_files(film)
     cancelled = entry(uploads, film.name)
-    expect(cancelled.get_by_role("status")).to_have_text("sending", timeout=20_000)
+    expect(cancelled.get_by_role("status")).to_have_text("sending")
     with uploads.expect_response(lambda response: response.request.method == "DELETE") as deleted:
         cancelled.get_by_role("button", name="Cancel").click()
     assert deleted.value.status == 200
-    expect(cancelled.get_by_role("status")).to_have_text("cancelled", timeout=20_000)
+    expect(cancelled.get_by_role("status")).to_have_text("cancelled")
     stack.s3.clear_faults()
     cancelled.get_by_role("button", name="Retry").click()
-    expect(cancelled.get_by_role("status")).to_have_text("ready", timeout=20_000)
+    expect(cancelled.get_by_role("status")).to_have_text("ready")
 
 
 def entry(page: Page, name: str) -> Locator:

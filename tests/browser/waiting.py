@@ -4,7 +4,7 @@ import time
 
 from playwright.sync_api import Page
 
-TIMEOUT_SECONDS = 20
+TIMEOUT_SECONDS = 60
 
 
 def until(page: Page, expression: str) -> None:

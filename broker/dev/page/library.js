@@ -10,11 +10,12 @@ const filter = document.querySelector("#status");
 const dialog = document.querySelector("#confirm");
 const PAGE = 20;
 const LIVE_EVERY = 4000; // milliseconds
+const UNDER_WAY = ["pending", "promoting", "ready"]; // of an upload that has not left the queue
 
 /**
  * Show the caller's media, newest first and page by page, and refresh the shown pages.
  *
- * A pending media that `isHidden` is left out, since its upload is on the page already.
+ * A media that `isHidden` is left out, since its upload is on the page already, unless the upload has failed.
  */
 export function library({ helper, ask, onPlay, onDelete, isHidden }) {
   let shown = []; // the broker's answers, one per page
@@ -28,7 +29,8 @@ export function library({ helper, ask, onPlay, onDelete, isHidden }) {
 
   const draw = () => {
     const rows = new Map([...list.children].map((row) => [row.id, row]));
-    const listed = shown.flatMap(({ media }) => media).filter(({ status, media_id: id }) => status !== "pending" || !isHidden(id));
+    const isAbove = ({ status, media_id: id }) => UNDER_WAY.includes(status) && isHidden(id);
+    const listed = shown.flatMap(({ media }) => media).filter((media) => !isAbove(media));
     const wanted = listed.map((media) => {
       const old = rows.get(`media-${media.media_id}`);
       const content = JSON.stringify(media) + ago(media.created_at);
@@ -66,14 +68,12 @@ export function library({ helper, ask, onPlay, onDelete, isHidden }) {
   });
 
   let reading = null;
-  let again = false;
-  /** Reload the shown pages; a call during a reload starts one more after it. */
+  let next = null; // the reload after the one that is running
+  /** Reload the shown pages. A call during a reload waits for one that begins after it, and so shows what is new. */
   const refresh = () => {
-    again = reading !== null;
-    reading ??= reread().finally(() => {
-      reading = null;
-      if (again) refresh();
-    });
+    if (reading) return (next ??= reading.then(refresh));
+    next = null;
+    reading = reread().finally(() => (reading = null));
     return reading;
   };
 
