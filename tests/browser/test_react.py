@@ -74,7 +74,7 @@ def test_three_files_one_paused_and_resumed_one_rejected(
 ) -> None:
     notes = tmp_path / "notes.txt"
     notes.write_text("no video")
-    stack.s3.order_fault(Fault("PostObject", count=100, delay_seconds=2))
+    stack.s3.order_fault(Fault("PostObject", count=100, delay_seconds=6))
     asked: list[str] = []
     uploads.on("request", lambda request: asked.append(request.url) if "/upload" in request.url else None)
     uploads.get_by_label("Choose videos").set_input_files([film, large_file, notes])
@@ -101,7 +101,7 @@ def test_three_files_one_paused_and_resumed_one_rejected(
 def test_the_same_in_firefox(stack: Stack, bundle: Path, film: Path, large_file: Path, tmp_path: Path) -> None:
     notes = tmp_path / "notes.txt"
     notes.write_text("no video")
-    stack.s3.order_fault(Fault("PostObject", count=100, delay_seconds=2))
+    stack.s3.order_fault(Fault("PostObject", count=100, delay_seconds=6))
     files = [film, large_file, notes]
     wish = {
         "program": program("firefox-esr", "firefox"),
