@@ -68,7 +68,7 @@ async def test_requests_in_flight_are_answered_and_every_record_was_acknowledged
     uploads = [world.client.issue() for _ in range(4)]
     for upload in uploads:
         world.client.upload(upload)
-    embedded_s3.order_fault(Fault(operation="CopyObject", delay_seconds=1, count=len(uploads)))
+    embedded_s3.order_fault(Fault(operation="CopyObject", delay_seconds=4, count=len(uploads)))
     told = {upload["media_id"] for upload in uploads}
     async with httpx.AsyncClient(timeout=30, limits=httpx.Limits(max_connections=100, keepalive_expiry=None)) as http:
 

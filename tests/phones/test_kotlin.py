@@ -95,7 +95,7 @@ def test_an_upload_goes_on_after_the_apps_death(
     run: Run, command: Callable[..., list[str]], served: PartsBroker, video: Path
 ) -> None:
     run("add", str(video), "video/mp4").check_returncode()
-    served.s3.order_fault(Fault("PostObject", count=6, delay_seconds=1))
+    served.s3.order_fault(Fault("PostObject", count=6, delay_seconds=3))
     with subprocess.Popen(command("run"), stdout=subprocess.DEVNULL) as app:
         until(served.staged)
         app.kill()
