@@ -10,6 +10,8 @@ from contextlib import suppress
 from tests.support.loopback import LoopbackServer, address_of
 
 CHUNK_BYTES = 32 * 1024
+LATE_SECONDS = 0.5
+"""By how much a connection may be behind its rate and still catch up, as on a machine that wakes it late."""
 FORM = (b"OPTIONS /", b"POST /")
 """The requests that a browser begins a connection with; the broker has other ones, except for a POST with a query."""
 
@@ -62,7 +64,7 @@ class SlowLink(LoopbackServer):
     async def _forward(
         self, reader: asyncio.StreamReader, s3_writer: asyncio.StreamWriter, writer: asyncio.StreamWriter
     ) -> None:
-        chunk = await reader.read(CHUNK_BYTES)
+        chunk, free_at = await reader.read(CHUNK_BYTES), 0.0
         is_browser = chunk.startswith(FORM) and b"?" not in chunk.partition(b" HTTP/")[0]
         if is_browser:
             self._connections.add(writer)
@@ -70,7 +72,8 @@ class SlowLink(LoopbackServer):
             if is_browser and not chunk.startswith(b"OPTIONS "):
                 self._sending.add(writer)
                 self.most_at_once = max(self.most_at_once, len(self._sending))
-                await self._slow_down(len(chunk))
+                free_at = max(time.monotonic() - LATE_SECONDS, free_at) + len(chunk) / self.per_connection
+                await self._slow_down(len(chunk), free_at)
                 self.sent_bytes += len(chunk)
                 if self.breaks_at and self.sent_bytes >= self.breaks_at[0]:
                     del self.breaks_at[0]
@@ -86,10 +89,11 @@ class SlowLink(LoopbackServer):
                 writer.write(chunk)
                 await writer.drain()
 
-    async def _slow_down(self, size: int) -> None:
+    async def _slow_down(self, size: int, free_at: float) -> None:
+        """Wait until the link is free again, and the connection at `free_at`."""
         now = time.monotonic()
         self._free_at = max(now, self._free_at) + size / self.bytes_per_second
-        await asyncio.sleep(max(self._free_at - now, size / self.per_connection))
+        await asyncio.sleep(max(self._free_at, free_at) - now)
 
     def _break(self) -> None:
         for writer in self._connections:
