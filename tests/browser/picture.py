@@ -61,6 +61,7 @@ def _show(page: Page, stack: Stack, films: list[Path]) -> None:
     """Upload two films, play the first one, and have the third on its way."""
     page.set_input_files("#files", films[:2])
     expect(page.locator("#queue-count")).to_have_text("2 of 2 uploaded", timeout=60_000)
+    expect(page.locator("#queue .row")).to_have_count(0, timeout=60_000)  # both are in the list now
     page.locator("#library").get_by_role("button", name="Play").last.click()
     until(page, "document.querySelector('video').readyState >= 2")
     page.evaluate("Object.assign(document.querySelector('video'), { currentTime: 12 }).pause()")
