@@ -1,12 +1,15 @@
 """Commands whose output, directory or file names are odd: they end in words, without a traceback."""
 
+import json
 import os
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
+from tests.doctor.answering import serving
 from tests.support.processes import CLIP, done, environment
 
 VARIABLES = {"SECRET_KEY": "a secret of the tests of the command line"}
@@ -72,3 +75,48 @@ def test_completion_is_offered(shell: str, tmp_path: Path) -> None:
         command, cwd=tmp_path, env=environment(tmp_path, **asked), capture_output=True, text=True, check=False
     )
     assert "list" in shown.stdout
+
+
+def test_a_file_that_vanishes_meanwhile_does_not_stop_the_others(tmp_path: Path) -> None:
+    names = ["first.mp4", "second.mp4", "third.mp4"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"video")
+
+    class Refusing(BaseHTTPRequestHandler):
+        """Remove the second file, and refuse the others."""
+
+        def do_POST(self) -> None:
+            (tmp_path / "second.mp4").unlink(missing_ok=True)
+            problem = b'{"type": "urn:s3-media:problem:quota-exceeded", "detail": "That is too much."}'
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(403)
+            self.send_header("Content-Length", str(len(problem)))
+            self.end_headers()
+            self.wfile.write(problem)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with serving(Refusing) as address:
+        ended = done("upload", "--json", *names, cwd=tmp_path, BROKER_TOKEN="x", BROKER_URL=f"{address}/api")
+    assert (ended.returncode, "Traceback" in ended.stderr) == (1, False)
+    reports = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert [(report["file"], report["success"]) for report in reports] == [(name, False) for name in names]
+    assert [report["error"] for report in reports][::2] == ["403: That is too much."] * 2
+    assert "No such file" in reports[1]["error"]
+
+
+def test_a_name_changes_neither_the_terminal_nor_itself(tmp_path: Path) -> None:
+    (tmp_path / ":key:\x1b[2J.mp4").write_bytes(b"video")
+    ended = done("upload", ":key:\x1b[2J.mp4", "absent.mp4", cwd=tmp_path, BROKER_TOKEN="x")
+    assert ended.returncode == 2
+    several = done(
+        "upload",
+        ":key:\x1b[2J.mp4",
+        ":key:\x1b[2J.mp4",
+        cwd=tmp_path,
+        BROKER_TOKEN="x",
+        BROKER_URL="http://127.0.0.1:1/",
+    )
+    assert ":key:\N{REPLACEMENT CHARACTER}[2J.mp4: No broker answers at" in several.stderr
+    assert "\x1b[2J" not in several.stderr
