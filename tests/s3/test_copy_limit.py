@@ -28,9 +28,16 @@ TOO_LARGE = (
 def s3(tmp_path):
     """Run an embedded S3 that holds the sources as sparse files with made-up digests; return a client."""
     store = ObjectStore(Disk(tmp_path))
-    recorded = {"etag": "0" * 32, "checksums": {DEFAULT_ALGORITHM: "AAAAAAAAAAA="}}
     for sequence, (key, size) in enumerate(SIZES.items(), 1):
-        version = ObjectVersion(key, NULL_VERSION, sequence, "2024-01-01T00:00:00+00:00", size=size, **recorded)
+        version = ObjectVersion(
+            key,
+            NULL_VERSION,
+            sequence,
+            "2024-01-01T00:00:00+00:00",
+            size=size,
+            etag="0" * 32,
+            checksums={DEFAULT_ALGORITHM: "AAAAAAAAAAA="},
+        )
         with store.scratch() as path:
             path.touch()
             os.truncate(path, size)
