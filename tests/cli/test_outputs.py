@@ -1,16 +1,16 @@
 """Commands whose output, directory or file names are odd: they end in words, without a traceback."""
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
-from tests.doctor.answering import serving
 from tests.support.processes import CLIP, done, environment
+from tests.support.receiver import receiving
 
 VARIABLES = {"SECRET_KEY": "a secret of the tests of the command line"}
 
@@ -77,28 +77,20 @@ def test_completion_is_offered(shell: str, tmp_path: Path) -> None:
     assert "list" in shown.stdout
 
 
-def test_a_file_that_vanishes_meanwhile_does_not_stop_the_others(tmp_path: Path) -> None:
+async def test_a_file_that_vanishes_meanwhile_does_not_stop_the_others(tmp_path: Path) -> None:
     names = ["first.mp4", "second.mp4", "third.mp4"]
     for name in names:
         (tmp_path / name).write_bytes(b"video")
+    async with receiving((403, {"detail": "That is too much."})) as broker:
+        (refuse,) = broker.answers
 
-    class Refusing(BaseHTTPRequestHandler):
-        """Remove the second file, and refuse the others."""
-
-        def do_POST(self) -> None:
+        async def remove_and_refuse(writer: asyncio.StreamWriter) -> None:
             (tmp_path / "second.mp4").unlink(missing_ok=True)
-            problem = b'{"type": "urn:s3-media:problem:quota-exceeded", "detail": "That is too much."}'
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(403)
-            self.send_header("Content-Length", str(len(problem)))
-            self.end_headers()
-            self.wfile.write(problem)
+            await refuse(writer)
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    with serving(Refusing) as address:
-        ended = done("upload", "--json", *names, cwd=tmp_path, BROKER_TOKEN="x", BROKER_URL=f"{address}/api")
+        broker.answers = [remove_and_refuse]
+        told = {"BROKER_TOKEN": "x", "BROKER_URL": broker.url}
+        ended = await asyncio.to_thread(lambda: done("upload", "--json", *names, cwd=tmp_path, **told))
     assert (ended.returncode, "Traceback" in ended.stderr) == (1, False)
     reports = [json.loads(line) for line in ended.stdout.splitlines()]
     assert [(report["file"], report["success"]) for report in reports] == [(name, False) for name in names]
