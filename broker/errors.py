@@ -167,6 +167,10 @@ class DatabaseUnavailable(BrokerError):
         return f"{type(driver).__name__}: {text}"
 
 
+class TablesLocked(DatabaseUnavailable):
+    """Another transaction, such as a backup or a migration, locks the broker's tables; let it end, then migrate."""
+
+
 class ProbeFailed(BrokerError):
     """The upload could not be inspected ({cause}); retry in a moment."""
 

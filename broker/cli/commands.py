@@ -209,7 +209,7 @@ def migrate_database() -> None:
         if "database_url" not in settings.model_fields_set:
             note(f"BROKER_DATABASE_URL is not set, so the database is the SQLite file {Path('broker.db').resolve()}.")
         revision = pending_revision(settings.database_url, schema=settings.database_schema)
-        migrate(settings.database_url, schema=settings.database_schema)
+        migrate(settings.database_url, schema=settings.database_schema, tell=note)
     say(f"{bare(settings.database_url)} is {f'now at revision {revision}' if revision else 'up to date'}.")
 
 

@@ -6,7 +6,8 @@ later. Revisions are numbered. A revision that older code cannot use begins a ne
 """
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -15,10 +16,12 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from broker.errors import DatabaseRefused, DatabaseUnavailable, DatabaseUnusable, SettingsInvalid
+from broker.errors import DatabaseRefused, DatabaseUnavailable, DatabaseUnusable, SettingsInvalid, TablesLocked
 from broker.store.connections.address import parse_url, sqlite_file
 from broker.store.connections.engine import (
     UNAVAILABLE,
+    is_deadlock,
+    is_lock_timeout,
     is_misconfigured,
     is_refused,
     is_unusable,
@@ -37,36 +40,78 @@ ADVISORY_LOCK = 0x6D65646961
 """The advisory lock that migrations of this schema take on PostgreSQL."""
 GENERATION = 1000
 """Older code can use a newer schema within the same thousand of revisions."""
+LOCK_SECONDS = 2
+"""How long a migration of PostgreSQL waits for the lock on a table.
+
+Every query of the table waits behind it, and fails after BROKER_DATABASE_TIMEOUT_SECONDS, which is 5 by default.
+"""
+REST_SECONDS = 10.0
+"""The pause before a migration asks for such a lock again; the queries that waited behind it run meanwhile."""
+PATIENCE_SECONDS = 900.0
+"""How long a migration goes on to ask for such a lock."""
+_NO_LIMIT = sa.select(sa.func.set_config("statement_timeout", "0", True))
+"""An index of a large table takes as long as it takes; the limit of a session would undo it each time."""
+_SHORT_WAITS = sa.select(sa.func.set_config("lock_timeout", f"{LOCK_SECONDS}s", True))
 
 
-def migrate(url: str, *, schema: str | None = None) -> None:
+def migrate(url: str, *, schema: str | None = None, tell: Callable[[str], None] = lambda _: None) -> None:
     """Apply all revisions that the database at `url` lacks, in one transaction.
 
     The tables are in `schema`, which is created if it is missing, or else where the database looks first. A concurrent
     migration waits for the first and then has nothing to do. Older code leaves a newer database unchanged.
-    Raises DatabaseUnavailable, DatabaseUnusable, and SettingsInvalid for a database that this code cannot use.
+
+    While another transaction, such as a backup, uses the tables, it tries again and again, and calls `tell` with a line
+    each time. Raises DatabaseUnavailable, TablesLocked if that transaction takes longer than PATIENCE_SECONDS,
+    DatabaseUnusable, and SettingsInvalid for a database that this code cannot use.
     """
     parsed = parse_url(url)
     engine = migrating_engine(parsed)
+    give_up_at = time.monotonic() + PATIENCE_SECONDS
     try:
-        with _translating_errors(parsed), engine.begin() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADVISORY_LOCK)))
-            if not _enter(connection, schema):
-                connection.execute(sa.schema.CreateSchema(str(schema)))
-            if _missing(connection) is not None:
-                from alembic import command  # not loaded by servers, which only check the revision
-
-                config = alembic_config(connection)
-                if _applied(connection) is None:
-                    if earlier := earlier_revision(connection):
-                        rename_tables(connection, earlier)
-                        command.stamp(config, earlier)
-                    else:
-                        _require_free_names(connection)
-                command.upgrade(config, "head")
+        with _translating_errors(parsed):
+            while not _is_applied(engine, schema, is_last=time.monotonic() >= give_up_at):
+                tell(f"Another transaction uses the broker's tables; the migration tries again in {REST_SECONDS:g} s.")
+                time.sleep(REST_SECONDS)
     finally:
         engine.dispose()
+
+
+def _is_applied(engine: sa.Engine, schema: str | None, *, is_last: bool) -> bool:
+    """Apply the revisions in one transaction; return whether it had the locks that it needs.
+
+    Without them nothing is changed, and the last attempt raises TablesLocked.
+    """
+    try:
+        with engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(_NO_LIMIT)
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADVISORY_LOCK)))
+                connection.execute(_SHORT_WAITS)
+            _upgrade(connection, schema)
+    except exc.DBAPIError as error:
+        if not is_lock_timeout(error) and not is_deadlock(error):
+            raise
+        if is_last:
+            raise TablesLocked from error
+        return False
+    return True
+
+
+def _upgrade(connection: sa.Connection, schema: str | None) -> None:
+    if not _enter(connection, schema):
+        connection.execute(sa.schema.CreateSchema(str(schema)))
+    if _missing(connection) is None:
+        return
+    from alembic import command  # not loaded by servers, which only check the revision
+
+    config = alembic_config(connection)
+    if _applied(connection) is None:
+        if earlier := earlier_revision(connection):
+            rename_tables(connection, earlier)
+            command.stamp(config, earlier)
+        else:
+            _require_free_names(connection)
+    command.upgrade(config, "head")
 
 
 def pending_revision(url: str, *, schema: str | None = None) -> str | None:

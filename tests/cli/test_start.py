@@ -20,6 +20,7 @@ WRONG = pytest.mark.parametrize(
         ({"AWS_S3_BUCKET_NAME": "arn:aws:s3:eu-west-1:1:accesspoint/x"}, "AWS_S3_BUCKET_NAME: should be the name of"),
         ({"AWS_S3_REGION": "garage"}, "AWS_S3_REGION: should be a region of AWS"),
         ({"BROKER_PROBE": "true", "BROKER_PROBE_PROGRAM": "absent"}, "BROKER_PROBE: needs ffprobe"),
+        ({"BROKER_RATE_LIMIT_STORAGE": "redis://:hidden@h?ssl=true"}, "BROKER_RATE_LIMIT_STORAGE: should have only"),
         ({"SECRET_KEY": "", "SECRET_KEY_FILE": "absent"}, "SECRET_KEY_FILE: cannot be read: No such file or directory"),
     ],
 )

@@ -21,6 +21,8 @@ UNUSABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOT
 
 DEADLOCK = "40P01"
 """SQLSTATE `deadlock_detected` (PostgreSQL documentation, "PostgreSQL Error Codes")."""
+LOCK_TIMEOUT = "55P03"
+"""SQLSTATE `lock_not_available`: `lock_timeout` is over (same source)."""
 MISCONFIGURED = re.compile(r'invalid \w+ value|(?:certificate|key) file "')
 """Messages of libpq about an option whose value it cannot use; no server is to blame."""
 REFUSED = {"42501", "3F000"}
@@ -74,6 +76,11 @@ def may_be_repeated(error: Exception) -> bool:
 def is_deadlock(error: Exception) -> bool:
     """Return whether PostgreSQL aborted a transaction to resolve a deadlock."""
     return _sqlstate(error) == DEADLOCK
+
+
+def is_lock_timeout(error: Exception) -> bool:
+    """Return whether PostgreSQL gave up to wait for a lock."""
+    return _sqlstate(error) == LOCK_TIMEOUT
 
 
 def is_misconfigured(error: exc.DBAPIError) -> bool:
