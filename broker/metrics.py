@@ -21,6 +21,9 @@ from prometheus_client.values import ValueClass
 SHARED_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 OF_ONE_SERVER = "of-one-server"
 """The file that marks a directory of `counting_together`: only processes of one machine count there."""
+BACKLOG = CollectorRegistry()
+"""The gauges that only a request to `/metrics` sets. `broker worker` does not expose them, because its zeros would hide
+from the alerts that no `broker serve` is running."""
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 ISSUES = Counter("broker_issues", "Policies that were issued.")
@@ -52,9 +55,14 @@ ISSUE_DECISIONS = Counter("broker_issue_decisions", "Decisions of the applicatio
 COMMIT_BATCH = Histogram(
     "broker_commit_batch_size", "Writes that shared one transaction.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
 )
-PENDING = Gauge("broker_pending_media", "Media whose upload has not arrived.", multiprocess_mode="mostrecent")
+PENDING = Gauge(
+    "broker_pending_media", "Media whose upload has not arrived.", multiprocess_mode="mostrecent", registry=BACKLOG
+)
 OLDEST_PENDING = Gauge(
-    "broker_oldest_pending_seconds", "The age of the oldest pending media.", multiprocess_mode="mostrecent"
+    "broker_oldest_pending_seconds",
+    "The age of the oldest pending media.",
+    multiprocess_mode="mostrecent",
+    registry=BACKLOG,
 )
 EVENTS = Counter("broker_events", "Messages of S3 events, by outcome.", ["outcome"])
 QUEUE_LAG = Gauge(
@@ -62,16 +70,25 @@ QUEUE_LAG = Gauge(
 )
 DELIVERIES = Counter("broker_webhook_deliveries", "Attempts to send a webhook, by outcome.", ["outcome"])
 WEBHOOKS_WAITING = Gauge(
-    "broker_webhooks_waiting", "Webhooks that are not delivered yet.", multiprocess_mode="mostrecent"
+    "broker_webhooks_waiting", "Webhooks that are not delivered yet.", multiprocess_mode="mostrecent", registry=BACKLOG
 )
 WEBHOOKS_GIVEN_UP = Gauge(
-    "broker_webhooks_given_up", "Webhooks that were given up and can still be retried.", multiprocess_mode="mostrecent"
+    "broker_webhooks_given_up",
+    "Webhooks that were given up and can still be retried.",
+    multiprocess_mode="mostrecent",
+    registry=BACKLOG,
 )
 WEBHOOK_LAG = Gauge(
-    "broker_webhook_lag_seconds", "The age of the oldest undelivered webhook.", multiprocess_mode="mostrecent"
+    "broker_webhook_lag_seconds",
+    "The age of the oldest undelivered webhook.",
+    multiprocess_mode="mostrecent",
+    registry=BACKLOG,
 )
 SWEEP_LAG = Gauge(
-    "broker_sweep_lag_seconds", "How long the first media of the sweep has been due.", multiprocess_mode="mostrecent"
+    "broker_sweep_lag_seconds",
+    "How long the first media of the sweep has been due.",
+    multiprocess_mode="mostrecent",
+    registry=BACKLOG,
 )
 
 
@@ -112,7 +129,7 @@ def counting_together() -> Iterator[None]:
 def exposition() -> bytes:
     """Return all metrics of all processes in Prometheus' text format."""
     if ValueClass.__name__ != "MmapedValue":
-        return generate_latest(REGISTRY)
+        return generate_latest(REGISTRY) + generate_latest(BACKLOG)
     directory = Path(os.environ[SHARED_DIRECTORY])
     if (directory / OF_ONE_SERVER).exists():
         _forget_dead_processes(directory)

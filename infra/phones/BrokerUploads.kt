@@ -50,7 +50,7 @@ class BrokerUploads(
         val upload = JSONObject(file(id).readText())
         try {
             if (!upload.has("media_id")) issue(id, upload)
-            sendMissingParts(upload, progress)
+            sendMissingParts(id, upload, progress)
             complete(upload)
         } catch (error: Refused) {
             file(id).delete()
@@ -84,11 +84,11 @@ class BrokerUploads(
         val wanted = synchronized(RECORDS) { file(id).exists().also { if (it) save(id, upload) } }
         if (!wanted) {
             delete(upload)
-            throw Refused("The upload was cancelled.")
+            throw cancelled()
         }
     }
 
-    private fun sendMissingParts(upload: JSONObject, progress: (Int, Int) -> Unit) {
+    private fun sendMissingParts(id: String, upload: JSONObject, progress: (Int, Int) -> Unit) {
         val video = File(upload.getString("video"))
         val senders = Executors.newFixedThreadPool(AT_ONCE)
         var from = 1
@@ -115,7 +115,12 @@ class BrokerUploads(
                 }
                 // S3 refuses an expired form only after its bytes were sent; the next page has fresh forms.
                 val usable = usableMillis(page.getLong("expires_in")) * 1_000_000
-                val sends = forms.map { form -> Callable { if (System.nanoTime() - asked < usable) send(video, parts, form) } }
+                val sends = forms.map { form ->
+                    Callable {
+                        if (!file(id).exists()) throw cancelled()
+                        if (System.nanoTime() - asked < usable) send(video, parts, form)
+                    }
+                }
                 senders.invokeAll(sends).forEach { it.result() }
             }
         } finally {
@@ -215,6 +220,8 @@ class BrokerUploads(
 
     /** Such a page comes from something between app and broker, for example the login of a hotel's network. */
     private fun foreign(error: JSONException) = IOException("The answer is not the broker's.", error)
+
+    private fun cancelled() = Refused("The upload was cancelled.")
 
     private fun open(method: String, url: String): HttpURLConnection {
         val connection = URL(url).openConnection() as HttpURLConnection

@@ -169,6 +169,28 @@ def test_two_servers_with_a_shared_directory_serve_each_others_metrics(
         assert other.end(signal.SIGTERM) in (0, -signal.SIGTERM)
 
 
+def test_a_worker_exposes_its_counts_but_no_backlog_that_only_serve_reads(
+    variables: dict[str, str], tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    told = variables | {"BROKER_WORKER_METRICS_PORT": str(port)}
+    with running("worker", cwd=tmp_path, program=BROKER, **told) as worker:
+        worker.wait_for('"working"')
+        exposed = {family.name for family in text_string_to_metric_families(_scrape(f"http://127.0.0.1:{port}"))}
+        assert worker.end(signal.SIGTERM) in (0, -signal.SIGTERM)
+    assert {"broker_transitions", "broker_events", "broker_queue_lag_seconds"} <= exposed
+    served_alone = {
+        "broker_pending_media",
+        "broker_oldest_pending_seconds",
+        "broker_sweep_lag_seconds",
+        "broker_webhooks_waiting",
+        "broker_webhooks_given_up",
+        "broker_webhook_lag_seconds",
+    }
+    assert exposed & served_alone == set()
+
+
 def _refuse(url: str) -> float:
     """Send requests without a token, each on a connection of its own; return how many were refused by now."""
     for _ in range(10):

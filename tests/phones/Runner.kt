@@ -14,6 +14,7 @@ fun main(arguments: Array<String>) {
             "run" -> for (id in uploads.unfinished()) run(uploads, id)
             "work" -> println(work(File(folder), prefix, token))
             "cancel" -> uploads.unfinished().forEach(uploads::cancel)
+            "cancel-during-parts" -> for (id in uploads.unfinished()) uploads.run(id) { _, _ -> uploads.cancel(id) }
             "cancel-during-issue" -> for (id in uploads.unfinished()) {
                 var tokens = 0 // the first one is for the request that issues the upload
                 run(BrokerUploads(File(folder), prefix) { token.also { if (tokens++ == 0) uploads.cancel(id) } }, id)

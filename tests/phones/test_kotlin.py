@@ -233,11 +233,12 @@ def test_an_upload_is_forgotten_if_its_media_is_deleted_already(run: Run, served
     assert run("run").stdout == ""
 
 
-def test_an_upload_that_is_cancelled_while_it_is_issued_sends_nothing(
-    run: Run, served: PartsBroker, video: Path
+@pytest.mark.parametrize("moment", ["issue", "parts"])
+def test_an_upload_that_is_cancelled_while_it_runs_sends_nothing(
+    run: Run, served: PartsBroker, video: Path, moment: str
 ) -> None:
     run("add", str(video), "video/mp4").check_returncode()
-    ran = run("cancel-during-issue")
+    ran = run(f"cancel-during-{moment}")
     assert (ran.returncode, ran.stdout) == (1, "refused: The upload was cancelled.\n")
     assert _media(served) == []
 
