@@ -65,8 +65,9 @@ def create_app(
     )
     router = create_router(settings, on_issue=on_issue, on_ready=on_ready, clock=clock)
     app.include_router(router, prefix=PREFIX)
-    app.include_router(media.without_slash(PREFIX), include_in_schema=False)
-    app.include_router(owners.without_slash(PREFIX), include_in_schema=False)
+    slashless = media.without_slash(PREFIX), owners.without_slash(PREFIX)
+    for each in (refusals(*slashless, fixed=True), *slashless):
+        app.include_router(each, include_in_schema=False)
     app.include_router(health.router, include_in_schema=False)
     app.include_router(refusals(health.router, fixed=True))
     app.include_router(metrics.router)

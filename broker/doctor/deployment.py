@@ -109,10 +109,10 @@ class Patient:
         words += ["--region", config.region]
         return shlex.join(words + (["--endpoint-url", endpoint] if endpoint else []))
 
-    def may(self, *actions: str, prefix: str) -> str:
-        """Return the command that asks IAM whether a role may do `actions` on objects under a prefix."""
+    def may(self, *actions: str, prefix: str | None) -> str:
+        """Return the command that asks IAM whether a role may do `actions` under a prefix, or on the bucket itself."""
         source = ("--policy-source-arn", "ROLE_ARN")
-        resource = f"{self.arn}/{prefix}/x"
+        resource = self.arn if prefix is None else f"{self.arn}/{prefix}/x"
         return self.aws(
             "iam", "simulate-principal-policy", *source, "--action-names", *actions, "--resource-arns", resource
         )

@@ -27,7 +27,7 @@ MIN_SECRET_CHARACTERS = 8
 """The minimum number of different characters: 32 random hex digits have more, a repeated word has fewer."""
 STORAGE = re.compile(
     r"memory://|(redis|valkey)s?://.|(redis|valkey)s?\+cluster://[^/]+:\d+/?$|"
-    r"(redis|valkey)s?\+sentinel://[^/]+:\d+/[^/]+$|(redis|valkey)\+unix:///."
+    r"(redis|valkey)s?\+sentinel://[^/]+:\d+/[^/?#]+$|(redis|valkey)\+unix:///."
 )
 """The storages of rate limits, as the library `limits` writes them; `s` stands for TLS."""
 HEADER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")

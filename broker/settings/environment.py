@@ -11,6 +11,7 @@ FROM_FILE = "_FILE"
 """The suffix of a variable that names the file of a setting's value, as container platforms mount secrets."""
 FALLBACKS = {"AWS_S3_REGION": ("AWS_REGION", "AWS_DEFAULT_REGION")}
 """The variables of AWS's own tools that a setting is taken from if it is not set itself."""
+_PORT = "_PORT"
 _SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://\S+:\d+")
 """A value that Kubernetes gives to `<name>_PORT` for a Service of that name (its documentation, "Service")."""
 
@@ -25,7 +26,7 @@ class Variables:
             name.upper(): value
             for source in (self._of_file(env_file), environ)
             for name, value in source.items()
-            if value and not _SERVICE_LINK.fullmatch(value)
+            if value and not (name.upper().endswith(_PORT) and _SERVICE_LINK.fullmatch(value))
         }
 
     def named(self, names: Iterable[str]) -> dict[str, str]:

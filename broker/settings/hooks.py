@@ -35,8 +35,11 @@ SigningSecrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(spli
 
 
 def is_hook_address(url: str, *, loopback_http: bool) -> bool:
-    """Return whether a URL is https without a user or a fragment; with `loopback_http`, also http on this machine."""
-    if origin(url) is None:
+    """Return whether a URL is https without a user or a fragment; with `loopback_http`, also http on this machine.
+
+    A character that a URL must percent-encode (RFC 3986, section 2) could not be sent.
+    """
+    if origin(url) is None or not url.isascii() or not url.isprintable() or " " in url:
         return False
     parts = urlsplit(url)
     return not parts.fragment and (parts.scheme == "https" or (loopback_http and is_loopback(url)))
@@ -83,7 +86,9 @@ class HookSettings(AccessSettings):
         if self.issue_hook_url is None:
             return self
         if not is_hook_address(self.issue_hook_url, loopback_http=self.issue_hook_loopback_http):
-            raise ValueError("BROKER_ISSUE_HOOK_URL: should be an https address without a user or a fragment")
+            raise ValueError(
+                "BROKER_ISSUE_HOOK_URL: should be an https address in ASCII without a user, a fragment or spaces"
+            )
         if not self.issue_hook_secrets:
             raise ValueError("BROKER_ISSUE_HOOK_SECRETS: should be set if BROKER_ISSUE_HOOK_URL is set")
         return self

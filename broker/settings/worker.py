@@ -69,7 +69,9 @@ class WorkerSettings(HookSettings):
     @model_validator(mode="after")
     def _webhooks_are_safe(self) -> "WorkerSettings":
         if not all(is_hook_address(url, loopback_http=self.webhook_loopback_http) for url in self.webhook_urls):
-            raise ValueError("BROKER_WEBHOOK_URLS: should be https addresses without a user or a fragment")
+            raise ValueError(
+                "BROKER_WEBHOOK_URLS: should be https addresses in ASCII without a user, a fragment or spaces"
+            )
         if len(set(self.webhook_urls)) < len(self.webhook_urls):
             raise ValueError("BROKER_WEBHOOK_URLS: should name each address once")
         if self.webhook_urls and not self.webhook_secrets:

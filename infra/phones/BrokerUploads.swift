@@ -34,17 +34,18 @@ public final class BrokerUploads: NSObject, URLSessionTaskDelegate, @unchecked S
     }
     private struct Problem: Decodable { let detail: String }
 
-    /// Called with the upload's id and the media's id, or the reason why no later try can succeed.
+    /// Called on the main thread, with the upload's id and the media's id, or the reason why no later try can succeed.
     public var onEnd: (String, Result<String, Error>) -> Void = { _, _ in }
-    /// Called with the upload's id, and the numbers of arrived and of all parts.
+    /// Called on the main thread, with the upload's id, and the numbers of arrived and of all parts.
     public var onProgress: (String, Int, Int) -> Void = { _, _, _ in }
-    /// Set it to what `application(_:handleEventsForBackgroundURLSession:completionHandler:)` gets.
+    /// Set it to what `application(_:handleEventsForBackgroundURLSession:completionHandler:)` gets. It is called once.
     public var onIdle: (() -> Void)?
 
     private let folder: URL, prefix: String, token: () async throws -> String
     private let ahead = 8 // parts that the system holds at a time, each with a file of its own
     private var session: URLSession!
     @MainActor private var last: Task<Void, Never>?
+    @MainActor private var waiting: Set<String> = [] // uploads whose last step failed, and which take the next one after a pause
     @MainActor private var failures: [String: Int] = [:] // how often in a row a part failed since the app started
 
     /// `prefix` is the address of the broker's routes; `token` returns the user's current token.
@@ -59,26 +60,48 @@ public final class BrokerUploads: NSObject, URLSessionTaskDelegate, @unchecked S
     /// Start an upload of a copy of `video`, which takes no space of its own on APFS. Return its id.
     @MainActor public func add(_ video: URL, type: String) throws -> String {
         let id = UUID().uuidString
-        try FileManager.default.createDirectory(at: path(id), withIntermediateDirectories: true)
-        try FileManager.default.copyItem(at: video, to: path(id, "video"))
-        let size = try FileManager.default.attributesOfItem(atPath: path(id, "video").path)[.size] as? Int64 ?? 0
-        try save(Upload(type: type, size: size, issued: nil), id)
+        do {
+            try FileManager.default.createDirectory(at: path(id), withIntermediateDirectories: true)
+            try FileManager.default.copyItem(at: video, to: path(id, "video"))
+            let size = try FileManager.default.attributesOfItem(atPath: path(id, "video").path)[.size] as? Int64 ?? 0
+            try save(Upload(type: type, size: size, issued: nil), id)
+        } catch {
+            try? FileManager.default.removeItem(at: path(id))
+            throw error
+        }
         enqueue(id)
         return id
     }
 
-    /// Go on with every upload that is not ready.
+    /// Go on with every upload that is not ready, and remove the copy of a video if the app ended inside `add`.
     @MainActor public func resume() {
         let ids = (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
-        for id in ids { enqueue(id) }
+        for id in ids where UUID(uuidString: id) != nil { // a folder of `add`, and none of the app's other files
+            if FileManager.default.fileExists(atPath: path(id, "upload.json").path) {
+                enqueue(id)
+            } else {
+                try? FileManager.default.removeItem(at: path(id))
+            }
+        }
     }
 
-    /// Stop an upload, delete its media if there is one, and forget it.
-    public func cancel(_ id: String) async throws {
+    /// Stop an upload, delete its media if there is one, and forget it. If this throws, for example without a network, the
+    /// upload goes on.
+    @MainActor public func cancel(_ id: String) async throws {
+        let step: Task<Void, Error> = Task { [last] in
+            await stopSending(id)
+            await last?.value // a step that was begun before may issue the media, or hand over more parts
+            await stopSending(id)
+            let upload = try JSONDecoder().decode(Upload.self, from: Data(contentsOf: path(id, "upload.json")))
+            if let issued = upload.issued { _ = try await call("DELETE", "\(prefix)/\(issued.media_id)") }
+            try FileManager.default.removeItem(at: path(id))
+        }
+        last = Task { _ = try? await step.value }
+        try await step.value
+    }
+
+    private func stopSending(_ id: String) async {
         for task in await session.allTasks where task.taskDescription?.hasPrefix(id) == true { task.cancel() }
-        let upload = try JSONDecoder().decode(Upload.self, from: Data(contentsOf: path(id, "upload.json")))
-        try FileManager.default.removeItem(at: path(id))
-        if let issued = upload.issued { _ = try await call("DELETE", "\(prefix)/\(issued.media_id)") }
     }
 
     /// Take the next step of an upload once the steps before it are done, so that no two run at a time.
@@ -90,14 +113,20 @@ public final class BrokerUploads: NSObject, URLSessionTaskDelegate, @unchecked S
                 guard let media = try await advance(id) else { return }
                 finish(id, .success(media))
             } catch let refused as Refused {
+                await stopSending(id)
                 finish(id, .failure(refused))
             } catch { // no network, or the broker is unavailable: later, or at the next start
-                Task { try? await Task.sleep(nanoseconds: 10_000_000_000); enqueue(id) }
+                guard waiting.insert(id).inserted else { return } // every part that ends takes a step: one retry for all
+                Task {
+                    try? await Task.sleep(nanoseconds: 10_000_000_000)
+                    waiting.remove(id)
+                    enqueue(id)
+                }
             }
         }
     }
 
-    private func finish(_ id: String, _ result: Result<String, Error>) {
+    @MainActor private func finish(_ id: String, _ result: Result<String, Error>) {
         try? FileManager.default.removeItem(at: path(id))
         onEnd(id, result)
     }
@@ -113,13 +142,13 @@ public final class BrokerUploads: NSObject, URLSessionTaskDelegate, @unchecked S
         guard let issued = upload.issued else { return nil }
         let sending = Set(await session.allTasks.compactMap { $0.taskDescription }.filter { $0.hasPrefix(id) })
         guard sending.count <= ahead / 2 else { return nil }
-        let forms = ahead + sending.count
         var from: Int? = 1
         while let first = from {
-            let url = "\(issued.parts_url)?from=\(first)&limit=1000&forms=\(forms)"
+            let url = "\(issued.parts_url)?from=\(first)&limit=1000&forms=\(ahead)"
             let parts: Parts = try decoded(await call("GET", url).data, as: Page.self).parts
-            onProgress(id, first - 1 + parts.arrived.count, parts.count)
-            let missing = parts.forms.filter { !sending.contains("\(id)/\($0.number)") }.prefix(ahead)
+            let arrived = first - 1 + parts.arrived.count, count = parts.count
+            await MainActor.run { onProgress(id, arrived, count) }
+            let missing = parts.forms.filter { !sending.contains("\(id)/\($0.number)") }.prefix(ahead - sending.count)
             for form in missing { try send(form, of: parts, id: id) }
             if !missing.isEmpty { return nil }
             from = parts.next_from
@@ -133,6 +162,8 @@ public final class BrokerUploads: NSObject, URLSessionTaskDelegate, @unchecked S
     /// Write the body of one part to a file, since the system sends a background upload only from a file, and enqueue it.
     private func send(_ form: Form, of parts: Parts, id: String) throws {
         let boundary = UUID().uuidString, file = path(id, "\(form.number).body")
+        var isSending = false
+        defer { if !isSending { try? FileManager.default.removeItem(at: file) } } // a full disk would stay full
         var head = ""
         for (name, value) in parts.fields.merging(form.fields, uniquingKeysWith: { $1 }) {
             head += "--\(boundary)\r\nContent-Disposition: form-data; name=\"\(name)\"\r\n\r\n\(value)\r\n"
@@ -160,6 +191,7 @@ public final class BrokerUploads: NSObject, URLSessionTaskDelegate, @unchecked S
         let task = session.uploadTask(with: request, fromFile: file)
         task.taskDescription = "\(id)/\(form.number)" // survives the app
         task.resume()
+        isSending = true
     }
 
     /// The system also calls these after it restarts the app. A form that S3 refused may have expired, and the next page has
@@ -179,11 +211,14 @@ public final class BrokerUploads: NSObject, URLSessionTaskDelegate, @unchecked S
     public func urlSessionDidFinishEvents(forBackgroundURLSession session: URLSession) {
         Task { @MainActor in
             await last?.value
-            onIdle?()
+            let idle = onIdle
+            onIdle = nil
+            idle?()
         }
     }
 
-    /// Return the broker's answer. Throws Refused for a problem that no later try can solve.
+    /// Return the broker's answer, also 409 to a completion, and 404 to a deletion, whose earlier answer may be lost. Throws
+    /// Refused for a problem that no later try can solve.
     private func call(_ method: String, _ url: String, body: Data? = nil, key: String? = nil) async throws -> (data: Data, status: Int) {
         guard let address = URL(string: url) else { throw Refused(errorDescription: "\(url) is no address.") }
         var request = URLRequest(url: address)
@@ -195,7 +230,9 @@ public final class BrokerUploads: NSObject, URLSessionTaskDelegate, @unchecked S
         if let key { request.setValue(key, forHTTPHeaderField: "Idempotency-Key") }
         let (data, response) = try await URLSession.shared.data(for: request)
         let status = (response as? HTTPURLResponse)?.statusCode ?? 0
-        if status < 400 || (status == 409 && method == "POST" && key == nil) { return (data, status) }
+        if status < 400 || (status == 409 && method == "POST" && key == nil) || (status == 404 && method == "DELETE") {
+            return (data, status)
+        }
         if [401, 408, 409, 429].contains(status) || status >= 500 { throw URLError(.badServerResponse) }
         throw Refused(errorDescription: (try? decoded(data, as: Problem.self).detail) ?? "The broker answers \(status).")
     }

@@ -122,6 +122,7 @@ data "aws_iam_policy_document" "settle" {
     }
   }
 
+  # S3 sends no s3:prefix for this action, so a condition on it would deny every listing.
   statement {
     sid       = "FindCompositions"
     actions   = ["s3:ListBucketMultipartUploads"]
@@ -131,12 +132,6 @@ data "aws_iam_policy_document" "settle" {
       test     = "StringEquals"
       variable = "aws:ResourceAccount"
       values   = [local.account]
-    }
-
-    condition {
-      test     = "StringLike"
-      variable = "s3:prefix"
-      values   = ["${local.media_prefix}*"]
     }
   }
 

@@ -17,6 +17,11 @@ resource "aws_cloudfront_public_key" "playback" {
   name        = "${var.bucket_name}-${each.key}"
   comment     = "Verifies playback links"
   encoded_key = "${trimspace(each.value)}\n"
+
+  # CloudFront keeps a key that a key group lists, so a removed one is deleted after the group's update.
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 resource "aws_cloudfront_key_group" "playback" {

@@ -48,12 +48,12 @@ data "aws_iam_policy_document" "key" {
         identifiers = ["cloudfront.amazonaws.com"]
       }
 
-      # Naming the distribution here would be a circle: it needs the bucket, which needs this key. The bucket's policy
-      # names it.
+      # Naming the one distribution here would be a circle: it needs the bucket, which needs this key. The bucket's
+      # policy names it.
       condition {
-        test     = "StringEquals"
-        variable = "aws:SourceAccount"
-        values   = [local.account]
+        test     = "ArnLike"
+        variable = "aws:SourceArn"
+        values   = ["arn:${local.partition}:cloudfront::${local.account}:distribution/*"]
       }
 
       condition {

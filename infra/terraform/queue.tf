@@ -3,7 +3,7 @@
 
 resource "aws_sqs_queue" "uploads" {
   name                       = local.queue_name
-  visibility_timeout_seconds = var.visibility_seconds
+  visibility_timeout_seconds = 180 # for other readers, such as the AWS console; the worker sends its own when it receives
   message_retention_seconds  = 4 * 24 * 3600
   receive_wait_time_seconds  = 20
   sqs_managed_sse_enabled    = true

@@ -79,17 +79,6 @@ variable "force_destroy" {
   default     = false
 }
 
-variable "visibility_seconds" {
-  description = "The queue's visibility timeout, in seconds: how long a message is reserved for the worker that received it. At least the lease of a promotion, 120."
-  type        = number
-  default     = 180
-
-  validation {
-    condition     = var.visibility_seconds >= 120 && var.visibility_seconds <= 43200
-    error_message = "visibility_seconds must be 120 to 43200."
-  }
-}
-
 variable "max_receives" {
   description = "The number of failed receives after which SQS moves a message to the dead-letter queue."
   type        = number

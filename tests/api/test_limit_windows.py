@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from freezegun import freeze_time
-from limits.aio.storage import RedisClusterStorage, RedisSentinelStorage
+from limits.aio.storage import RedisClusterStorage, RedisSentinelStorage, RedisStorage
 from limits.errors import StorageError
 from redis import Redis
 from structlog.testing import capture_logs
@@ -26,7 +26,7 @@ from broker.api.limits.redis_storage import (
 )
 from broker.api.limits.windows import BoundedMemory, Limit, Standing, Window
 from broker.domain.access.rate import Rate
-from broker.errors import RateLimited
+from broker.errors import RateLimited, SettingsInvalid
 from tests.support.redis_server import running_redis
 
 TWO_A_MINUTE = Rate(2, 60)
@@ -150,6 +150,33 @@ async def test_an_address_of_one_server_is_a_bounded_pool(url: str, expected: di
     )
     assert storage.wrap_exceptions is True
     await close_storage(storage)
+
+
+@pytest.mark.parametrize(
+    ("address", "option"),
+    [
+        ("redis://:hidden@h:6379?ssl=true", "ssl"),
+        ("redis://:hidden@h:6379?ssl_cert_reqs=none", "ssl_cert_reqs"),
+        ("rediss://:hidden@h:6379?ssl_cert_reqs=perhaps", "ssl_cert_reqs"),
+        ("redis://:hidden@h:6379?socket_timeout=abc", "socket_timeout"),
+        ("redis://h:6379?password=hidden&colour=hidden", "colour, password"),
+        ("redis://:hidden@h:6379?protocol=9", "protocol"),
+        ("redis://:hidden@h:6379?retry=3", "retry"),
+        ("redis+unix:///run/redis.sock?host=hidden", "host"),
+    ],
+)
+def test_an_option_that_no_connection_has_is_named_and_no_value(address: str, option: str) -> None:
+    with pytest.raises(SettingsInvalid, match=r"^BROKER_RATE_LIMIT_STORAGE: should have only options") as refusal:
+        open_storage(address)
+    assert f"(it has {option})" in str(refusal.value)
+    assert "hidden" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "address", ["rediss://h:6379?ssl_cert_reqs=none", "redis://h:6379?socket_timeout=0.5&client_name=broker"]
+)
+def test_an_option_that_a_connection_has_is_accepted(address: str) -> None:
+    assert isinstance(open_storage(address), RedisStorage)
 
 
 @pytest.mark.parametrize("scheme", ["redis", "valkey", "rediss", "valkeys"])

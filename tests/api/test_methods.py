@@ -22,7 +22,8 @@ ALLOWED = {
     "/{media_id}/parts": "GET",
     "/{media_id}/uploaded/state": "GET",
 }
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
+UNKNOWN = ("PROPFIND", "QUERY", "get")
 
 
 @pytest.mark.parametrize("mounted", [False, True])
@@ -40,6 +41,19 @@ async def test_another_method_is_refused_with_all_that_are_allowed(path: str, mo
             assert (answer.status_code, answer.headers["Allow"]) == (405, ALLOWED[path]), method
             assert answer.json()["detail"] == f"This path takes {ALLOWED[path]} only."
             assert answer.headers["Content-Type"] == "application/problem+json"
+        for method in UNKNOWN:
+            request = client.build_request("GET", prefix + path.format(media_id=uuid4()))
+            request.method = method  # httpx itself would write it in upper case
+            answer = await client.send(request)
+            assert (answer.status_code, answer.headers.get("Allow")) == (501, None), method
+            assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+async def test_the_list_without_a_slash_names_its_methods_too(tmp_path: Path) -> None:
+    async with client_of(create_app(settings_of(tmp_path))) as client:
+        for method in ("POST", "TRACE"):
+            answer = await client.request(method, PREFIX)
+            assert (answer.status_code, answer.headers["Allow"]) == (405, ALLOWED["/"]), method
 
 
 async def test_the_probes_at_the_root_name_their_methods_too(tmp_path: Path) -> None:

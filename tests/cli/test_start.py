@@ -20,6 +20,7 @@ WRONG = pytest.mark.parametrize(
         ({"AWS_S3_BUCKET_NAME": "arn:aws:s3:eu-west-1:1:accesspoint/x"}, "AWS_S3_BUCKET_NAME: should be the name of"),
         ({"AWS_S3_REGION": "garage"}, "AWS_S3_REGION: should be a region of AWS"),
         ({"BROKER_PROBE": "true", "BROKER_PROBE_PROGRAM": "absent"}, "BROKER_PROBE: needs ffprobe"),
+        ({"BROKER_RATE_LIMIT_STORAGE": "redis://:hidden@h?ssl=true"}, "BROKER_RATE_LIMIT_STORAGE: should have only"),
         ({"SECRET_KEY": "", "SECRET_KEY_FILE": "absent"}, "SECRET_KEY_FILE: cannot be read: No such file or directory"),
     ],
 )
@@ -43,6 +44,40 @@ def test_the_doctor_reports_a_key_that_is_not_there(tmp_path: Path) -> None:
     refused = done("doctor", cwd=tmp_path, **VALID | {"BROKER_JWT_PUBLIC_KEY": "absent.pem"})
     assert refused.returncode == 2
     assert refused.stderr.startswith("BROKER_JWT_PUBLIC_KEY: should be a PEM public key")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "media list",
+        "media show 0192f0c1-2b3c-7d4e-8f5a-6b7c8d9e0f1a",
+        "media delete --yes 0192f0c1-2b3c-7d4e-8f5a-6b7c8d9e0f1a",
+        "erase ann --yes",
+        "webhooks list",
+        "webhooks retry",
+    ],
+)
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_a_database_without_tables_is_to_be_migrated(
+    command: str, database: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    told = VALID | {"BROKER_WEBHOOK_URLS": "https://hooks.example/", "BROKER_WEBHOOK_SECRETS": f"whsec_{'A' * 32}"}
+    if database == "postgresql":
+        told["BROKER_DATABASE_URL"] = request.getfixturevalue("postgresql_url")
+    refused = done(*command.split(), cwd=tmp_path, **told)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    (line,) = refused.stderr.splitlines()
+    assert line.startswith("BROKER_DATABASE_URL: lacks revision ")
+    assert line.endswith("; run `broker migrate` first")
+    assert list(tmp_path.glob("*.db")) == []
+
+
+@pytest.mark.parametrize("command", ["serve", "dev", "dev --s3-only"])
+@pytest.mark.parametrize("port", ["-5", "65536"])
+def test_a_port_that_no_machine_has_is_refused(command: str, port: str, tmp_path: Path) -> None:
+    refused = done(*command.split(), "--port", port, cwd=tmp_path, **VALID)
+    assert refused.returncode == 2
+    assert "Invalid value for '--port'" in refused.stderr
 
 
 def test_a_port_of_metrics_that_is_taken_is_named(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def answering(status: int, body: bytes = b"", **headers: str) -> Iterator[str]:
             if self.command != "HEAD":
                 self.wfile.write(body)
 
-        do_GET = do_HEAD = do_OPTIONS = _answer  # noqa: N815 (names of http.server)
+        do_GET = do_HEAD = do_OPTIONS = do_POST = _answer  # noqa: N815 (names of http.server)
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""

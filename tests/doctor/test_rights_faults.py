@@ -12,6 +12,7 @@ from broker.doctor.checks.trial import valid_upload
 from broker.doctor.deployment import Patient, opened
 from broker.errors import StorageUnavailable
 from tests.doctor.deployed import Deployed, unhealthy
+from tests.doctor.granted import granted_by, rights_in
 
 FAIL, WARN, SKIP = Verdict.FAIL, Verdict.WARN, Verdict.SKIP
 
@@ -43,6 +44,7 @@ async def test_a_missing_right(deployed: Deployed, fault: Fault, found_by: str, 
     found = unhealthy(await deployed.examine())
     assert found[found_by].verdict is FAIL
     assert right in found[found_by].cause
+    assert rights_in(found[found_by].cause) <= granted_by(found[found_by].terraform)
     assert found[found_by].fix.startswith("aws ")
     # Where the doctor could not remove its objects it names them, and all of them.
     left = "".join(finding.fix for finding in found.values() if finding.check in {"delete", "composition"})

@@ -93,6 +93,13 @@ async def test_an_unavailable_redis_is_named_without_its_password(deployed: Depl
     assert finding.fix == 'redis-cli -u "$BROKER_RATE_LIMIT_STORAGE" ping'
 
 
+async def test_an_option_that_no_connection_to_redis_has_is_named(deployed: Deployed) -> None:
+    finding = await only(deployed, "rate limits", redis_url="redis://:hidden@127.0.0.1:9/0?ssl=true")
+    assert finding.verdict is FAIL
+    assert finding.detail.startswith("BROKER_RATE_LIMIT_STORAGE: should have only options of redis-py's connections")
+    assert "hidden" not in finding.detail + finding.fix
+
+
 @pytest.fixture
 def redis_with_a_password(tmp_path: Path) -> Iterator[str]:
     """Run a Redis that asks for the password `right`; return its host and port."""

@@ -10,9 +10,9 @@ import pytest
 from broker.doctor.checks.lifecycle import CLEAR_STAGING, STAGING_DAYS
 from broker.lifecycle.forms import RENEW_WITHIN
 from broker.settings import Settings
+from tests.doctor.granted import MODULE, granted_by, rights_in
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULE = "\n".join(file.read_text() for file in (ROOT / "infra" / "terraform").rglob("*.tf"))
 SOURCES = sorted((ROOT / "broker" / "doctor").rglob("*.py"))
 
 
@@ -41,6 +41,39 @@ def test_a_named_resource_exists(address: str) -> None:
 @pytest.mark.parametrize("sid", named(r'"([A-Z][A-Za-z0-9]+)"'))
 def test_a_named_statement_exists(sid: str) -> None:
     assert re.search(rf'sid\s*=\s*"{sid}"', MODULE)
+
+
+def causes() -> list[tuple[str, str]]:
+    """Return the cause of each finding in the doctor's source that names statements, and these statements."""
+    pairs = []
+    for file in SOURCES:
+        tree = ast.parse(file.read_text())
+        constants = {
+            node.targets[0].id: node.value
+            for node in tree.body
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        }
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            given = {argument.arg: _words(argument.value, constants) for argument in call.keywords}
+            if "statement" in given.get("terraform", "") and rights_in(given["cause"]):
+                pairs.append((given["cause"], given["terraform"]))
+    return pairs
+
+
+def _words(node: ast.AST, constants: dict[str, ast.expr]) -> str:
+    """Return the literal texts in an expression, with those of a constant or a variable that the module names."""
+    inner = [constants[part.id] for part in ast.walk(node) if isinstance(part, ast.Name) and part.id in constants]
+    parts = (part for root in (node, *inner) for part in ast.walk(root) if isinstance(part, ast.Constant))
+    return " ".join(part.value for part in parts if isinstance(part.value, str))
+
+
+@pytest.mark.parametrize(("cause", "terraform"), causes())
+def test_the_named_statements_grant_the_rights_that_the_cause_says_are_missing(cause: str, terraform: str) -> None:
+    assert rights_in(cause) <= granted_by(terraform)
+
+
+def test_the_causes_are_read() -> None:
+    assert len(causes()) >= 7
 
 
 @pytest.mark.parametrize("name", named(r"output ([a-z_]+)"))

@@ -1,8 +1,9 @@
-"""A checker of Terraform plans: excessive rights, missing conditions, settings that open the bucket or queue."""
+"""A checker of Terraform plans: excessive or ineffective rights, missing conditions, settings that open the bucket."""
 
 from collections.abc import Iterator
 from typing import Any
 
+from tests.infra.condition_keys import unsent
 from tests.infra.expected import Variant, expected_settings, expected_statements
 from tests.infra.plan import Statement, resources, statements
 
@@ -11,7 +12,13 @@ KEY = "aws_kms_key.media[0]"
 
 def violations(plan: dict[str, Any], variant: Variant) -> list[str]:
     """Return one line for each violation, each beginning with the address of the resource."""
-    return [*_wildcards(plan), *_unexpected(plan, variant), *_settings(plan, variant), *_playback(plan, variant)]
+    return [
+        *_wildcards(plan),
+        *_ineffective(plan),
+        *_unexpected(plan, variant),
+        *_settings(plan, variant),
+        *_playback(plan, variant),
+    ]
 
 
 def _wildcards(plan: dict[str, Any]) -> Iterator[str]:
@@ -33,6 +40,15 @@ def _too_wide(statement: Statement, *, is_key: bool) -> Iterator[str]:
     # In a key's own policy, "*" means that key.
     if not is_key and any("*" in to.removesuffix("/staging/*").removesuffix("/media/*") for to in statement.resources):
         yield "allows a wildcard of resources"
+
+
+def _ineffective(plan: dict[str, Any]) -> Iterator[str]:
+    """Find rights that are never granted, because their condition is on a key that AWS does not send."""
+    for address, policy in statements(plan).items():
+        for statement in policy:
+            if statement.effect == "Allow":
+                for key, action in unsent(statement):
+                    yield f"{address}: {statement.sid} needs {key}, which is not sent for {action}"
 
 
 def _unexpected(plan: dict[str, Any], variant: Variant) -> Iterator[str]:

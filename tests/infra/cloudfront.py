@@ -1,6 +1,7 @@
 """A stand-in for CloudFront's control plane, which returns each configuration as Terraform stored it.
 
-moto's own loses an origin's access control and cannot delete a key group.
+moto's own loses an origin's access control and cannot delete a key group. Like AWS, it keeps a public key that a key
+group lists.
 """
 
 import re
@@ -20,6 +21,8 @@ class Documents:
     """The resources of one kind, with their configurations unchanged."""
 
     kind: str
+    users: "Documents | None" = None
+    """The resources that list these by their ids, and so keep them from being deleted."""
     configurations: dict[str, str] = field(default_factory=dict)
 
     def collection(self, request: Any, _url: str, _headers: Any) -> Answer:
@@ -31,8 +34,10 @@ class Documents:
         """Return, replace or delete a resource; its address may end in `/config`."""
         name = url.partition("?")[0].removesuffix("/config").rpartition("/")[2]
         if name not in self.configurations:
-            return 404, {}, f"<ErrorResponse><Error><Code>NoSuch{self.kind}</Code></Error></ErrorResponse>"
+            return _refusal(404, f"NoSuch{self.kind}")
         match request.method:
+            case "DELETE" if self._is_in_use(name):
+                return _refusal(409, f"{self.kind}InUse")
             case "DELETE":
                 del self.configurations[name]
                 return 204, {}, ""
@@ -41,11 +46,14 @@ class Documents:
             case _:
                 return self._shown(200, name)
 
+    def _is_in_use(self, name: str) -> bool:
+        return self.users is not None and any(name in user for user in self.users.configurations.values())
+
     def _keep(self, status: int, name: str, request: Any) -> Answer:
         body = request.get_data(as_text=True)
         configuration = re.search(rf"<{self.kind}Config[ >].*</{self.kind}Config>", body, re.DOTALL)
         if configuration is None:
-            return 400, {}, "<ErrorResponse><Error><Code>MalformedXML</Code></Error></ErrorResponse>"
+            return _refusal(400, "MalformedXML")
         self.configurations[name] = _completed(configuration[0]) if self.kind == "Distribution" else configuration[0]
         return self._shown(status, name)
 
@@ -53,6 +61,10 @@ class Documents:
         about = _about_distribution(name) if self.kind == "Distribution" else ""
         body = f"<{self.kind}><Id>{name}</Id>{about}{self.configurations[name]}</{self.kind}>"
         return status, {"ETag": f"V{uuid.uuid4().hex[:12]}", "Content-Type": "text/xml"}, body
+
+
+def _refusal(status: int, code: str) -> Answer:
+    return status, {}, f"<ErrorResponse><Error><Code>{code}</Code></Error></ErrorResponse>"
 
 
 def _completed(configuration: str) -> str:
@@ -89,8 +101,9 @@ def paths() -> dict[str, Any]:
         "response-headers-policy": "ResponseHeadersPolicy",
     }
     routes: dict[str, Any] = {f"{BASE}/tagging$": no_tags}
-    for path, kind in kinds.items():
-        documents = Documents(kind)
+    resources = {path: Documents(kind) for path, kind in kinds.items()}
+    resources["public-key"].users = resources["key-group"]
+    for path, documents in resources.items():
         routes[f"{BASE}/{path}$"] = documents.collection
         routes[f"{BASE}/{path}/(?P<name>[^/]+)$"] = documents.item
         routes[f"{BASE}/{path}/(?P<name>[^/]+)/config$"] = documents.item

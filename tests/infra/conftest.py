@@ -68,10 +68,14 @@ def _variables(variant: Variant) -> dict[str, Any]:
     if variant.versioning:
         variables["versioning"] = True
     if variant.cloudfront:
-        public = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
-        pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-        variables["cloudfront"] = {"public_keys_pem": {"first": pem.decode()}}
+        variables["cloudfront"] = {"public_keys_pem": {"first": public_key_pem()}}
     return variables
+
+
+def public_key_pem() -> str:
+    """Return the public half of a new key pair."""
+    public = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
+    return public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 def _left(variant: Variant, endpoint: str) -> list[str]:

@@ -76,13 +76,7 @@ def _settle(plan: dict[str, Any], variant: Variant) -> set[Statement]:
         _statement("Purge", purge, [staging, media], own),
         _statement("TellAbsence", "s3:ListBucket", [variant.arn], own),
         _statement("Compose", "s3:AbortMultipartUpload s3:ListMultipartUploadParts", [media], own),
-        _statement(
-            "FindCompositions",
-            "s3:ListBucketMultipartUploads",
-            [variant.arn],
-            own,
-            ("StringLike", "s3:prefix", "media/*"),
-        ),
+        _statement("FindCompositions", "s3:ListBucketMultipartUploads", [variant.arn], own),
     }
     if variant.versioning:
         prefixes = ("StringLike", "s3:prefix", "media/* staging/*")
@@ -146,10 +140,12 @@ def _doctor(variant: Variant, own: tuple[str, str, str]) -> set[Statement]:
 def _key(variant: Variant) -> set[Statement]:
     statements = {_statement("AllowAccount", "kms:*", ["*"], principal=f"AWS:arn:aws:iam::{ACCOUNT}:root")}
     if variant.cloudfront:
-        account = ("StringEquals", "aws:SourceAccount", ACCOUNT)
+        distributions = ("ArnLike", "aws:SourceArn", f"arn:aws:cloudfront::{ACCOUNT}:distribution/*")
         this_bucket = ("StringEquals", "kms:EncryptionContext:aws:s3:arn", variant.arn)
         service = "Service:cloudfront.amazonaws.com"
-        statements.add(_statement("AllowCloudFront", "kms:Decrypt", ["*"], account, this_bucket, principal=service))
+        statements.add(
+            _statement("AllowCloudFront", "kms:Decrypt", ["*"], distributions, this_bucket, principal=service)
+        )
     return statements
 
 

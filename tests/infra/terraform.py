@@ -45,7 +45,11 @@ class Workspace:
         shutil.copytree(MODULE, home, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*"))
         self.home = home / folder
         if variables is not None:
-            (self.home / "terraform.tfvars.json").write_text(json.dumps(variables))
+            self.set(variables)
+
+    def set(self, variables: dict[str, Any]) -> None:
+        """Replace the values of the variables."""
+        (self.home / "terraform.tfvars.json").write_text(json.dumps(variables))
 
     @classmethod
     def of_variables(cls, home: Path, variables: dict[str, Any]) -> "Workspace":
@@ -85,6 +89,10 @@ class Workspace:
     def apply_plan(self) -> None:
         """Apply the last plan."""
         self.run("apply", "-input=false", "plan")
+
+    def apply(self, *addresses: str) -> None:
+        """Plan and apply these resources, with those that they depend on."""
+        self.run("apply", "-input=false", "-auto-approve", *(f"-target={address}" for address in addresses))
 
     def destroy(self) -> None:
         """Destroy every resource."""

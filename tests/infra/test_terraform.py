@@ -10,9 +10,10 @@ import pytest
 
 from broker.settings import Settings, environment_name
 from tests.infra.check_plan import violations
-from tests.infra.conftest import FULL, PLAIN, Life
+from tests.infra.conftest import FULL, PLAIN, Life, public_key_pem
 from tests.infra.expected import Variant
 from tests.infra.plan import changed, resources, statements
+from tests.infra.stand_in import aws_stand_in, write_provider
 from tests.infra.terraform import Workspace, require_terraform
 
 pytestmark = pytest.mark.timeout(1200)
@@ -41,7 +42,6 @@ def test_values_that_would_open_the_bucket_are_refused(tmp_path: Path) -> None:
         "encryption": "none",
         "staging_days": 0,
         "noncurrent_days": 0.5,
-        "visibility_seconds": 30,
         "max_receives": 1,
         "oldest_message_seconds": 5,
         "alarm_topic_arns": ["arn:aws:sns:*:*:*"],
@@ -102,6 +102,26 @@ def test_the_outputs_are_the_brokers_environment(variant: Variant, lives: dict[s
     assert environment.keys() <= known
     assert environment["AWS_S3_BUCKET_NAME"] == variant.bucket
     assert environment["BROKER_SQS_QUEUE_URL"].endswith(f"/{variant.bucket}-uploads")
+
+
+def test_a_cloudfront_key_is_rotated_as_the_readme_says(tmp_path: Path) -> None:
+    # A new key is added and the old one removed, each by an apply. CloudFront keeps a key while the key group lists it.
+    require_terraform()
+    workspace = Workspace(tmp_path / "module")
+    old, new = public_key_pem(), public_key_pem()
+    with aws_stand_in() as endpoint:
+        write_provider(workspace.home, endpoint)
+        workspace.init()
+        for keys in ({"old": old}, {"old": old, "new": new}, {"new": new}):
+            workspace.set(_trusting(keys))
+            workspace.apply("aws_cloudfront_public_key.playback", "aws_cloudfront_key_group.playback")
+        left = json.loads(workspace.run("show", "-json").stdout)["values"]["root_module"]["resources"]
+    assert [key["values"]["name"] for key in left if key["type"] == "aws_cloudfront_public_key"] == ["videos-new"]
+
+
+def _trusting(keys: dict[str, str]) -> dict[str, Any]:
+    origins = ["https://app.example"]
+    return {"bucket_name": "videos", "allowed_origins": origins, "cloudfront": {"public_keys_pem": keys}}
 
 
 Doctor = Callable[[dict[str, Any]], None]
@@ -167,6 +187,7 @@ DOCTORED: list[tuple[str, Doctor]] = [
     (SIGNER, _in_policy(SIGNER, "SignForms", Resource="arn:aws:s3:::full-media/media/*")),
     (SIGNER, _in_policy(SIGNER, "SignForms", Resource="arn:aws:s3:::another/staging/*")),
     (SIGNER, _in_policy(SIGNER, "ReadObjects", Condition=None)),
+    (SIGNER, _in_policy(SIGNER, "FindCompositions", Condition=None)),
     (SIGNER, _in_policy(SIGNER, "FindVersions", Condition={"StringLike": {"s3:prefix": "*"}})),
     (SIGNER, _in_policy(SIGNER, "UseKey", Resource="*")),
     (SIGNER, _in_policy(SIGNER, "UseKey", Action="kms:*")),
@@ -197,6 +218,7 @@ DOCTORED: list[tuple[str, Doctor]] = [
     (QUEUE, _in_values(QUEUE, "redrive_policy", to="")),
     (KEY, _with(KEY, Principal="*", Action="kms:Decrypt", Resource="*")),
     (KEY, _in_policy(KEY, "AllowCloudFront", Condition=None)),
+    (KEY, _in_policy(KEY, "AllowCloudFront", Condition={"ArnLike": {"aws:SourceArn": "arn:aws:cloudfront::*"}})),
     (KEY, _in_values(KEY, "enable_key_rotation", to=False)),
     *((BLOCK, _in_values(BLOCK, setting, to=False)) for setting in EVERY_SETTING),
     (
@@ -253,6 +275,24 @@ def test_the_violation_of_an_unexpected_right_says_how_it_is_too_wide(
     }
     _with(SIGNER, **{**narrow, **wide})(plan)
     assert f"{SIGNER}: Added {problem}" in violations(plan, FULL)
+
+
+@pytest.mark.parametrize(
+    ("key", "action"),
+    [
+        ("s3:prefix", "s3:ListBucketMultipartUploads"),
+        ("s3:prefix", "s3:GetObject"),
+        ("kms:ViaService", "s3:GetObject"),
+        ("sqs:QueueName", "sqs:ReceiveMessage"),
+    ],
+)
+def test_a_right_whose_condition_never_matches_is_detected(key: str, action: str, lives: dict[str, Life]) -> None:
+    plan = copy.deepcopy(lives[FULL.bucket].second_plan)
+    own = {"StringEquals": {"aws:ResourceAccount": "123456789012"}}
+    _with(SIGNER, Action=action, Resource="arn:aws:s3:::full-media", Condition={**own, "StringLike": {key: "media/*"}})(
+        plan
+    )
+    assert f"{SIGNER}: Added needs {key}, which is not sent for {action}" in violations(plan, FULL)
 
 
 @VARIANTS

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.metrics.promtool import promtool
 from tests.support.queries import (
@@ -71,8 +72,17 @@ def test_prometheus_can_read_all_queries(tmp_path: Path) -> None:
     promtool("check", "rules", ALERTS)
 
 
+CASES = Path(__file__).with_name("alerts_test.yaml")
+
+
+@pytest.mark.parametrize("alert", alert_queries())
+def test_an_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not(alert: str) -> None:
+    cases = [case for test in yaml.safe_load(CASES.read_text())["tests"] for case in test["alert_rule_test"]]
+    assert {bool(case["exp_alerts"]) for case in cases if case["alertname"] == alert} == {True, False}
+
+
 def test_alerts_fire_when_they_should(tmp_path: Path) -> None:
-    cases = Path(__file__).with_name("alerts_test.yaml").read_text().replace("ALERTS", str(ALERTS))
+    cases = CASES.read_text().replace("ALERTS", str(ALERTS))
     judged = tmp_path / "cases.yaml"
     judged.write_text(cases)
     promtool("test", "rules", judged)

@@ -31,12 +31,11 @@ class PartsBroker:
 
 
 @contextmanager
-def parts_broker(folder: Path, s3: EmbeddedS3, s3_client: Any, bucket: str) -> Iterator[PartsBroker]:
-    """Serve a broker with its records in `folder`."""
+def parts_broker(folder: Path, s3: EmbeddedS3, s3_client: Any, bucket: str, **overrides: Any) -> Iterator[PartsBroker]:
+    """Serve a broker with its records in `folder`; `overrides` are settings."""
     settings = settings_of(
         folder,
-        **(on_s3(s3, bucket) | {"s3_timeout_seconds": 30}),
-        part_size=PART,
+        **(on_s3(s3, bucket) | {"s3_timeout_seconds": 30, "part_size": PART} | overrides),
     )
     with live(create_app(settings)) as address:
         yield PartsBroker(address + PREFIX, token(scope=f"{ALL} media:delegate", seconds=3600), bucket, s3, s3_client)

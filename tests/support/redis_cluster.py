@@ -2,7 +2,7 @@
 
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -15,21 +15,26 @@ START_SECONDS = 100
 
 
 @contextmanager
-def running_cluster(folder: Path) -> Iterator[list[int]]:
-    """Run a cluster without replicas and yield the ports of its nodes."""
+def running_cluster(folder: Path, before: Sequence[int] = ()) -> Iterator[list[int]]:
+    """Run a cluster without replicas and yield the ports of its nodes.
+
+    `before`: the ports of a cluster that ran in this folder, to start its nodes again.
+    """
     with ExitStack() as stack:
         ports = []
         for number in range(NODES):
             home = folder / f"node-{number}"
-            home.mkdir()
-            url = stack.enter_context(running_redis(home, options=("--cluster-enabled", "yes")))
+            home.mkdir(exist_ok=bool(before))
+            port = before[number] if before else 0
+            url = stack.enter_context(running_redis(home, port, options=("--cluster-enabled", "yes")))
             ports.append(int(url.rpartition(":")[2].partition("/")[0]))
-        nodes = [f"127.0.0.1:{port}" for port in ports]
-        subprocess.run(
-            [redis_program("redis-cli"), "--cluster", "create", *nodes, "--cluster-yes"],
-            check=True,
-            capture_output=True,
-        )
+        if not before:
+            nodes = [f"127.0.0.1:{port}" for port in ports]
+            subprocess.run(
+                [redis_program("redis-cli"), "--cluster", "create", *nodes, "--cluster-yes"],
+                check=True,
+                capture_output=True,
+            )
         deadline = time.monotonic() + START_SECONDS
         for port in ports:
             with redis.Redis(port=port) as client:

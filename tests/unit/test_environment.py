@@ -44,16 +44,19 @@ def problems(monkeypatch: pytest.MonkeyPatch, **variables: str) -> list[str]:
 
 
 @pytest.mark.parametrize("value", ["tcp://10.96.14.2:9100", "udp://[fd00::2]:53", "sctp://10.96.14.2:9100"])
-@pytest.mark.parametrize("name", ["BROKER_WORKER_METRICS_PORT", "BROKER_PROBE", "SECRET_KEY"])
+@pytest.mark.parametrize("name", ["BROKER_WORKER_METRICS_PORT", "BROKER_PORT", "broker_port"])
 def test_what_kubernetes_sets_for_a_service_is_no_setting(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    if name == "SECRET_KEY":
-        assert problems(monkeypatch, **VALID | {name: value}) == [
-            "SECRET_KEY: should be a random secret of at least 32 bytes; `broker init` makes one"
-        ]
-    else:
-        assert load(monkeypatch, **VALID | {name: value}) == load_settings(secret_key=SECRET, bucket_name="videos")
+    assert load(monkeypatch, **VALID | {name: value}) == load_settings(secret_key=SECRET, bucket_name="videos")
+
+
+@pytest.mark.parametrize(
+    "name", ["SECRET_KEY", "BROKER_RATE_LIMIT_STORAGE", "BROKER_DATABASE_URL", "BROKER_PROBE", "BROKER_PUBLIC_URL"]
+)
+def test_a_value_of_the_form_of_a_service_is_no_other_setting(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (line,) = problems(monkeypatch, **VALID | {name: "tcp://redis:6379"})
+    assert line.startswith(f"{name}: ")
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,11 @@ def test_two_settings_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
         ("BROKER_POLICY_SECONDS", "3601", "Input should be less than or equal to 3600"),
         ("BROKER_GRACE_SECONDS", "-1", "Input should be greater than or equal to 0"),
         ("BROKER_WEBHOOK_URLS", "https://a.example/,https://a.example/", "should name each address once"),
+        *(
+            ("BROKER_WEBHOOK_URLS", url, "should be https addresses in ASCII without a user, a fragment or spaces")
+            for url in ("https://h.example/höök", "https://h.example/a b", "https://h.example/?key=\x7f")
+        ),
+        ("BROKER_ISSUE_HOOK_URL", "https://h.example/höök", "should be an https address in ASCII"),
         ("BROKER_CORS_ORIGINS", "*", "should be exact origins, such as https://app.example, without a path or *"),
         ("BROKER_CORS_ORIGINS", "https://app.example/", "should be exact origins"),
         *(
@@ -118,7 +123,13 @@ def test_two_settings_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         *(
             ("BROKER_RATE_LIMIT_STORAGE", storage, "should be memory://, redis://host:port or rediss://host:port")
-            for storage in ("redis://127.0.0.1:port", "redis://127.0.0.1:99999", "redis+cluster://a:1,b:99999")
+            for storage in (
+                "redis://127.0.0.1:port",
+                "redis://127.0.0.1:99999",
+                "redis+cluster://a:1,b:99999",
+                "redis+cluster://a:1?ssl=true",
+                "redis+sentinel://a:1/primary?ssl=true",
+            )
         ),
         ("BROKER_RATE_LIMIT_ISSUE", "often", "should be a number of requests in a time"),
         ("BROKER_RATE_LIMIT_ADDRESS", f"{'9' * 5000}/minute", "should be a number of requests in a time"),

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute, _effective_route_context_var, iter_route_contexts
 from starlette.routing import BaseRoute
+from starlette.types import Receive, Scope, Send
 
 from broker.api.asgi.body import check_announced
 from broker.api.asgi.demands import CALLER, Demand
@@ -17,7 +18,7 @@ from broker.api.asgi.failure import FailedResponse, is_handled_by_host
 from broker.api.asgi.gate import behind, host_dependencies
 from broker.api.asgi.parameters import Parameters
 from broker.api.limits.windows import Standing
-from broker.api.problems import internal_problem, problem_response
+from broker.api.problems import http_problem, internal_problem, problem_response
 from broker.api.state import services
 from broker.errors import BrokerError, RateLimited
 
@@ -27,6 +28,16 @@ class ProblemRoute(APIRoute):
 
     The dependencies of a host application come first, then the route's own demands.
     """
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request. Answer 501 for a method that HTTP itself does not define (RFC 9110, section 15.6.2).
+
+        `refusals` refuses the others with the `Allow` of the path; Starlette's would name the methods of one route.
+        """
+        if self.methods and scope["method"] not in self.methods:
+            await http_problem(501, "No path takes this method.")(scope, receive, send)
+            return
+        await super().handle(scope, receive, send)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return a handler that replaces FastAPI's own.

@@ -72,6 +72,9 @@ class RedisWindows:
                     await self._storage.incr(PROBE_KEY, 1)
             except FAILURES:
                 continue
+            except Exception as error:
+                log.warning("redis could not be probed", reason=reason_of(error))
+                continue
             log.info("redis is available again")
             self._probing = None
             return

@@ -4,23 +4,30 @@ The forms are those of the library `limits` (its documentation, "Storage Backend
 """
 
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from limits.aio.storage import RedisClusterStorage, RedisSentinelStorage, RedisStorage
 from limits.errors import StorageError
 from redis.asyncio import BlockingConnectionPool
+from redis.exceptions import RedisClusterException, RedisError
+
+from broker.errors import SettingsInvalid
 
 CONNECTIONS = 16
 ANSWER_SECONDS = 2.0
 """How long Redis may take to connect, and to answer."""
-FAILURES = (TimeoutError, OSError, StorageError)
-"""The errors of a Redis that is unavailable, or refuses a command."""
+FAILURES = (TimeoutError, OSError, StorageError, RedisClusterException)
+"""The errors of a Redis that is unavailable, or refuses a command. `limits` wraps subclasses of RedisError in its
+StorageError; a cluster without reachable nodes or with uncovered slots raises RedisClusterException, which is none."""
 SLOTS = 16
 """How many keys a check counts in. They are spread over the nodes of a cluster."""
 
 
 def open_storage(url: str) -> RedisStorage:
-    """Return the storage at an address; nothing is connected yet. Close it by `close_storage`."""
+    """Return the storage at an address; nothing is connected yet. Close it by `close_storage`.
+
+    Raises SettingsInvalid for an option in the address that a connection does not have, or with an invalid value.
+    """
     scheme, _, place = url.partition("://")
     scheme = scheme.replace("valkey", "redis", 1)
     common: dict[str, Any] = {"wrap_exceptions": True, "implementation": "redispy"}
@@ -39,7 +46,15 @@ def open_storage(url: str) -> RedisStorage:
             address = f"unix://{place}"
         case _:
             address = f"{scheme}://{place}"
-    pool = BlockingConnectionPool.from_url(address, max_connections=CONNECTIONS, timeout=ANSWER_SECONDS, **timeouts)
+    try:
+        pool = BlockingConnectionPool.from_url(address, max_connections=CONNECTIONS, timeout=ANSWER_SECONDS, **timeouts)
+        pool.make_connection()  # type: ignore[no-untyped-call]  # connects nothing, but checks the options
+    except (AttributeError, TypeError, ValueError, RedisError):
+        names = ", ".join(sorted({name for name, _ in parse_qsl(urlsplit(address).query, keep_blank_values=True)}))
+        raise SettingsInvalid(
+            problems="BROKER_RATE_LIMIT_STORAGE: should have only options of redis-py's connections, with valid values "
+            f"(it has {names}); TLS is rediss:// instead of redis://"
+        ) from None
     return RedisStorage("async+redis://", **common | {"connection_pool": pool})
 
 

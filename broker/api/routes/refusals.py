@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from broker.api.asgi.route import ProblemRoute
 from broker.api.problems import http_problem
 
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 
 
 def refusals(*routers: APIRouter, fixed: bool) -> APIRouter:

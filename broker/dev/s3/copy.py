@@ -20,7 +20,7 @@ from broker.dev.s3.conditional import check_copy_source, check_write
 from broker.dev.s3.errors import S3Error, invalid_argument
 from broker.dev.s3.objects import NULL_VERSION, ObjectVersion
 from broker.dev.s3.payload import Payload
-from broker.dev.s3.plane import DeleteMarkerError, Plane, Stored, check_restored
+from broker.dev.s3.plane import OBJECT_BYTES_MAX, DeleteMarkerError, Plane, Stored, check_restored
 from broker.dev.s3.request import Request
 from broker.dev.s3.tagging import read_tagging_header
 
@@ -37,6 +37,7 @@ async def copy_object(plane: Plane, request: Request, payload: Payload) -> Respo
     plane.services.bucket(request.bucket)
     source_bucket, source = find_source(plane, fields["x-amz-copy-source"])
     check_copy_source(fields, source, plane.clock.now())
+    check_whole_source(source.size)
     check_write(fields, plane.store.current(request.bucket, request.key), request.key)
     replace_metadata = _replaces(fields.get("x-amz-metadata-directive", "COPY"), "x-amz-metadata-directive")
     replace_tags = _replaces(fields.get("x-amz-tagging-directive", "COPY"), "x-amz-tagging-directive")
@@ -89,6 +90,16 @@ def find_source(plane: Plane, copy_source: str) -> tuple[str, ObjectVersion]:
         ) from None
     check_restored(version, "Operation is not valid for the source object's storage class")
     return bucket, version
+
+
+def check_whole_source(size: int) -> None:
+    """Refuse the copy of a whole source of more than 5 GiB. A larger one is copied by ranges, as parts."""
+    if size > OBJECT_BYTES_MAX:
+        raise S3Error(
+            "InvalidRequest",
+            "The specified copy source is larger than the maximum allowable size for a copy source: "
+            f"{OBJECT_BYTES_MAX}",
+        )
 
 
 @contextmanager

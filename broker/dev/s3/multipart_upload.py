@@ -17,7 +17,7 @@ from broker.dev.s3.answers import Content, xml_answer
 from broker.dev.s3.checksums import HEADER_PREFIX, TYPE_HEADER, header_name
 from broker.dev.s3.clock import iso8601
 from broker.dev.s3.conditional import check_copy_source
-from broker.dev.s3.copy import content_digests, find_source, linked, source_version_header
+from broker.dev.s3.copy import check_whole_source, content_digests, find_source, linked, source_version_header
 from broker.dev.s3.errors import S3Error, invalid_argument
 from broker.dev.s3.multipart_checksums import part_algorithm, requested_checksum
 from broker.dev.s3.object_write import receive
@@ -119,12 +119,7 @@ async def abort(plane: Plane, request: Request, payload: Payload) -> Response:
 def copied_range(header: str | None, size: int) -> tuple[int, int]:
     """Return the offset and the size of the bytes that UploadPartCopy copies: of a range, or of the whole source."""
     if header is None:
-        if size > OBJECT_BYTES_MAX:
-            raise S3Error(
-                "InvalidRequest",
-                "The specified copy source is larger than the maximum allowable size for a copy source: "
-                f"{OBJECT_BYTES_MAX}",
-            )
+        check_whole_source(size)
         return 0, size
     match = re.fullmatch(r"bytes=([0-9]{1,18})-([0-9]{1,18})", header)
     if match is None or int(match[1]) > int(match[2]):

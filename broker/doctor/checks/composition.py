@@ -10,11 +10,22 @@ from broker.domain.video_types import DEFAULT_TYPES
 from broker.errors import BrokerError, StorageRefused
 
 _RIGHTS = {
+    "head_bucket": "s3:ListBucket",
+    "head_object": "s3:GetObject",
     "create_multipart_upload": "s3:PutObject",
     "upload_part_copy": "s3:GetObject",
+    "complete_multipart_upload": "s3:PutObject",
     "list_parts": "s3:ListMultipartUploadParts",
     "list_multipart_uploads": "s3:ListBucketMultipartUploads",
     "abort_multipart_upload": "s3:AbortMultipartUpload",
+}
+_STATEMENTS = {
+    "s3:ListBucket": "TellAbsence",
+    "s3:GetObject": "ReadObjects",
+    "s3:PutObject": "Promote",
+    "s3:ListMultipartUploadParts": "Compose",
+    "s3:ListBucketMultipartUploads": "FindCompositions",
+    "s3:AbortMultipartUpload": "Compose",
 }
 
 
@@ -58,7 +69,7 @@ async def _compose(patient: Patient, key: str) -> Finding:
         nothing_left = await multipart.abort_all(key) and await multipart.abort_all(key)
     except StorageRefused as refused:
         operation = str(refused.facts["operation"])
-        return _failed(patient, f"{operation} is refused ({refused.facts['code']})", _RIGHTS.get(operation, ""))
+        return _failed(patient, f"{operation} is refused ({refused.facts['code']})", _RIGHTS[operation])
     except (Absent, PreconditionFailed):
         return _failed(patient, "S3 has lost the multipart upload or the part", "s3:PutObject")
     if composed is None or composed.size != staged.size or not nothing_left:
@@ -67,10 +78,12 @@ async def _compose(patient: Patient, key: str) -> Finding:
 
 
 def _failed(patient: Patient, detail: str, right: str) -> Finding:
+    is_of_the_bucket = right.startswith("s3:ListBucket")
     return fail(
         "composition",
         f"a resumable upload would not become ready: {detail}",
-        cause=f"the keys lack {right} under media/, or the server has no multipart uploads",
-        fix=patient.may(right or "s3:PutObject", prefix="media"),
-        terraform='statements "Compose" and "FindCompositions" in aws_iam_policy.signer',
+        cause=f"the keys lack {right} {'on the bucket' if is_of_the_bucket else 'under media/'}, or the server has no "
+        "multipart uploads",
+        fix=patient.may(right, prefix=None if is_of_the_bucket else "media"),
+        terraform=f'statement "{_STATEMENTS[right]}" in aws_iam_policy.signer',
     )

@@ -4,12 +4,13 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 
 from broker.doctor.checks.configuration import statements
 from broker.doctor.checks.trial import OTHER_VIDEO, post, valid_form
-from broker.doctor.deployment import Patient, Refused, ask
+from broker.doctor.deployment import Patient, Refused
 from broker.doctor.finding import Finding, fail, ok, warn
 from broker.domain.media import Arrived
 from broker.errors import BrokerError
@@ -47,30 +48,43 @@ def _not_overwritten(patient: Patient, answer: httpx.Response) -> Finding:
     )
 
 
-async def _copy(patient: Patient, **conditions: str) -> int:
-    """Copy the upload with a plain client. Return 200, or the status of S3's refusal."""
-    source = {"Bucket": patient.name, "Key": patient.staging_key("upload")}
-    parameters = {"Bucket": patient.name, "Key": patient.final_key(), "CopySource": source, **conditions}
+async def _copy(patient: Patient, **conditions: str) -> Refused | None:
+    """Copy the upload with a plain client that sends what the broker sends. Return S3's refusal, or None."""
+    properties = patient.deployment.bucket.properties
+    parameters = {
+        "CopySource": {"Bucket": patient.name, "Key": patient.staging_key("upload")},
+        "Key": patient.final_key(),
+        "MetadataDirective": "REPLACE",
+        "ContentType": patient.deployment.content_type,
+        "ServerSideEncryption": properties.encryption,
+        "SSEKMSKeyId": properties.kms_key_id,
+        # Without it S3 copies the tags, for which it requires s3:GetObjectTagging.
+        "TaggingDirective": "REPLACE" if properties.tags else None,
+        "Tagging": urlencode(properties.tags) or None,
+        "StorageClass": properties.storage_class,
+        "CacheControl": properties.cache_control,
+        **conditions,
+    }
     try:
-        await ask(patient.s3.copy_object, **parameters)
+        await patient.ask("copy_object", **{name: value for name, value in parameters.items() if value is not None})
     except Refused as refused:
-        return refused.status
-    return 200
+        return refused
+    return None
 
 
 async def _stale_copy(patient: Patient, before: Arrived) -> Finding:
-    status = await _copy(patient, CopySourceIfMatch=f'"{before.etag}"')
+    refused = await _copy(patient, CopySourceIfMatch=f'"{before.etag}"')
     await patient.bucket.deletion.purge(patient.final_key())
-    if status == 412:
-        return ok("stale copy", "a copy of an overwritten upload is refused (412)")
-    if status == 200:
+    if refused is None:
         return warn(
             "stale copy",
             "this server copies an overwritten upload, though the copy names the earlier ETag",
             cause="it ignores x-amz-copy-source-if-match; only the broker's comparison after the copy detects it",
             fix="keep `broker worker` running: it judges such uploads again",
         )
-    return _copy_failed(patient, f"answered {status}")
+    if refused.status == 412:
+        return ok("stale copy", "a copy of an overwritten upload is refused (412)")
+    return _copy_failed(patient, f"answered {refused.status} {refused.code}")
 
 
 async def _comparison(patient: Patient, before: Arrived) -> Finding:
@@ -89,13 +103,22 @@ async def _comparison(patient: Patient, before: Arrived) -> Finding:
 
 
 async def _second_copy(patient: Patient) -> Finding:
-    if await _copy(patient, IfNoneMatch="*") == 412:
+    refused = await _copy(patient, IfNoneMatch="*")
+    if refused is None:
+        return warn(
+            "second copy",
+            "this server lets a copy replace an existing object",
+            cause="it ignores If-None-Match on a copy; only the broker's lease then keeps promotions of a media apart",
+            fix="keep BROKER_S3_TIMEOUT_SECONDS well under the lease of 120 seconds",
+        )
+    if refused.status == 412:
         return ok("second copy", "a copy does not replace an existing object (412)")
     return warn(
         "second copy",
-        "this server lets a copy replace an existing object",
-        cause="it ignores If-None-Match on a copy; only the broker's lease then keeps two promotions of a media apart",
-        fix="keep BROKER_S3_TIMEOUT_SECONDS well under the lease of 120 seconds",
+        f"a copy to an existing object is answered with {refused.status} {refused.code}, not 412",
+        cause="S3 refused it for another reason, so it is not known whether it would replace the object",
+        fix=f"{patient.may('s3:PutObject', 's3:GetObject', prefix='media')}  # then run `broker doctor` again",
+        terraform=_COPY_RIGHTS,
     )
 
 
@@ -134,7 +157,7 @@ def _played(part: httpx.Response, patient: Patient) -> Finding:
         f"a link is answered with {part.status_code}",
         cause=f"{cause}; a link carries the rights of the signing keys",
         fix=patient.s3api("get-object", "--key", patient.final_key(), "--range", "bytes=0-3", "/dev/null"),
-        terraform='statement "ReadObjects" in aws_iam_policy.signer',
+        terraform='statements "ReadObjects" and "UseKey" in aws_iam_policy.signer',
     )
 
 
@@ -205,5 +228,5 @@ async def removal(patient: Patient, keys: list[str]) -> Finding:
         f"not removed: {', '.join(left)}: {reason}",
         cause="the keys lack s3:DeleteObject, or on a versioned bucket s3:DeleteObjectVersion or s3:ListBucketVersions",
         fix="\n".join(patient.aws("s3", "rm", f"s3://{patient.name}/{key}") for key in left),
-        terraform='statement "Purge" in aws_iam_policy.signer',
+        terraform='statements "Purge" and "FindVersions" in aws_iam_policy.signer',
     )

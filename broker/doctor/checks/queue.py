@@ -4,6 +4,7 @@ Source: Amazon S3 User Guide, "Granting permissions to publish event notificatio
 """
 
 import json
+from fnmatch import fnmatchcase
 from typing import Any
 
 from broker.doctor.checks.configuration import statements, unreadable
@@ -16,7 +17,13 @@ ROUTE_ID = "arrived-in-staging"
 CREATED = "s3:ObjectCreated:"
 _CREATED = ("s3:ObjectCreated:*", "s3:ObjectCreated:Post")
 
+SOURCE_ARN = "aws:sourcearn"
+_ACCOUNTS = frozenset({"aws:sourceaccount", "aws:sourceorgid", "aws:sourceorgpaths"})
+_SENT_BY_S3 = _ACCOUNTS | {SOURCE_ARN, "aws:principalisawsservice", "aws:principalservicename", "aws:securetransport"}
+"""The condition keys of S3's requests to a queue, in lower case, because their names have no case."""
+
 Attributes = dict[str, str]
+Condition = dict[str, dict[str, Any]]
 
 
 async def events(patient: Patient) -> list[Finding]:
@@ -50,12 +57,13 @@ async def _attributes(sqs: Any, url: str) -> Attributes:
 def _no_queue(patient: Patient, url: str, refused: Refused) -> Finding:
     name = url.rpartition("/")[2]
     if refused.is_denied:
-        return fail(
+        read = patient.aws("sqs", "get-queue-attributes", "--queue-url", url, "--attribute-names", "All")
+        return warn(
             "queue",
             f"{name} cannot be read ({refused.code})",
-            cause="the keys lack sqs:GetQueueAttributes",
-            fix=patient.aws("sqs", "get-queue-attributes", "--queue-url", url, "--attribute-names", "All"),
-            terraform='statement "ReceiveEvents" in aws_iam_policy.worker',
+            cause="the keys lack sqs:GetQueueAttributes, which the broker itself does not need",
+            fix=f"{read}  # with an administrator's keys",
+            terraform='statement "ReadQueueSettings" in aws_iam_policy.doctor',
         )
     return fail(
         "queue",
@@ -67,10 +75,15 @@ def _no_queue(patient: Patient, url: str, refused: Refused) -> Finding:
 
 
 def _sender(attributes: Attributes, patient: Patient) -> Finding:
-    """Check that this bucket, and no other one, may send to the queue."""
+    """Check that this bucket may send to the queue, and that not every account's buckets may."""
     document = json.loads(attributes.get("Policy") or "{}")
-    allowing = [statement for statement in statements(document) if _lets_s3_send(statement)]
-    if any(f'"{patient.arn}"' in json.dumps(statement.get("Condition", {})) for statement in allowing):
+    allowing = [
+        statement
+        for statement in statements(document)
+        if _lets_s3_send(statement) and _matches(statement.get("Condition", {}), patient.arn)
+    ]
+    is_open = [_is_for_every_account(statement.get("Condition", {})) for statement in allowing]
+    if allowing and not any(is_open):
         return ok("queue policy", "lets this bucket send")
     account = attributes["QueueArn"].split(":")[4]
     statement = {
@@ -82,18 +95,20 @@ def _sender(attributes: Attributes, patient: Patient) -> Finding:
         "Condition": {"ArnEquals": {"aws:SourceArn": patient.arn}, "StringEquals": {"aws:SourceAccount": account}},
     }
     # Keep a statement for another bucket, but replace one for every bucket.
+    for_all = [statement for statement, opens in zip(allowing, is_open, strict=True) if opens]
     kept = [
         narrowed
         for other in statements(document)
-        if (narrowed := other if other not in allowing or other.get("Condition") else _without_s3(other)) is not None
+        if (narrowed := _without_s3(other) if other in for_all else other) is not None
     ]
-    policy = {"Version": "2012-10-17", **document, "Statement": [*kept, statement]}
+    added = [statement] if all(is_open) else []
+    policy = {"Version": "2012-10-17", **document, "Statement": [*kept, *added]}
     fix = _set(patient, Policy=json.dumps(policy))
-    if allowing and not all(other.get("Condition") for other in allowing):
+    if allowing:
         return warn(
             "queue policy",
             "lets the buckets of every account send",
-            cause="its statement has no aws:SourceArn, so strangers can fill the queue with events",
+            cause="a statement names neither a bucket nor an account, so strangers can fill the queue with events",
             fix=fix,
             terraform='statement "AllowEventsOfTheBucket" of the queue',
         )
@@ -115,6 +130,44 @@ def _lets_s3_send(statement: dict[str, Any]) -> bool:
     )
 
 
+def _matches(condition: Condition, bucket_arn: str) -> bool:
+    """Return whether a condition holds for what S3 sends on behalf of the bucket; any account is taken for its own.
+
+    Source: IAM User Guide, "AWS global condition context keys" and "IAM JSON policy elements: Condition operators".
+    """
+    return all(
+        key.lower() in _SENT_BY_S3
+        and (key.lower() != SOURCE_ARN or any(_names(operator, pattern, bucket_arn) for pattern in _several(patterns)))
+        for operator, keys in condition.items()
+        for key, patterns in keys.items()
+    )
+
+
+def _names(operator: str, pattern: str, arn: str) -> bool:
+    match operator.removesuffix("IfExists"):
+        case "StringEquals":
+            return pattern == arn
+        case "StringLike":
+            return fnmatchcase(arn, pattern)
+        case "ArnEquals" | "ArnLike":
+            # IAM compares the six parts of an ARN one by one, so a wildcard matches no colon.
+            parts, patterns = arn.split(":", 5), pattern.split(":", 5)
+            return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
+        case _:
+            return False
+
+
+def _is_for_every_account(condition: Condition) -> bool:
+    """Return whether neither an account or organization nor the name of a bucket limits the senders."""
+    limits = {key.lower(): _several(patterns) for keys in condition.values() for key, patterns in keys.items()}
+    is_any = any(not pattern.rpartition(":")[2].strip("*") for pattern in limits.get(SOURCE_ARN, ["*"]))
+    return is_any and not limits.keys() & _ACCOUNTS
+
+
+def _several(value: str | list[str]) -> list[str]:
+    return value if isinstance(value, list) else [value]
+
+
 def _without_s3(statement: dict[str, Any]) -> dict[str, Any] | None:
     """Return a statement for its other services alone, or None if it names no other one."""
     principal = statement.get("Principal")
@@ -130,13 +183,22 @@ async def _notification(queue_arn: str, patient: Patient) -> Finding:
     except Refused as refused:
         return unreadable(check, refused, patient, "get-bucket-notification-configuration")
     configuration.pop("ResponseMetadata", None)
-    if "EventBridgeConfiguration" in configuration or configuration.get("TopicConfigurations"):
-        return ok(check, "the bucket notifies SNS or EventBridge, which have to notify the queue")
     routes = configuration.get("QueueConfigurations", [])
     own = [route for route in routes if route["QueueArn"] == queue_arn and set(_CREATED) & set(route["Events"])]
-    prefixes = [_prefix(route) for route in own]
-    if STAGING in prefixes:
+    prefixes = [_rule(route, "prefix") for route in own if not _rule(route, "suffix")]  # staging keys have no suffix
+    if any(prefix and STAGING.startswith(prefix) for prefix in prefixes):
         return ok(check, f"the bucket notifies the queue of uploads under {STAGING}")
+    topics = [topic["TopicArn"] for topic in configuration.get("TopicConfigurations", []) if _overlaps(topic)]
+    if topics and "" not in prefixes:
+        return _unverified(
+            f"the bucket notifies {topics[0].rpartition(':')[2]} of SNS, which has to notify the queue",
+            patient.aws("sns", "list-subscriptions-by-topic", "--topic-arn", topics[0]),
+        )
+    if "EventBridgeConfiguration" in configuration and "" not in prefixes:
+        return _unverified(
+            "the bucket notifies EventBridge, which has to notify the queue",
+            patient.aws("events", "list-rule-names-by-target", "--target-arn", queue_arn),
+        )
     wanted = {
         "Id": ROUTE_ID,
         "QueueArn": queue_arn,
@@ -185,9 +247,19 @@ async def _notification(queue_arn: str, patient: Patient) -> Finding:
     )
 
 
+def _unverified(detail: str, fix: str) -> Finding:
+    return warn(
+        "notification",
+        detail,
+        cause="it cannot be verified here: the doctor reads the bucket's settings and the queue's, but no others",
+        fix=f"{fix}  # should name the queue",
+        terraform="aws_s3_bucket_notification.media",
+    )
+
+
 def _overlaps(route: dict[str, Any]) -> bool:
     """Return whether a notification is sent for an upload, so that S3 refuses another one for it."""
-    prefix = _prefix(route)
+    prefix = _rule(route, "prefix")
     is_created = any(event.startswith(CREATED) for event in route["Events"])
     return is_created and (prefix.startswith(STAGING) or STAGING.startswith(prefix))
 
@@ -206,9 +278,10 @@ def _target(route: dict[str, Any]) -> str:
     return arn.rpartition(":")[2]
 
 
-def _prefix(route: dict[str, Any]) -> str:
+def _rule(route: dict[str, Any], name: str) -> str:
+    """Return the `prefix` or `suffix` by which a notification selects keys, or an empty text."""
     rules = route.get("Filter", {}).get("Key", {}).get("FilterRules", [])
-    return next((rule["Value"] for rule in rules if rule["Name"].lower() == "prefix"), "")
+    return next((rule["Value"] for rule in rules if rule["Name"].lower() == name), "")
 
 
 async def _redrive(sqs: Any, attributes: Attributes, patient: Patient) -> Finding:

@@ -102,6 +102,13 @@ async def redis(patient: Patient) -> Finding:
     try:
         async with asyncio.timeout(REDIS_SECONDS):
             await count(url)
+    except SettingsInvalid as error:
+        return fail(
+            "rate limits",
+            str(error),
+            cause="no connection can be made, so neither `serve` nor `worker` starts",
+            fix=f"export BROKER_RATE_LIMIT_STORAGE={where}  # with the user and password, and only valid options",
+        )
     except Exception as error:
         reason = type(getattr(error, "storage_error", error)).__name__
         if reason in {"MovedError", "AskError"}:
