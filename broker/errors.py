@@ -191,6 +191,10 @@ class SettingsInvalid(BrokerError):
     """{problems}"""
 
 
+class DatabaseBehind(SettingsInvalid):
+    """BROKER_DATABASE_URL: lacks revision {revision}; run `broker migrate` first"""
+
+
 class DatabaseRefused(SettingsInvalid):
     """BROKER_DATABASE_URL: its user should own the tables, and needs the right to create them; {cause}"""
 

@@ -16,6 +16,7 @@ import typer
 
 from broker.cli.erase import erase
 from broker.cli.media import media
+from broker.cli.operating import operator_settings
 from broker.cli.terminal import ask, errors_as_exit_status, note, out, refuse, say
 from broker.cli.upload import upload
 from broker.cli.webhooks import webhooks
@@ -141,6 +142,7 @@ def dev(
         int | None,
         typer.Option(
             help="The port on 127.0.0.1: by default 8000, or 9000 with --s3-only. If it is taken, a free one.",
+            min=0,
             max=65535,
         ),
     ] = None,
@@ -184,11 +186,10 @@ def doctor(
 ) -> None:
     """Examine this deployment, try it out, and print a fix for each fault. The exit status is 1 if a check fails."""
     with errors_as_exit_status():
-        from broker import load_settings
         from broker.cli.checkup import check_up
         from broker.doctor import report
 
-        findings = asyncio.run(check_up(load_settings()))
+        findings = asyncio.run(check_up(operator_settings()))
     if as_json:
         say(report.as_json(findings))
     else:

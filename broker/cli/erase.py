@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker.cli.terminal import errors_as_exit_status, refuse, say
+from broker.cli.operating import migrated_store, operator_settings
+from broker.cli.terminal import confirm, errors_as_exit_status, refuse, say
 
 if TYPE_CHECKING:
     from broker.settings import Settings
@@ -18,36 +19,25 @@ def erase(
 ) -> None:
     """Let the worker erase all media of one owner, with their objects, records and webhooks."""
     with errors_as_exit_status():
-        from broker import load_settings
         from broker.domain.access.owners import is_owner
 
         if not is_owner(owner):
             refuse("OWNER: should be 1 to 255 printable characters without surrounding spaces")
-        settings = load_settings()
+        settings = operator_settings()
         owned, issued = asyncio.run(_counts(settings, owner))
         behalf = f" and its name in {issued} media of others" if issued else ""
         if not yes:
-            typer.confirm(f"Erase {owner!r}, with {owned} media{behalf}, for good?", abort=True)
+            confirm(f"Erase {owner!r}, with {owned} media{behalf}, for good?")
         asyncio.run(_record(settings, owner))
     say(f"The worker will erase {owner!r}: {owned} media{behalf} now, and those that follow until it is done.")
 
 
 async def _counts(settings: "Settings", owner: str) -> tuple[int, int]:
     """Return how many media `owner` has, and how many it issued on behalf of others."""
-    from broker.wiring import open_store
-
-    store = open_store(settings)
-    try:
+    async with migrated_store(settings) as store:
         return await store.removal.count_of(owner), await store.removal.count_issued(owner)
-    finally:
-        await store.close()
 
 
 async def _record(settings: "Settings", owner: str) -> None:
-    from broker.wiring import open_store
-
-    store = open_store(settings)
-    try:
+    async with migrated_store(settings) as store:
         await store.removal.record_erasure(owner, datetime.now(UTC))
-    finally:
-        await store.close()

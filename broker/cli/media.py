@@ -9,7 +9,8 @@ from uuid import UUID
 
 import typer
 
-from broker.cli.terminal import errors_as_exit_status, refuse, say
+from broker.cli.operating import logged, migrated_store, operator_settings
+from broker.cli.terminal import confirm, errors_as_exit_status, refuse, say
 from broker.domain.media import GONE, State
 
 if TYPE_CHECKING:
@@ -43,9 +44,9 @@ def list_media(
     for record in records:
         size = record.size if record.size is not None else record.promised_size
         reason = f"  {record.differences}" if record.differences else ""
-        named = f"  {_printable(record.filename)}" if record.filename else ""
+        named = f"  {record.filename}" if record.filename else ""
         say(
-            f"{record.id}  {record.created_at:%Y-%m-%d %H:%M:%S}  {record.state:9}  {_printable(record.owner)}  "
+            f"{record.id}  {record.created_at:%Y-%m-%d %H:%M:%S}  {record.state:9}  {record.owner}  "
             f"{record.content_type}  {size if size is not None else 'unknown'} bytes{named}{reason}"
         )
     if not records:
@@ -77,11 +78,9 @@ def delete(
 ) -> None:
     """Delete media of any owner, and their objects."""
     if not yes:
-        typer.confirm(f"Delete {len(media_ids)} media and their objects?", abort=True, err=True)
+        confirm(f"Delete {len(media_ids)} media and their objects?")
     with errors_as_exit_status():
-        from broker import load_settings
-
-        absent = asyncio.run(_delete(load_settings(), media_ids))
+        absent = asyncio.run(_delete(operator_settings(), media_ids))
     if as_json:
         deleted = [str(media_id) for media_id in media_ids if media_id not in absent]
         say(json.dumps({"deleted": deleted, "absent": list(map(str, absent))}))
@@ -106,28 +105,21 @@ def _as_json(value: Any) -> Any:
     return str(value) if isinstance(value, UUID) else value
 
 
-def _printable(text: str) -> str:
-    """Return a user's text without what could change the terminal, such as escape sequences."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
-
-
 async def _in_store(read: "Callable[[Store], Awaitable[Result]]") -> Result:
     """Read from the store. Neither a bucket nor a secret is needed, so they need not be set."""
     from broker.settings import load_database_settings
-    from broker.wiring import open_store
 
-    store = open_store(load_database_settings())
-    try:
+    async with migrated_store(logged(load_database_settings())) as store:
         return await read(store)
-    finally:
-        await store.close()
 
 
 async def _delete(settings: "Settings", media_ids: list[UUID]) -> list[UUID]:
     """Delete media, and return the ids of those that are not there."""
     from broker.errors import MediaNotFound
+    from broker.store import require_current
     from broker.wiring import running
 
+    require_current(settings.database_url, schema=settings.database_schema)
     absent = []
     async with running(settings) as (services, _):
         for media_id in media_ids:

@@ -21,7 +21,7 @@ def out() -> "Console":
     """Return the console of standard output. Rich is loaded only by commands that print."""
     from rich.console import Console
 
-    return Console()
+    return Console(emoji=False)
 
 
 @cache
@@ -29,7 +29,7 @@ def err() -> "Console":
     """Return the console of standard error."""
     from rich.console import Console
 
-    return Console(stderr=True)
+    return Console(stderr=True, emoji=False)
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def errors_as_exit_status() -> Iterator[None]:
     except SettingsInvalid as error:
         refuse(*str(error).splitlines())
     except DatabaseUnavailable as error:
-        refuse(str(error), error.reason, status=1)
+        refuse(str(error), *([error.reason] if error.__cause__ else []), status=1)
     except BrokerError as error:
         refuse(str(error), status=1)
 
@@ -48,25 +48,47 @@ def errors_as_exit_status() -> Iterator[None]:
 def refuse(*reasons: str, status: int = REFUSED) -> NoReturn:
     """Print the reasons on standard error, and exit with `status`."""
     for reason in reasons:
-        err().print(reason, style="red", soft_wrap=True, highlight=False, markup=False)
+        complain(reason)
     raise typer.Exit(status)
 
 
 def ask(question: str, *, option: str) -> str:
     """Return the answer to a question on standard error; `option` gives it without a terminal."""
+    return _answer_to(f"{question}: ") or refuse(f"{option}: should be given")
+
+
+def confirm(question: str) -> None:
+    """Ask on standard error whether to go on. Raises typer.Abort unless the answer is yes."""
+    if _answer_to(f"{question} [y/N]: ").lower() not in {"y", "yes"}:
+        raise typer.Abort
+
+
+def _answer_to(prompt: str) -> str:
+    """Return the line that is typed; an empty text if there is none."""
     try:
-        answer = err().input(f"{question}: ", markup=False).strip()
+        return err().input(shown(prompt), markup=False, emoji=False).strip()
     except EOFError:
         err().print()
-        answer = ""
-    return answer or refuse(f"{option}: should be given")
+        return ""
 
 
 def say(line: str) -> None:
     """Print one line without wrapping or markup."""
-    out().print(line, soft_wrap=True, highlight=False, markup=False)
+    out().print(shown(line), soft_wrap=True, highlight=False, markup=False)
 
 
 def note(line: str) -> None:
     """Print one line on standard error without wrapping or markup, so that standard output holds results alone."""
-    err().print(line, soft_wrap=True, highlight=False, markup=False)
+    err().print(shown(line), soft_wrap=True, highlight=False, markup=False)
+
+
+def complain(line: str) -> None:
+    """Print what went wrong on standard error, in red."""
+    err().print(shown(line), style="red", soft_wrap=True, highlight=False, markup=False)
+
+
+def shown(text: str) -> str:
+    """Return a text without what could change the terminal, such as escape sequences in the name of a file."""
+    return "".join(
+        character if character.isprintable() or character == "\n" else "\N{REPLACEMENT CHARACTER}" for character in text
+    )

@@ -64,8 +64,9 @@ def upload(
     failed = False
     with Client(url, token, connections=connections) as client:
         for file, kind in types.items():
-            in_parts = resume and file.stat().st_size > RESUMABLE_OVER
+            in_parts = False
             try:
+                in_parts = resume and file.stat().st_size > RESUMABLE_OVER
                 with progress_of(file) as on_progress:
                     if in_parts:
                         unfinished = Unfinished(folder, url=url, token=token, file=file, content_type=kind)

@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from broker.cli.terminal import err, note, say
+from broker.cli.terminal import complain, err, note, say, shown
 from broker.client import Media
 from broker.client.names import printable
 
@@ -17,14 +16,14 @@ from broker.client.names import printable
 def progress_of(file: Path) -> Iterator[Callable[[int, int], object]]:
     """Show a progress bar, which is cleared after a failure; its function gets the bytes sent and the file's size."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=err()) as progress:
-        task = progress.add_task(escape(printable(file.name)), total=file.stat().st_size)
+        task = progress.add_task(shown(printable(file.name)), total=file.stat().st_size)
         progress.live.transient = True
         yield lambda sent, size: progress.update(task, completed=sent, total=size)
         progress.live.transient = False
@@ -49,8 +48,7 @@ def report_failure(file: Path, reason: str, *, as_json: bool, is_only: bool) -> 
     name = printable(str(file))
     if as_json:
         say(json.dumps({"file": name, "success": False, "error": printable(reason)}))
-    line = printable(reason) if is_only else f"{name}: {printable(reason)}"
-    err().print(line, style="red", soft_wrap=True, highlight=False, markup=False)
+    complain(printable(reason) if is_only else f"{name}: {printable(reason)}")
 
 
 def stopped(file: Path, *, in_parts: bool) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from broker.cli.operating import migrated_store, operator_settings
 from broker.cli.terminal import errors_as_exit_status, refuse, say
 
 if TYPE_CHECKING:
@@ -52,9 +53,7 @@ def try_target(
 
 
 def _settings(*, or_on_ready: bool = False) -> "Settings":
-    from broker import load_settings
-
-    settings = load_settings()
+    settings = operator_settings()
     if not settings.webhook_urls and not or_on_ready:
         refuse("BROKER_WEBHOOK_URLS: should be set")
     return settings
@@ -72,13 +71,8 @@ def _targets(settings: "Settings", target: str | None) -> tuple[str, ...]:
 
 
 async def _list(settings: "Settings", limit: int) -> None:
-    from broker.wiring import open_store
-
-    store = open_store(settings)
-    try:
+    async with migrated_store(settings) as store:
         disabled, kept = await store.outbox.disabled(), await store.outbox.kept(limit)
-    finally:
-        await store.close()
     for target in settings.webhook_urls:
         since = disabled.get(target)
         say(
@@ -94,14 +88,10 @@ async def _list(settings: "Settings", limit: int) -> None:
 
 async def _retry(settings: "Settings", targets: tuple[str, ...]) -> int:
     from broker.domain.announcement import PATIENCE
-    from broker.wiring import open_store
 
     now = datetime.now(UTC)
-    store = open_store(settings)
-    try:
+    async with migrated_store(settings) as store:
         return await store.outbox.retry(targets, now, give_up_at=now + PATIENCE)
-    finally:
-        await store.close()
 
 
 async def _try(settings: "Settings", targets: tuple[str, ...]) -> bool:

@@ -21,7 +21,7 @@ from broker.server.connections import SERVING
 from broker.server.cores import usable_cores
 from broker.server.parent import end_with_parent
 from broker.settings import Settings, load_settings
-from broker.store import pending_revision
+from broker.store import require_current
 from broker.wiring import running, video_probe
 
 GC_THRESHOLDS = (50_000, 20, 20)
@@ -163,14 +163,11 @@ def _require_servable(settings: Settings, *, workers: int, embedded_s3: bool) ->
 
 
 def _require_current(settings: Settings) -> None:
-    """Raise SettingsInvalid for a database that lacks a migration. One that is unavailable may come back."""
+    """Raise DatabaseBehind for a database that lacks a migration. One that is unavailable may come back."""
     try:
-        revision = pending_revision(settings.database_url, schema=settings.database_schema)
+        require_current(settings.database_url, schema=settings.database_schema)
     except DatabaseUnavailable as error:
         log.warning("the database is unavailable, so its revision is unknown", reason=error.reason)
-        return
-    if revision is not None:
-        raise SettingsInvalid(problems=f"BROKER_DATABASE_URL: lacks revision {revision}; run `broker migrate` first")
 
 
 def _require_openable(settings: Settings) -> None:

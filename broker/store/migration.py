@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from broker.errors import DatabaseRefused, DatabaseUnavailable, DatabaseUnusable, SettingsInvalid, TablesLocked
+from broker.errors import (
+    DatabaseBehind,
+    DatabaseRefused,
+    DatabaseUnavailable,
+    DatabaseUnusable,
+    SettingsInvalid,
+    TablesLocked,
+)
 from broker.store.connections.address import parse_url, sqlite_file
 from broker.store.connections.engine import (
     UNAVAILABLE,
@@ -129,6 +136,13 @@ def pending_revision(url: str, *, schema: str | None = None) -> str | None:
             return _missing(connection) if _enter(connection, schema) else known_revisions()[-1]
     finally:
         engine.dispose()
+
+
+def require_current(url: str, *, schema: str | None = None) -> None:
+    """Raise DatabaseBehind if the database at `url` lacks a revision. Raises what `pending_revision` does."""
+    revision = pending_revision(url, schema=schema)
+    if revision is not None:
+        raise DatabaseBehind(revision=revision)
 
 
 def is_current(url: str, *, schema: str | None = None) -> bool:

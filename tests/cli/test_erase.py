@@ -57,7 +57,8 @@ async def test_an_owner_is_left_to_the_worker(database_url: str) -> None:
 @pytest.mark.parametrize(("answer", "expected"), [("y\n", ["ann"]), ("n\n", []), ("", [])])
 async def test_it_asks_before_it_erases(answer: str, expected: list[str], database_url: str) -> None:
     done = erase(database_url, "ann", answer=answer)
-    assert "Erase 'ann', with 0 media, for good?" in done.stdout
+    assert "Erase 'ann', with 0 media, for good?" in done.stderr
+    assert bool(done.stdout) == bool(expected)
     assert done.returncode == (0 if expected else 1)
     assert await erasures(database_url) == expected
 
@@ -68,7 +69,7 @@ async def test_media_that_the_owner_issued_on_behalf_of_others_are_counted(datab
         await store.add(pending(owner)._replace(issued_by="ann" if owner == "bob" else None), UNLIMITED)
     await store.close()
     done = erase(database_url, "ann", answer="y\n")
-    assert "Erase 'ann', with 1 media and its name in 2 media of others, for good?" in done.stdout
+    assert "Erase 'ann', with 1 media and its name in 2 media of others, for good?" in done.stderr
 
 
 async def test_what_is_no_owner_is_refused(database_url: str) -> None:

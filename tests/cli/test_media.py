@@ -49,7 +49,7 @@ def uploaded(variables: dict[str, str], embedded_s3: EmbeddedS3, bucket: str, tm
         async with served(tmp_path, **place) as client:
             client.headers.update(bearing(token("anna")))
             for state in ("pending", "ready", "rejected"):
-                body = {"content_type": "video/mp4", "filename": f"{state}\x1b[31m.mp4"}
+                body = {"content_type": "video/mp4", "filename": f":key: {state}\x1b[31m.mp4"}
                 issued = (await client.post("/upload", json=body)).raise_for_status().json()
                 ids[state], form = issued["media_id"], issued["upload"]
                 if state == "rejected":
@@ -94,10 +94,12 @@ def test_an_operator_learns_why_a_media_was_rejected(
     assert lines[0].endswith("the type is 'text/html', not 'video/mp4'")
     assert "\x1b" not in "".join(lines)
     shown = broker(tmp_path, only_the_database, "show", uploaded["rejected"])
+    assert "filename:               :key: rejected\N{REPLACEMENT CHARACTER}[31m.mp4\n" in shown
     assert "differences:            the type is 'text/html', not 'video/mp4'" in shown
     assert f"staging_key:            staging/{uploaded['rejected'][-2:]}/{uploaded['rejected']}" in shown
     document = json.loads(broker(tmp_path, only_the_database, "show", "--json", uploaded["ready"]))
     assert (document["state"], document["owner"], document["size"]) == ("ready", "anna", 5)
+    assert document["filename"] == ":key: ready\x1b[31m.mp4"
 
 
 @pytest.mark.parametrize(
@@ -129,6 +131,15 @@ def test_a_media_is_deleted_with_its_objects(
     assert s3_client.list_objects_v2(Bucket=bucket, Prefix="media/").get("Contents", []) == []
     assert json.loads(broker(tmp_path, variables, "show", "--json", uploaded["ready"]))["state"] == "deleting"
     assert "should be one of pending" in broker(tmp_path, variables, "list", "--state", "deleting", status=2)
+
+
+def test_a_deletion_prints_json_alone_if_s3_is_away(
+    tmp_path: Path, variables: dict[str, str], uploaded: dict[str, str]
+) -> None:
+    away = variables | {"BROKER_S3_ENDPOINT_URL": "http://127.0.0.1:1"}
+    deleted = done("media", "delete", "--yes", "--json", uploaded["ready"], cwd=tmp_path, **away)
+    assert json.loads(deleted.stdout) == {"deleted": [uploaded["ready"]], "absent": []}
+    assert "s3 failed" in deleted.stderr
 
 
 def test_a_deletion_is_confirmed_first(tmp_path: Path, variables: dict[str, str], uploaded: dict[str, str]) -> None:

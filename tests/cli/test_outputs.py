@@ -1,5 +1,7 @@
 """Commands whose output, directory or file names are odd: they end in words, without a traceback."""
 
+import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import CLIP, done, environment
+from tests.support.receiver import receiving
 
 VARIABLES = {"SECRET_KEY": "a secret of the tests of the command line"}
 
@@ -72,3 +75,40 @@ def test_completion_is_offered(shell: str, tmp_path: Path) -> None:
         command, cwd=tmp_path, env=environment(tmp_path, **asked), capture_output=True, text=True, check=False
     )
     assert "list" in shown.stdout
+
+
+async def test_a_file_that_vanishes_meanwhile_does_not_stop_the_others(tmp_path: Path) -> None:
+    names = ["first.mp4", "second.mp4", "third.mp4"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"video")
+    async with receiving((403, {"detail": "That is too much."})) as broker:
+        (refuse,) = broker.answers
+
+        async def remove_and_refuse(writer: asyncio.StreamWriter) -> None:
+            (tmp_path / "second.mp4").unlink(missing_ok=True)
+            await refuse(writer)
+
+        broker.answers = [remove_and_refuse]
+        told = {"BROKER_TOKEN": "x", "BROKER_URL": broker.url}
+        ended = await asyncio.to_thread(lambda: done("upload", "--json", *names, cwd=tmp_path, **told))
+    assert (ended.returncode, "Traceback" in ended.stderr) == (1, False)
+    reports = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert [(report["file"], report["success"]) for report in reports] == [(name, False) for name in names]
+    assert [report["error"] for report in reports][::2] == ["403: That is too much."] * 2
+    assert "No such file" in reports[1]["error"]
+
+
+def test_a_name_changes_neither_the_terminal_nor_itself(tmp_path: Path) -> None:
+    (tmp_path / ":key:\x1b[2J.mp4").write_bytes(b"video")
+    ended = done("upload", ":key:\x1b[2J.mp4", "absent.mp4", cwd=tmp_path, BROKER_TOKEN="x")
+    assert ended.returncode == 2
+    several = done(
+        "upload",
+        ":key:\x1b[2J.mp4",
+        ":key:\x1b[2J.mp4",
+        cwd=tmp_path,
+        BROKER_TOKEN="x",
+        BROKER_URL="http://127.0.0.1:1/",
+    )
+    assert ":key:\N{REPLACEMENT CHARACTER}[2J.mp4: No broker answers at" in several.stderr
+    assert "\x1b[2J" not in several.stderr

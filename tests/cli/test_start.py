@@ -46,6 +46,40 @@ def test_the_doctor_reports_a_key_that_is_not_there(tmp_path: Path) -> None:
     assert refused.stderr.startswith("BROKER_JWT_PUBLIC_KEY: should be a PEM public key")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "media list",
+        "media show 0192f0c1-2b3c-7d4e-8f5a-6b7c8d9e0f1a",
+        "media delete --yes 0192f0c1-2b3c-7d4e-8f5a-6b7c8d9e0f1a",
+        "erase ann --yes",
+        "webhooks list",
+        "webhooks retry",
+    ],
+)
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_a_database_without_tables_is_to_be_migrated(
+    command: str, database: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    told = VALID | {"BROKER_WEBHOOK_URLS": "https://hooks.example/", "BROKER_WEBHOOK_SECRETS": f"whsec_{'A' * 32}"}
+    if database == "postgresql":
+        told["BROKER_DATABASE_URL"] = request.getfixturevalue("postgresql_url")
+    refused = done(*command.split(), cwd=tmp_path, **told)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    (line,) = refused.stderr.splitlines()
+    assert line.startswith("BROKER_DATABASE_URL: lacks revision ")
+    assert line.endswith("; run `broker migrate` first")
+    assert list(tmp_path.glob("*.db")) == []
+
+
+@pytest.mark.parametrize("command", ["serve", "dev", "dev --s3-only"])
+@pytest.mark.parametrize("port", ["-5", "65536"])
+def test_a_port_that_no_machine_has_is_refused(command: str, port: str, tmp_path: Path) -> None:
+    refused = done(*command.split(), "--port", port, cwd=tmp_path, **VALID)
+    assert refused.returncode == 2
+    assert "Invalid value for '--port'" in refused.stderr
+
+
 def test_a_port_of_metrics_that_is_taken_is_named(tmp_path: Path) -> None:
     assert done("migrate", cwd=tmp_path).returncode == 0
     with socket.create_server(("127.0.0.1", 0)) as taken:

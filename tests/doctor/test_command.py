@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.doctor.answering import answering
 from tests.doctor.deployed import Deployed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,6 +64,15 @@ def test_json_is_one_document(deployed: Deployed) -> None:
     assert (ran.returncode, told["success"], told["counts"]["fail"], told["counts"]["warn"]) == (0, True, 0, 1)
     warned = next(finding for finding in told["findings"] if finding["verdict"] == "warn")
     assert (warned["check"], warned["fix"]) == ("environment", "export BROKER_PUBLIC_URL=https://api.example")
+
+
+def test_json_is_one_document_if_s3_refuses_the_broker(deployed: Deployed) -> None:
+    with answering(403) as store:
+        public = {"BROKER_S3_PUBLIC_ENDPOINT_URL": deployed.server.endpoint_url}
+        ran = doctor(deployed, "--json", BROKER_S3_ENDPOINT_URL=store, **public)
+    assert (ran.returncode, json.loads(ran.stdout)["success"]) == (1, False)
+    assert "s3 failed" in ran.stderr
+    assert deployed.server.secret_key not in ran.stderr
 
 
 @pytest.mark.parametrize(
