@@ -1,21 +1,26 @@
 """The metrics, for Prometheus. No label holds a value that a client chose.
 
 Processes that share PROMETHEUS_MULTIPROC_DIR write there, and any of them serves the sums of all. The variable is read
-when this module is imported. A gauge holds the newest value of any process, so a dead process leaves nothing to clean
-up. Source: Prometheus Python client, "Multiprocess Mode (E.g. Gunicorn)".
+when this module is imported. The counts of a dead process stay. A gauge holds the newest value of any process, or
+(`livesum`) the sum of all: a process that was killed leaves its share there, which `exposition` removes.
+Source: Prometheus Python client, "Multiprocess Mode (E.g. Gunicorn)".
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 from prometheus_client.values import ValueClass
 
 SHARED_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+OF_ONE_SERVER = "of-one-server"
+"""The file that marks a directory of `counting_together`: only processes of one machine count there."""
 BACKLOG = CollectorRegistry()
 """The gauges that only a request to `/metrics` sets. `broker worker` does not expose them, because its zeros would hide
 from the alerts that no `broker serve` is running."""
@@ -113,6 +118,7 @@ def counting_together() -> Iterator[None]:
         yield
         return
     with TemporaryDirectory(prefix="broker-metrics-", ignore_cleanup_errors=True) as directory:
+        Path(directory, OF_ONE_SERVER).touch()
         os.environ[SHARED_DIRECTORY] = directory
         try:
             yield
@@ -124,9 +130,54 @@ def exposition() -> bytes:
     """Return all metrics of all processes in Prometheus' text format."""
     if ValueClass.__name__ != "MmapedValue":
         return generate_latest(REGISTRY) + generate_latest(BACKLOG)
+    directory = Path(os.environ[SHARED_DIRECTORY])
+    if (directory / OF_ONE_SERVER).exists():
+        _forget_dead_processes(directory)
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    registry.register(Shared(directory))
     return generate_latest(registry)
+
+
+class Shared(Collector):
+    """The metrics that processes wrote to a directory.
+
+    A process that starts makes each of its files empty, and sizes it afterwards. The library cannot read an empty one.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metrics of all files that are not empty."""
+        files = [str(file) for file in self._directory.glob("*.db") if _is_sized(file)]
+        metrics: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        return metrics
+
+
+def _is_sized(file: Path) -> bool:
+    try:
+        return file.stat().st_size > 0
+    except FileNotFoundError:  # another process forgot a dead one just now
+        return False
+
+
+def _forget_dead_processes(directory: Path) -> None:
+    """Remove the files of gauges whose process is dead. Its counts stay."""
+    for file in directory.glob("gauge_live*.db"):
+        process = int(file.stem.rpartition("_")[2])
+        if not _is_alive(process):
+            with suppress(FileNotFoundError):  # another process did the same
+                mark_process_dead(process, str(directory))  # type: ignore[no-untyped-call]
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # a process of another user
+        return True
+    return True
 
 
 def _age(now: datetime, since: datetime | None) -> float:

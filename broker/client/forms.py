@@ -28,7 +28,7 @@ class Outcome(Enum):
 
     STORED = auto()
     INTERRUPTED = auto()
-    """No answer, or one that asks for a retry."""
+    """No answer that can be read, or one that asks for a retry."""
     EXPIRED = auto()
     """The policy has expired; a fresh form may be accepted."""
 
@@ -103,7 +103,7 @@ class Forms:
         }
         try:
             outcome = _outcome(await self._http.post(form.url, content=body(), headers=headers))
-        except httpx.TransportError:
+        except httpx.RequestError:
             outcome = Outcome.INTERRUPTED
         if outcome is not Outcome.STORED:
             on_progress(-sent)

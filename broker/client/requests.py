@@ -31,6 +31,7 @@ COMPOSING_SECONDS = 3600.0
 """How long a completion is repeated while the broker confirms the upload; it may compose thousands of parts."""
 COMPOSING = "promotion-running"
 RETRIED_PROBLEMS = frozenset({"idempotency-key-in-flight", COMPOSING})
+MAX_PORT = 65535
 INVALID = (httpx.InvalidURL, httpx.UnsupportedProtocol)
 
 
@@ -63,8 +64,8 @@ class Requests:
         while True:
             headers["Authorization"] = f"Bearer {await _current(token or self._token)}"
             try:
-                answer = await self._http.request(method, self._url + path, headers=headers, **request)
-            except (httpx.TransportError, httpx.InvalidURL) as error:
+                answer = await self._http.request(method, _checked(self._url + path), headers=headers, **request)
+            except (httpx.RequestError, httpx.InvalidURL) as error:
                 failures += 1
                 if failures > (MAX_FAILURES if self._was_reached else UNANSWERED) or self._is_wrong(error):
                     raise Unreachable(f"No broker answers at {self._url}: {reason_of(error)}") from None
@@ -74,11 +75,12 @@ class Requests:
             document = document_of(answer)
             if answer.is_success and document.get("success") is True:
                 return document
-            problem = self._problem(answer, document)
-            if answer.status_code not in RETRIED and problem.slug not in retried:
-                raise problem
+            failure = self._failure(answer, document)
+            slug = failure.slug if isinstance(failure, BrokerProblem) else None
+            if answer.status_code not in RETRIED and slug not in retried:
+                raise failure
             seconds = seconds_to_rest(answer)
-            if problem.slug == COMPOSING:
+            if slug == COMPOSING:
                 failures, rested = 0, 0.0  # the broker is at work: a later failure is the first in a row
                 composes_until = composes_until or monotonic() + COMPOSING_SECONDS
                 is_over = monotonic() > composes_until
@@ -86,7 +88,7 @@ class Requests:
                 rested += seconds
                 is_over = rested > PATIENCE_SECONDS
             if is_over:
-                raise problem
+                raise failure
             await self._rest(seconds)
 
     async def close(self) -> None:
@@ -97,15 +99,18 @@ class Requests:
         """Return whether the URL is probably wrong: it is invalid, or no server was ever there."""
         return isinstance(error, INVALID) or (isinstance(error, httpx.ConnectError) and not self._was_reached)
 
-    def _problem(self, answer: httpx.Response, document: dict[str, Any]) -> BrokerProblem:
+    def _failure(self, answer: httpx.Response, document: dict[str, Any]) -> ClientError:
+        """Return the problem in an answer, or the failure of another server: of a load balancer, or of a wrong URL."""
         # A path without a route answers with a problem of no specific type.
         is_specific = document.get("type", "about:blank") != "about:blank" or answer.status_code in RETRIED
-        if "detail" not in document or not is_specific:
-            raise ClientError(
-                f"{self._url} answers with {answer.status_code}, but it is not a broker; "
-                "the URL needs the path of its routes, such as https://api.example/api/v1/s3-media"
-            )
-        return problem_of(document | {"status": answer.status_code})
+        if "detail" in document and is_specific:
+            return problem_of(document | {"status": answer.status_code})
+        if answer.status_code in RETRIED:
+            return Unreachable(f"{self._url} answers with {answer.status_code}")
+        return ClientError(
+            f"{self._url} answers with {answer.status_code}, but it is not a broker; "
+            "the URL needs the path of its routes, such as https://api.example/api/v1/s3-media"
+        )
 
 
 def problem_of(document: dict[str, Any]) -> BrokerProblem:
@@ -113,6 +118,14 @@ def problem_of(document: dict[str, Any]) -> BrokerProblem:
     status = document["status"]
     slug = str(document.get("type", "")).rpartition(":")[2]
     return BrokerProblem(status, slug, str(document.get("title", status)), document["detail"], document)
+
+
+def _checked(url: str) -> httpx.URL:
+    """Return a URL. Raises httpx.InvalidURL, also for a port that httpx accepts and no socket has."""
+    checked = httpx.URL(url)
+    if (checked.port or 0) > MAX_PORT:
+        raise httpx.InvalidURL(f"Invalid port: {checked.port}")
+    return checked
 
 
 async def _current(token: Token) -> str:

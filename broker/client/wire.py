@@ -47,7 +47,7 @@ def document_of(answer: httpx.Response) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def reason_of(error: httpx.TransportError | httpx.InvalidURL) -> str:
+def reason_of(error: httpx.RequestError | httpx.InvalidURL) -> str:
     """Return the error's text, or only its class if the text may quote the header with the token."""
     return type(error).__name__ if isinstance(error, httpx.ProtocolError) else str(error) or type(error).__name__
 

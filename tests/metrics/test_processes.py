@@ -3,13 +3,17 @@
 import signal
 import socket
 import stat
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
+from broker.metrics import Shared
 from tests.metrics.promtool import promtool
 from tests.support.processes import BROKER, ROOT, done, running
 from tests.support.queries import series
@@ -38,6 +42,12 @@ def refused(text: str) -> float:
     samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
     wanted = ("broker_refusals_total", {"reason": "not-authenticated"})
     return sum(sample.value for sample in samples if (sample.name, sample.labels) == wanted)
+
+
+def calls_of(text: str) -> float:
+    """Return how many calls to S3 are in progress."""
+    (value,) = (float(line.split()[1]) for line in text.splitlines() if line.startswith("broker_s3_calls "))
+    return value
 
 
 def test_one_process_shows_everything_and_prometheus_accepts_it(variables: dict[str, str], tmp_path: Path) -> None:
@@ -71,6 +81,9 @@ def test_any_process_of_a_server_serves_the_metrics_of_all_even_dead_ones(
         refused_then = _refuse(url)
         assert {refused(_scrape(url)) for _ in range(20)} == {refused_then}
         serving[min(serving)].kill()
+        # The process may have accepted a connection just before, which is then reset.
+        with suppress(httpx.TransportError):
+            _refuse(url)
         until(lambda: _refuse(url) and len(_who_counted(temporary)) == 3)
         assert all(
             (refused(text) >= refused_then, text.count("\nbroker_pending_media ")) == (True, 1)
@@ -81,6 +94,37 @@ def test_any_process_of_a_server_serves_the_metrics_of_all_even_dead_ones(
         assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)
         assert "Traceback" not in server.said
     assert list(temporary.iterdir()) == []
+
+
+def test_calls_of_a_killed_process_are_no_longer_in_progress(
+    variables: dict[str, str], postgresql_url: str, tmp_path: Path
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    told = variables | {"BROKER_DATABASE_URL": postgresql_url, "TMPDIR": str(temporary)}
+    assert done("migrate", cwd=tmp_path, **told).returncode == 0
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(1) as threads:
+        told |= {"BROKER_S3_ENDPOINT_URL": f"http://127.0.0.1:{silent.getsockname()[1]}"}
+        told |= {"BROKER_S3_TIMEOUT_SECONDS": "600"}
+        with running("serve", "--workers", "2", "--port", "0", cwd=tmp_path, program=BROKER, **told) as server:
+            url = server.wait_for(SERVES)[1]
+            until(lambda: answers(url, "/readyz"))
+            serving = _processes_of(server.process.pid)
+            asking = threads.submit(httpx.get, f"{url}{PREFIX}/health/s3", timeout=600)
+            until(lambda: calls_of(_scrape(url)) == 1)
+            (shared,) = temporary.iterdir()
+            calling = [process for process in serving if _calls(shared, process) == 1]
+            serving[calling[0]].kill()
+            assert isinstance(asking.exception(), httpx.TransportError)
+            until(lambda: calls_of(_scrape(url)) == 0)
+            assert refused(_scrape(url)) == 0
+            assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)
+
+
+def test_a_process_that_starts_spoils_no_scrape(tmp_path: Path) -> None:
+    (tmp_path / "gauge_livesum_1.db").touch()
+    (tmp_path / "counter_1.db").touch()
+    assert list(Shared(tmp_path).collect()) == []
 
 
 def test_a_server_without_a_writable_directory_reports_it_and_serves(
@@ -162,6 +206,14 @@ def _processes_of(server: int) -> dict[int, psutil.Process]:
     """Return the processes that serve; the tracker of Python's own resources is none of them."""
     children = psutil.Process(server).children()
     return {child.pid: child for child in children if "spawn_main" in " ".join(child.cmdline())}
+
+
+def _calls(shared: Path, process: int) -> float:
+    """Return how many calls to S3 a process has in progress, by what it has written of itself."""
+    files = [str(shared / f"gauge_livesum_{process}.db")]
+    metrics = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+    samples = (sample for metric in metrics for sample in metric.samples)
+    return sum(float(sample.value) for sample in samples if sample.name == "broker_s3_calls")
 
 
 def _who_counted(temporary: Path) -> set[int]:
