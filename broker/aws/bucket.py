@@ -72,6 +72,7 @@ class Bucket:
         self._client = S3Client(
             self._internal_address,
             self.credentials,
+            self._credentials.renew,
             region=config.region,
             timeout_seconds=config.timeout_seconds,
             pool_size=config.pool_size,

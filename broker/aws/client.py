@@ -41,7 +41,7 @@ CONNECT_SECONDS = 5.0
 BUSY_CODES = frozenset({"InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable", "SlowDown"})
 """Errors that a later attempt may not meet. Source: Amazon S3 API Reference, "Error responses"."""
 EXPIRED_CODES = frozenset({"ExpiredToken", "TokenRefreshRequired"})
-"""Errors that new credentials end; the next call gets them."""
+"""Errors that new credentials end: the call is repeated with them if the source has others."""
 
 
 class ConnectionBroken(Exception):
@@ -90,6 +90,7 @@ class S3Client:
         self,
         address: Address,
         credentials: Callable[[datetime], Awaitable[Credentials]],
+        renew: Callable[[Credentials, datetime], bool],
         *,
         region: str,
         timeout_seconds: float,
@@ -99,11 +100,13 @@ class S3Client:
     ) -> None:
         """`timeout_seconds` bounds the wait for each piece of an answer, `pool_size` the calls under way.
 
-        `credentials` returns the keys that are valid at an instant, and `authorities` holds the certificates to trust.
+        `credentials` returns the keys that are valid at an instant. `renew` forgets keys that S3 calls expired, and
+        returns whether `credentials` has others. `authorities` holds the certificates to trust.
         """
         self._address = address
         self._url = URL(address.url, encoded=True)
         self._credentials = credentials
+        self._renew = renew
         self._region = region
         self.clock = clock
         self._authorities = authorities
@@ -159,8 +162,10 @@ class S3Client:
             if attempt:
                 metrics.S3_RETRIES.labels(operation).inc()
                 await asyncio.sleep(random.uniform(0, BACKOFF_SECONDS * 2 ** (attempt - 1)))  # noqa: S311
+            now = self.clock()
             try:
-                answer = await self._send(method, key, query, headers, body)
+                keys = await self._credentials(now)
+                answer = await self._send(keys, now, method, key, query, headers, body)
             except CredentialsExpired as error:
                 _note_failure(operation, "CredentialsExpired", "")
                 raise StorageUnavailable(operation=operation, cause="CredentialsExpired") from error
@@ -173,12 +178,31 @@ class S3Client:
             cause, request_id = code, answer.headers.get("x-amz-request-id", "")
             if answer.status in {200, 429} or answer.status >= 500 or code in BUSY_CODES:
                 continue
+            if self._means_expired(method, code, answer, keys) and self._renew(keys, now):
+                continue
             raise self.failure(operation, code, answer)
         _note_failure(operation, cause, request_id)
         raise StorageUnavailable(operation=operation, cause=cause)
 
+    def _means_expired(self, method: str, code: str, answer: Answer, keys: Credentials) -> bool:
+        """Return whether an answer means, or may mean, that the session of `keys` has expired.
+
+        An answer to HEAD has no body, so that ExpiredToken is a bare 400 (Amazon S3 API Reference, "HeadObject").
+        """
+        if method != "HEAD":
+            return code in EXPIRED_CODES
+        elsewhere = answer.headers.get("x-amz-bucket-region") not in {None, self._region}
+        return answer.status == 400 and keys.session_token is not None and not elsewhere
+
     async def _send(
-        self, method: str, key: str, query: Mapping[str, str], headers: Mapping[str, str], body: bytes
+        self,
+        keys: Credentials,
+        now: datetime,
+        method: str,
+        key: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        body: bytes,
     ) -> Answer:
         if self._session is None:
             self._session = aiohttp.ClientSession(
@@ -190,9 +214,8 @@ class S3Client:
                 skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type"),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
-        now = self.clock()
         signed = signed_headers(
-            await self._credentials(now),
+            keys,
             self._address,
             method,
             key,

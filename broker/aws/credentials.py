@@ -44,6 +44,8 @@ class CredentialSource:
         self._threads = threads
         self._fixed = fixed is not None
         self._keys = fixed
+        self._is_outdated = False
+        """Whether the session holds keys that S3 calls expired, so that the chain is read anew, from its beginning."""
         self._not_before: datetime | None = None
         self._fetching: asyncio.Future[Credentials] | None = None
 
@@ -57,6 +59,22 @@ class CredentialSource:
         if _has_expired(keys, now):
             raise CredentialsExpired
         return keys
+
+    def renew(self, keys: Credentials, now: datetime) -> bool:
+        """Forget `keys`, which S3 calls expired; return whether the next call signs with others.
+
+        Fixed keys cannot be replaced, and keys of the chain are replaced every REFRESH_EVERY at most. This happens to
+        keys that name no expiry, such as session keys in a file, and to those whose session was revoked.
+        """
+        if self._fixed:
+            return False
+        if keys is not self._keys:
+            return True  # another call has renewed them
+        if self._not_before is not None and now < self._not_before:
+            return False
+        self._not_before = now + REFRESH_EVERY
+        self._keys, self._is_outdated = None, True
+        return True
 
     def _refresh(self, now: datetime) -> None:
         """Fetch new keys in the background, unless that was begun less than REFRESH_EVERY ago."""
@@ -81,6 +99,8 @@ class CredentialSource:
 
     def _read(self) -> Credentials:
         try:
+            if self._is_outdated:
+                self._session, self._is_outdated = boto3.Session(), False
             source: Any = self._session.get_credentials()
             frozen = source.get_frozen_credentials() if source is not None else None
         except Exception as error:  # a provider of the chain reads files, runs programs and asks services

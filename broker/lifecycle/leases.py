@@ -2,8 +2,9 @@
 
 The end is recorded as `due_at`, by the wall clock of the replica that took the lease. Wall clocks jump, and those of
 two replicas may differ by hours. So a lease also counts as expired once this process has watched the row unchanged for
-the duration of a lease, by its monotonic clock. To take over too early does no harm, because each attempt to promote
-has a final key of its own.
+the duration of a lease, by its monotonic clock. To take over too early harms no object, because each attempt to promote
+has a final key of its own. It costs the copy under way: replicas whose clocks differ by more than about two minutes may
+take over from each other again and again, so that an object whose copy takes long does not become ready.
 """
 
 import asyncio

@@ -13,6 +13,7 @@ import resource
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 from broker.domain.media import Video
@@ -33,6 +34,8 @@ S3_UNAVAILABLE = frozenset({*_HTTP_ERRORS, *(-getattr(errno, name) for name in _
 The others are ambiguous: an early end or an input/output error is what a lost connection and a truncated file give, and
 other statuses of HTTP (4XX) may be the answer to a range that the file refers to.
 """
+SERVED_SECONDS = 5.0
+"""How soon S3 must serve the first bytes of an object for a probe's timeout to count against the file."""
 MAX_OUTPUT_BYTES = 256 * 1024
 MAX_MEMORY_BYTES = 1024**3
 CONCURRENCY = 4
@@ -60,21 +63,25 @@ class Probe:
         """Return the facts of the video that a signed request reads, or None if it is not a video.
 
         `sign` is called once a slot is free, because a signature expires. Raises StorageUnavailable if S3 does not
-        serve the object, and ProbeFailed if the probe takes too much time, memory or output.
+        serve the object, and ProbeFailed if the probe takes too much time, memory or output although S3 serves it.
         """
         async with self._slots:
+            read = await sign()
             try:
                 async with asyncio.timeout(self.timeout_seconds):
-                    read = await sign()
-                    facts = await self._facts(read)
-                    video = _video(facts)
-                    if video is not None and video.seconds is None:
-                        # A browser's recording names no duration, so its packets are read up to the last one.
-                        seconds = await self._last_instant(read)
-                        video = Video(seconds, video.codec, video.width, video.height)
-                    return video
+                    return await self._seen(read)
             except TimeoutError:
+                # The first signature may have expired by now.
+                if not await self._is_served_soon(await sign()):
+                    raise StorageUnavailable(operation="get_object", cause="TimeoutError") from None
                 raise ProbeFailed(cause="it took too long") from None
+
+    async def _seen(self, read: SignedRead) -> Video | None:
+        video = _video(await self._facts(read))
+        if video is None or video.seconds is not None:
+            return video
+        # A browser's recording names no duration, so its packets are read up to the last one.
+        return replace(video, seconds=await self._last_instant(read))
 
     async def _facts(self, read: SignedRead) -> dict[str, Any]:
         async with self._running(read, "-show_error", "-show_entries", _FACTS, "-of", "json") as process:
@@ -102,6 +109,14 @@ class Probe:
         async with self._running(read, "-f", "data", "-probesize", "32", formats="data") as process:
             return await process.wait() == 0
 
+    async def _is_served_soon(self, read: SignedRead) -> bool:
+        """Return whether S3 serves the object within SERVED_SECONDS."""
+        try:
+            async with asyncio.timeout(SERVED_SECONDS):
+                return await self._is_served(read)
+        except TimeoutError:
+            return False
+
     async def _last_instant(self, read: SignedRead) -> float | None:
         """Return the end of the last video packet, in seconds. Memory stays bounded for any number of packets."""
         last = None
@@ -111,8 +126,12 @@ class Probe:
                 numbers = [number for number in map(_number, line.decode().split(",")) if number is not None]
                 if numbers:
                     last = max(last or 0.0, sum(numbers))
-            if await process.wait() != 0:
-                raise ProbeFailed(cause="its packets could not be read")
+            status = await process.wait()
+        if status != 0:
+            cause = "its packets could not be read"
+            if not await self._is_served(read):
+                raise StorageUnavailable(operation="get_object", cause=cause)
+            raise ProbeFailed(cause=cause)
         return last
 
     @asynccontextmanager

@@ -58,6 +58,9 @@ class Change(Operation[Media | None]):
 class Claim(Operation[list[Media]]):
     """Lease at most `limit` due media, the longest overdue first.
 
+    A promotion of more than one attempt is claimed only a lease after it is due. So if S3 refuses each copy, the sweep
+    tries it again once in a lease; a client may take it over at once.
+
     A promotion whose lease ends later than one that begins now, by more than CLOCK_SKEW, counts as due as well: its
     lease was taken by a clock that was ahead, or this clock has jumped back.
     """
@@ -105,7 +108,11 @@ def _claim_where(*conditions: sa.ColumnElement[bool] | sa.TextClause) -> sa.Upda
     )
 
 
-_DUE = table.c.due_at <= sa.bindparam("now")
+_TRIED_AGAIN = sa.and_(PROMOTING, table.c.attempt > 1)
+_DUE = sa.and_(
+    table.c.due_at <= sa.bindparam("now"),
+    sa.not_(sa.and_(_TRIED_AGAIN, table.c.due_at > sa.bindparam("a_lease_ago"))),
+)
 _STRAYS = sa.and_(PROMOTING, table.c.due_at > sa.bindparam("latest"))
 _NOT_COMPOSED = sa.or_(table.c.part_size.is_(None), sa.text("state NOT IN ('pending', 'promoting', 'expired')"))
 _CLAIMS = {
@@ -222,7 +229,8 @@ def _change(connection: sa.Connection, changes: Sequence[Change], ledger: Ledger
 def _claim(connection: sa.Connection, claim: Claim) -> list[Media]:
     lease = {"lease_until": claim.lease_until}
     due, strays = _CLAIMS[claim.composes]
-    rows = [*connection.execute(due, {"now": claim.now, "at_most": claim.limit, **lease})]
+    instants = {"now": claim.now, "a_lease_ago": claim.now - (claim.lease_until - claim.now)}
+    rows = [*connection.execute(due, {"at_most": claim.limit, **instants, **lease})]
     if room := claim.limit - len(rows):
         latest = claim.lease_until + CLOCK_SKEW
         rows += connection.execute(strays, {"latest": latest, "at_most": room, **lease})

@@ -56,6 +56,8 @@ class Sweep:
         self._places = Places(CONCURRENCY)
         self._outages = 0
         """The number of outages since the last media that was settled."""
+        self._last_one_failed = False
+        """Whether the last media that ended could not be settled."""
 
     async def run(self) -> None:
         """Sweep until `stop` is called, then finish the current media within STOP_SECONDS.
@@ -117,8 +119,8 @@ class Sweep:
             self._places.release(limit - len(claimed))
         if not claimed:
             self._pause_seconds = self._rest_seconds
-        if len(claimed) == limit:
-            return 0.0
+        if len(claimed) == limit and not self._last_one_failed:
+            return 0.0  # more may be due; if S3 refuses them all, they would be tried again without end
         return self._rest_seconds if self._settlement.composes_more() else min(self._rest_seconds, ROOM_SECONDS)
 
     def _has_jumped(self) -> bool:
@@ -148,11 +150,14 @@ class Sweep:
             log.info("media waits for another sweep", media_id=str(media.id), reason=str(error))
             return error
         except BrokerError as error:
+            self._last_one_failed = True
             log.error("media could not be settled", media_id=str(media.id), reason=str(error))
             return error
         except Exception as error:
+            self._last_one_failed = True
             log.exception("media could not be settled", media_id=str(media.id))
             return error
         self._outages = 0
+        self._last_one_failed = False
         self._pause_seconds = self._rest_seconds
         return None

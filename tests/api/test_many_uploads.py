@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from broker import IssueRequest, metrics
+from broker.store import migrate
+from tests.support.samples import until_sessions_wait
 from tests.support.serving import asking, bearing, served, token
 
 VIDEO = {"content_type": "video/mp4", "size": 7}
@@ -116,6 +119,37 @@ async def test_the_rate_limit_refuses_no_upload_that_is_being_issued(tmp_path: P
         decided.set()
         assert [outcome["status"] for outcome in again] == [409, 409, 409]
         assert [outcome["status"] for outcome in await first] == ["pending", "pending", "pending"]
+
+
+async def test_the_rate_limit_refuses_no_upload_that_another_process_is_recording(
+    tmp_path: Path, postgresql_url: str
+) -> None:
+    migrate(postgresql_url)
+    key = {"Idempotency-Key": "batch-1"}
+    async with (
+        served(tmp_path, database_url=postgresql_url, rate_limit_issue="5/minute") as one,
+        served(tmp_path, database_url=postgresql_url, rate_limit_issue="1/minute") as other,
+        await psycopg.AsyncConnection.connect(postgresql_url) as locking,
+    ):
+        await one.post("/upload", json=VIDEO, headers=bearing(token()))
+        await locking.execute("SELECT 1 FROM broker_usage FOR UPDATE")
+        first = asyncio.create_task(issue(one, *[VIDEO] * 4, **key))
+        await until_sessions_wait(postgresql_url, 1)
+        again = asyncio.create_task(issue(other, *[VIDEO] * 4, **key))
+        await until_sessions_wait(postgresql_url, 2)
+        await locking.rollback()
+        issued, repeated = await first, await again
+    assert [outcome["status"] for outcome in issued] == ["pending"] * 4
+    assert [outcome.get("media_id") for outcome in repeated] == [outcome["media_id"] for outcome in issued]
+
+
+async def test_a_backend_cannot_name_the_place_of_an_upload_of_its_namesake(tmp_path: Path) -> None:
+    upload = VIDEO | {"owner": "anna"}
+    backend = bearing(token("backend", "media:upload media:delegate"))
+    async with served(tmp_path) as client:
+        answer = await client.post("/upload", json=upload, headers=backend | {"Idempotency-Key": "0"})
+        (own,) = await issue(client, VIDEO, **{"Idempotency-Key": "backend"})
+    assert own.get("media_id") not in {None, answer.json()["media_id"]}
 
 
 async def test_a_repeated_request_with_its_key_gets_the_same_media(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -16,10 +16,13 @@ import pytest
 from botocore.exceptions import ClientError, NoCredentialsError
 from structlog.testing import capture_logs
 
+from broker.aws import client
+from broker.aws.bucket import Bucket
 from broker.aws.credentials import REFRESH_BEFORE, REFRESH_EVERY, CredentialSource, client_keys
+from broker.domain.media import Arrived
 from broker.domain.s3.sigv4 import Credentials
-from broker.errors import CredentialsExpired
-from tests.support.scripted import bucket_at
+from broker.errors import CredentialsExpired, StorageRefused, StorageUnavailable
+from tests.support.scripted import MD5, Reply, ScriptedS3, bucket_at, scripted
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -211,6 +214,85 @@ async def test_a_bucket_closes_while_the_chain_is_silent(monkeypatch: pytest.Mon
     chain.let_go.set()
     with pytest.raises(CredentialsExpired):
         await asking
+
+
+EXPIRED = Reply(400, b"<Error><Code>ExpiredToken</Code></Error>")
+THERE = Reply(headers={"content-length": "7", "etag": f'"{MD5}"', "content-type": "video/mp4"})
+COPIED = Reply(body=f"<CopyObjectResult><ETag>&quot;{MD5}&quot;</ETag></CopyObjectResult>".encode())
+JUDGED = Arrived(size=7, etag=MD5, content_type="video/mp4")
+
+
+def head(bucket: Bucket) -> Awaitable[Any]:
+    return bucket.head("staging")
+
+
+def promote(bucket: Bucket) -> Awaitable[Any]:
+    return bucket.promote("staging", "media", JUDGED)
+
+
+def tokens(server: ScriptedS3) -> list[str]:
+    """Return the session token of each request."""
+    lines = (line for head in server.heads for line in head.splitlines())
+    return [line.partition(": ")[2] for line in lines if line.lower().startswith("x-amz-security-token:")]
+
+
+@pytest.fixture
+def chains(monkeypatch: pytest.MonkeyPatch) -> list[Chain]:
+    """Return the sessions that boto3 opens in turn; each has read its own keys from the chain."""
+    chains = [Chain(keys(number)) for number in range(1, 5)]
+    monkeypatch.setattr(boto3, "Session", lambda **_: chains.pop(0))
+    return chains
+
+
+@pytest.mark.parametrize(
+    ("call", "refused", "answer", "result"),
+    [(promote, EXPIRED, COPIED, True), (head, Reply(400), THERE, JUDGED)],
+    ids=["a copy", "a head, whose answer has no code"],
+)
+async def test_keys_that_s3_calls_expired_are_read_anew(
+    chains: list[Chain],
+    call: Callable[[Bucket], Awaitable[Any]],
+    refused: Reply,
+    answer: Reply,
+    result: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client, "BACKOFF_SECONDS", 0)
+    async with scripted(refused, answer) as server:
+        bucket = bucket_at(server.url, credentials=None)
+        assert [await call(bucket), await call(bucket)] == [result] * 2
+        await bucket.close()
+    assert tokens(server) == ["token 1", "token 2", "token 2"]
+
+
+async def test_keys_that_stay_expired_are_read_again_every_ten_seconds_at_most(
+    chains: list[Chain], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "BACKOFF_SECONDS", 0)
+    async with scripted(EXPIRED) as server:
+        bucket = bucket_at(server.url, credentials=None)
+        for _ in range(3):
+            with pytest.raises(StorageUnavailable):
+                await promote(bucket)
+        await bucket.close()
+    assert tokens(server) == ["token 1", *["token 2"] * 3]
+
+
+async def test_calls_whose_keys_another_one_has_renewed_use_the_new_ones(threads: ThreadPoolExecutor) -> None:
+    own = source(threads, Chain(keys(1), keys(2)))
+    first = await own.current(NOW)
+    assert own.renew(first, NOW)
+    assert own.renew(first, NOW)
+    assert not source(threads, Chain(keys()), FIXED).renew(FIXED, NOW)
+
+
+async def test_a_head_that_another_region_refuses_renews_no_keys(chains: list[Chain]) -> None:
+    async with scripted(Reply(400, headers={"x-amz-bucket-region": "us-west-2"})) as server:
+        bucket = bucket_at(server.url, credentials=None)
+        with pytest.raises(StorageRefused):
+            await head(bucket)
+        await bucket.close()
+    assert tokens(server) == ["token 1"]
 
 
 def test_botocore_gets_the_same_keys() -> None:

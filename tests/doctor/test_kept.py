@@ -13,7 +13,7 @@ from broker.dev.s3 import Fault
 from broker.doctor import Finding, Verdict
 from broker.doctor.checks import cors as cors_check
 from broker.doctor.checks import promotion
-from broker.doctor.checks.lifecycle import removal
+from broker.doctor.checks.lifecycle import judged, removal
 from broker.doctor.deployment import opened
 from broker.domain.s3.properties import ObjectProperties
 from tests.doctor.deployed import ABORTED, CLEARED, Deployed, over_tls, page_rule, unhealthy
@@ -31,6 +31,14 @@ TRANSITION = {
     "Filter": {"Prefix": "archive/"},
     "Transitions": [{"Days": 30, "StorageClass": "GLACIER"}],
 }
+INSTANT = {
+    "ID": "cold",
+    "Status": "Enabled",
+    "Filter": {"Prefix": "media/"},
+    "Transitions": [{"Days": 30, "StorageClass": "GLACIER_IR"}],
+}
+DEEP = [{"Days": 180, "StorageClass": "DEEP_ARCHIVE"}]
+ABORT = {"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7}}
 TAGGED = {
     "ID": "trials",
     "Status": "Enabled",
@@ -128,10 +136,22 @@ CASES = {
         rules(TRANSITION, TAGGED, ABORTED), "lifecycle", lifecycle_rules, [TRANSITION, TAGGED, ABORTED]
     ),
     "lifecycle: what else a rule does that removes media": Case(
-        rules({**TRANSITION, "Filter": {"Prefix": "media/"}, "Expiration": {"Days": 365}}, CLEARED, ABORTED),
+        rules({**INSTANT, "Expiration": {"Days": 365}}, CLEARED, ABORTED),
         "kept media",
         lifecycle_rules,
-        [{**TRANSITION, "Filter": {"Prefix": "media/"}}, CLEARED, ABORTED],
+        [INSTANT, CLEARED, ABORTED],
+    ),
+    "lifecycle: the other transitions of a rule that archives media": Case(
+        rules({**INSTANT, "Transitions": [*INSTANT["Transitions"], *DEEP]}, CLEARED, ABORTED),
+        "kept media",
+        lifecycle_rules,
+        [INSTANT, CLEARED, ABORTED],
+    ),
+    "lifecycle: what else a rule does that archives media": Case(
+        rules({**TRANSITION, "Filter": {"Prefix": ""}, **ABORT}, CLEARED, ABORTED),
+        "kept media",
+        lifecycle_rules,
+        [{"ID": "cold", "Status": "Enabled", "Filter": {"Prefix": ""}, **ABORT}, CLEARED, ABORTED],
     ),
     "lifecycle: a disabled rule of another id": Case(
         rules({**CLEARED, "Status": "Disabled"}, ABORTED),
@@ -178,6 +198,41 @@ async def test_a_rule_that_cleared_staging_and_removed_media_is_replaced(deploye
     deployed.set_rules({**CLEARED, "Filter": {"Prefix": ""}}, ABORTED)
     apply_fix(only(await deployed.look(), "kept media"), deployed.server)
     assert unhealthy(await deployed.look()) == {}
+
+
+@pytest.mark.parametrize(
+    ("storage_class", "prefix", "verdict"),
+    [
+        ("GLACIER", "media/", Verdict.FAIL),
+        ("GLACIER", "", Verdict.FAIL),
+        ("DEEP_ARCHIVE", "media/aa/", Verdict.FAIL),
+        ("GLACIER", "archive/", Verdict.OK),
+        ("GLACIER_IR", "media/", Verdict.OK),
+        ("INTELLIGENT_TIERING", "media/", Verdict.OK),
+        ("STANDARD_IA", "media/", Verdict.OK),
+    ],
+)
+async def test_media_may_move_only_to_a_storage_class_that_serves_links(
+    storage_class: str, prefix: str, verdict: Verdict, deployed: Deployed
+) -> None:
+    moved = [{"Days": 30, "StorageClass": storage_class}]
+    deployed.set_rules({**TRANSITION, "Filter": {"Prefix": prefix}, "Transitions": moved}, CLEARED, ABORTED)
+    async with opened(deployed.deployment) as patient:
+        assert only(await removal(patient), "kept media").verdict is verdict
+
+
+async def test_old_versions_of_which_the_newest_are_kept_do_not_expire(deployed: Deployed) -> None:
+    old = {"ID": "old", "Status": "Enabled", "Filter": {"Prefix": ""}}
+    ends = {**old, "NoncurrentVersionExpiration": {"NoncurrentDays": 30}}
+    keeps = {**old, "NoncurrentVersionExpiration": {"NoncurrentDays": 30, "NewerNoncurrentVersions": 5}}
+    async with opened(deployed.deployment) as patient:
+        assert only(judged("Enabled", [CLEARED, ABORTED, ends], patient), "versioning").verdict is Verdict.OK
+        finding = only(judged("Enabled", [CLEARED, ABORTED, keeps], patient), "versioning")
+    assert finding.verdict is Verdict.FAIL
+    words = shlex.split(finding.fix)
+    put = json.loads(words[words.index("--lifecycle-configuration") + 1])["Rules"]
+    assert put[:3] == [CLEARED, ABORTED, keeps]
+    assert [rule["Filter"]["Prefix"] for rule in put[3:]] == ["staging/", "media/"]
 
 
 async def test_a_rule_by_a_tag_that_media_have_removes_them(deployed: Deployed) -> None:

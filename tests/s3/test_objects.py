@@ -28,6 +28,21 @@ def refused(call, **arguments):
     return answer["ResponseMetadata"]["HTTPStatusCode"], answer["Error"]["Code"]
 
 
+@pytest.mark.parametrize("algorithm", ["aws:kms", "aws:kms:dsse"])
+def test_an_etag_under_kms_is_no_md5_and_a_copy_has_its_own(algorithm, s3_client, bucket, etag):
+    under_kms = {"Bucket": bucket, "ServerSideEncryption": algorithm}
+    put = s3_client.put_object(Key="k", Body=TEN_BYTES, ChecksumAlgorithm="SHA256", **under_kms)
+    assert put["ETag"] != etag
+    head = s3_client.head_object(Bucket=bucket, Key="k", ChecksumMode="ENABLED")
+    assert (head["ETag"], head["ChecksumSHA256"]) == (put["ETag"], put["ChecksumSHA256"])
+    known = {"CopySource": f"{bucket}/k", "CopySourceIfMatch": put["ETag"], "MetadataDirective": "REPLACE"}
+    copied = s3_client.copy_object(Key="copy", **known, **under_kms)["CopyObjectResult"]
+    assert copied["ETag"] not in {put["ETag"], etag}
+    assert copied["ChecksumSHA256"] == put["ChecksumSHA256"]
+    # Under S3's own keys the ETag of the same bytes is their MD5 again.
+    assert s3_client.copy_object(Bucket=bucket, Key="plain", **known)["CopyObjectResult"]["ETag"] == etag
+
+
 @pytest.mark.parametrize(
     ("asked", "body", "content_range"),
     [

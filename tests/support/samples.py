@@ -48,9 +48,14 @@ def locked(url: str) -> Iterator[None]:
 
 async def until_a_session_waits(database_url: str) -> None:
     """Return once a connection to the database waits for a lock."""
-    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    await until_sessions_wait(database_url, 1)
+
+
+async def until_sessions_wait(database_url: str, count: int) -> None:
+    """Return once `count` connections to the database wait for locks, or more."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as watching:
-        while await (await watching.execute(waiting)).fetchone() is None:
+        while (await (await watching.execute(waiting)).fetchone() or (0,))[0] < count:
             await asyncio.sleep(0.01)
 
 

@@ -152,7 +152,7 @@ def test_a_claim_takes_due_media_in_order_then_strays() -> None:
     locks = r"ORDER BY broker_media\.due_at LIMIT \S+ FOR UPDATE SKIP LOCKED\) UPDATE broker_media SET"
     assert re.search(rf"WHERE broker_media\.due_at <= .+ {locks}", due[0])
     assert re.search(rf"WHERE state = 'promoting' AND broker_media\.due_at > .+ {locks}", strays[0])
-    assert due[1] == {"now": NOW, "at_most": 5, "lease_until": LATER}
+    assert due[1] == {"now": NOW, "a_lease_ago": NOW - (LATER - NOW), "at_most": 5, "lease_until": LATER}
     assert strays[1] == {"latest": LATER + writes.CLOCK_SKEW, "at_most": 5, "lease_until": LATER}
 
 

@@ -22,11 +22,13 @@ from broker.domain.keys import staging_key
 from broker.domain.media import Media, State, Video
 from broker.domain.s3.sigv4 import SignedRead
 from broker.errors import ProbeFailed, SettingsInvalid, StorageUnavailable, UploadRejected
+from broker.lifecycle import probe as probing
 from broker.lifecycle.probe import CONCURRENCY, Probe
 from broker.lifecycle.settlement import MAX_JUDGEMENTS
 from tests.support.in_parts import MIB, PART, left_over, uploaded
 from tests.support.npm import program
 from tests.support.processes import CLIP, done
+from tests.support.s3_proxy import PASS, Fate, Request, S3Proxy
 from tests.support.world import MakeWorld, World, outcome_of
 from tests.worker.conftest import until
 from tests.worker.films import H264, film, padded, rotated
@@ -400,6 +402,27 @@ async def test_an_unavailable_s3_is_no_verdict(looking: World, embedded_s3: Embe
     assert (await looking.verbs.complete(media.id, "anna")).media.state is State.READY
 
 
+async def test_a_read_that_stalls_is_no_verdict(
+    make_world: MakeWorld, probe: Probe, embedded_s3: EmbeddedS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probing, "SERVED_SECONDS", 0.3)
+    resumed = asyncio.Event()
+
+    async def stall(request: Request) -> Fate:
+        return Fate(until=resumed) if request.method == "GET" else PASS
+
+    async with S3Proxy(embedded_s3.endpoint_url, stall).serving() as proxy:
+        world = make_world(probe=probe, endpoint_url=proxy.url, public_endpoint_url=embedded_s3.endpoint_url)
+        media = await put(world, CLIP, "video/mp4")
+        probe.timeout_seconds = 0.5
+        for _ in range(MAX_JUDGEMENTS):
+            assert await outcome_of(world.verbs.complete(media.id, "anna")) == "StorageUnavailable"
+        assert await world.state(media.id) == State.PENDING
+        resumed.set()
+        probe.timeout_seconds = 60
+        assert await outcome_of(world.verbs.complete(media.id, "anna")) == State.READY
+
+
 NOT_IMPLEMENTED = b"\x1a\x45\xdf\xa3\xa3" + b"".join(
     [
         *(b"\x42\x86\x81\x01", b"\x42\xf7\x81\x01", b"\x42\xf2\x81\x08", b"\x42\xf3\x81\x08"),
@@ -447,9 +470,13 @@ def pretended(path: Path, script: str) -> Path:
     return path
 
 
+SERVED = 'case "$*" in *"-f data"*) exit 0;; esac;'
+"""The part of a script that answers, as ffprobe, that S3 serves the object."""
+
+
 @pytest.mark.parametrize(
     "script",
-    ["exec /bin/sleep 600", "kill -SEGV $$", "exit 3", "echo nonsense", "while :; do echo 0123456789; done"],
+    [f"{SERVED} exec /bin/sleep 600", "kill -SEGV $$", "exit 3", "echo nonsense", "while :; do echo 0123456789; done"],
 )
 async def test_an_upload_that_cannot_be_probed_is_retried_and_then_rejected(
     script: str, make_world: MakeWorld, tmp_path: Path

@@ -1,5 +1,6 @@
 """The answers of ffprobe, given by a script in its place: what it is asked, and what each answer means."""
 
+import asyncio
 import json
 import sys
 from collections.abc import Callable
@@ -139,6 +140,32 @@ async def test_a_probe_that_fails_says_why(script: Script, answers: dict[str, An
     with pytest.raises(ProbeFailed) as failed:
         await asked(script(**answers))
     assert failed.value.facts == {"cause": cause}
+
+
+@pytest.mark.parametrize(
+    ("answers", "cause"),
+    [
+        ({"facts": repr(json.dumps(LIVE)), "packets_status": 1, "data_status": 1}, "its packets could not be read"),
+        ({"facts": "__import__('time').sleep(60)", "seconds": 0.3, "data_status": 1}, "TimeoutError"),
+    ],
+)
+async def test_a_probe_that_fails_while_s3_does_not_serve_the_object_blames_s3(
+    script: Script, answers: dict[str, Any], cause: str
+) -> None:
+    with pytest.raises(StorageUnavailable) as unavailable:
+        await asked(script(**answers))
+    assert unavailable.value.facts == {"operation": "get_object", "cause": cause}
+
+
+async def test_a_wait_for_credentials_takes_no_time_from_the_probe(script: Script) -> None:
+    probe = script(repr(json.dumps(FACTS)), seconds=0.05)
+
+    async def sign() -> SignedRead:
+        await asyncio.sleep(0.2)
+        probe.timeout_seconds = 20
+        return SignedRead(URL, {})
+
+    assert await probe.inspect(sign) == SEEN
 
 
 async def test_the_longest_output_is_read(script: Script) -> None:

@@ -157,6 +157,17 @@ async def test_full_batches_follow_each_other_and_a_short_one_rests(monkeypatch:
     assert [limit for _, _, limit in store.claimed] == [2, 2, 2]
 
 
+async def test_a_full_batch_that_s3_refuses_is_followed_by_a_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "BATCH", 2)
+    settlement = Settling(*[REFUSED] * 4)
+    sweeper = job(Due(*[2] * 4), settlement)
+    pauses = []
+    for _ in range(4):
+        pauses.append(await sweeper._turn())
+        await sweeper._places.wait_until_empty(10)
+    assert pauses == [0.0, FOR_EVER, FOR_EVER, 0.0]
+
+
 async def test_a_sweep_without_room_for_compositions_claims_the_other_media_and_comes_again_soon(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

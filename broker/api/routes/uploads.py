@@ -21,6 +21,7 @@ from broker.domain.parts import MAX_PARTS
 from broker.domain.rules import MAX_METADATA_BYTES, MIN_SIZE
 from broker.domain.video_types import VIDEO_TYPES
 from broker.errors import BrokerError
+from broker.lifecycle.application.agreement import key_of_place
 from broker.lifecycle.requests import Issued, UploadRequest
 
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")]
@@ -95,25 +96,33 @@ async def issue_uploads(
     """
     built = services(request)
     base = base_address(request, "/uploads")
+    first_is_settled = asyncio.Event()
 
     async def count(place: int, owner: str, key: str | None) -> None:
         try:
             await built.limits.count("issue", owner)
         except errors.RateLimited:
             # The first one is refused nevertheless, so that requests that repeat everything are limited, too.
-            if place == 0 or key is None or not await built.lifecycle.has_issued(caller.owner, key):
+            if place == 0 or key is None:
+                raise
+            # While another process records the same uploads, the first one waits in the database for that commit.
+            await first_is_settled.wait()
+            if not await built.lifecycle.has_issued(caller.owner, key):
                 raise
 
     async def outcome(place: int, upload: schemas.UploadBody) -> schemas.Issued | schemas.RefusedUpload:
         try:
             if upload.owner is not None:
                 caller.require(DELEGATE)
-            key = None if idempotency_key is None else f"{idempotency_key}\n{place}"  # no client can send a line feed
+            key = None if idempotency_key is None else key_of_place(idempotency_key, place)
             if place > 0 or DELEGATE in caller.permissions:  # the first one was counted with the request
                 await count(place, upload.owner or caller.owner, key)
             return _answer(built, await _issue(built, caller, upload, key, base), base)
         except BrokerError as error:
             return schemas.RefusedUpload.model_validate(problem_document(error))
+        finally:
+            if place == 0:
+                first_is_settled.set()
 
     # Together, so that the store records them in one commit.
     outcomes = await asyncio.gather(*(outcome(place, upload) for place, upload in enumerate(body.uploads)))

@@ -112,7 +112,8 @@ def linked(plane: Plane, bucket: str, source: ObjectVersion) -> Iterator[Path]:
 
 async def content_digests(path: Path, source: ObjectVersion, algorithm: str) -> tuple[str, dict[str, str]]:
     """Return the MD5 (hex) and the checksum of a version's bytes; they are read only if these are not known."""
-    if source.checksum_type == FULL_OBJECT and "-" not in source.etag and algorithm in source.checksums:
+    is_md5 = "-" not in source.etag and not facts.has_opaque_etag(source.headers)
+    if is_md5 and source.checksum_type == FULL_OBJECT and algorithm in source.checksums:
         return source.etag, source.checksums
     digests = await asyncio.to_thread(_digest, path, source.size, algorithm)
     return digests.md5.hex(), digests.checksums

@@ -117,6 +117,11 @@ def encryption_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {_ENCRYPTION: "AES256"} | named
 
 
+def has_opaque_etag(headers: Mapping[str, str]) -> bool:
+    """Return whether the ETag of a whole object is no MD5, as under KMS (Amazon S3 API Reference, "Object", ETag)."""
+    return headers.get(_ENCRYPTION, "AES256") != "AES256"
+
+
 def checksum_headers(version: ObjectVersion) -> dict[str, str]:
     """Return the checksum headers of an object."""
     headers = {header_name(name): value for name, value in version.checksums.items()}

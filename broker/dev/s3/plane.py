@@ -126,14 +126,16 @@ class Plane:
         self.check_acl(bucket, fields)
         check_write(fields, self.store.current(bucket, key), key)
         versioning = self.services.versioning(bucket)
+        kept = facts.object_headers(fields) if headers is None else headers
+        is_opaque = facts.has_opaque_etag(kept) and not stored.parts
         version = ObjectVersion(
             key=key,
             version_id=new_version_id() if versioning == "Enabled" else NULL_VERSION,
             sequence=self.store.next_sequence(),
             modified_at=self.clock.now().isoformat(),
             size=stored.size,
-            etag=stored.etag,
-            headers=facts.object_headers(fields) if headers is None else headers,
+            etag=secrets.token_hex(16) if is_opaque else stored.etag,
+            headers=kept,
             metadata=facts.metadata(fields) if metadata is None else metadata,
             checksums=stored.checksums,
             checksum_type=stored.checksum_type,

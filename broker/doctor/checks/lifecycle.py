@@ -40,6 +40,8 @@ END_OLD_MEDIA = {
     "Filter": {"Prefix": MEDIA},
     "NoncurrentVersionExpiration": {"NoncurrentDays": 30},
 }
+ARCHIVES = frozenset({"DEEP_ARCHIVE", "GLACIER"})
+"""The storage classes whose objects cannot be read until they are restored."""
 ACTIONS = frozenset(
     {
         "AbortIncompleteMultipartUpload",
@@ -82,10 +84,11 @@ def judged(versioning: str, rules: list[Rule], patient: Patient, smallest: str =
     enabled = [rule for rule in rules if rule["Status"] == "Enabled"]
     clears = [rule for rule in enabled if "Days" in rule.get("Expiration", {}) and _covers(rule, STAGING)]
     aborts = [rule for rule in enabled if "AbortIncompleteMultipartUpload" in rule and _covers(rule, STAGING)]
-    ends = [rule for rule in enabled if "NoncurrentVersionExpiration" in rule]
+    ends = [rule for rule in enabled if _ends_old_versions(rule)]
     growing = [prefix for prefix in (STAGING, MEDIA) if not any(_covers(rule, prefix) for rule in ends)]
     own_tags = patient.deployment.bucket.properties.tags
     deadly = [rule for rule in enabled if _expires_media(rule, own_tags)]
+    archiving = [rule for rule in enabled if _archives(rule) and _selects(rule, MEDIA, own_tags)]
     resumable_seconds = patient.deployment.resumable_seconds
     days = max(STAGING_DAYS, resumable_seconds // DAY_SECONDS + 1)
     early = [rule for rule in enabled if _expires_staging(rule, own_tags) and _seconds(rule) <= resumable_seconds]
@@ -97,7 +100,11 @@ def judged(versioning: str, rules: list[Rule], patient: Patient, smallest: str =
         lacking += [END_OLD_STAGING] if STAGING in growing else []
         lacking += [END_OLD_MEDIA] if MEDIA in growing else []
     added = {rule["ID"] for rule in lacking}  # ids are unique; a disabled rule may have one of these
-    kept = [_fixed(rule, deadly, early, days) for rule in rules if rule.get("ID") not in added]
+    kept = [
+        _fixed(_without_archive(rule) if rule in archiving else rule, rule in deadly, days if rule in early else None)
+        for rule in rules
+        if rule.get("ID") not in added
+    ]
     fix = patient.s3api(
         "put-bucket-lifecycle-configuration",
         *(() if smallest == USUAL_SMALLEST else ("--transition-default-minimum-object-size", smallest)),
@@ -107,7 +114,7 @@ def judged(versioning: str, rules: list[Rule], patient: Patient, smallest: str =
         _versioning(versioning, growing, fix),
         _staging(clears, early, fix, resumable_seconds),
         _leftovers(aborts, fix),
-        _media(deadly, fix),
+        _media(deadly, archiving, fix),
     ]
 
 
@@ -123,7 +130,7 @@ def _versioning(status: str, growing: list[str], fix: str) -> Finding:
     return fail(
         "versioning",
         f"{status}, but old versions under {' and '.join(growing)} are kept forever",
-        cause="no enabled rule has a NoncurrentVersionExpiration for them, so a deletion only hides objects",
+        cause="no enabled rule has a NoncurrentVersionExpiration for all of them, so a deletion only hides objects",
         fix=fix,
         terraform=f"{_TERRAFORM} (versioning = true, noncurrent_days)",
     )
@@ -167,17 +174,29 @@ def _leftovers(aborts: list[Rule], fix: str) -> Finding:
     )
 
 
-def _media(deadly: list[Rule], fix: str) -> Finding:
-    if not deadly:
-        return ok("kept media", f"no rule expires objects under {MEDIA}")
-    names = ", ".join(str(rule.get("ID", "without an id")) for rule in deadly)
-    return fail(
-        "kept media",
-        f"the rule {names} expires objects under {MEDIA}",
-        cause="S3 would remove media that the broker reports as ready",
-        fix=fix,
-        terraform=_TERRAFORM,
-    )
+def _media(deadly: list[Rule], archiving: list[Rule], fix: str) -> Finding:
+    if deadly:
+        return fail(
+            "kept media",
+            f"the rule {_names(deadly)} expires objects under {MEDIA}",
+            cause="S3 would remove media that the broker reports as ready",
+            fix=fix,
+            terraform=_TERRAFORM,
+        )
+    if archiving:
+        return fail(
+            "kept media",
+            f"the rule {_names(archiving)} archives objects under {MEDIA}",
+            cause="S3 answers 403 InvalidObjectState to each link to an archived object until it is restored; "
+            "GLACIER_IR and INTELLIGENT_TIERING serve links at once",
+            fix=fix,
+            terraform=_TERRAFORM,
+        )
+    return ok("kept media", f"no rule expires or archives objects under {MEDIA}")
+
+
+def _names(rules: list[Rule]) -> str:
+    return ", ".join(str(rule.get("ID", "without an id")) for rule in rules)
 
 
 def _filter(rule: Rule) -> dict[str, Any]:
@@ -210,11 +229,11 @@ def _seconds(rule: Rule) -> int:
     return int(rule["Expiration"]["Days"]) * DAY_SECONDS
 
 
-def _fixed(rule: Rule, deadly: list[Rule], early: list[Rule], days: int) -> Rule:
-    """Return a rule that expires no media, and staging objects after `days` at the earliest."""
-    if rule in deadly:
+def _fixed(rule: Rule, is_deadly: bool, days: int | None) -> Rule:
+    """Return a rule that expires no media, and staging objects after `days` at the earliest, unless that is None."""
+    if is_deadly:
         return _without_expiration(rule)
-    return {**rule, "Expiration": {**rule["Expiration"], "Days": days}} if rule in early else rule
+    return rule if days is None else {**rule, "Expiration": {**rule["Expiration"], "Days": days}}
 
 
 def _without_expiration(rule: Rule) -> Rule:
@@ -222,6 +241,24 @@ def _without_expiration(rule: Rule) -> Rule:
     left = {name: value for name, value in rule["Expiration"].items() if name not in {"Days", "Date"}}
     others = {name: value for name, value in rule.items() if name != "Expiration"}
     return others | ({"Expiration": left} if left else {})
+
+
+def _without_archive(rule: Rule) -> Rule:
+    """Return a rule that archives no current object any more."""
+    left = [transition for transition in rule["Transitions"] if transition["StorageClass"] not in ARCHIVES]
+    others = {name: value for name, value in rule.items() if name != "Transitions"}
+    return others | ({"Transitions": left} if left else {})
+
+
+def _archives(rule: Rule) -> bool:
+    """Return whether a rule moves current objects to a storage class that cannot be read at once."""
+    return any(transition["StorageClass"] in ARCHIVES for transition in rule.get("Transitions", []))
+
+
+def _ends_old_versions(rule: Rule) -> bool:
+    """Return whether a rule expires all noncurrent versions; some rules keep the newest ones for ever."""
+    expiration = rule.get("NoncurrentVersionExpiration", {})
+    return "NoncurrentDays" in expiration and not expiration.get("NewerNoncurrentVersions")
 
 
 def _expires_media(rule: Rule, own_tags: Tags) -> bool:

@@ -42,5 +42,14 @@ async def earlier_media(store: Store, caller: str, idempotency_key: str) -> Medi
     return await store.find_issued(caller, own_key=idempotency_key, issuers_key=issuers_key)
 
 
+def key_of_place(idempotency_key: str, place: int) -> str:
+    """Return the key of one upload of a request with several, by its place in the request.
+
+    Neither a client's key nor a caller's name holds a control character. A tab here and a line feed between caller and
+    key keep apart what belongs to a place, what a caller issued for others, and what a client named.
+    """
+    return f"{idempotency_key}\t{place}"
+
+
 def _issuers_key(caller: str, idempotency_key: str) -> str:
-    return f"{caller}\n{idempotency_key}"  # no client can send a line feed in a key
+    return f"{caller}\n{idempotency_key}"
