@@ -5,7 +5,7 @@ from broker.doctor.finding import ok, warn
 from broker.domain.access.jws import SECRET_BYTES
 from broker.domain.origin import origin
 from broker.errors import SettingsInvalid
-from broker.settings import Settings
+from broker.settings import Settings, unknown_variables
 from broker.wiring import bucket_config, egress_proxy
 
 
@@ -13,7 +13,23 @@ async def check_up(settings: Settings) -> list[Finding]:
     """Examine the deployment that the settings describe. Raises SettingsInvalid for the embedded S3."""
     if not settings.use_cloud_storage:
         raise SettingsInvalid(problems="USE_CLOUD_STORAGE: should be true; the embedded S3 needs no doctor")
-    return [environment(settings), *await examine(deployment(settings))]
+    return [*unknown(), environment(settings), *await examine(deployment(settings))]
+
+
+def unknown() -> list[Finding]:
+    """Return a finding about variables that are named like a setting, if there are any."""
+    variables = unknown_variables()
+    if not variables:
+        return []
+    meant = ", ".join(f"{setting} in place of {name}" for name, setting in variables.items() if setting is not None)
+    return [
+        warn(
+            "environment",
+            f"no setting has the name {', '.join(variables)}",
+            cause="it is misspelt, or of another release; nothing reads it, so a default applies",
+            fix=f"unset {' '.join(variables)}" + (f"  # set {meant}" if meant else ""),
+        )
+    ]
 
 
 def environment(settings: Settings) -> Finding:

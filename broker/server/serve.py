@@ -20,7 +20,7 @@ from broker.metrics import SHARED_DIRECTORY, counting_together
 from broker.server.connections import SERVING
 from broker.server.cores import usable_cores
 from broker.server.parent import end_with_parent
-from broker.settings import Settings, load_settings
+from broker.settings import Settings, load_settings, unknown_variables
 from broker.store import require_current
 from broker.wiring import running, video_probe
 
@@ -50,6 +50,7 @@ def serve(
         workers = fastest_workers(settings)
     _require_servable(settings, workers=workers, embedded_s3=embedded_s3 is not None)
     _log_from(settings)
+    _warn_of_unknown_variables()
     _require_current(settings)
     beside = nullcontext(settings) if settings.use_cloud_storage or embedded_s3 is None else embedded_s3(settings)
     with beside as bound, ExitStack() as stack:
@@ -100,6 +101,7 @@ async def work_until_stopped(settings: Settings) -> None:
     if not settings.use_cloud_storage:
         raise SettingsInvalid(problems="USE_CLOUD_STORAGE: should be true; `broker dev` sweeps by itself")
     _log_from(settings)
+    _warn_of_unknown_variables()
     await asyncio.to_thread(_require_current, settings)
     if settings.worker_metrics_port is not None:
         try:
@@ -198,6 +200,12 @@ def _warn_of_wide_doors(settings: Settings) -> None:
         log.warning("tokens of any issuer are accepted", setting="BROKER_JWT_ISSUER")
     if not settings.jwt_audience:
         log.warning("tokens for any audience are accepted", setting="BROKER_JWT_AUDIENCE")
+
+
+def _warn_of_unknown_variables() -> None:
+    """Warn of variables that look like a setting, because a misspelt one leaves a default in place."""
+    for name, setting in unknown_variables().items():
+        log.warning("no setting has this name", variable=name, meant=setting)
 
 
 def _log_from(settings: Settings) -> None:

@@ -4,5 +4,6 @@ No other package reads the environment.
 """
 
 from broker.settings.settings import Settings, environment_name, load_database_settings, load_settings
+from broker.settings.unknown import unknown_variables
 
-__all__ = ["Settings", "environment_name", "load_database_settings", "load_settings"]
+__all__ = ["Settings", "environment_name", "load_database_settings", "load_settings", "unknown_variables"]

@@ -29,6 +29,10 @@ class Variables:
             if value and not (name.upper().endswith(_PORT) and _SERVICE_LINK.fullmatch(value))
         }
 
+    def names(self) -> frozenset[str]:
+        """Return the names of all variables that are set, in upper case."""
+        return frozenset(self._values)
+
     def named(self, names: Iterable[str]) -> dict[str, str]:
         """Return the values of the settings that are set."""
         values = ((name, self._value(name)) for name in names)

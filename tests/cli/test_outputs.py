@@ -81,7 +81,8 @@ async def test_a_file_that_vanishes_meanwhile_does_not_stop_the_others(tmp_path:
     names = ["first.mp4", "second.mp4", "third.mp4"]
     for name in names:
         (tmp_path / name).write_bytes(b"video")
-    async with receiving((403, {"detail": "That is too much."})) as broker:
+    problem = {"type": "urn:s3-media:problem:quota-exceeded", "detail": "That is too much."}
+    async with receiving((403, problem)) as broker:
         (refuse,) = broker.answers
 
         async def remove_and_refuse(writer: asyncio.StreamWriter) -> None:

@@ -1,5 +1,6 @@
 """Faults that can be known at the start, named before a process is started: status 2, one line for each cause."""
 
+import json
 import socket
 from pathlib import Path
 
@@ -87,6 +88,20 @@ def test_a_port_of_metrics_that_is_taken_is_named(tmp_path: Path) -> None:
         refused = done("worker", cwd=tmp_path, **VALID | {"BROKER_WORKER_METRICS_PORT": port})
     assert refused.returncode == 2
     assert refused.stderr.endswith("cannot be used: Address already in use\n")
+
+
+@pytest.mark.parametrize("command", ["serve", "worker"])
+def test_a_misspelt_setting_is_a_warning_at_the_start(tmp_path: Path, command: str) -> None:
+    unmigrated = done(command, cwd=tmp_path, **VALID | {"BROKER_QUOTA_MEDIA": "5"})
+    assert unmigrated.stderr.startswith("BROKER_DATABASE_URL: lacks revision")
+    (line,) = (json.loads(line) for line in unmigrated.stdout.splitlines() if "BROKER_QUOTA" in line)
+    said = {name: line[name] for name in ("level", "event", "variable", "meant")}
+    assert said == {
+        "level": "warning",
+        "event": "no setting has this name",
+        "variable": "BROKER_QUOTA_MEDIA",
+        "meant": "BROKER_QUOTA_MEDIA_COUNT",
+    }
 
 
 def test_a_service_of_kubernetes_changes_no_command(tmp_path: Path) -> None:

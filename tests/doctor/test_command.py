@@ -66,6 +66,18 @@ def test_json_is_one_document(deployed: Deployed) -> None:
     assert (warned["check"], warned["fix"]) == ("environment", "export BROKER_PUBLIC_URL=https://api.example")
 
 
+def test_a_misspelt_variable_is_a_warning_with_the_setting_that_is_meant(deployed: Deployed) -> None:
+    ran = doctor(deployed, "--json", BROKER_QUOTA_MEDIA="5", BROKER_COLOUR="red")
+    told = json.loads(ran.stdout)
+    assert (ran.returncode, told["counts"]["fail"], told["counts"]["warn"]) == (0, 0, 1)
+    warned = next(finding for finding in told["findings"] if finding["verdict"] == "warn")
+    assert warned["check"] == "environment"
+    assert warned["detail"] == "no setting has the name BROKER_COLOUR, BROKER_QUOTA_MEDIA"
+    assert warned["fix"] == (
+        "unset BROKER_COLOUR BROKER_QUOTA_MEDIA  # set BROKER_QUOTA_MEDIA_COUNT in place of BROKER_QUOTA_MEDIA"
+    )
+
+
 def test_json_is_one_document_if_s3_refuses_the_broker(deployed: Deployed) -> None:
     with answering(403) as store:
         public = {"BROKER_S3_PUBLIC_ENDPOINT_URL": deployed.server.endpoint_url}

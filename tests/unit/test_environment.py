@@ -1,5 +1,6 @@
 """The variables of the environment: from files, Kubernetes, AWS's tools, and a `.env` in any encoding."""
 
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -9,9 +10,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from pydantic import SecretStr
 
+import broker
 from broker.api.limits.redis_storage import open_storage
 from broker.errors import SettingsInvalid
-from broker.settings import Settings, environment_name, load_database_settings, load_settings
+from broker.settings import Settings, environment_name, load_database_settings, load_settings, unknown_variables
 from broker.settings.fields import with_quoted_user
 from broker.wiring import webhook_sender
 from broker.worker.sender import Sender
@@ -176,6 +178,64 @@ def test_the_password_of_a_proxy_may_hold_any_character(monkeypatch: pytest.Monk
 )
 def test_a_user_is_quoted_where_a_url_could_not_be_split_otherwise(url: str, quoted: str) -> None:
     assert with_quoted_user(url) == quoted
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("BROKER_QUOTA_MEDIA", "BROKER_QUOTA_MEDIA_COUNT"),
+        ("BROKER_JWT_ISUER", "BROKER_JWT_ISSUER"),
+        ("BROKER_JWT_ISUER_FILE", "BROKER_JWT_ISSUER_FILE"),
+        ("BROKER_MAX_FILE_SIZE", "MAX_FILE_SIZE"),
+        ("BROKER_SECRET_KEY", "SECRET_KEY"),
+        ("BROKER_WORKER_METRIC_PORT", "BROKER_WORKER_METRICS_PORT"),
+        ("BROKER_COLOUR", None),
+    ],
+)
+@pytest.mark.parametrize("source", ["environment", ".env", "in lower case"])
+def test_a_variable_that_nothing_reads_is_named_with_the_setting_that_is_meant(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, meant: str | None, source: str
+) -> None:
+    if source == ".env":
+        (tmp_path / ".env").write_text(f"{name}=5\n")
+    else:
+        monkeypatch.setenv(name.lower() if source == "in lower case" else name, "5")
+    assert unknown_variables() == {name: meant}
+
+
+def test_a_variable_that_is_read_or_of_a_service_is_not_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    link = "tcp://10.96.14.2:8000"
+    of_services = {
+        **{f"BROKER{each}_SERVICE_HOST": "10.96.14.2" for each in ("", "_WORKER")},
+        **{f"BROKER{each}_SERVICE_PORT": "8000" for each in ("", "_WORKER")},
+        **{f"BROKER{each}_SERVICE_PORT_HTTP_API": "8000" for each in ("", "_WORKER")},
+        **{f"BROKER{each}_PORT": link for each in ("", "_WORKER")},
+        **{f"BROKER{each}_PORT_8000_TCP": link for each in ("", "_WORKER")},
+        **{
+            f"BROKER{each}_PORT_8000_TCP_{part}": "tcp"
+            for each in ("", "_WORKER")
+            for part in ("PROTO", "PORT", "ADDR")
+        },
+    }
+    settings = {environment_name(field): "5" for field in Settings.model_fields}
+    files = {f"{name}_FILE": "secret.txt" for name in settings}
+    for name, value in (of_services | settings | files).items():
+        monkeypatch.setenv(name, value)
+    assert unknown_variables() == {}
+
+
+def test_a_variable_of_a_command_is_not_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = set(re.findall(r"""["'](BROKER_[A-Z0-9_]+)["']""", _sources("cli", "dev")))
+    assert read >= {"BROKER_URL", "BROKER_TOKEN", "BROKER_UPLOAD_STATE", "BROKER_DEV_S3_KEYS"}
+    for name in read:
+        monkeypatch.setenv(name, "5")
+    assert unknown_variables() == {}
+
+
+def _sources(*folders: str) -> str:
+    """Return the source of these packages."""
+    root = Path(broker.__file__).parent
+    return "".join(file.read_text("utf-8") for folder in folders for file in sorted((root / folder).rglob("*.py")))
 
 
 def test_settings_take_what_is_given_alone(monkeypatch: pytest.MonkeyPatch) -> None:
