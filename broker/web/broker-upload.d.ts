@@ -121,7 +121,12 @@ export interface TokenOptions extends FileOptions {
 
 /** The application's backend asks the broker, and this page needs no token. */
 export interface IssueOptions extends FileOptions {
-  /** Return the broker's answer to `request`, sent with this Idempotency-Key. The same key returns the same upload. */
+  /**
+   * Return the broker's answer to `request`, sent with this Idempotency-Key. The same key returns the same upload.
+   *
+   * Throw an error with the answer's `status` for a refusal: 404, 410 and 422 to a remembered key begin another upload.
+   * A pause aborts the signal. A cancel does not, because the media of the answer is then deleted.
+   */
   issue(
     file: File | Blob,
     wish: { request: UploadRequest; idempotencyKey: string; signal: AbortSignal },
@@ -193,7 +198,11 @@ export interface MemoryOptions {
   storage?: Storage | null | undefined;
 }
 
-/** Return the unfinished uploads that go on once their files are chosen again, the newest first. */
+/**
+ * Return the unfinished uploads that go on once their files are chosen again, the newest first.
+ *
+ * Those that this page uploads now are left out; those of another tab are not.
+ */
 export function unfinished(options: MemoryOptions): Promise<UnfinishedUpload[]>;
 
 /** Delete the media of an unfinished upload, and forget it. */
@@ -211,7 +220,7 @@ export function inWords(bytes: number): string;
 export class UploadError extends Error {
   readonly name: "UploadError";
   /** S3's code, the last part of a problem's `type`, or one of offline, unreachable, not-a-broker, cors, file_gone,
-   * checksum, application. */
+   * checksum, no-form, expired, application. */
   readonly code: string;
   /** The cause, in one sentence. */
   readonly what: string;

@@ -22,6 +22,7 @@ export async function checksumOf(file, algorithm, signal) {
     : new Worker(new URL("./checksum-worker.js", import.meta.url), { type: "module" });
   try {
     return await new Promise((resolve, reject) => {
+      signal?.throwIfAborted();
       signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
       worker.onmessage = ({ data }) => (data.checksum ? resolve(data.checksum) : reject(fileGone()));
       worker.onerror = () => reject(new UploadError("checksum", "The worker that computes the checksum could not be started."));

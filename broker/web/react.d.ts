@@ -36,7 +36,7 @@ export interface UseUpload {
   resume(id?: string): void;
   /** Stop the transfer; the broker deletes the media. */
   cancel(id?: string): void;
-  /** Start a failed or cancelled upload again. Of a file in parts, those that arrived are not sent again. */
+  /** Start a failed or cancelled upload again. Of a failed file in parts, those that arrived are not sent again. */
   retry(id?: string): void;
   /** Take ended uploads off the list. */
   remove(id?: string): void;

@@ -20,13 +20,14 @@ export function player({ helper, playback, getToken, prefix, expiresIn }) {
 
   const onLink = (media) => {
     showVideo(true);
-    endsAt = performance.now() + media.expires_in * 1000;
+    endsAt = Date.now() + media.expires_in * 1000;
     showExpiry();
     describe(media);
   };
   /** Show the video, or the reason in its place. */
   const showVideo = (visible, text = "") => {
     if (current) current.failed = !visible;
+    if (!visible) video.pause(); // its sound would go on
     video.hidden = !visible;
     nothing.hidden = visible;
     reason.textContent = text;
@@ -40,7 +41,7 @@ export function player({ helper, playback, getToken, prefix, expiresIn }) {
   };
   const showExpiry = () => {
     if (!current || current.failed) return;
-    const left = duration(Math.max(0, (endsAt - performance.now()) / 1000));
+    const left = duration(Math.max(0, (endsAt - Date.now()) / 1000));
     facts.textContent = `This signed link expires in ${left} and is then replaced automatically.`;
   };
   setInterval(showExpiry, 1000);
@@ -92,7 +93,7 @@ export function player({ helper, playback, getToken, prefix, expiresIn }) {
   const [newLink, copyLink, download] = ["#new-link", "#copy-link", "#download"].map((id) => document.querySelector(id));
   newLink.onclick = () =>
     current.controls
-      ? current.controls.replace().then(() => flash(newLink, "Replaced"), errorOf(current))
+      ? current.controls.replace().then(() => flash(newLink, "Replaced"), () => flash(newLink, "Not replaced"))
       : open(current.mediaId, current.name);
   copyLink.onclick = () =>
     link(false)

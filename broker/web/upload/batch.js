@@ -2,7 +2,7 @@
 
 import { brokerRefusal } from "./errors.js";
 import { Patience } from "./patience.js";
-import { until } from "./waiting.js";
+import { settled } from "./waiting.js";
 
 export const MAX_UPLOADS = 100; // in one request; the most that the broker allows
 const FREED = new Set(["pending_count", "promised_bytes"]); // quotas that grow again as the files before are completed
@@ -85,9 +85,6 @@ export class Batch {
     if (issued?.media_id) remove(issued.media_id);
   }
 }
-
-/** Settle as `promise` does, or reject once the signal is aborted. */
-const settled = (promise, signal) => until(signal, (resolve) => void promise.then(resolve, resolve)).then(() => promise);
 
 /** Return whether the broker may have issued the upload: then only the same request with the same key finds out. */
 const isUnclear = ({ success, status, type = "" }) =>

@@ -12,9 +12,9 @@ export class Unfinished {
     Object.assign(this, { storage, prefix, owner });
   }
 
-  /** Return all records, the newest first. */
+  /** Return the records of files that this page does not upload now, the newest first; those that expired are removed. */
   list() {
-    const keys = Object.keys(this.storage ?? {}).filter((key) => key.startsWith(NAMESPACE));
+    const keys = Object.keys(this.storage ?? {}).filter((key) => key.startsWith(NAMESPACE) && !running.has(key));
     return keys.map((key) => this.read(key))
       .filter((record) => record?.prefix === this.prefix && record.owner === this.owner)
       .sort((a, b) => b.startedAt - a.startedAt);
@@ -26,6 +26,7 @@ export class Unfinished {
     const identity = { prefix: this.prefix, owner: this.owner, name, size, lastModified };
     const key = keyOf(identity);
     if (running.has(key)) return null;
+    this.list(); // those of files that nobody chose again hold their names, and those of other users of this browser
     running.add(key);
     try {
       const digest = await digestOfEdges(file);

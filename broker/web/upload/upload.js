@@ -2,14 +2,14 @@
 
 import { checksumOf } from "../checksum.js";
 import { Broker, fromApplication, subjectOf } from "./broker.js";
-import { isOffline } from "./errors.js";
+import { UploadError, isOffline } from "./errors.js";
 import { Parts } from "./parts.js";
 import { Patience } from "./patience.js";
 import { Meter } from "./progress.js";
 import { InParts, WholeFile } from "./transfer.js";
 import { Unfinished, localStorageOrNull } from "./unfinished.js";
 import { contentTypeOf } from "./video-types.js";
-import { limitTo, until } from "./waiting.js";
+import { limitTo, settled, until } from "./waiting.js";
 
 const RESUMABLE_OVER = 32 * 1024 * 1024; // bytes
 const ATTEMPTS = 8;
@@ -18,6 +18,7 @@ const FORMS = 16; // the number of parts whose forms are fetched at a time
 
 const PAUSED = new DOMException("The upload is paused.", "AbortError");
 const LOST = new Set([404, 409, 410, 422]); // the broker's answers about an upload that cannot go on
+const GONE = new Set([404, 410, 422]); // its answers to the key of one; 409 is also a request of the key that still runs
 const shared = limitTo(3);
 
 /**
@@ -31,11 +32,12 @@ export class Upload {
     const { prefix, getToken, issued, issue, owner, storage = localStorageOrNull(), limit = shared } = options;
     const { onProgress, signal, attempts = ATTEMPTS, idempotencyKey = newKey() } = options;
     const { checksum, resumableOver = RESUMABLE_OVER, filename = file.name, durationSeconds, metadata } = options;
-    const address = prefix ?? issued?.complete_url.replace(/[^/]*\/complete$/, "");
+    const address = prefix ?? issued?.complete_url?.replace(/[^/]*\/complete$/, "");
     if (!address) throw new TypeError("The option `prefix` is required, because this bundle does not know the broker's address.");
     Object.assign(this, { file, owner, storage, limit, onProgress, signal, attempts, checksum, key: idempotencyKey });
     this.batch = null; // the files that were chosen with this one, until the broker has issued their uploads
     this.application = { issued, issue };
+    this.issuing = null; // the answer that is awaited
     this.broker = new Broker(address, getToken);
     this.resumable = file.size > resumableOver && typeof checksum !== "string"; // a string is a SHA-256, for one form
     this.description = { filename, duration_seconds: durationSeconds, metadata };
@@ -89,7 +91,7 @@ export class Upload {
 
   /** Go on until the media is ready. A paused upload leaves its place to others. */
   async takeTurn() {
-    if (this.paused) {
+    while (this.paused) {
       this.report("paused");
       await until(this.signal, (resolve) => void (this.goOn = resolve));
     }
@@ -101,6 +103,7 @@ export class Upload {
     const leave = await this.limit.enter(signal);
     try {
       for (;;) {
+        signal.throwIfAborted(); // not every step listens
         try {
           const media = await this[this.next](signal);
           if (media) return media;
@@ -171,21 +174,39 @@ export class Upload {
 
   async issue(signal) {
     const { file, application } = this;
+    if (application.issued) throw new UploadError("expired", "The permission to upload has expired.", "Reload the page.");
     if (this.checksum === true) {
       this.report("checking");
       this.checksum = await checksumOf(file, this.algorithm, signal);
     }
     this.report("asking");
+    try {
+      this.issuing = this.ask(signal);
+      this.adopt(await settled(this.issuing, signal));
+      this.issuing = null;
+    } catch (error) {
+      if (!this.memory?.record || !GONE.has(error.status) || !this.startAnew()) throw error;
+    }
+  }
+
+  /** Return the answer to the request to issue this upload. A pause ends the request; a cancel needs its answer. */
+  ask(signal) {
+    const { file, application, key } = this;
+    const stop = new AbortController();
+    signal.addEventListener("abort", () => signal.reason === PAUSED && stop.abort(PAUSED));
     const request = this.request();
-    const ask = () => this.broker.ask("POST", "upload", {
-      headers: { "Idempotency-Key": this.key }, body: request, signal, file,
-    });
-    const relay = () => application.issue(file, { request, idempotencyKey: this.key, signal });
-    this.adopt(application.issue ? await fromApplication("upload", relay) : await ask());
+    if (application.issue) {
+      const relay = () => application.issue(file, { request, idempotencyKey: key, signal: stop.signal });
+      return fromApplication("upload", relay);
+    }
+    const headers = { "Idempotency-Key": key };
+    return this.broker.ask("POST", "upload", { headers, body: request, signal: stop.signal, file });
   }
 
   /** Take over what the broker issued, directly or through the application. */
   adopt(issued) {
+    if (!issued?.media_id)
+      throw new UploadError("application", issued?.detail ?? "The application's answer is not the one of the broker.");
     const isKnown = this.mediaId === issued.media_id;
     if (this.mediaId && !isKnown) this.remove(this.mediaId); // it was issued with others, and expired in the queue
     this.mediaId = issued.media_id;
@@ -266,6 +287,10 @@ export class Upload {
     this.memory?.forget();
     this.batch?.leave(this, (mediaId) => this.remove(mediaId));
     if (this.mediaId) this.remove(this.mediaId);
+    else this.issuing?.then(({ media_id: mediaId, upload_token: token }) => {
+      this.broker.uploadToken = token ?? null;
+      this.remove(mediaId);
+    }).catch(() => {}); // nothing was issued
   }
 
   remove(mediaId) {

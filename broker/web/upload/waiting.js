@@ -44,6 +44,11 @@ export function until(signal, start) {
   });
 }
 
+/** Settle as `promise` does, or reject once the signal is aborted. */
+export function settled(promise, signal) {
+  return until(signal, (resolve) => void promise.then(resolve, resolve)).then(() => promise);
+}
+
 /** Resolve after some seconds. */
 export function delay(seconds, signal) {
   return until(signal, (resolve) => {

@@ -12,7 +12,8 @@ function broker(...answers) {
   globalThis.fetch = async (url, { headers }) => {
     tokens.push(headers.Authorization);
     const { status = 200, ...body } = answers.shift() ?? assert.fail("there was an unexpected request");
-    return Response.json({ signed_url: `https://bucket/${tokens.length}`, expires_in: HOUR, ...body }, { status });
+    const answer = { media_id: "m1", signed_url: `https://bucket/${tokens.length}`, expires_in: HOUR, ...body };
+    return Response.json(answer, { status });
   };
   return tokens;
 }
@@ -53,13 +54,13 @@ test("an expired token is renewed once", async () => {
 });
 
 test("an address that is not a broker's gives an error", async () => {
-  broker({ signed_url: undefined });
-  await assert.rejects(link("m1", options), { message: "https://api.example/v/ is not the address of a broker." });
+  broker({ media_id: undefined });
+  await assert.rejects(link("m1", options), { code: "not-a-broker" });
 });
 
 test("an answer that is cut off is an error of the network", async () => {
   globalThis.fetch = async () => cut();
-  await assert.rejects(link("m1", options), TypeError);
+  await assert.rejects(link("m1", options), { code: "unreachable" });
 });
 
 test("a film starts at its beginning, and a new link continues at the same position", async () => {
@@ -106,7 +107,7 @@ test("a lost connection is retried once, and then reported", async () => {
 function held() {
   const answers = [];
   const answer = (resolve) => (number, status = 200) =>
-    resolve(Response.json({ signed_url: `https://bucket/${number}`, expires_in: HOUR }, { status }));
+    resolve(Response.json({ media_id: "m1", signed_url: `https://bucket/${number}`, expires_in: HOUR }, { status }));
   globalThis.fetch = () => new Promise((resolve) => answers.push(answer(resolve)));
   return answers;
 }
@@ -146,6 +147,84 @@ for (const [name, end] of [
     await settled();
     assert.deepEqual(messages, []);
   });
+
+/** Advance the timers and the wall clock, and let what they started run. */
+async function pass(t, seconds) {
+  t.mock.timers.tick(seconds * 1000);
+  await settled();
+}
+
+test("a link that cannot be had now is asked for again, unnoticed while the old one lives", async (t) => {
+  t.mock.timers.enable({ apis: ["Date", "setTimeout"] });
+  const tokens = broker({}, { status: 503 }, {});
+  const video = new Video();
+  const messages = [];
+  await start(video, { onError: ({ message }) => messages.push(message) });
+  await pass(t, HOUR - 60);
+  assert.equal(tokens.length, 2);
+  await pass(t, 4);
+  assert.equal(tokens.length, 2);
+  await pass(t, 1);
+  assert.equal(video.src, "https://bucket/3");
+  assert.deepEqual(messages, []);
+});
+
+test("a link that cannot be had although the old one has expired is reported once, and asked for until it comes", async (t) => {
+  t.mock.timers.enable({ apis: ["Date", "setTimeout"] });
+  const no = { status: 503, detail: "not now" };
+  broker({}, ...Array(13).fill(no), {}, {});
+  const video = new Video();
+  const messages = [];
+  await start(video, { onError: ({ message }) => messages.push(message) });
+  await pass(t, HOUR - 60);
+  for (let tries = 1; tries < 13; tries += 1) await pass(t, 5);
+  assert.deepEqual(messages, ["not now"]);
+  await pass(t, 5);
+  assert.equal(video.src, "https://bucket/15");
+  await pass(t, HOUR - 60);
+  assert.equal(video.src, "https://bucket/16");
+});
+
+test("a replacement that the user asked for in vain does not end the renewals", async (t) => {
+  t.mock.timers.enable({ apis: ["Date", "setTimeout"] });
+  const tokens = broker({}, { status: 503, detail: "not now" }, {});
+  const video = new Video();
+  const playback = await start(video);
+  await assert.rejects(playback.replace(), { message: "not now" });
+  await pass(t, HOUR - 61);
+  assert.equal(tokens.length, 2);
+  await pass(t, 1);
+  assert.equal(video.src, "https://bucket/3");
+});
+
+test("a link that is refused for good is not asked for again", async (t) => {
+  t.mock.timers.enable({ apis: ["Date", "setTimeout"] });
+  const tokens = broker({}, { status: 404, detail: "It was deleted." });
+  const video = new Video();
+  const messages = [];
+  await start(video, { onError: ({ message }) => messages.push(message) });
+  await pass(t, HOUR - 60);
+  await pass(t, HOUR);
+  assert.equal(tokens.length, 2);
+  video.fail(2);
+  assert.deepEqual(messages, []);
+});
+
+test("a video that stopped without a network goes on once the device is online", async (t) => {
+  t.mock.timers.enable({ apis: ["Date", "setTimeout"] });
+  const page = new EventTarget();
+  globalThis.addEventListener = page.addEventListener.bind(page);
+  globalThis.removeEventListener = page.removeEventListener.bind(page);
+  broker({}, { status: 503, detail: "not now" }, {});
+  const video = new Video();
+  await start(video);
+  video.fail(2);
+  await settled();
+  assert.equal(video.src, "https://bucket/1");
+  page.dispatchEvent(new Event("online"));
+  await settled();
+  assert.equal(video.src, "https://bucket/3");
+});
 
 test("a video that the browser cannot decode is reported as such", async () => {
   broker({});

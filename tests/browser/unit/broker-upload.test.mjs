@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
+import { readFile, readdir } from "node:fs/promises";
 import { test } from "node:test";
 
 import * as helper from "../../../broker/web/broker-upload.js";
@@ -340,6 +340,94 @@ test("an abort after a pause and a resume deletes the media that the application
   assert.deepEqual(steps, ["DELETE"]);
 });
 
+for (const name of ["the broker", "the application"])
+  test(`an abort while ${name} issues deletes the media of the answer`, async () => {
+    const { steps, requests, options, end } = world({ DELETE: [ready()] });
+    let give;
+    const answer = new Promise((resolve) => (give = () => resolve(issued({ upload_token: "only for m1" }).body)));
+    const scripted = globalThis.fetch;
+    globalThis.fetch = async (url, request) => {
+      if (request.method === "DELETE") return scripted(url, request);
+      const ended = new Promise((_, reject) => request.signal.addEventListener("abort", () => reject(request.signal.reason)));
+      return Response.json(await Promise.race([answer, ended]), { status: 201 });
+    };
+    const issue = name === "the application" ? () => answer : undefined;
+    const controller = new AbortController();
+    let asking;
+    const onProgress = ({ state }) => (asking ||= state === "asking");
+    const running = upload(film(), { ...options, issue, storage: null, onProgress, signal: controller.signal });
+    while (!asking) await new Promise(setImmediate);
+    controller.abort();
+    await assert.rejects(running, { name: "AbortError" });
+    assert.deepEqual(steps, []);
+    give();
+    while (steps.length === 0) await new Promise(setImmediate);
+    end();
+    assert.deepEqual([requests[0].path, requests[0].headers.Authorization], ["m1", "Bearer only for m1"]);
+  });
+
+test("a pause while the broker issues ends the request, and the next one has its key", async () => {
+  const { requests, options, end } = world({ upload: [issued()], s3: [stored], complete: [ready()] });
+  const scripted = globalThis.fetch;
+  const keys = [];
+  globalThis.fetch = async (url, request) => {
+    if (keys.length > 0) return scripted(url, request);
+    keys.push(request.headers["Idempotency-Key"]);
+    return new Promise((_, reject) => request.signal.addEventListener("abort", () => reject(request.signal.reason)));
+  };
+  const running = upload(film(), { ...options, storage: null });
+  while (keys.length === 0) await new Promise(setImmediate);
+  running.pause();
+  running.resume();
+  await running;
+  end();
+  assert.equal(requests[0].headers["Idempotency-Key"], keys[0]);
+});
+
+test("a pause that follows a resume at once keeps the upload paused", async () => {
+  const { steps, options, end } = world({ upload: [issued()], s3: [stored], complete: [ready()] });
+  const states = [];
+  const running = upload(film(), { ...options, storage: null, onProgress: ({ state }) => states.push(state) });
+  running.pause();
+  await new Promise(setImmediate);
+  running.resume();
+  running.pause();
+  await new Promise(setImmediate);
+  assert.deepEqual([steps, states.at(-1)], [[], "paused"]);
+  running.resume();
+  assert.equal((await running).status, "ready");
+  end();
+});
+
+for (const more of [{}, { upload_token: "only for m1" }])
+  test(`an issued upload that expired before it was sent is an error of its own ${JSON.stringify(more)}`, async () => {
+    const { steps, end } = world({ s3: [refused(403, "AccessDenied", "Invalid according to Policy: Policy expired.")] });
+    const complete_url = "https://api.example/api/v1/s3-media/m1/complete";
+    const answer = issued({ complete_url, ...more }).body;
+    await assert.rejects(upload(film(), { issued: answer }), {
+      code: "expired",
+      message: "The permission to upload has expired. Reload the page.",
+    });
+    end();
+    assert.deepEqual(steps, ["s3"]);
+  });
+
+for (const [answer, message] of [
+  [{ detail: "You have used up your quota." }, "You have used up your quota."],
+  [undefined, "The application's answer is not the one of the broker."],
+])
+  test(`an application's answer that is not the broker's is an error: ${JSON.stringify(answer)}`, async () => {
+    const { steps, options, end } = world({});
+    const loads = [];
+    const onProgress = ({ loaded }) => loads.push(loaded);
+    await assert.rejects(upload(film(), { ...options, issue: async () => answer, onProgress }), {
+      code: "application",
+      message,
+    });
+    end();
+    assert.deepEqual([steps, Math.max(...loads)], [[], 0]);
+  });
+
 test("an abort during the wait for a retry ends the wait", async () => {
   const { steps, options, end } = world({ upload: [problem(503, "storage-away", {}, { "Retry-After": "60" })] });
   const controller = new AbortController();
@@ -410,4 +498,15 @@ test("the types declare exactly what the module exports", async () => {
   const types = await readFile(new URL("../../../broker/web/broker-upload.d.ts", import.meta.url), "utf8");
   const declared = [...types.matchAll(/^export (?:function|class) (\w+)/gm)].map(([, name]) => name);
   assert.deepEqual(declared.sort(), Object.keys(helper).sort());
+});
+
+test("the types name every code that the modules give an error", async () => {
+  const web = new URL("../../../broker/web/", import.meta.url);
+  const types = await readFile(new URL("broker-upload.d.ts", web), "utf8");
+  const [, listed] = /or one of ([\w\s,*-]+)\. \*\//.exec(types);
+  const scripts = (await readdir(web, { recursive: true })).filter((name) => name.endsWith(".js"));
+  const sources = await Promise.all(scripts.map((name) => readFile(new URL(name, web), "utf8")));
+  const given = sources.flatMap((source) => [...source.matchAll(/new UploadError\((?:[^,]*\? )?"([\w-]+)"(?: : "([\w-]+)")?/g)]);
+  const codes = new Set(given.flatMap(([, ...names]) => names.filter(Boolean)));
+  assert.deepEqual(new Set(listed.match(/[\w-]+/g)), codes);
 });

@@ -360,6 +360,88 @@ test("an application that issues gets the request and its key, and the same key 
   assert.deepEqual(asked[1], asked[0]);
 });
 
+for (const status of [404, 410, 422])
+  test(`an application that issues is asked for another upload if the remembered one is gone (${status})`, async () => {
+    const keys = [];
+    const kept = storage();
+    const options = (refusals) => ({
+      prefix: "https://api.example/api/v1/s3-media",
+      resumableOver: 0,
+      storage: kept,
+      attempts: 1,
+      issue: async (_, { idempotencyKey }) => {
+        keys.push(idempotencyKey);
+        if (refusals.length > 0) throw Object.assign(new Error("It is gone."), { status: refusals.shift() });
+        return issuedParts(2, [1, 2], { upload_token: "a token", media_id: `m${keys.length}` }).body;
+      },
+    });
+    const first = world({ s3: [stored, dropped] }, { bucketIsThere: false });
+    await assert.rejects(upload(film(1500), options([])), { code: "unreachable" });
+    first.end();
+    const again = world({ s3: [stored, stored], complete: [ready()] });
+    await upload(film(1500), options([status]));
+    again.end();
+    assert.equal(again.steps.join(" "), "s3 s3 complete");
+    assert.equal(again.requests.at(-1).path, "m3/complete");
+    assert.deepEqual([keys[1] === keys[0], keys[2] === keys[0]], [true, false]);
+    await assert.rejects(upload(film(1500, "another.mp4"), options([status])), { message: "It is gone." });
+    assert.equal(keys.length, 4);
+  });
+
+test("a running upload is not one of the unfinished, and is one after it failed", async () => {
+  const kept = storage();
+  const { options, end } = world({ upload: [issuedParts(2, [1, 2])], s3: [stored, hangs], DELETE: [ready()] });
+  const list = async () => (await unfinished({ ...options, owner: "alice", storage: kept })).map(({ mediaId }) => mediaId);
+  let listed;
+  const onProgress = ({ loaded }) => loaded >= 1000 && (listed ??= list());
+  const controller = new AbortController();
+  const running = upload(film(1500), { ...options, ...resumable, storage: kept, onProgress, signal: controller.signal });
+  while (!listed) await new Promise(setImmediate);
+  assert.deepEqual(await listed, []);
+  controller.abort();
+  await assert.rejects(running);
+  end();
+  const broken = world({ upload: [issuedParts(2, [1, 2])], s3: [stored, dropped] }, { bucketIsThere: false });
+  await assert.rejects(upload(film(1500), { ...options, ...resumable, storage: kept, attempts: 1 }));
+  broken.end();
+  assert.deepEqual(await list(), ["m1"]);
+});
+
+test("what a browser remembers of files that nobody chose again is removed once it has expired", async () => {
+  const kept = storage();
+  const key = (owner) => `s3-media-broker:${JSON.stringify(["https://api.example/", owner, "old.mp4", 1, 2])}`;
+  kept.setItem(key("alice"), JSON.stringify({ expiresAt: Date.now() - 1 }));
+  kept.setItem(key("bob"), JSON.stringify({ expiresAt: Date.now() - 1 }));
+  kept.setItem(key("eve"), JSON.stringify({ expiresAt: Date.now() + 60_000 }));
+  const { options, end } = world({ upload: [issuedParts(1, [1])], s3: [stored], complete: [ready()] });
+  await upload(film(900), { ...options, ...resumable, storage: kept });
+  end();
+  assert.deepEqual(Object.keys(kept), [key("eve")]);
+});
+
+test("a cancel while the token is awaited computes no checksum", async () => {
+  const { options, end } = world({});
+  let started = 0;
+  globalThis.Worker = class {
+    constructor() {
+      started += 1;
+    }
+  };
+  let give;
+  const getToken = () => new Promise((resolve) => (give = () => resolve("token")));
+  const controller = new AbortController();
+  const states = [];
+  const onProgress = ({ state }) => states.push(state);
+  const more = { getToken, resumableOver: 0, storage: storage(), checksum: true, onProgress, signal: controller.signal };
+  const running = upload(film(900), { ...options, ...more });
+  while (!give) await new Promise(setImmediate);
+  controller.abort();
+  give();
+  await assert.rejects(running, { name: "AbortError" });
+  end();
+  assert.deepEqual([started, states], [0, ["waiting"]]);
+});
+
 test("a page whose storage is forbidden still uploads", async () => {
   const forbidden = { getItem: () => { throw new DOMException("", "SecurityError"); }, setItem: () => { throw new DOMException("", "QuotaExceededError"); }, removeItem: () => {} };
   const { options, end } = world({ upload: [issuedParts(1, [1])], s3: [stored], complete: [ready()] });
