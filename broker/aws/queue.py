@@ -8,6 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from threading import Lock
 from typing import Any, TypeVar
 
 import boto3
@@ -22,6 +24,8 @@ T = TypeVar("T")
 
 MAX_BATCH = 10
 """The maximum number of messages in one receive, and in one deletion."""
+EXPIRED_CODES = frozenset({"ExpiredToken", "ExpiredTokenException"})
+"""Errors that new credentials end. Source: Amazon SQS API Reference, "Common Errors"."""
 GATHER_SECONDS = 0.1
 """How long a deletion waits for others to share its request, because SQS charges by the request."""
 
@@ -59,18 +63,9 @@ class Queue:
     def __init__(self, config: QueueConfig, *, threads: int = 16) -> None:
         """Make at most `threads` calls at a time; eight receives of a long queue leave as many for the other calls."""
         self.config = config
-        self._client: Any = boto3.Session().client(
-            "sqs",
-            region_name=config.region,
-            endpoint_url=config.endpoint_url,
-            **client_keys(config.credentials),
-            config=Config(
-                connect_timeout=min(config.timeout_seconds, 5),
-                read_timeout=config.timeout_seconds + config.wait_seconds,
-                retries={"mode": "standard", "total_max_attempts": 3},
-                max_pool_connections=threads,
-            ),
-        )
+        self._open = partial(_client, config, threads)
+        self._client: Any = self._open()
+        self._renewing = Lock()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="sqs")
         self._done: list[tuple[Message, asyncio.Future[None]]] = []
 
@@ -124,16 +119,41 @@ class Queue:
                 deleted.set_result(None)
 
     async def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        call: Callable[..., dict[str, Any]] = getattr(self._client, operation)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._call_now, call, parameters)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._call_now, operation, parameters)
 
-    def _call_now(self, call: Callable[..., dict[str, Any]], parameters: dict[str, Any]) -> dict[str, Any]:
+    def _call_now(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        client = self._client
+        call: Callable[..., dict[str, Any]] = getattr(client, operation)
         try:
             return call(QueueUrl=self.config.url, **parameters)
         except ClientError as error:
-            raise QueueUnavailable(cause=error.response.get("Error", {}).get("Code", "Unknown")) from error
+            code = error.response.get("Error", {}).get("Code", "Unknown")
+            if code in EXPIRED_CODES:
+                self._renew(client)
+            raise QueueUnavailable(cause=code) from error
         except NO_ANSWER as error:
             raise QueueUnavailable(cause=type(error).__name__) from error
+
+    def _renew(self, client: Any) -> None:
+        """Replace a client whose keys have expired, unless another call has: the next call reads the chain anew."""
+        with self._renewing:
+            if self.config.credentials is None and self._client is client:
+                self._client = self._open()
+
+
+def _client(config: QueueConfig, threads: int) -> Any:
+    return boto3.Session().client(
+        "sqs",
+        region_name=config.region,
+        endpoint_url=config.endpoint_url,
+        **client_keys(config.credentials),
+        config=Config(
+            connect_timeout=min(config.timeout_seconds, 5),
+            read_timeout=config.timeout_seconds + config.wait_seconds,
+            retries={"mode": "standard", "total_max_attempts": 3},
+            max_pool_connections=threads,
+        ),
+    )
 
 
 def _message(entry: dict[str, Any]) -> Message:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -210,3 +211,34 @@ async def test_a_close_waits_for_the_running_calls(sqs: Sqs) -> None:
     sqs.let_go.set()
     await closing
     assert (sqs.closed, await receiving) == (True, [])
+
+
+EXPIRED = ClientError({"Error": {"Code": "ExpiredToken"}}, "ReceiveMessage")
+
+
+async def test_a_client_whose_keys_have_expired_is_replaced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    clients = [Sqs(), Sqs(), Sqs()]
+    clients[0].answers = {"receive_message": EXPIRED}
+    opened = iter(clients)
+    monkeypatch.setattr(boto3, "Session", lambda: next(opened))
+    own = Queue(CONFIG)
+    clients[0].let_go.clear()
+    receiving = [asyncio.create_task(own.receive(1)) for _ in range(2)]
+    while len(clients[0].calls) < 2:
+        await asyncio.sleep(0.001)
+    clients[0].let_go.set()
+    failures = await asyncio.gather(*receiving, return_exceptions=True)
+    assert {type(failure) for failure in failures} == {QueueUnavailable}
+    assert await own.receive(1) == []
+    own.close()
+    assert [len(client.calls) for client in clients] == [2, 1, 0]
+
+
+async def test_a_client_of_fixed_keys_is_kept(sqs: Sqs) -> None:
+    sqs.answers = {"receive_message": EXPIRED}
+    own = Queue(replace(CONFIG, credentials=Credentials("AKIAIOSFODNN7EXAMPLE", "a-secret-key", "a-token")))
+    sqs.options = {}
+    with pytest.raises(QueueUnavailable):
+        await own.receive(1)
+    own.close()
+    assert sqs.options == {}
