@@ -42,7 +42,7 @@ def document_of(answer: httpx.Response) -> dict[str, Any]:
     """Return the JSON object of an answer; an empty one if it has none."""
     try:
         document = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):  # no JSON, or nested too deeply
         return {}
     return document if isinstance(document, dict) else {}
 

@@ -48,12 +48,20 @@ def require_extra(extra: str, *, package: str) -> None:
         raise ValueError(f"needs the package {package}; run `pip install 's3-media-broker[{extra}]'`")
 
 
+def can_be_sent(url: str) -> bool:
+    """Return whether a request can carry a URL: other characters are percent-encoded (RFC 3986, section 2)."""
+    return url.isascii() and url.isprintable() and " " not in url
+
+
 def bare_address(value: str | None) -> str | None:
     """Return a URL without a trailing slash, or None if it is empty.
 
-    Raises ValueError if it is not an http(s) URL, or has a query or fragment.
+    Raises ValueError if it is not an http(s) URL that a request can carry, or has a query or fragment.
     """
-    if value is not None and (origin(value) is None or urlsplit(value).query or urlsplit(value).fragment):
+    if value is None:
+        return None
+    is_bare = origin(value) is not None and not urlsplit(value).query and not urlsplit(value).fragment
+    if not is_bare or not can_be_sent(value):
         raise ValueError("should be an http or https address, such as https://api.example")
     return value.rstrip("/") if value else None
 

@@ -11,7 +11,7 @@ from pydantic_settings import NoDecode
 
 from broker.domain.origin import is_loopback, origin
 from broker.settings.access import AccessSettings
-from broker.settings.fields import CommaSeparated, networks, split_at_commas, with_quoted_user
+from broker.settings.fields import CommaSeparated, can_be_sent, networks, split_at_commas, with_quoted_user
 
 SECRET_BYTES = range(24, 65)
 """The allowed sizes of a signing secret in bytes (Standard Webhooks specification, "Symmetric")."""
@@ -35,11 +35,8 @@ SigningSecrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(spli
 
 
 def is_hook_address(url: str, *, loopback_http: bool) -> bool:
-    """Return whether a URL is https without a user or a fragment; with `loopback_http`, also http on this machine.
-
-    A character that a URL must percent-encode (RFC 3986, section 2) could not be sent.
-    """
-    if origin(url) is None or not url.isascii() or not url.isprintable() or " " in url:
+    """Return whether a URL is https without a user or a fragment; with `loopback_http`, also http on this machine."""
+    if origin(url) is None or not can_be_sent(url):
         return False
     parts = urlsplit(url)
     return not parts.fragment and (parts.scheme == "https" or (loopback_http and is_loopback(url)))

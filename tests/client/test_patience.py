@@ -60,6 +60,7 @@ class Clock:
         pytest.param([GATEWAY, FOREIGN, SLOW_GATEWAY, LIMITED, READY], None, 5, id="behind a load balancer"),
         pytest.param([COMPOSING, GATEWAY, COMPOSING, GATEWAY, READY], None, 5, id="a load balancer while it composes"),
         pytest.param([GATEWAY], Unreachable, 121, id="no broker behind a load balancer"),
+        pytest.param([Reply(502, b"[" * 100_000), READY], None, 2, id="an answer that is nested too deeply"),
         pytest.param([NOT_GZIP, READY], None, 2, id="an answer that is not gzip, as it claims"),
         pytest.param([NOT_GZIP], Unreachable, 4, id="no answer that can be read"),
         pytest.param([Reply(500, b"<html>")], ClientError, 1, id="a failure that no retry fixes"),

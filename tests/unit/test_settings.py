@@ -74,6 +74,11 @@ def test_two_settings_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
             ("BROKER_WEBHOOK_URLS", url, "should be https addresses in ASCII without a user, a fragment or spaces")
             for url in ("https://h.example/höök", "https://h.example/a b", "https://h.example/?key=\x7f")
         ),
+        *(
+            (f"BROKER_{name}", f"https://h.example/{path}", "should be an http or https address")
+            for name in ("S3_ENDPOINT_URL", "S3_PUBLIC_ENDPOINT_URL", "PUBLIC_URL", "SQS_QUEUE_URL")
+            for path in ("größe", "a b")
+        ),
         ("BROKER_ISSUE_HOOK_URL", "https://h.example/höök", "should be an https address in ASCII"),
         ("BROKER_CORS_ORIGINS", "*", "should be exact origins, such as https://app.example, without a path or *"),
         ("BROKER_CORS_ORIGINS", "https://app.example/", "should be exact origins"),
