@@ -146,12 +146,13 @@ export class InParts {
   async formOf(number, signal) {
     const { parts, upload } = this;
     while (this.fetching) await this.fetching.catch(() => {}); // of another part; it may bring this form, too
-    const known = () => parts.arrived.has(number) || parts.formOf(number);
-    if (!known()) {
-      this.fetching = upload.fetchForms(number, signal).finally(() => (this.fetching = null));
-      await this.fetching;
-    }
-    if (!known()) throw new UploadError("no-form", `The broker issued no form for part ${number}.`, "", { again: "same" });
-    return parts.formOf(number);
+    if (parts.arrived.has(number) || parts.formOf(number)) return parts.formOf(number);
+    parts.forms.delete(number); // it has expired, or does so too soon
+    this.fetching = upload.fetchForms(number, signal).finally(() => (this.fetching = null));
+    await this.fetching;
+    const form = parts.forms.get(number); // sent at once, however short its policy lives
+    if (!form && !parts.arrived.has(number))
+      throw new UploadError("no-form", `The broker issued no form for part ${number}.`, "", { again: "same" });
+    return form;
   }
 }

@@ -85,6 +85,17 @@ const STORIES = [
     [1],
   ],
   [
+    "a fresh policy is used, however short it lives",
+    {
+      upload: [issuedParts(2, [1, 2], { expires_in: 5 })],
+      parts: [parts(2, [1, 2], [], {}, 5), parts(2, [2], [1], {}, 5)],
+      s3: [stored, stored],
+      complete: [ready()],
+    },
+    "upload parts s3 parts s3 complete",
+    [1, 2],
+  ],
+  [
     "only the parts that the broker misses are sent again",
     {
       upload: [issuedParts(3, [1, 2, 3])],

@@ -101,9 +101,9 @@ export const issuedParts = (count, numbers, more = {}) => issued({
   ...more,
 });
 /** The answer to a request for parts: forms of those in `numbers`; others have arrived. */
-export const parts = (count, numbers, arrived = [], more = {}) => ({
+export const parts = (count, numbers, arrived = [], more = {}, expiresIn = 900) => ({
   status: 200,
-  body: { media_id: "m1", expires_in: 900, parts: { ...partsOf(count, numbers, arrived), ...more } },
+  body: { media_id: "m1", expires_in: expiresIn, parts: { ...partsOf(count, numbers, arrived), ...more } },
 });
 /** A Storage as of a browser. */
 export const storage = () => {
