@@ -26,7 +26,7 @@ export class Unfinished {
     const identity = { prefix: this.prefix, owner: this.owner, name, size, lastModified };
     const key = keyOf(identity);
     if (running.has(key)) return null;
-    this.list(); // those of files that nobody chose again hold their names, and those of other users of this browser
+    this.list(); // those of files that were not chosen again hold names, also those of other users of this browser
     running.add(key);
     try {
       const digest = await digestOfEdges(file);

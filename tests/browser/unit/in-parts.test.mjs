@@ -418,7 +418,7 @@ test("a running upload is not one of the unfinished, and is one after it failed"
   assert.deepEqual(await list(), ["m1"]);
 });
 
-test("what a browser remembers of files that nobody chose again is removed once it has expired", async () => {
+test("what a browser remembers of files that were not chosen again is removed once it has expired", async () => {
   const kept = storage();
   const key = (owner) => `s3-media-broker:${JSON.stringify(["https://api.example/", owner, "old.mp4", 1, 2])}`;
   kept.setItem(key("alice"), JSON.stringify({ expiresAt: Date.now() - 1 }));
