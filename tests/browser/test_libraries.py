@@ -30,7 +30,9 @@ def load(page: Page, stack: Stack, tmp_path: Path) -> Load:
         folder = packages(ESBUILD, *specs, str(WEB))
         owner = f"{heading} {uuid4()}"
         (tmp_path / "node_modules").symlink_to(folder / "node_modules")
-        exports = f"export const prefix = {stack.prefix!r}; export const getToken = () => {token(owner)!r};"
+        exports = (
+            f"export const prefix = {stack.prefix!r}; export const getToken = ({{ renewed }}) => {token(owner)!r};"
+        )
         (tmp_path / "app.js").write_text(exports)
         (tmp_path / "broker.js").write_text(recipe("Upload libraries")[0])
         (code,) = recipe(heading)
@@ -120,6 +122,34 @@ def test_dropzone_uploads_three_files(load: Load, page: Page, stack: Stack, film
     page.locator("input.dz-hidden-input").set_input_files(films)
     until(page, "dropzone.files.length === 3 && dropzone.files.every(({ status }) => status === 'success')")
     _wait_for_three(stack, owner, page)
+
+
+def test_dropzone_requests_a_form_once_its_file_is_the_next(
+    load: Load, page: Page, stack: Stack, films: list[Path]
+) -> None:
+    load("Dropzone", "dropzone@6.3.5")
+    steps: list[str] = []
+    bucket = f"{stack.s3.endpoint_url}/{BUCKET}/"
+    asks = {("POST", f"{stack.prefix}/upload"): "asked", ("POST", bucket): "sent"}
+    page.on("request", lambda request: steps.append(asks.get((request.method, request.url), "")))
+    page.wait_for_function("window.dropzone")
+    page.evaluate("dropzone.options.parallelUploads = 1")
+    page.locator("input.dz-hidden-input").set_input_files(films)
+    until(page, "dropzone.files.length === 3 && dropzone.files.every(({ status }) => status === 'success')")
+    assert [step for step in steps if step] == ["asked", "sent"] * 3
+
+
+def test_dropzone_goes_on_with_the_next_file_after_refusals(
+    load: Load, page: Page, stack: Stack, film: Path, tmp_path: Path
+) -> None:
+    load("Dropzone", "dropzone@6.3.5")
+    notes = [tmp_path / "1.txt", tmp_path / "2.txt"]
+    for path in notes:
+        path.write_text("no video")
+    page.locator("input.dz-hidden-input").set_input_files([*notes, film])
+    until(page, "dropzone.files.length === 3 && dropzone.files[2].status === 'success'")
+    assert page.evaluate("dropzone.files.map(({ status }) => status)") == ["error", "error", "success"]
+    assert "text/plain" in page.locator(".dz-error-message").first.inner_text()
 
 
 @UPPY_RECIPES

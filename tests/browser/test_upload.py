@@ -9,10 +9,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import BrowserContext, Page, Request
 
 from broker.dev.s3 import Fault
+from tests.browser.recipes import recipe
 from tests.browser.waiting import until
 from tests.support.stack import BUCKET, Stack, token
 
@@ -187,6 +189,42 @@ def test_an_abort_stops_the_transfer_and_deletes_the_media(
     assert deleted.value.status == 200
     media_id = outcome.steps[-1]["mediaId"]
     assert media_id not in [key.rpartition("/")[2] for key in _keys(stack, "staging/")]
+
+
+GLOBALS = """({ prefix, token }) => {
+    const messages = [];
+    Object.assign(window, { prefix, getToken: () => token, messages, alert: (text) => messages.push(text) });
+}"""
+AROUND_SEVERAL = """<progress max="1" value="0"></progress>
+<script type="module">
+  const input = {{ files: [new File([], "empty.mp4", {{ type: "video/mp4" }})] }};
+  const bars = [document.querySelector("progress")], stops = [new AbortController()];
+  {code}
+  alert(results[0].reason.message);
+</script>"""
+
+
+@pytest.mark.parametrize("heading", ["The browser helper", "Several files"])
+def test_the_guides_code_shows_why_an_empty_file_is_refused(
+    page: Page, stack: Stack, tmp_path: Path, heading: str
+) -> None:
+    (tmp_path / "empty.mp4").touch()
+    wish = {"content_type": "video/mp4", "size": 0, "filename": "empty.mp4"}
+    refusal = httpx.post(f"{stack.prefix}/upload", json=wish, headers={"Authorization": f"Bearer {token()}"})
+    assert refusal.status_code == 422
+    if heading == "Several files":
+        (code,) = recipe(heading)
+        html = AROUND_SEVERAL.format(code=code.replace("s3-media-broker-web", stack.module))
+    else:
+        (html,) = recipe(heading, "html")
+    page.goto(stack.app)
+    page.evaluate(GLOBALS, {"prefix": stack.prefix, "token": token()})
+    page.set_content(html.replace("https://api.example/api/v1/s3-media", stack.prefix))
+    if heading == "The browser helper":
+        until(page, "document.querySelector('input').onchange !== null")
+        page.set_input_files("input", tmp_path / "empty.mp4")
+    until(page, "messages.length > 0")
+    assert page.evaluate("messages") == [refusal.json()["detail"]]
 
 
 @pytest.mark.parametrize(
