@@ -89,6 +89,20 @@ def test_a_film_continues_after_its_link_has_expired(page: Page, console_stack: 
     until(page, f"!{VIDEO}.seeking && {VIDEO}.readyState >= 2 && {VIDEO}.currentTime > 100.3")
 
 
+def test_a_film_plays_on_if_a_new_link_cannot_be_had(console: Page, film: Path) -> None:
+    upload(console, film)
+    play(console, film)
+    until(console, f"{VIDEO}.readyState >= 2 && !{VIDEO}.paused")
+    before = console.evaluate(f"{VIDEO}.src")
+    console.route("**/*?expires_in=*", lambda route: route.abort())
+    console.locator("#new-link").click()
+    expect(console.locator("#new-link")).to_have_text("Not replaced")
+    now = console.evaluate(f"{VIDEO}.currentTime")
+    until(console, f"{VIDEO}.currentTime > {now} && !{VIDEO}.paused")
+    expect(console.locator("#video")).to_be_visible()
+    assert console.evaluate(f"{VIDEO}.src") == before
+
+
 def test_the_last_of_two_quick_clicks_decides_what_plays(console: Page, films: list[Path]) -> None:
     held: list[Route] = []
 
