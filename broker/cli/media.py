@@ -9,7 +9,7 @@ from uuid import UUID
 
 import typer
 
-from broker.cli.operating import logged, migrated_store, operator_settings
+from broker.cli.operating import logged, migrated_store, operator_settings, require_migrated
 from broker.cli.terminal import confirm, errors_as_exit_status, refuse, say
 from broker.domain.media import GONE, State
 
@@ -116,10 +116,9 @@ async def _in_store(read: "Callable[[Store], Awaitable[Result]]") -> Result:
 async def _delete(settings: "Settings", media_ids: list[UUID]) -> list[UUID]:
     """Delete media, and return the ids of those that are not there."""
     from broker.errors import MediaNotFound
-    from broker.store import require_current
     from broker.wiring import running
 
-    require_current(settings.database_url, schema=settings.database_schema)
+    require_migrated(settings)
     absent = []
     async with running(settings) as (services, _):
         for media_id in media_ids:

@@ -25,13 +25,19 @@ def logged(settings: "Settings") -> "Settings":
     return settings
 
 
+def require_migrated(settings: "Settings") -> None:
+    """Raise DatabaseBehind before `broker migrate`, and DatabaseUnavailable."""
+    from broker.store import require_current
+
+    require_current(settings.database_url, schema=settings.database_schema)
+
+
 @asynccontextmanager
 async def migrated_store(settings: "Settings") -> "AsyncIterator[Store]":
     """Yield the store. Raises DatabaseBehind before `broker migrate`, and DatabaseUnavailable."""
-    from broker.store import require_current
     from broker.wiring import open_store
 
-    require_current(settings.database_url, schema=settings.database_schema)
+    require_migrated(settings)
     store = open_store(settings)
     try:
         yield store

@@ -74,17 +74,21 @@ def _answer_to(prompt: str) -> str:
 
 def say(line: str) -> None:
     """Print one line without wrapping or markup."""
-    out().print(shown(line), soft_wrap=True, highlight=False, markup=False)
+    _print(out(), line)
 
 
 def note(line: str) -> None:
     """Print one line on standard error without wrapping or markup, so that standard output holds results alone."""
-    err().print(shown(line), soft_wrap=True, highlight=False, markup=False)
+    _print(err(), line)
 
 
 def complain(line: str) -> None:
     """Print what went wrong on standard error, in red."""
-    err().print(shown(line), style="red", soft_wrap=True, highlight=False, markup=False)
+    _print(err(), line, style="red")
+
+
+def _print(console: "Console", line: str, *, style: str | None = None) -> None:
+    console.print(shown(line), style=style, soft_wrap=True, highlight=False, markup=False)
 
 
 def shown(text: str) -> str:

@@ -66,13 +66,19 @@ def test_one_process_shows_everything_and_prometheus_accepts_it(variables: dict[
     promtool("check", "metrics", said=answer.content)
 
 
+def _migrated(variables: dict[str, str], database_url: str, tmp_path: Path) -> tuple[Path, dict[str, str]]:
+    """Migrate a database; return a directory for temporary files, and the variables of a server with both."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    told = variables | {"BROKER_DATABASE_URL": database_url, "TMPDIR": str(temporary)}
+    assert done("migrate", cwd=tmp_path, **told).returncode == 0
+    return temporary, told
+
+
 def test_any_process_of_a_server_serves_the_metrics_of_all_even_dead_ones(
     variables: dict[str, str], postgresql_url: str, tmp_path: Path
 ) -> None:
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    told = variables | {"BROKER_DATABASE_URL": postgresql_url, "TMPDIR": str(temporary)}
-    assert done("migrate", cwd=tmp_path, **told).returncode == 0
+    temporary, told = _migrated(variables, postgresql_url, tmp_path)
     with running("serve", "--workers", "2", "--port", "0", cwd=tmp_path, program=BROKER, **told) as server:
         url = server.wait_for(SERVES)[1]
         until(lambda: answers(url, "/readyz"))
@@ -100,10 +106,7 @@ def test_any_process_of_a_server_serves_the_metrics_of_all_even_dead_ones(
 def test_calls_of_a_killed_process_are_no_longer_in_progress(
     variables: dict[str, str], postgresql_url: str, tmp_path: Path
 ) -> None:
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    told = variables | {"BROKER_DATABASE_URL": postgresql_url, "TMPDIR": str(temporary)}
-    assert done("migrate", cwd=tmp_path, **told).returncode == 0
+    temporary, told = _migrated(variables, postgresql_url, tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(1) as threads:
         told |= {"BROKER_S3_ENDPOINT_URL": f"http://127.0.0.1:{silent.getsockname()[1]}"}
         told |= {"BROKER_S3_TIMEOUT_SECONDS": "600"}
